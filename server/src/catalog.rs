@@ -1,0 +1,183 @@
+//! What exists: the tables of `schemas/` and the continuous queries of `queries/`, as typed definitions.
+//!
+//! `sql::parser` makes these from statements; everything downstream reads them and never the SQL text again.
+//! Definitions are plain values: no connection is opened and no file is read here.
+
+use std::time::Duration;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::sql::sqlparser::ast::Query;
+
+use crate::error::Location;
+
+/// One `CREATE TABLE … WITH (…)` of `schemas/`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TableDef {
+    pub name: String,
+    pub columns: Vec<Column>,
+    pub watermark: Option<WatermarkDef>,
+    /// From `PRIMARY KEY (…) NOT ENFORCED`; empty where none is declared.
+    pub primary_key: Vec<String>,
+    pub connector: Connector,
+    pub format: Format,
+    pub on_bad_row: OnBadRow,
+    /// The statement as written, for fingerprints and for showing it again.
+    pub text: String,
+    pub location: Location,
+}
+
+impl TableDef {
+    /// All columns in declared order, metadata columns included.
+    pub fn schema(&self) -> SchemaRef {
+        Schema::new(self.columns.iter().map(Column::field).collect::<Vec<_>>()).into()
+    }
+
+    /// A stream is read epoch by epoch; anything else is a static table, read once and looked up.
+    pub fn is_stream(&self) -> bool {
+        match &self.connector {
+            Connector::Kafka(_) => true,
+            Connector::Filesystem(_) => self.watermark.is_some(),
+        }
+    }
+
+    pub fn column_index(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|column| column.name == name)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Column {
+    pub name: String,
+    pub data_type: DataType,
+    pub nullable: bool,
+    pub kind: ColumnKind,
+    /// From `COMMENT '…'`.
+    pub comment: Option<String>,
+}
+
+impl Column {
+    pub fn field(&self) -> Field {
+        Field::new(&self.name, self.data_type.clone(), self.nullable)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ColumnKind {
+    /// Decoded from the record's value. `aliases`: other field names accepted for it, from
+    /// `WITH ('aliases.<column>' = 'a, b')`; where a record has several of them, the last one wins.
+    Physical { aliases: Vec<String> },
+    /// Taken from the record's envelope: `name type METADATA [FROM 'key'] [VIRTUAL]`.
+    Metadata(MetadataKey),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MetadataKey {
+    /// VARCHAR: the topic, or the path of the file.
+    Topic,
+    /// INT
+    Partition,
+    /// BIGINT: the record's offset; in a file its number, from 0.
+    Offset,
+    /// TIMESTAMP(3): the broker's or producer's time of the record; NULL where there is none.
+    Timestamp,
+    /// BYTEA (Arrow Binary): the record's key.
+    Key,
+    /// `List<Struct<key VARCHAR, value BYTEA>>`; the same key may occur more than once.
+    Headers,
+}
+
+/// `WATERMARK FOR column AS column - INTERVAL delay`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WatermarkDef {
+    pub column: String,
+    /// How far events may be out of order before they count as late.
+    pub delay: Duration,
+    /// A partition without data for this long no longer holds the watermark back. `None`: it always does.
+    pub idle_timeout: Option<Duration>,
+    /// Event times further than this ahead of processing time are clamped for the watermark, and counted.
+    pub max_future: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Connector {
+    Kafka(KafkaTopic),
+    Filesystem(FilesystemPath),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KafkaTopic {
+    pub topic: String,
+    /// `None`: the `brokers` of the configuration, which may be `"embedded"`.
+    pub brokers: Option<String>,
+    /// Where a query without a checkpoint begins.
+    pub start: StartAt,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartAt {
+    Earliest,
+    Latest,
+}
+
+/// A file, or a folder whose files are read in name order; relative paths count from the statement's file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilesystemPath {
+    pub path: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// One object a record; in files one a line.
+    Json,
+    /// With a header line.
+    Csv,
+    Parquet,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnBadRow {
+    /// Keep the raw bytes and the reason in the dead-letter table and go on.
+    DeadLetter,
+    /// Stop the query.
+    Fail,
+}
+
+/// A continuous query: `CREATE MATERIALIZED VIEW`, or what an `INSERT INTO` or a bare `SELECT` runs.
+#[derive(Debug, Clone)]
+pub struct ViewDef {
+    pub name: String,
+    pub query: Box<Query>,
+    pub emit: Emit,
+    pub options: ViewOptions,
+    pub text: String,
+    pub location: Location,
+}
+
+/// When results leave a windowed query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Emit {
+    /// `EMIT TIMEOUT INTERVAL '…'`: open windows close when nothing has arrived for this long.
+    pub timeout: Option<Duration>,
+}
+
+/// `WITH (…)` of a view.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ViewOptions {
+    /// `'primary-key' = 'a, b'`: rows of the hot table are upserted by it.
+    pub primary_key: Vec<String>,
+    /// `'allowed-lateness' = '10 seconds'`: windows stay open this much longer.
+    pub allowed_lateness: Duration,
+    /// `'postgres' = 'false'` keeps a view out of the hot table.
+    pub postgres: Option<bool>,
+}
+
+/// One statement of a file.
+#[derive(Debug, Clone)]
+pub enum Statement {
+    CreateTable(TableDef),
+    CreateView(ViewDef),
+    /// `INSERT INTO target SELECT …`; the view is named after the target.
+    Insert { target: String, view: ViewDef },
+    /// A bare `SELECT`.
+    Select(ViewDef),
+}

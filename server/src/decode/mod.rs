@@ -1,0 +1,2 @@
+//! Bytes → `RecordBatch`: records in, typed columns out, bad records aside.
+

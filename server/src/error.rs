@@ -1,0 +1,269 @@
+//! What went wrong, where, and what to do: the one error type of the server.
+//!
+//! A kind says who must act, not which function failed. `Display` prints this error alone; [`Error::report`] prints the
+//! whole of it with detail, hint and causes, and is for the edges (log, command line, Flight status).
+
+use std::fmt;
+
+use datafusion::error::DataFusionError;
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Who must act on an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// The user: a statement, an option or a value is wrong. Repeating it cannot help.
+    Invalid,
+    /// Nobody yet: a service did not answer. Repeating may help.
+    Unavailable,
+    /// The operator: a limit was reached; raise it or ask for less.
+    OverBudget,
+    /// This process must stop: another server has taken over.
+    Fenced,
+    /// The operator: stored data is not what was written.
+    Corrupt,
+    /// Us: an invariant does not hold.
+    Bug,
+}
+
+impl ErrorKind {
+    /// The exit code of a process that ends with this error (sysexits.h numbering).
+    pub fn exit_code(self) -> u8 {
+        match self {
+            ErrorKind::Invalid => 64,
+            ErrorKind::Unavailable => 69,
+            ErrorKind::Bug => 70,
+            ErrorKind::Corrupt => 74,
+            ErrorKind::OverBudget => 75,
+            ErrorKind::Fenced => 78,
+        }
+    }
+}
+
+/// A place in a configuration or SQL file. Lines and columns count from 1; 0 means the whole file.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Location {
+    pub file: String,
+    pub line: u64,
+    pub column: u64,
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.line, self.column) {
+            (0, _) => write!(f, "{}", self.file),
+            (line, 0) => write!(f, "{}:{line}", self.file),
+            (line, column) => write!(f, "{}:{line}:{column}", self.file),
+        }
+    }
+}
+
+type Cause = Box<dyn std::error::Error + Send + Sync + 'static>;
+
+/// See the module's first lines. Boxed, so that a `Result` stays as small as a pointer.
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    primary: String,
+    detail: Option<String>,
+    hint: Option<String>,
+    location: Option<Location>,
+    source: Option<Cause>,
+}
+
+impl Error {
+    pub fn new(kind: ErrorKind, primary: impl Into<String>) -> Self {
+        Error(Box::new(Inner { kind, primary: primary.into(), detail: None, hint: None, location: None, source: None }))
+    }
+
+    pub fn invalid(primary: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Invalid, primary)
+    }
+
+    pub fn unavailable(primary: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Unavailable, primary)
+    }
+
+    pub fn over_budget(primary: impl Into<String>) -> Self {
+        Self::new(ErrorKind::OverBudget, primary)
+    }
+
+    pub fn fenced(primary: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Fenced, primary)
+    }
+
+    pub fn corrupt(primary: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Corrupt, primary)
+    }
+
+    pub fn bug(primary: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Bug, primary)
+    }
+
+    pub fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.0.detail = Some(detail.into());
+        self
+    }
+
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.0.hint = Some(hint.into());
+        self
+    }
+
+    /// Names the place, unless a more exact one is already known.
+    pub fn at(mut self, location: Location) -> Self {
+        self.0.location.get_or_insert(location);
+        self
+    }
+
+    pub fn caused_by(mut self, source: impl Into<Cause>) -> Self {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    pub fn primary(&self) -> &str {
+        &self.0.primary
+    }
+
+    pub fn location(&self) -> Option<&Location> {
+        self.0.location.as_ref()
+    }
+
+    pub fn hint_text(&self) -> Option<&str> {
+        self.0.hint.as_deref()
+    }
+
+    /// The whole error over several lines: place and primary text, detail, hint, causes.
+    pub fn report(&self) -> String {
+        let mut out = String::new();
+        if let Some(location) = &self.0.location {
+            out.push_str(&format!("{location}: "));
+        }
+        out.push_str(&self.0.primary);
+        if let Some(detail) = &self.0.detail {
+            out.push_str(&format!("\n  detail: {detail}"));
+        }
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            out.push_str(&format!("\n  cause: {error}"));
+            cause = error.source();
+        }
+        if let Some(hint) = &self.0.hint {
+            out.push_str(&format!("\n  hint: {hint}"));
+        }
+        out
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.primary)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.0.kind, self.report())
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_deref().map(|source| source as &(dyn std::error::Error + 'static))
+    }
+}
+
+/// Our own errors travel through DataFusion as `External`; taking them out again keeps kind, place and hint.
+impl From<Error> for DataFusionError {
+    fn from(error: Error) -> Self {
+        DataFusionError::External(Box::new(error))
+    }
+}
+
+impl From<DataFusionError> for Error {
+    fn from(error: DataFusionError) -> Self {
+        match error {
+            DataFusionError::External(inner) => match inner.downcast::<Error>() {
+                Ok(ours) => *ours,
+                Err(other) => Error::invalid(other.to_string()),
+            },
+            DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => Error::from(*inner),
+            DataFusionError::Shared(inner) => match inner.as_ref() {
+                DataFusionError::External(_) => shared(&inner),
+                other => Error::new(kind_of(other), plain(other)),
+            },
+            other => Error::new(kind_of(&other), plain(&other)),
+        }
+    }
+}
+
+/// A shared error cannot be moved out of its `Arc`: its parts are copied.
+fn shared(error: &DataFusionError) -> Error {
+    if let DataFusionError::External(inner) = error
+        && let Some(ours) = inner.downcast_ref::<Error>()
+    {
+        let mut copy = Error::new(ours.kind(), ours.primary());
+        copy.0.detail = ours.0.detail.clone();
+        copy.0.hint = ours.0.hint.clone();
+        copy.0.location = ours.0.location.clone();
+        return copy;
+    }
+    Error::new(kind_of(error), plain(error))
+}
+
+fn kind_of(error: &DataFusionError) -> ErrorKind {
+    match error {
+        DataFusionError::ResourcesExhausted(_) => ErrorKind::OverBudget,
+        DataFusionError::Internal(_) => ErrorKind::Bug,
+        DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) => ErrorKind::Unavailable,
+        _ => ErrorKind::Invalid,
+    }
+}
+
+/// DataFusion's text without its kind prefix ("Error during planning: …"), which says nothing to the reader.
+fn plain(error: &DataFusionError) -> String {
+    let text = error.strip_backtrace();
+    let text = text.strip_prefix(error.error_prefix_text()).unwrap_or(&text);
+    text.trim().to_owned()
+}
+
+trait PrefixText {
+    fn error_prefix_text(&self) -> &'static str;
+}
+
+impl PrefixText for DataFusionError {
+    fn error_prefix_text(&self) -> &'static str {
+        match self {
+            DataFusionError::Plan(_) => "Error during planning: ",
+            DataFusionError::SchemaError(..) => "Schema error: ",
+            DataFusionError::SQL(..) => "SQL error: ",
+            DataFusionError::NotImplemented(_) => "This feature is not implemented: ",
+            DataFusionError::Execution(_) => "Execution error: ",
+            DataFusionError::ArrowError(..) => "Arrow error: ",
+            _ => "",
+        }
+    }
+}
+
+impl From<arrow::error::ArrowError> for Error {
+    fn from(error: arrow::error::ArrowError) -> Self {
+        Error::from(DataFusionError::from(error))
+    }
+}
+
+impl From<object_store::Error> for Error {
+    fn from(error: object_store::Error) -> Self {
+        Error::unavailable("object store request failed").caused_by(error)
+    }
+}
+
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Self {
+        Error::unavailable(error.to_string())
+    }
+}

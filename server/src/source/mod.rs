@@ -1,0 +1,114 @@
+//! Where records come from: the [`Source`] contract and what a reader makes of it.
+//!
+//! A source hands out the records of a table's partitions in offset order, from positions that the caller keeps.
+//! It never commits offsets anywhere and never skips one silently: what it cannot give is an error.
+//! Sources block; each runs on an operating-system thread of its own (see `reader`).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use arrow::record_batch::RecordBatch;
+
+use crate::clock::Micros;
+use crate::error::Result;
+
+pub type Partition = i32;
+pub type Offset = i64;
+
+/// The next offset to read, per partition.
+pub type Offsets = BTreeMap<Partition, Offset>;
+
+/// One record, borrowed from the source for the length of a call.
+#[derive(Clone, Copy)]
+pub struct Record<'a> {
+    pub partition: Partition,
+    pub offset: Offset,
+    /// Milliseconds since the Unix epoch, where the source knows one.
+    pub timestamp_ms: Option<i64>,
+    pub key: Option<&'a [u8]>,
+    /// `None` is a tombstone, which is not an empty value.
+    pub value: Option<&'a [u8]>,
+    pub headers: Option<&'a dyn RecordHeaders>,
+}
+
+impl std::fmt::Debug for Record<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Record {{ partition: {}, offset: {} }}", self.partition, self.offset)
+    }
+}
+
+/// A record's headers, read only where a query asks for them.
+pub trait RecordHeaders {
+    fn visit(&self, each: &mut dyn FnMut(&[u8], Option<&[u8]>));
+}
+
+/// How much one poll may bring.
+#[derive(Debug, Clone, Copy)]
+pub struct PollLimits {
+    pub records_max: usize,
+    pub bytes_max: usize,
+    /// How long to wait for the first record. Once there is one, a poll takes what is at hand and returns.
+    pub wait: Duration,
+}
+
+/// What a poll found out beside the records.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Polled {
+    /// Positions after this poll. They can pass the last record's offset + 1 (control records, compaction).
+    pub positions: Offsets,
+    /// The end of each partition as last seen: lag is `end - position`.
+    pub ends: Offsets,
+    /// The source is bounded and everything has been handed out.
+    pub finished: bool,
+}
+
+/// A stream of records in partitions.
+pub trait Source: Send {
+    /// Hands the records at hand to `visit`, in offset order within a partition.
+    ///
+    /// # Errors
+    /// `Unavailable` where a retry may help (the source stays usable), `Invalid` for a topic that does not exist or a
+    /// refused login, `Corrupt` where records between the position and the log's beginning are gone.
+    fn poll(&mut self, limits: PollLimits, visit: &mut dyn FnMut(Record<'_>)) -> Result<Polled>;
+}
+
+/// Decoded rows of one table, and how far they bring its partitions: what an epoch consumes.
+#[derive(Debug, Clone, Default)]
+pub struct SourceBatch {
+    /// Rows of all partitions, with the columns the reader was asked for. Order within a partition is kept.
+    pub batches: Vec<RecordBatch>,
+    pub progress: BTreeMap<Partition, Progress>,
+    pub dead_letters: Vec<DeadLetter>,
+    /// Bounded input has ended: there is nothing after this batch.
+    pub finished: bool,
+}
+
+/// What one partition contributed. Ranges of successive batches join without a gap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    pub from: Offset,
+    /// The next offset.
+    pub to: Offset,
+    pub records: u64,
+    /// Latest event time among the rows, after clamping; `None` without rows or without a watermark column.
+    pub event_time_max: Option<Micros>,
+    /// Rows whose event time lay too far ahead and was clamped for the watermark.
+    pub clamped: u64,
+    /// The partition's end as last seen.
+    pub end: Offset,
+}
+
+/// A record that could not be decoded, kept whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    pub topic: String,
+    pub partition: Partition,
+    pub offset: Offset,
+    pub timestamp_ms: Option<i64>,
+    pub key: Option<Vec<u8>>,
+    pub value: Option<Vec<u8>>,
+    /// The column that failed; `None` where the record as a whole is not readable.
+    pub column: Option<String>,
+    /// One sentence: what was found and what the schema says.
+    pub reason: String,
+}

@@ -1,0 +1,122 @@
+//! How a query is doing: written by its epoch loop, read by metrics, system tables and the status command.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, AtomicU64};
+
+use parking_lot::RwLock;
+
+use crate::clock::Micros;
+use crate::source::{Offset, Partition};
+
+/// Where a query stands, in words an operator can act on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum QueryState {
+    /// Restoring from its checkpoint.
+    Starting,
+    Running,
+    /// Results are durable, but a sink or a source does not answer; retried until it does.
+    Degraded,
+    /// Stopped by an error; the last checkpoint stands.
+    Failed,
+    /// Another server has taken over.
+    Fenced,
+    /// Its input was bounded and has been read to the end.
+    Finished,
+    /// Its file is wrong and no earlier good version runs.
+    Rejected,
+}
+
+impl QueryState {
+    pub fn name(self) -> &'static str {
+        match self {
+            QueryState::Starting => "starting",
+            QueryState::Running => "running",
+            QueryState::Degraded => "degraded",
+            QueryState::Failed => "failed",
+            QueryState::Fenced => "fenced",
+            QueryState::Finished => "finished",
+            QueryState::Rejected => "rejected",
+        }
+    }
+}
+
+/// Counters and gauges of one query. Counts go on across restarts: they are part of each manifest.
+#[derive(Debug, Default)]
+pub struct QueryStatus {
+    pub name: String,
+    /// The file that defines it, for error reports.
+    pub file: String,
+    state: RwLock<StateAndReason>,
+    /// Records read, dead letters included.
+    pub rows_in: AtomicU64,
+    /// Rows emitted.
+    pub rows_out: AtomicU64,
+    /// Rows dropped as late, once for each window they missed.
+    pub rows_late: AtomicU64,
+    pub rows_dead: AtomicU64,
+    /// Event times clamped because they lay too far in the future.
+    pub rows_clamped: AtomicU64,
+    pub epochs: AtomicU64,
+    /// Time spent in epochs, microseconds.
+    pub epoch_micros: AtomicU64,
+    pub checkpoint: AtomicU64,
+    pub checkpoint_at: AtomicI64,
+    pub checkpoint_bytes: AtomicU64,
+    pub checkpoint_failures: AtomicU64,
+    /// Bytes of operator state in memory.
+    pub state_bytes: AtomicU64,
+    pub open_windows: AtomicU64,
+    /// Committed rows that are not yet in a public Parquet file.
+    pub tail_rows: AtomicU64,
+    pub sealed_files: AtomicU64,
+    /// The checkpoint up to which the hot table is written; 0 where there is none.
+    pub postgres_checkpoint: AtomicU64,
+    pub sources: RwLock<BTreeMap<String, SourceStatus>>,
+}
+
+#[derive(Debug, Clone)]
+struct StateAndReason {
+    state: QueryState,
+    reason: Option<String>,
+}
+
+impl Default for StateAndReason {
+    fn default() -> Self {
+        StateAndReason { state: QueryState::Starting, reason: None }
+    }
+}
+
+/// One source table of a query.
+#[derive(Debug, Clone, Default)]
+pub struct SourceStatus {
+    /// `None` until every partition has been heard of.
+    pub watermark: Option<Micros>,
+    pub partitions: BTreeMap<Partition, PartitionStatus>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PartitionStatus {
+    /// The next offset to read.
+    pub position: Offset,
+    /// The end of the partition as last seen.
+    pub end: Offset,
+    pub event_time_max: Option<Micros>,
+    /// Left out of the watermark's minimum, because nothing came for the idle timeout.
+    pub idle: bool,
+}
+
+impl QueryStatus {
+    pub fn new(name: impl Into<String>, file: impl Into<String>) -> Self {
+        QueryStatus { name: name.into(), file: file.into(), ..Default::default() }
+    }
+
+    pub fn set(&self, state: QueryState, reason: Option<String>) {
+        *self.state.write() = StateAndReason { state, reason };
+    }
+
+    /// The state, and why where there is something to say.
+    pub fn get(&self) -> (QueryState, Option<String>) {
+        let state = self.state.read();
+        (state.state, state.reason.clone())
+    }
+}

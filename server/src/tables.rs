@@ -1,0 +1,111 @@
+//! What a reader may see: every view at one committed checkpoint, sealed files and tail, no row twice.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use parking_lot::RwLock;
+
+use crate::catalog::TableDef;
+use crate::status::QueryStatus;
+
+/// Everything that has been published under a name. Written by the server as queries come, commit and go.
+#[derive(Debug, Default)]
+pub struct Published {
+    views: RwLock<BTreeMap<String, Arc<PublishedView>>>,
+    sources: RwLock<BTreeMap<String, Arc<TableDef>>>,
+    /// All queries, also those whose file is wrong.
+    queries: RwLock<BTreeMap<String, Arc<QueryStatus>>>,
+}
+
+/// One materialized view, or one of the ledgers (`touchline.late`, `touchline.dead_letters`) of a query.
+#[derive(Debug)]
+pub struct PublishedView {
+    pub name: String,
+    pub schema: SchemaRef,
+    snapshot: RwLock<Arc<ViewSnapshot>>,
+}
+
+/// A view at one committed checkpoint. Immutable: a statement that pinned it reads the same rows to its end.
+#[derive(Debug, Default)]
+pub struct ViewSnapshot {
+    pub checkpoint: u64,
+    /// Public Parquet files, each row in exactly one of them.
+    pub sealed: Arc<[SealedFile]>,
+    /// Committed rows that are in no public file yet.
+    pub tail: Arc<[RecordBatch]>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct SealedFile {
+    /// Key within the object store that holds the public tables.
+    pub path: String,
+    pub bytes: u64,
+    pub rows: u64,
+}
+
+impl PublishedView {
+    pub fn new(name: impl Into<String>, schema: SchemaRef) -> Self {
+        PublishedView { name: name.into(), schema, snapshot: RwLock::default() }
+    }
+
+    /// The newest committed snapshot.
+    pub fn pin(&self) -> Arc<ViewSnapshot> {
+        Arc::clone(&self.snapshot.read())
+    }
+
+    pub fn publish(&self, snapshot: ViewSnapshot) {
+        *self.snapshot.write() = Arc::new(snapshot);
+    }
+}
+
+impl Published {
+    pub fn put_view(&self, view: Arc<PublishedView>) {
+        self.views.write().insert(view.name.clone(), view);
+    }
+
+    pub fn remove_view(&self, name: &str) {
+        self.views.write().remove(name);
+    }
+
+    pub fn view(&self, name: &str) -> Option<Arc<PublishedView>> {
+        self.views.read().get(name).cloned()
+    }
+
+    pub fn views(&self) -> Vec<Arc<PublishedView>> {
+        self.views.read().values().cloned().collect()
+    }
+
+    pub fn put_source(&self, table: Arc<TableDef>) {
+        self.sources.write().insert(table.name.clone(), table);
+    }
+
+    pub fn remove_source(&self, name: &str) {
+        self.sources.write().remove(name);
+    }
+
+    pub fn source(&self, name: &str) -> Option<Arc<TableDef>> {
+        self.sources.read().get(name).cloned()
+    }
+
+    pub fn sources(&self) -> Vec<Arc<TableDef>> {
+        self.sources.read().values().cloned().collect()
+    }
+
+    pub fn put_query(&self, status: Arc<QueryStatus>) {
+        self.queries.write().insert(status.name.clone(), status);
+    }
+
+    pub fn remove_query(&self, name: &str) {
+        self.queries.write().remove(name);
+    }
+
+    pub fn query(&self, name: &str) -> Option<Arc<QueryStatus>> {
+        self.queries.read().get(name).cloned()
+    }
+
+    pub fn queries(&self) -> Vec<Arc<QueryStatus>> {
+        self.queries.read().values().cloned().collect()
+    }
+}
