@@ -1,0 +1,298 @@
+//! `touchline run`: statements over bounded files, to their end.
+//!
+//! The plans, operators and epochs are those of the server; only durability is left out. A view is computed when a later
+//! statement reads it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use clap::Args;
+use datafusion::catalog::TableProvider;
+use datafusion::datasource::MemTable;
+use datafusion::physical_plan::execute_stream;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+use futures::TryStreamExt;
+
+use super::output::{OutputFormat, Printer};
+use crate::catalog::{Connector, Statement, TableDef, ViewDef};
+use crate::clock::Clock;
+use crate::epoch::{Driver, EpochLimits, Turn};
+use crate::error::{Error, Result};
+use crate::pipeline::{Pipeline, PlanSettings, Planned, Tables, plan};
+use crate::registry::{read_text, resolve_path};
+use crate::sink::file::FileWriter;
+use crate::source::Offsets;
+use crate::source::kafka::KafkaSettings;
+use crate::source::reader::{OpenSpec, ReaderLimits, SourceDeps, spawn_reader};
+use crate::sql::dialect::StreamDialect;
+use crate::sql::{parse_file, report};
+use crate::tables::SourceTable;
+use crate::watermark::SourceWatermark;
+
+/// Rows from which on an epoch runs on all cores.
+const WIDE_ROWS: usize = 32 * 1024;
+
+/// Rows of one epoch, where nothing else is asked for: what four full reader batches hold.
+const EPOCH_ROWS_MAX: usize = 256 * 1024;
+
+#[derive(Debug, Clone, Args)]
+pub struct RunArgs {
+    /// Files with statements, run in the order given.
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// How the result of a SELECT is printed.
+    #[arg(long, value_enum, default_value = "table")]
+    output: OutputFormat,
+    /// Records of one epoch: 1 runs row by row. The answer is the same; this is for trying that.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    epoch_rows: Option<u64>,
+    /// Partitions of large epochs; 0 is one for each core.
+    #[arg(long, default_value_t = 0)]
+    partitions: usize,
+}
+
+/// Runs all statements.
+///
+/// # Errors
+/// The first one that stops a statement; mistakes in the text are all reported together before anything runs.
+pub async fn run(args: RunArgs) -> Result<()> {
+    let statements = read_statements(&args.files)?;
+    let partitions = match args.partitions {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        given => given,
+    };
+    let mut session = Session {
+        tables: BTreeMap::new(),
+        views: BTreeMap::new(),
+        results: BTreeMap::new(),
+        sources: SourceDeps { kafka: KafkaSettings::default(), embedded: None, clock: Clock::System },
+        epoch_rows: args.epoch_rows.and_then(|rows| usize::try_from(rows).ok()),
+        settings: PlanSettings { partitions, wide_rows: WIDE_ROWS },
+    };
+    for statement in statements {
+        match statement {
+            Statement::CreateTable(table) => session.add_table(table)?,
+            Statement::CreateView(view) => session.add_view(view).await?,
+            Statement::Insert { target, view } => session.insert(&target, view).await?,
+            Statement::Select(view) => {
+                let mut printer = Printer::new(args.output, std::io::stdout());
+                session.execute(&view, &mut |batch| printer.write(&batch)).await.map_err(|e| e.at(view.location.clone()))?;
+                printer.finish()?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn read_statements(files: &[PathBuf]) -> Result<Vec<Statement>> {
+    let (mut statements, mut errors) = (Vec::new(), Vec::new());
+    for file in files {
+        let text = match read_text(file) {
+            Ok(text) => text,
+            Err(error) => {
+                errors.push(error);
+                continue;
+            }
+        };
+        match parse_file(&file.display().to_string(), &text) {
+            Ok(parsed) => statements.extend(parsed.into_iter().map(|statement| located(statement, file))),
+            Err(mistakes) => errors.extend(mistakes),
+        }
+    }
+    match errors.len() {
+        0 => Ok(statements),
+        1 => Err(errors.remove(0)),
+        n => Err(Error::invalid(format!("{n} errors\n{}", report(&errors)))),
+    }
+}
+
+fn located(mut statement: Statement, file: &Path) -> Statement {
+    if let Statement::CreateTable(table) = &mut statement {
+        resolve_path(table, file);
+    }
+    statement
+}
+
+struct Session {
+    tables: BTreeMap<String, Arc<TableDef>>,
+    views: BTreeMap<String, Arc<ViewDef>>,
+    /// Views that have been computed.
+    results: BTreeMap<String, Arc<MemTable>>,
+    sources: SourceDeps,
+    epoch_rows: Option<usize>,
+    settings: PlanSettings,
+}
+
+/// A view's result stands beside the tables as a static one.
+struct Known<'a>(&'a Session);
+
+impl Tables for Known<'_> {
+    fn definition(&self, name: &str) -> Option<Arc<TableDef>> {
+        self.0.tables.get(name).cloned()
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.0.tables.keys().cloned().collect()
+    }
+
+    fn provider(&self, table: &Arc<TableDef>) -> Result<Arc<dyn TableProvider>> {
+        Ok(Arc::new(SourceTable::new(Arc::clone(table), self.0.sources.clone())))
+    }
+
+    fn results(&self) -> Vec<(String, Arc<dyn TableProvider>)> {
+        self.0.results.iter().map(|(name, table)| (name.clone(), Arc::clone(table) as Arc<dyn TableProvider>)).collect()
+    }
+}
+
+impl Session {
+    fn add_table(&mut self, table: TableDef) -> Result<()> {
+        if let Connector::Kafka(_) = table.connector {
+            return Err(Error::invalid(format!("table \"{}\" is a Kafka topic, which has no end", table.name))
+                .hint("`touchline run` reads files: use 'connector' = 'filesystem', or start a server")
+                .at(table.location));
+        }
+        self.check_name(&table.name, &table.location)?;
+        self.tables.insert(table.name.clone(), Arc::new(table));
+        Ok(())
+    }
+
+    /// A view is planned at once, so that its mistakes show, and computed when something reads it.
+    async fn add_view(&mut self, view: ViewDef) -> Result<()> {
+        self.check_name(&view.name, &view.location)?;
+        self.compute_views_of(&view).await?;
+        plan(&view, &Known(self), self.settings).await?;
+        self.views.insert(view.name.clone(), Arc::new(view));
+        Ok(())
+    }
+
+    fn check_name(&self, name: &str, location: &crate::error::Location) -> Result<()> {
+        let first = self.tables.get(name).map(|table| &table.location).or_else(|| self.views.get(name).map(|view| &view.location));
+        match first {
+            None => Ok(()),
+            Some(first) => Err(Error::invalid(format!("\"{name}\" is defined twice"))
+                .detail(format!("the first definition is at {first}"))
+                .hint("rename or delete one of them")
+                .at(location.clone())),
+        }
+    }
+
+    async fn insert(&mut self, target: &str, view: ViewDef) -> Result<()> {
+        let table = self.tables.get(target).cloned().ok_or_else(|| {
+            Error::invalid(format!("table \"{target}\" does not exist"))
+                .hint("declare it with CREATE TABLE … WITH ('connector' = 'filesystem', 'path' = …)")
+                .at(view.location.clone())
+        })?;
+        let mut writer = None;
+        let written = self
+            .execute(&view, &mut |batch: RecordBatch| {
+                let writer = match &mut writer {
+                    Some(writer) => writer,
+                    none => none.insert(FileWriter::create(&table)?),
+                };
+                writer.write(&batch)
+            })
+            .await;
+        written.map_err(|error| error.at(view.location.clone()))?;
+        match writer {
+            Some(writer) => writer.finish(),
+            // No row is a result too: the file says so.
+            None => FileWriter::create(&table)?.finish(),
+        }
+    }
+
+    /// Runs a query to the end of its input.
+    async fn execute(&mut self, view: &ViewDef, sink: &mut dyn FnMut(RecordBatch) -> Result<()>) -> Result<()> {
+        self.compute_views_of(view).await?;
+        match plan(view, &Known(self), self.settings).await? {
+            Planned::Stream(pipeline) => self.stream(*pipeline, sink).await,
+            Planned::Batch(context, logical) => {
+                let physical = context.state().create_physical_plan(&logical).await?;
+                let mut batches = execute_stream(physical, context.task_ctx())?;
+                while let Some(batch) = batches.try_next().await? {
+                    sink(batch)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    async fn stream(&self, pipeline: Pipeline, sink: &mut dyn FnMut(RecordBatch) -> Result<()>) -> Result<()> {
+        let (mut readers, mut watermarks, mut offsets) = (Vec::new(), Vec::new(), Vec::new());
+        for slot in &pipeline.slots {
+            let open = OpenSpec { epoch_rows: self.epoch_rows, ..OpenSpec::default() };
+            let (table, columns) = (Arc::clone(&slot.table), slot.columns().to_vec());
+            let name = slot.table.name.clone();
+            readers.push(spawn_reader(&name, table, columns, open, ReaderLimits::default(), self.sources.clone())?);
+            // Files are read one after the other: none of them is idle, it is just not its turn.
+            let definition = slot.table.watermark.clone().map(|mut watermark| {
+                watermark.idle_timeout = None;
+                watermark
+            });
+            watermarks.push(SourceWatermark::new(definition.as_ref()));
+            offsets.push(Offsets::new());
+        }
+        let limits = EpochLimits { rows_max: EPOCH_ROWS_MAX, one_batch: self.epoch_rows.is_some() };
+        let clock = self.sources.clock.clone();
+        let mut driver = Driver::new(Arc::new(pipeline), readers, watermarks, offsets, clock, limits);
+        let (mut late, mut dead) = (0, 0);
+        loop {
+            match driver.turn(Duration::from_secs(1)).await? {
+                Turn::Epoch(result) => {
+                    late += result.output.late.len();
+                    for letter in &result.dead_letters {
+                        if dead < DEAD_LETTERS_SHOWN {
+                            eprintln!("{}, record {}: {}", letter.topic, letter.offset, letter.reason);
+                        }
+                        dead += 1;
+                    }
+                    result.output.batches.into_iter().filter(|batch| batch.num_rows() > 0).try_for_each(&mut *sink)?;
+                }
+                Turn::Quiet => {}
+                Turn::Finished => break,
+            }
+        }
+        if late + dead > 0 {
+            eprintln!("{late} late rows dropped, {dead} records not decoded");
+        }
+        Ok(())
+    }
+
+    /// Computes the views that a query names and that have not been computed yet.
+    async fn compute_views_of(&mut self, query: &ViewDef) -> Result<()> {
+        let text = query.query.to_string();
+        let tokens = Tokenizer::new(&StreamDialect::default(), &text).tokenize().unwrap_or_default();
+        let named = |name: &String| tokens.iter().any(|token| matches!(token, Token::Word(word) if word.value.eq_ignore_ascii_case(name)));
+        let views: Vec<Arc<ViewDef>> = self
+            .views
+            .values()
+            .filter(|view| named(&view.name) && !self.results.contains_key(&view.name))
+            .cloned()
+            .collect();
+        for view in views {
+            let mut batches: Vec<RecordBatch> = Vec::new();
+            let mut schema = None;
+            Box::pin(self.execute(&view, &mut |batch| {
+                schema.get_or_insert_with(|| batch.schema());
+                batches.push(batch);
+                Ok(())
+            }))
+            .await
+            .map_err(|error| error.at(view.location.clone()))?;
+            let schema = match schema {
+                Some(schema) => schema,
+                None => match plan(&view, &Known(self), self.settings).await? {
+                    Planned::Stream(pipeline) => Arc::clone(&pipeline.schema),
+                    Planned::Batch(_, logical) => Arc::new(logical.schema().as_arrow().clone()),
+                },
+            };
+            self.results.insert(view.name.clone(), Arc::new(MemTable::try_new(schema, vec![batches])?));
+        }
+        Ok(())
+    }
+}
+
+/// Undecodable records that are named on standard error; the rest is counted.
+const DEAD_LETTERS_SHOWN: usize = 10;

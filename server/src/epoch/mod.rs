@@ -1,0 +1,412 @@
+//! The loop of one continuous query, and the only place that orders durable effects.
+//!
+//! ```text
+//! turn: poll ─► step ─► commit to memory          again and again, no waiting
+//! checkpoint: bundle ─► manifest ─► publish       every `checkpoint_interval`, if anything has changed
+//! afterwards: hot table ─► seal ─► clean up       from what the manifest says, repeatable
+//! ```
+//!
+//! Before the manifest nothing of a checkpoint is visible; after it everything left to do is roll-forward.
+
+mod driver;
+mod ledger;
+mod outputs;
+mod restore;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+pub use driver::{Driver, EpochLimits, EpochResult, Turn};
+pub use ledger::{dead_letter_schema, late_schema};
+use outputs::Output;
+pub use restore::{QueryDeps, QueryPlan};
+
+use crate::checkpoint::{
+    Accounting, Chain, Manifest, OperatorState, PartitionState, Section, SegmentRef, SourceState,
+};
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::sink::parquet::SealLimits;
+use crate::sink::postgres::{HotTable, PostgresSink, refuse_older_store, retry_delay};
+use crate::source::DeadLetter;
+use crate::pipeline::LateRow;
+use crate::status::{PartitionStatus, QueryState, QueryStatus, SourceStatus};
+use crate::store::Store;
+use crate::watermark::NONE;
+
+/// How long a turn waits for rows before it looks after anything else.
+const TURN_WAIT: Duration = Duration::from_millis(100);
+
+/// How long a stop waits for each write of the hot table. What is not written by then is at the next start.
+const STOP_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Manifests of a chain that are kept for looking back.
+const MANIFESTS_KEPT: u64 = 10;
+
+/// Checkpoints between two clean-ups of a chain.
+const CLEAN_UP_EVERY: u64 = 64;
+
+/// Turning points of a query's loop.
+#[derive(Debug, Clone, Copy)]
+pub struct LoopSettings {
+    pub checkpoint_interval: Duration,
+    pub seal: SealLimits,
+}
+
+/// A query that has been restored and may run.
+pub struct QueryLoop {
+    driver: Driver,
+    chain: Chain,
+    public: Store,
+    settings: LoopSettings,
+    clock: Clock,
+    status: Arc<QueryStatus>,
+    /// The view, then its late ledger and its dead letters.
+    outputs: Vec<Output>,
+    late: Vec<LateRow>,
+    dead_letters: Vec<DeadLetter>,
+    accounting: Accounting,
+    /// Where the segments are that a checkpoint holds, by operator and segment.
+    written: HashMap<(String, u64), Section>,
+    hot: Option<Hot>,
+    dirty: bool,
+    last_checkpoint: Instant,
+}
+
+/// The query's table in Postgres.
+struct Hot {
+    sink: Arc<PostgresSink>,
+    table: HotTable,
+    /// The checkpoint up to which it is written; `None` until Postgres has answered.
+    applied: Option<u64>,
+    running: Option<JoinHandle<Result<u64>>>,
+    retry_at: Instant,
+    failures: u32,
+}
+
+/// Index of the view among a query's outputs.
+const VIEW: usize = 0;
+const LATE: usize = 1;
+const DEAD: usize = 2;
+
+impl QueryLoop {
+    /// Runs until told to stop, until its input ends, or until an error that repeating cannot mend.
+    ///
+    /// On a stop it makes a last checkpoint.
+    ///
+    /// # Errors
+    /// `Fenced` where another server has taken the query over; whatever the query's expressions raise; storage that
+    /// stays away. The last checkpoint stands, and a restart goes on from there.
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<()> {
+        self.status.set(QueryState::Running, None);
+        self.publish();
+        loop {
+            let turn = tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => break,
+                turn = self.driver.turn(self.wait()) => turn?,
+            };
+            match turn {
+                Turn::Epoch(result) => self.take(result),
+                Turn::Quiet => {}
+                Turn::Finished => {
+                    self.checkpoint_and_sinks().await?;
+                    self.report();
+                    self.status.set(QueryState::Finished, None);
+                    self.drain_sinks(&mut stop).await?;
+                    return Ok(());
+                }
+            }
+            if self.last_checkpoint.elapsed() >= self.settings.checkpoint_interval {
+                self.checkpoint_and_sinks().await?;
+            }
+            self.report();
+        }
+        self.checkpoint().await?;
+        // What is under way, then what came with the last checkpoint.
+        for _ in 0..3 {
+            self.apply_hot(STOP_PATIENCE).await?;
+        }
+        info!(query = self.status.name, checkpoint = self.chain.head().id, "query stopped");
+        Ok(())
+    }
+
+    /// Input has ended, but rows may still be on their way into the hot table and into public files.
+    async fn drain_sinks(&mut self, stop: &mut watch::Receiver<bool>) -> Result<()> {
+        while self.outputs.iter().any(Output::has_tail) || self.hot.as_ref().is_some_and(|_| self.outputs[VIEW].has_hot()) {
+            tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => return Ok(()),
+                () = tokio::time::sleep(self.settings.checkpoint_interval) => {}
+            }
+            self.checkpoint_and_sinks().await?;
+        }
+        Ok(())
+    }
+
+    fn wait(&self) -> Duration {
+        let due = self.settings.checkpoint_interval.saturating_sub(self.last_checkpoint.elapsed());
+        if self.dirty { due.min(TURN_WAIT) } else { TURN_WAIT }
+    }
+
+    fn take(&mut self, result: EpochResult) {
+        let EpochResult { output, dead_letters, records, clamped } = result;
+        self.accounting.rows_in += records;
+        self.accounting.rows_out += output.rows() as u64;
+        self.accounting.late += output.late.len() as u64;
+        self.accounting.dead += dead_letters.len() as u64;
+        self.accounting.filtered += output.without_time;
+        self.accounting.clamped += clamped;
+        self.outputs[VIEW].add(output.batches);
+        self.late.extend(output.late);
+        self.dead_letters.extend(dead_letters);
+        self.status.epochs.fetch_add(1, Ordering::Relaxed);
+        self.dirty = true;
+    }
+
+    async fn checkpoint_and_sinks(&mut self) -> Result<()> {
+        self.plan_seals();
+        self.checkpoint().await?;
+        self.apply_hot(Duration::ZERO).await?;
+        self.write_seals().await
+    }
+
+    /// Makes everything up to now durable and visible. Nothing happens where nothing has changed.
+    async fn checkpoint(&mut self) -> Result<()> {
+        self.last_checkpoint = Instant::now();
+        if !self.dirty {
+            return Ok(());
+        }
+        let now = self.clock.now();
+        let late = ledger::late_batch(&self.status.name, &self.late)?;
+        let dead = ledger::dead_letter_batch(&self.status.name, &self.dead_letters, now)?;
+        self.outputs[LATE].add(late);
+        self.outputs[DEAD].add(dead);
+        self.late.clear();
+        self.dead_letters.clear();
+
+        let mut draft = self.chain.draft(now);
+        let mut bundle = self.chain.bundle(&draft);
+        let mut written = HashMap::new();
+        draft.operators = Vec::new();
+        for stateful in self.driver.pipeline.operators() {
+            let operator = &stateful.operator;
+            let mut segments = Vec::new();
+            for (pane, segment) in operator.segments() {
+                let key = (operator.id.clone(), segment.id);
+                let section = match self.written.get(&key) {
+                    Some(section) => section.clone(),
+                    None => bundle.add(std::slice::from_ref(&segment.batch))?,
+                };
+                written.insert(key, section.clone());
+                segments.push(SegmentRef { id: segment.id, pane, level: segment.level, section });
+            }
+            draft.operators.push(OperatorState {
+                id: operator.id.clone(),
+                kind: "window".to_owned(),
+                state_version: 1,
+                schema_sha256: operator.state_schema_sha256()?,
+                watermark: Some(stateful.watermark.evaluate(&self.driver.current_watermarks())).filter(|at| *at != NONE),
+                segments,
+            });
+        }
+        for output in &mut self.outputs {
+            output.stage(&mut draft, &mut bundle, self.hot.is_some())?;
+        }
+        draft.sources = self.sources();
+        draft.accounting = self.accounting;
+        self.chain.fold_sealed(&mut draft).await?;
+        let bytes = self.chain.put_bundle(bundle).await?;
+        let mut committed = self.chain.commit(draft).await;
+        // In doubt: the answer was lost. Only asking again can tell, and going on without knowing could double rows.
+        for attempt in 0.. {
+            match committed {
+                Err(error) if error.kind() == ErrorKind::Unavailable && attempt < 30 => {
+                    self.status.checkpoint_failures.fetch_add(1, Ordering::Relaxed);
+                    self.status.set(QueryState::Degraded, Some(error.report()));
+                    warn!(query = self.status.name, error = error.report(), "checkpoint in doubt, asking again");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    committed = self.chain.settle().await;
+                }
+                other => {
+                    committed = other;
+                    break;
+                }
+            }
+        }
+        let committed = committed?;
+        self.written = written;
+        self.dirty = false;
+        self.status.checkpoint.store(committed.id, Ordering::Relaxed);
+        self.status.checkpoint_at.store(now, Ordering::Relaxed);
+        self.status.checkpoint_bytes.store(bytes + committed.bytes, Ordering::Relaxed);
+        for output in &mut self.outputs {
+            output.committed(self.chain.head());
+        }
+        self.publish();
+        if committed.id.is_multiple_of(CLEAN_UP_EVERY) {
+            self.clean_up().await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes what no recent checkpoint needs. A store that does not answer now is asked again next time.
+    async fn clean_up(&mut self) -> Result<()> {
+        match self.chain.collect_garbage(MANIFESTS_KEPT).await {
+            Err(error) if error.kind() == ErrorKind::Unavailable => {
+                warn!(query = self.status.name, error = error.report(), "old checkpoints not deleted yet");
+                Ok(())
+            }
+            other => other.map(|_| ()),
+        }
+    }
+
+    fn sources(&self) -> std::collections::BTreeMap<String, SourceState> {
+        let now = self.clock.now();
+        let slots = self.driver.pipeline.slots.iter().zip(&self.driver.offsets).zip(&self.driver.watermarks);
+        slots
+            .map(|((slot, offsets), watermark)| {
+                let times: HashMap<_, _> =
+                    watermark.partitions(now).map(|(partition, time, _)| (partition, time.event_time_max)).collect();
+                let offsets = offsets.iter().map(|(partition, next)| {
+                    let event_time_max = times.get(partition).copied().flatten();
+                    (*partition, PartitionState { next: *next, event_time_max })
+                });
+                let state = SourceState {
+                    offsets: offsets.collect(),
+                    watermark: Some(watermark.current()).filter(|at| *at != NONE),
+                };
+                (slot.table.name.clone(), state)
+            })
+            .collect()
+    }
+
+    fn publish(&self) {
+        for output in &self.outputs {
+            output.publish(self.chain.head());
+        }
+    }
+
+    /// Brings the hot table up to the head, in the background: a Postgres that is slow or away costs freshness of the hot
+    /// table and nothing else. `patience`: how long to wait for a write that is under way.
+    async fn apply_hot(&mut self, patience: Duration) -> Result<()> {
+        let Some(hot) = &mut self.hot else { return Ok(()) };
+        if let Some(task) = &mut hot.running {
+            let Ok(done) = tokio::time::timeout(patience, task).await else { return Ok(()) };
+            hot.running = None;
+            match done.unwrap_or_else(|error| Err(Error::bug("writing the hot table panicked").caused_by(error))) {
+                Ok(applied) => {
+                    hot.applied = Some(applied);
+                    if std::mem::take(&mut hot.failures) > 0 {
+                        self.status.set(QueryState::Running, None);
+                    }
+                    self.status.postgres_checkpoint.store(applied, Ordering::Relaxed);
+                    self.dirty |= self.outputs[VIEW].forget_hot(applied);
+                }
+                Err(error) if error.kind() == ErrorKind::Fenced => return Err(error),
+                Err(error) => {
+                    hot.applied = None;
+                    hot.failures += 1;
+                    hot.retry_at = Instant::now() + retry_delay(hot.failures, 1.0);
+                    warn!(query = self.status.name, error = error.report(), "hot table not written, trying again");
+                    self.status.set(QueryState::Degraded, Some(error.report()));
+                }
+            }
+        }
+        if hot.retry_at > Instant::now() {
+            return Ok(());
+        }
+        let known = hot.applied;
+        let entries = self.outputs[VIEW].hot_entries();
+        // Without an answer yet, the table is made, and a server before us fenced off, also while there are no rows.
+        if known.is_some_and(|applied| outputs::after(&entries, applied).is_none()) {
+            return Ok(());
+        }
+        let (sink, table, head) = (Arc::clone(&hot.sink), hot.table.clone(), self.chain.head().id);
+        let generation = self.chain.generation().number;
+        hot.running = Some(tokio::spawn(async move {
+            let applied = match known {
+                Some(applied) => applied,
+                None => sink.prepare(&table, generation).await?,
+            };
+            refuse_older_store(&table, applied, head)?;
+            let Some((to, batches)) = outputs::after(&entries, applied) else { return Ok(applied) };
+            sink.apply(&table, generation, applied, to, &batches).await?;
+            Ok(to)
+        }));
+        Ok(())
+    }
+
+    fn plan_seals(&mut self) {
+        let now = self.clock.now();
+        for output in &mut self.outputs {
+            self.dirty |= output.plan_seal(
+                self.settings.seal,
+                self.chain.paths(),
+                self.chain.generation(),
+                self.chain.head(),
+                now,
+            );
+        }
+    }
+
+    /// Writes the public files that the head intends. The next checkpoint lists them.
+    async fn write_seals(&mut self) -> Result<()> {
+        for output in &mut self.outputs {
+            match output.write_seals(&self.public, &self.status.name, self.chain.head()).await {
+                Ok(wrote) => self.dirty |= wrote,
+                Err(error) if error.kind() == ErrorKind::Unavailable => {
+                    warn!(query = self.status.name, error = error.report(), "public files not written yet");
+                    self.status.set(QueryState::Degraded, Some(error.report()));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn report(&self) {
+        let status = &self.status;
+        let accounting = &self.accounting;
+        for (gauge, value) in [
+            (&status.rows_in, accounting.rows_in),
+            (&status.rows_out, accounting.rows_out),
+            (&status.rows_late, accounting.late),
+            (&status.rows_dead, accounting.dead),
+            (&status.rows_clamped, accounting.clamped),
+            (&status.state_bytes, self.driver.pipeline.state_bytes() as u64),
+            (&status.open_windows, self.driver.pipeline.open_panes() as u64),
+            (&status.tail_rows, self.outputs[VIEW].tail_rows()),
+            (&status.sealed_files, self.outputs[VIEW].sealed_files()),
+        ] {
+            gauge.store(value, Ordering::Relaxed);
+        }
+        let now = self.clock.now();
+        let mut sources = status.sources.write();
+        for (at, slot) in self.driver.pipeline.slots.iter().enumerate() {
+            let watermark = &self.driver.watermarks[at];
+            let partitions = watermark.partitions(now).map(|(partition, time, idle)| {
+                let position = self.driver.offsets[at].get(&partition).copied().unwrap_or(0);
+                let end = self.driver.ends[at].get(&partition).copied().unwrap_or(position);
+                (partition, PartitionStatus { position, end, event_time_max: time.event_time_max, idle })
+            });
+            let status = SourceStatus {
+                watermark: Some(watermark.current()).filter(|at| *at != NONE),
+                partitions: partitions.collect(),
+            };
+            sources.insert(slot.table.name.clone(), status);
+        }
+    }
+}
+
+/// What a checkpoint says of one output, or nothing yet.
+fn output_state<'a>(manifest: &'a Manifest, name: &str) -> Option<&'a crate::checkpoint::OutputState> {
+    manifest.outputs.get(name)
+}

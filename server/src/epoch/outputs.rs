@@ -1,0 +1,209 @@
+//! One output of a query, from the rows of the running checkpoint to public files: the view itself, or one of its ledgers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+
+use crate::checkpoint::{
+    BundleBuilder, Generation, Manifest, QueryPaths, SealIntent, TailEntry, read_section,
+};
+use crate::clock::Micros;
+use crate::error::Result;
+use crate::sink::parquet::{SealLimits, SealNames, plan_seal, tail_entry, write_sealed};
+use crate::store::Store;
+use crate::tables::{PublishedView, SealedFile, ViewSnapshot};
+
+/// See the module's first line.
+#[derive(Debug)]
+pub(super) struct Output {
+    /// Its name in manifests and in the public folder.
+    name: String,
+    /// The column that dates its rows.
+    date_column: Option<String>,
+    view: Arc<PublishedView>,
+    /// Rows that no checkpoint holds yet.
+    fresh: Vec<RecordBatch>,
+    /// Rows of tail and hot entries, by checkpoint; shared with the snapshots that readers have pinned.
+    rows: BTreeMap<u64, Arc<[RecordBatch]>>,
+    /// Rows staged for the checkpoint under way.
+    staged: Option<(u64, Arc<[RecordBatch]>)>,
+    /// All sealed files that the head lists.
+    sealed: Vec<SealedFile>,
+    /// Files that are written and that the next checkpoint will list.
+    done: Vec<(u64, Vec<SealedFile>)>,
+    /// Seals that the next checkpoint will intend.
+    planned: Option<SealIntent>,
+    /// Hot entries up to this checkpoint are in Postgres.
+    applied: u64,
+    tail: Vec<TailEntry>,
+    hot: Vec<TailEntry>,
+}
+
+/// Rows on their way to the hot table, by checkpoint, oldest first.
+pub(super) type HotEntries = Vec<(u64, Arc<[RecordBatch]>)>;
+
+/// The rows of the checkpoints after `applied`, and the last of these; `None` where there is none.
+pub(super) fn after(entries: &HotEntries, applied: u64) -> Option<(u64, Vec<RecordBatch>)> {
+    let missing = || entries.iter().filter(|(checkpoint, _)| *checkpoint > applied);
+    let (to, _) = missing().next_back()?;
+    Some((*to, missing().flat_map(|(_, batches)| batches.iter().cloned()).collect()))
+}
+
+impl Output {
+    pub(super) fn new(name: String, date_column: Option<String>, view: Arc<PublishedView>) -> Self {
+        Output {
+            name,
+            date_column,
+            view,
+            fresh: Vec::new(),
+            rows: BTreeMap::new(),
+            staged: None,
+            sealed: Vec::new(),
+            done: Vec::new(),
+            planned: None,
+            applied: 0,
+            tail: Vec::new(),
+            hot: Vec::new(),
+        }
+    }
+
+    /// Reads back what the head holds: its sealed files' names and the rows of its tail.
+    pub(super) async fn restore(&mut self, private: &Store, head: &Manifest) -> Result<()> {
+        let Some(state) = super::output_state(head, &self.name) else { return Ok(()) };
+        self.sealed = crate::checkpoint::read_sealed_files(private, &state.sealed).await?;
+        for entry in state.tail.iter().chain(&state.hot) {
+            if !self.rows.contains_key(&entry.checkpoint) {
+                self.rows.insert(entry.checkpoint, read_section(private, &entry.section).await?.into());
+            }
+        }
+        self.tail = state.tail.clone();
+        self.hot = state.hot.clone();
+        Ok(())
+    }
+
+    pub(super) fn add(&mut self, batches: impl IntoIterator<Item = RecordBatch>) {
+        self.fresh.extend(batches.into_iter().filter(|batch| batch.num_rows() > 0));
+    }
+
+    /// Puts this output's part into a checkpoint: new rows, seals that are done, seals that are next.
+    pub(super) fn stage(&mut self, draft: &mut Manifest, bundle: &mut BundleBuilder, hot: bool) -> Result<()> {
+        let state = draft.outputs.entry(self.name.clone()).or_default();
+        for (seal, files) in &self.done {
+            state.mark_sealed(*seal, files.clone())?;
+        }
+        if let Some(intent) = &self.planned {
+            state.begin_seal(intent.clone());
+        }
+        state.hot.retain(|entry| hot && entry.checkpoint > self.applied);
+        if self.fresh.is_empty() {
+            return Ok(());
+        }
+        let section = bundle.add(&self.fresh)?;
+        let entry = tail_entry(draft.id, draft.created_at, section, &self.fresh, self.date_column.as_deref())?;
+        if let Some(entry) = entry {
+            if hot {
+                state.hot.push(entry.clone());
+            }
+            state.tail.push(entry);
+        }
+        self.staged = Some((draft.id, self.fresh.clone().into()));
+        Ok(())
+    }
+
+    /// The checkpoint that [`Output::stage`] took part in is durable and is now the head.
+    pub(super) fn committed(&mut self, head: &Manifest) {
+        if let Some((checkpoint, rows)) = self.staged.take() {
+            self.rows.insert(checkpoint, rows);
+            self.fresh.clear();
+        }
+        for (_, files) in self.done.drain(..) {
+            self.sealed.extend(files);
+        }
+        self.planned = None;
+        let state = super::output_state(head, &self.name);
+        self.tail = state.map_or_else(Vec::new, |state| state.tail.clone());
+        self.hot = state.map_or_else(Vec::new, |state| state.hot.clone());
+        let (tail, hot) = (&self.tail, &self.hot);
+        self.rows.retain(|checkpoint, _| tail.iter().chain(hot).any(|entry| entry.checkpoint == *checkpoint));
+    }
+
+    /// Shows readers the head.
+    pub(super) fn publish(&self, head: &Manifest) {
+        let tail = self.tail.iter().filter_map(|entry| self.rows.get(&entry.checkpoint));
+        self.view.publish(ViewSnapshot {
+            checkpoint: head.id,
+            sealed: self.sealed.clone().into(),
+            tail: tail.flat_map(|batches| batches.iter().cloned()).collect(),
+        });
+    }
+
+    /// Rows that the hot table may lack, by checkpoint.
+    pub(super) fn hot_entries(&self) -> HotEntries {
+        let rows = |entry: &TailEntry| Some((entry.checkpoint, Arc::clone(self.rows.get(&entry.checkpoint)?)));
+        self.hot.iter().filter_map(rows).collect()
+    }
+
+    /// The hot table has everything up to `applied`. Returns whether the next checkpoint has something to forget.
+    pub(super) fn forget_hot(&mut self, applied: u64) -> bool {
+        let news = applied > self.applied && self.hot.iter().any(|entry| entry.checkpoint <= applied);
+        self.applied = self.applied.max(applied);
+        news
+    }
+
+    pub(super) fn has_hot(&self) -> bool {
+        self.hot.iter().any(|entry| entry.checkpoint > self.applied)
+    }
+
+    pub(super) fn has_tail(&self) -> bool {
+        !self.tail.is_empty() || !self.fresh.is_empty()
+    }
+
+    /// Decides on the next seal where one is due. Returns whether there is something for the next checkpoint.
+    pub(super) fn plan_seal(
+        &mut self,
+        limits: SealLimits,
+        paths: &QueryPaths,
+        generation: Generation,
+        head: &Manifest,
+        now: Micros,
+    ) -> bool {
+        let Some(state) = super::output_state(head, &self.name) else { return false };
+        // One at a time: what is intended is written before anything else is.
+        if !state.intents.is_empty() {
+            return false;
+        }
+        let names = SealNames { paths, output: &self.name, generation };
+        self.planned = plan_seal(state, limits, names, self.date_column.as_deref(), None, now);
+        self.planned.is_some()
+    }
+
+    /// Writes the files that the head intends. Returns whether there were any.
+    pub(super) async fn write_seals(&mut self, public: &Store, query: &str, head: &Manifest) -> Result<bool> {
+        let Some(state) = super::output_state(head, &self.name) else { return Ok(false) };
+        for intent in &state.intents {
+            if self.done.iter().any(|(seal, _)| *seal == intent.seal) {
+                continue;
+            }
+            let inputs: Vec<(TailEntry, Vec<RecordBatch>)> = state
+                .seal_inputs(intent)
+                .into_iter()
+                .map(|entry| {
+                    let rows = self.rows.get(&entry.checkpoint).map(|rows| rows.to_vec()).unwrap_or_default();
+                    (entry, rows)
+                })
+                .collect();
+            let files = write_sealed(public, query, intent, &inputs).await?;
+            self.done.push((intent.seal, files));
+        }
+        Ok(!self.done.is_empty())
+    }
+
+    pub(super) fn tail_rows(&self) -> u64 {
+        self.tail.iter().map(|entry| entry.section.rows).sum()
+    }
+
+    pub(super) fn sealed_files(&self) -> u64 {
+        self.sealed.len() as u64
+    }
+}

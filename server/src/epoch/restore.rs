@@ -1,0 +1,202 @@
+//! From a planned query and its last checkpoint to a loop that goes on where the last one ended.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Schema};
+use tokio::time::Instant;
+use tracing::info;
+
+use super::driver::{Driver, EpochLimits};
+use super::ledger::{dead_letter_schema, late_schema};
+use super::outputs::Output;
+use super::{Hot, LoopSettings, QueryLoop};
+use crate::catalog::ViewDef;
+use crate::checkpoint::{
+    Accounting, Chain, DEAD_LETTER_LEDGER, Generation, LATE_LEDGER, Manifest, Section, read_sections,
+};
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::pipeline::Pipeline;
+use crate::sink::parquet::public_schema;
+use crate::sink::postgres::{HotTable, PostgresSink};
+use crate::source::Offsets;
+use crate::source::reader::{OpenSpec, ReaderLimits, SourceDeps, spawn_reader};
+use crate::status::QueryStatus;
+use crate::store::Store;
+use crate::tables::{Published, PublishedView};
+use crate::watermark::{NONE, SourceWatermark};
+
+/// What all queries of a server share.
+#[derive(Debug, Clone)]
+pub struct QueryDeps {
+    pub private: Store,
+    pub public: Store,
+    pub generation: Generation,
+    pub clock: Clock,
+    pub sources: SourceDeps,
+    pub reader_limits: ReaderLimits,
+    pub epoch_rows_max: usize,
+    pub settings: LoopSettings,
+    pub postgres: Option<Arc<PostgresSink>>,
+    pub published: Arc<Published>,
+}
+
+/// A query that is planned and about to run.
+#[derive(Debug)]
+pub struct QueryPlan {
+    pub view: Arc<ViewDef>,
+    pub pipeline: Pipeline,
+    /// Names this version of the query: another one does not go on from its checkpoints.
+    pub fingerprint: String,
+}
+
+impl QueryLoop {
+    /// Takes the query's chain over, restores state and outputs, starts the readers and shows the view to readers.
+    ///
+    /// # Errors
+    /// `Fenced` where a newer server owns the query, `Corrupt` for damaged checkpoints, `Invalid` where the view's columns
+    /// cannot be stored, `Unavailable`.
+    pub async fn open(plan: QueryPlan, deps: &QueryDeps, status: Arc<QueryStatus>) -> Result<QueryLoop> {
+        let QueryPlan { view, pipeline, fingerprint } = plan;
+        public_schema(&pipeline.schema).map_err(|error| error.at(view.location.clone()))?;
+        let (chain, name) = take_over(&view.name, &fingerprint, deps).await?;
+        let head = chain.head().clone();
+        let written = restore_operators(&pipeline, &deps.private, &head).await?;
+
+        let now = deps.clock.now();
+        let (mut readers, mut watermarks, mut offsets) = (Vec::new(), Vec::new(), Vec::<Offsets>::new());
+        for slot in &pipeline.slots {
+            let mut watermark = SourceWatermark::new(slot.table.watermark.as_ref());
+            let mut resume = Offsets::new();
+            if let Some(state) = head.sources.get(&slot.table.name) {
+                let times = state.offsets.iter().map(|(partition, at)| (*partition, at.event_time_max));
+                watermark.restore(state.watermark.unwrap_or(NONE), times, now);
+                resume = state.offsets.iter().map(|(partition, at)| (*partition, at.next)).collect();
+            }
+            let open = OpenSpec { resume: resume.clone(), ..OpenSpec::default() };
+            let thread = format!("{}/{}", view.name, slot.table.name);
+            let columns = slot.columns().to_vec();
+            let table = Arc::clone(&slot.table);
+            readers.push(spawn_reader(&thread, table, columns, open, deps.reader_limits, deps.sources.clone())?);
+            watermarks.push(watermark);
+            offsets.push(resume);
+        }
+
+        let mut outputs = outputs(&view, &name, &pipeline, &deps.published);
+        for output in &mut outputs {
+            output.restore(&deps.private, &head).await?;
+        }
+        let hot = match &deps.postgres {
+            Some(sink) if view.options.postgres != Some(false) => Some(Hot {
+                sink: Arc::clone(sink),
+                table: HotTable {
+                    query: name.clone(),
+                    table: view.name.clone(),
+                    schema: Arc::clone(&pipeline.schema),
+                    primary_key: view.options.primary_key.clone(),
+                    time_column: date_column(&pipeline.schema, true),
+                },
+                applied: None,
+                running: None,
+                retry_at: Instant::now(),
+                failures: 0,
+            }),
+            _ => None,
+        };
+        info!(query = view.name, checkpoint = head.id, generation = head.generation, "query restored");
+        let limits = EpochLimits { rows_max: deps.epoch_rows_max, one_batch: false };
+        let clock = deps.clock.clone();
+        Ok(QueryLoop {
+            driver: Driver::new(Arc::new(pipeline), readers, watermarks, offsets, clock.clone(), limits),
+            chain,
+            public: deps.public.clone(),
+            settings: deps.settings,
+            clock,
+            status,
+            outputs,
+            late: Vec::new(),
+            dead_letters: Vec::new(),
+            accounting: head.accounting,
+            written,
+            hot,
+            dirty: true,
+            last_checkpoint: Instant::now(),
+        })
+    }
+}
+
+/// The chain of this version of the query, and the name of its outputs in it.
+///
+/// The first version of a view has the view's own name. A later one, which must not go on from another's state nor mix its
+/// rows with other columns, has a name that carries its fingerprint.
+async fn take_over(view: &str, fingerprint: &str, deps: &QueryDeps) -> Result<(Chain, String)> {
+    let later = format!("{view}-{}", &fingerprint[..8]);
+    for name in [view, &later] {
+        match Chain::open(&deps.private, name, deps.generation, fingerprint, &deps.clock).await {
+            Ok(opened) => return Ok((opened.chain, name.to_owned())),
+            Err(error) if error.kind() == ErrorKind::Invalid && name == view => continue,
+            Err(error) => return Err(error),
+        }
+    }
+    Err(Error::bug(format!("no chain for query {view:?}")))
+}
+
+/// Reads the segments that the checkpoint lists back into the operators; returns where each is stored.
+async fn restore_operators(
+    pipeline: &Pipeline,
+    private: &Store,
+    head: &Manifest,
+) -> Result<HashMap<(String, u64), Section>> {
+    let mut written = HashMap::new();
+    for state in &head.operators {
+        let stateful = pipeline.operators().iter().find(|stateful| stateful.operator.id == state.id);
+        let Some(operator) = stateful.map(|stateful| &stateful.operator) else {
+            return Err(Error::corrupt(format!("checkpoint {} of query {:?} has state for an operator that the query does not have", head.id, head.query))
+                .detail(format!("operator {:?}", state.id)));
+        };
+        if state.schema_sha256 != operator.state_schema_sha256()? {
+            return Err(Error::invalid(format!("the state of query {:?} was written in another form", head.query))
+                .detail(format!("operator {:?} of checkpoint {}", state.id, head.id))
+                .hint("rename the view, so that it starts anew beside the old one"));
+        }
+        let sections: Vec<Section> = state.segments.iter().map(|segment| segment.section.clone()).collect();
+        let batches = read_sections(private, &sections).await?;
+        for (segment, batches) in state.segments.iter().zip(batches) {
+            for batch in batches {
+                operator.restore(segment.pane, segment.id, segment.level, batch);
+            }
+            written.insert((state.id.clone(), segment.id), segment.section.clone());
+        }
+    }
+    Ok(written)
+}
+
+/// The view and its two ledgers, published under their names.
+fn outputs(view: &ViewDef, name: &str, pipeline: &Pipeline, published: &Published) -> Vec<Output> {
+    let ledger = |kind: &str, schema| {
+        let shown = Arc::new(PublishedView::new(format!("{kind}.{}", view.name), schema));
+        published.put_view(Arc::clone(&shown));
+        Output::new(kind.to_owned(), None, shown)
+    };
+    let late = ledger(LATE_LEDGER, late_schema());
+    let dead_letters = ledger(DEAD_LETTER_LEDGER, dead_letter_schema());
+    let shown = Arc::new(PublishedView::new(view.name.clone(), Arc::clone(&pipeline.schema)));
+    published.put_view(Arc::clone(&shown));
+    let main = Output::new(name.to_owned(), date_column(&pipeline.schema, false), shown);
+    vec![main, late, dead_letters]
+}
+
+/// The column that dates a view's rows: `window_start` where there is one, else the first timestamp or date.
+fn date_column(schema: &Schema, plain: bool) -> Option<String> {
+    let is_time = |data_type: &DataType| matches!(data_type, DataType::Timestamp(..) | DataType::Date32);
+    let named = ["window_start", "window_end"].into_iter().find_map(|name| {
+        schema.field_with_name(name).ok().filter(|field| is_time(field.data_type())).map(|field| field.name().clone())
+    });
+    let window = || {
+        let is_window = |data_type: &DataType| matches!(data_type, DataType::Struct(fields) if fields.iter().any(|field| field.name() == "start" && is_time(field.data_type())));
+        schema.fields().iter().find(|field| !plain && is_window(field.data_type())).map(|field| field.name().clone())
+    };
+    let first = || schema.fields().iter().find(|field| is_time(field.data_type())).map(|field| field.name().clone());
+    named.or_else(first).or_else(window)
+}

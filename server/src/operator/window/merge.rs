@@ -1,0 +1,120 @@
+//! Partial aggregates of the same keys into one: the only place that holds accumulators, and only for the length of a call.
+//!
+//! Accumulators are made fresh, fed with `merge_batch`, read out once with `EmitTo::All` and dropped. That is the subset of
+//! DataFusion's accumulator contract on which every aggregate function agrees: reading one is destructive, and some are
+//! slow or wrong when they live on.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{Schema, SchemaRef};
+use datafusion::error::Result;
+use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
+use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
+use datafusion::physical_expr::GroupsAccumulatorAdapter;
+use datafusion::physical_plan::aggregates::group_values::new_group_values;
+use datafusion::physical_plan::aggregates::order::GroupOrdering;
+
+/// How the partial states of one windowed aggregate merge.
+#[derive(Debug)]
+pub struct StateMerge {
+    aggregates: Vec<Arc<AggregateFunctionExpr>>,
+    /// Number of leading key columns of a segment.
+    keys: usize,
+    /// Keys, then the state columns of each aggregate in turn: the schema of every segment.
+    schema: SchemaRef,
+}
+
+impl StateMerge {
+    /// `partial`: the output schema of the partial aggregation, `(pane, key…, state…)`.
+    pub fn try_new(aggregates: Vec<Arc<AggregateFunctionExpr>>, partial: &Schema, keys: usize) -> Result<Self> {
+        let schema = Arc::new(Schema::new(partial.fields().iter().skip(1).cloned().collect::<Vec<_>>()));
+        Ok(StateMerge { aggregates, keys, schema })
+    }
+
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// One segment with one row for each key of `segments`.
+    pub fn merge(&self, segments: &[RecordBatch]) -> Result<RecordBatch> {
+        let mut groups = self.group(segments)?;
+        let mut columns = groups.keys;
+        for accumulator in &mut groups.accumulators {
+            columns.extend(accumulator.state(EmitTo::All)?);
+        }
+        Ok(batch(Arc::clone(&self.schema), columns, groups.len)?)
+    }
+
+    /// Final values: one array for each key, then one for each aggregate, and the number of rows.
+    pub fn finish(&self, segments: &[RecordBatch]) -> Result<(Vec<ArrayRef>, usize)> {
+        let mut groups = self.group(segments)?;
+        let mut columns = groups.keys;
+        for accumulator in &mut groups.accumulators {
+            columns.push(accumulator.evaluate(EmitTo::All)?);
+        }
+        Ok((columns, groups.len))
+    }
+
+    fn group(&self, segments: &[RecordBatch]) -> Result<Groups> {
+        let mut accumulators =
+            self.aggregates.iter().map(fresh_accumulator).collect::<Result<Vec<Box<dyn GroupsAccumulator>>>>()?;
+        let mut indices = Vec::new();
+        let mut len = 0;
+        let mut values = if self.keys > 0 {
+            let fields = self.schema.fields().iter().take(self.keys).cloned().collect::<Vec<_>>();
+            Some(new_group_values(Arc::new(Schema::new(fields)), &GroupOrdering::None)?)
+        } else {
+            None
+        };
+        for segment in segments {
+            match &mut values {
+                Some(values) => {
+                    values.intern(&segment.columns()[..self.keys], &mut indices)?;
+                    len = values.len();
+                }
+                // Without keys all rows are one group.
+                None => {
+                    indices.clear();
+                    indices.resize(segment.num_rows(), 0);
+                    len = 1;
+                }
+            }
+            let mut column = self.keys;
+            for (accumulator, aggregate) in accumulators.iter_mut().zip(&self.aggregates) {
+                let width = aggregate.state_fields()?.len();
+                accumulator.merge_batch(&segment.columns()[column..column + width], &indices, len)?;
+                column += width;
+            }
+        }
+        let keys = match values {
+            Some(mut values) => values.emit(EmitTo::All)?,
+            None => vec![],
+        };
+        Ok(Groups { keys, accumulators, len })
+    }
+}
+
+struct Groups {
+    keys: Vec<ArrayRef>,
+    accumulators: Vec<Box<dyn GroupsAccumulator>>,
+    len: usize,
+}
+
+fn fresh_accumulator(aggregate: &Arc<AggregateFunctionExpr>) -> Result<Box<dyn GroupsAccumulator>> {
+    if aggregate.groups_accumulator_supported() {
+        aggregate.create_groups_accumulator()
+    } else {
+        let aggregate = Arc::clone(aggregate);
+        Ok(Box::new(GroupsAccumulatorAdapter::new(move || aggregate.create_accumulator())))
+    }
+}
+
+/// A batch that keeps its row count also without columns.
+pub(super) fn batch(
+    schema: SchemaRef,
+    columns: Vec<ArrayRef>,
+    rows: usize,
+) -> Result<RecordBatch, arrow::error::ArrowError> {
+    RecordBatch::try_new_with_options(schema, columns, &RecordBatchOptions::new().with_row_count(Some(rows)))
+}

@@ -1,0 +1,383 @@
+//! SQL → [`Pipeline`]: DataFusion plans and optimizes, `sql::rewrite` puts the stateful nodes in, and what remains that
+//! could not run epoch by epoch is refused.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::datatypes::Schema;
+use async_trait::async_trait;
+use datafusion::catalog::TableProvider;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{DFSchemaRef, TableReference};
+use datafusion::datasource::source_as_provider;
+use datafusion::execution::context::{QueryPlanner, SessionContext, SessionState};
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::logical_expr::{
+    Expr, Extension, Join, JoinType, LogicalPlan, TableScan, UserDefinedLogicalNode, UserDefinedLogicalNodeCore,
+};
+use datafusion::physical_expr::aggregate::{LoweredAggregate, LoweredAggregateBuilder};
+use datafusion::physical_expr::expressions::Column as PhysicalColumn;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode, PhysicalGroupBy};
+use datafusion::physical_plan::joins::utils::JoinFilter;
+use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
+use datafusion::sql::parser::Statement as DfStatement;
+use datafusion::sql::sqlparser::ast;
+use parking_lot::Mutex;
+
+use super::epoch_cell::EpochCell;
+use super::source_exec::{EpochSourceExec, StreamSlot, StreamTable};
+use super::template::{Template, visit};
+use super::{Pipeline, Stateful};
+use crate::catalog::{TableDef, ViewDef};
+use crate::error::{Error, Result};
+use crate::operator::lookup_join::{Dimension, LookupJoinExec, LookupJoinType};
+use crate::operator::window::{LateGateExec, WindowAggExec, WindowAggNode, WindowOperator};
+use crate::sql::rewrite::{Streams, reads_stream, rewrite};
+use crate::sql::{planning_error, window_tvf};
+
+/// The tables a query may name.
+pub trait Tables: Send + Sync {
+    fn definition(&self, name: &str) -> Option<Arc<TableDef>>;
+    fn names(&self) -> Vec<String>;
+    /// A static table's rows.
+    fn provider(&self, table: &Arc<TableDef>) -> Result<Arc<dyn TableProvider>>;
+}
+
+/// How plans are made.
+#[derive(Debug, Clone, Copy)]
+pub struct PlanSettings {
+    /// Partitions of the wide plan; 1 makes no wide plan.
+    pub partitions: usize,
+    /// Rows from which on an epoch runs on the wide plan.
+    pub wide_rows: usize,
+}
+
+/// A planned statement.
+#[derive(Debug)]
+pub enum Planned {
+    Stream(Box<Pipeline>),
+    /// It reads static tables only and runs once, as an ordinary query.
+    Batch(Arc<SessionContext>, Box<LogicalPlan>),
+}
+
+/// Plans a view's query.
+///
+/// # Errors
+/// `Invalid` with file, line and column for whatever the statement has wrong.
+pub async fn plan(view: &ViewDef, tables: &dyn Tables, settings: PlanSettings) -> Result<Planned> {
+    plan_at_view(view, tables, settings).await.map_err(|error| error.at(view.location.clone()))
+}
+
+async fn plan_at_view(view: &ViewDef, tables: &dyn Tables, settings: PlanSettings) -> Result<Planned> {
+    let cell = Arc::new(EpochCell::default());
+    let context = Arc::new(window_tvf::session(1)?);
+    for name in tables.names() {
+        let Some(table) = tables.definition(&name) else { continue };
+        let provider: Arc<dyn TableProvider> = if table.is_stream() {
+            Arc::new(StreamTable::new(Arc::new(StreamSlot::new(table)), Arc::clone(&cell)))
+        } else {
+            tables.provider(&table)?
+        };
+        context.register_table(TableReference::bare(name), provider)?;
+    }
+    let state = context.state();
+    let statement = DfStatement::Statement(Box::new(ast::Statement::Query(view.query.clone())));
+    let place = |error| planning_error(error, &view.location);
+    let plan = state.statement_to_plan(statement).await.map_err(place)?;
+    let plan = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {}).map_err(place)?;
+    let scans = StreamScans::default();
+    if !reads_stream(&plan, &scans) {
+        return Ok(Planned::Batch(context, Box::new(plan)));
+    }
+    let lateness = i64::try_from(view.options.allowed_lateness.as_micros()).unwrap_or(i64::MAX);
+    let plan = rewrite(plan, &scans, lateness)?;
+    let plan = state.optimizer().optimize(plan, &state, |_, _| {}).map_err(place)?;
+    let plan = take_over_lookups(plan, &scans)?;
+
+    let stateful = Arc::new(Operators::default());
+    let physical = async |partitions: usize| -> Result<Arc<dyn ExecutionPlan>> {
+        let state = window_tvf::session(partitions)?.state();
+        let planner = StreamPlanner { cell: Arc::clone(&cell), operators: Arc::clone(&stateful) };
+        let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(planner)]);
+        Ok(planner.create_physical_plan(&plan, &state).await?)
+    };
+    let narrow = physical(1).await?;
+    let wide = if settings.partitions > 1 { Some(physical(settings.partitions).await?) } else { None };
+    let slots = scans.slots.into_inner();
+    finish(&slots, std::iter::once(&narrow).chain(&wide))?;
+    let schema = narrow.schema();
+    let operators = stateful.list.lock().clone();
+    Ok(Planned::Stream(Box::new(Pipeline {
+        slots,
+        schema,
+        emit: view.emit,
+        operators,
+        narrow: Template::try_new(narrow)?,
+        wide: wide.map(Template::try_new).transpose()?,
+        wide_rows: settings.wide_rows,
+        cell,
+        context: context.task_ctx(),
+    })))
+}
+
+/// The streams a query reads, numbered as the plan is walked.
+#[derive(Default)]
+struct StreamScans {
+    slots: Mutex<Vec<Arc<StreamSlot>>>,
+}
+
+impl Streams for StreamScans {
+    fn stream(&self, scan: &TableScan) -> Option<(usize, Option<String>)> {
+        let provider = source_as_provider(&scan.source).ok()?;
+        let slot = Arc::clone(provider.downcast_ref::<StreamTable>()?.slot());
+        let mut slots = self.slots.lock();
+        let index = slot.number(slots.len());
+        if index == slots.len() {
+            slots.push(Arc::clone(&slot));
+        }
+        Some((index, slot.table.watermark.as_ref().map(|watermark| watermark.column.clone())))
+    }
+}
+
+/// Tells leaves which columns are read and aggregates how their states merge, now that the optimizer has had its say.
+fn finish<'a>(slots: &[Arc<StreamSlot>], plans: impl Iterator<Item = &'a Arc<dyn ExecutionPlan>>) -> Result<()> {
+    let mut columns: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); slots.len()];
+    for plan in plans {
+        visit(plan, &mut |node| {
+            if let Some(leaf) = node.downcast_ref::<EpochSourceExec>() {
+                columns[leaf.slot().index()].extend(&leaf.columns);
+            } else if let Some(aggregate) = node.downcast_ref::<WindowAggExec>() {
+                aggregate.finish_planning()?;
+            }
+            Ok(())
+        })?;
+    }
+    for (slot, mut columns) in slots.iter().zip(columns) {
+        let watermark = slot.table.watermark.as_ref().and_then(|watermark| slot.table.column_index(&watermark.column));
+        columns.extend(watermark);
+        if columns.is_empty() {
+            columns.insert(0);
+        }
+        slot.set_columns(columns.into_iter().collect());
+    }
+    Ok(())
+}
+
+/// A join of a stream with a static table, kept away from DataFusion's joins: they build anew in each epoch.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct LookupJoinNode {
+    join: Join,
+    /// The stream is the join's left side.
+    stream_left: bool,
+}
+
+impl PartialOrd for LookupJoinNode {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        self.join.partial_cmp(&other.join)
+    }
+}
+
+impl UserDefinedLogicalNodeCore for LookupJoinNode {
+    fn name(&self) -> &str {
+        "LookupJoin"
+    }
+
+    fn inputs(&self) -> Vec<&LogicalPlan> {
+        vec![&self.join.left, &self.join.right]
+    }
+
+    fn schema(&self) -> &DFSchemaRef {
+        &self.join.schema
+    }
+
+    fn expressions(&self) -> Vec<Expr> {
+        self.join.on.iter().flat_map(|(left, right)| [left.clone(), right.clone()]).chain(self.join.filter.clone()).collect()
+    }
+
+    fn fmt_for_explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let on: Vec<String> = self.join.on.iter().map(|(left, right)| format!("{left} = {right}")).collect();
+        write!(f, "LookupJoin: type={}, on=[{}]", self.join.join_type, on.join(", "))
+    }
+
+    fn with_exprs_and_inputs(
+        &self,
+        exprs: Vec<Expr>,
+        inputs: Vec<LogicalPlan>,
+    ) -> datafusion::error::Result<Self> {
+        let join = LogicalPlan::Join(self.join.clone()).with_new_exprs(exprs, inputs)?;
+        match join {
+            LogicalPlan::Join(join) => Ok(LookupJoinNode { join, stream_left: self.stream_left }),
+            other => Err(Error::bug(format!("a join became {}", other.display())).into()),
+        }
+    }
+}
+
+/// Puts [`LookupJoinNode`]s in the place of joins between a stream and a static table.
+fn take_over_lookups(plan: LogicalPlan, streams: &StreamScans) -> Result<LogicalPlan> {
+    let rewritten = plan.transform_up(|node| match node {
+        LogicalPlan::Join(join) if reads_stream(&join.left, streams) != reads_stream(&join.right, streams) => {
+            let stream_left = reads_stream(&join.left, streams);
+            let node = LookupJoinNode { join, stream_left };
+            Ok(Transformed::yes(LogicalPlan::Extension(Extension { node: Arc::new(node) })))
+        }
+        other => Ok(Transformed::no(other)),
+    })?;
+    Ok(rewritten.data)
+}
+
+/// The stateful operators of a query: one of each, whichever plans are made over them.
+#[derive(Debug, Default)]
+struct Operators {
+    list: Mutex<Vec<Stateful>>,
+}
+
+impl Operators {
+    fn get_or_add(&self, node: &WindowAggNode, schema: Arc<Schema>) -> (usize, Arc<WindowOperator>) {
+        let mut list = self.list.lock();
+        if let Some(at) = list.iter().position(|stateful| stateful.operator.id == node.id) {
+            return (at, Arc::clone(&list[at].operator));
+        }
+        let operator = Arc::new(WindowOperator::new(node.id.clone(), node.windows, node.columns.clone(), schema));
+        list.push(Stateful { operator: Arc::clone(&operator), watermark: node.watermark.clone() });
+        (list.len() - 1, operator)
+    }
+}
+
+/// Makes physical nodes of ours.
+struct StreamPlanner {
+    cell: Arc<EpochCell>,
+    operators: Arc<Operators>,
+}
+
+#[async_trait]
+impl ExtensionPlanner for StreamPlanner {
+    async fn plan_extension(
+        &self,
+        planner: &dyn PhysicalPlanner,
+        node: &dyn UserDefinedLogicalNode,
+        logical: &[&LogicalPlan],
+        physical: &[Arc<dyn ExecutionPlan>],
+        session: &dyn Session,
+        context: &PhysicalPlanningContext,
+    ) -> datafusion::error::Result<Option<Arc<dyn ExecutionPlan>>> {
+        if let Some(node) = node.as_any().downcast_ref::<WindowAggNode>() {
+            let plan = self.window_aggregate(planner, node, logical[0], &physical[0], session, context)?;
+            return Ok(Some(plan));
+        }
+        if let Some(node) = node.as_any().downcast_ref::<LookupJoinNode>() {
+            return Ok(Some(lookup_join(planner, node, logical, physical, session, context)?));
+        }
+        Ok(None)
+    }
+}
+
+impl StreamPlanner {
+    fn window_aggregate(
+        &self,
+        planner: &dyn PhysicalPlanner,
+        node: &WindowAggNode,
+        logical: &LogicalPlan,
+        input: &Arc<dyn ExecutionPlan>,
+        session: &dyn Session,
+        context: &PhysicalPlanningContext,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let (index, operator) = self.operators.get_or_add(node, Arc::new(node.schema.as_arrow().clone()));
+        let expr = |expr: &Expr| planner.create_physical_expr(expr, logical.schema(), session, context);
+        let pane = expr(&node.pane)?;
+        let Some(pane_column) = pane.downcast_ref::<PhysicalColumn>().map(PhysicalColumn::index) else {
+            return Err(Error::bug(format!("the pane is {pane}, not a column")));
+        };
+        let mut group = vec![(pane, "__pane".to_owned())];
+        for key in &node.keys {
+            group.push((expr(key)?, key.schema_name().to_string()));
+        }
+        let schema = input.schema();
+        let (mut aggregates, mut filters) = (Vec::new(), Vec::new());
+        for aggregate in &node.aggregates {
+            let LoweredAggregate { aggregate, filter, .. } =
+                LoweredAggregateBuilder::new(aggregate, logical.schema(), &schema, session.execution_props(), context)
+                    .build()?;
+            aggregates.push(aggregate);
+            filters.push(filter);
+        }
+        let gate =
+            LateGateExec::new(Arc::clone(input), pane_column, Arc::clone(&operator), index, Arc::clone(&self.cell));
+        let partial = AggregateExec::try_new(
+            AggregateMode::Partial,
+            PhysicalGroupBy::new_single(group),
+            aggregates,
+            filters,
+            Arc::new(gate),
+            schema,
+        )?;
+        let keys = node.keys.len();
+        Ok(Arc::new(WindowAggExec::new(Arc::new(partial), operator, index, keys, Arc::clone(&self.cell))))
+    }
+}
+
+fn lookup_join(
+    planner: &dyn PhysicalPlanner,
+    node: &LookupJoinNode,
+    logical: &[&LogicalPlan],
+    physical: &[Arc<dyn ExecutionPlan>],
+    session: &dyn Session,
+    context: &PhysicalPlanningContext,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let (stream, table) = if node.stream_left { (0, 1) } else { (1, 0) };
+    let join_type = match (node.join.join_type, node.stream_left) {
+        (JoinType::Inner, _) => LookupJoinType::Inner,
+        (JoinType::Left, true) | (JoinType::Right, false) => LookupJoinType::LeftOuter,
+        (JoinType::LeftSemi, true) | (JoinType::RightSemi, false) => LookupJoinType::LeftSemi,
+        (JoinType::LeftAnti, true) | (JoinType::RightAnti, false) => LookupJoinType::LeftAnti,
+        (other, _) => {
+            return Err(Error::invalid(format!("{other} JOIN of a stream with a static table is not available"))
+                .hint("use JOIN or LEFT JOIN with the stream on the left, or [NOT] EXISTS"));
+        }
+    };
+    if node.join.on.is_empty() {
+        return Err(Error::invalid("a join of a stream with a static table needs an equality between their columns")
+            .hint("stream s JOIN table t ON t.key = s.key"));
+    }
+    let mut on = Vec::new();
+    for (left, right) in &node.join.on {
+        let sides = [left, right];
+        let stream_key = planner.create_physical_expr(sides[stream], logical[stream].schema(), session, context)?;
+        let table_key = planner.create_physical_expr(sides[table], logical[table].schema(), session, context)?;
+        on.push((stream_key, table_key));
+    }
+    let filter = match &node.join.filter {
+        None => None,
+        Some(filter) => Some(join_filter(planner, filter, stream, logical, session, context)?),
+    };
+    let dimension = Arc::new(Dimension::new(Arc::clone(&physical[table])));
+    let join = LookupJoinExec::try_new(
+        Arc::clone(&physical[stream]),
+        dimension,
+        on,
+        filter,
+        join_type,
+        node.stream_left,
+    )?;
+    Ok(Arc::new(join))
+}
+
+/// The residual condition of a join over the columns of both sides, the stream's first.
+fn join_filter(
+    planner: &dyn PhysicalPlanner,
+    filter: &Expr,
+    stream: usize,
+    logical: &[&LogicalPlan],
+    session: &dyn Session,
+    context: &PhysicalPlanningContext,
+) -> Result<JoinFilter> {
+    let (near, far) = (logical[stream].schema(), logical[1 - stream].schema());
+    let both = near.join(far)?;
+    let expr = planner.create_physical_expr(filter, &both, session, context)?;
+    let indices = JoinFilter::build_column_indices(
+        (0..near.fields().len()).collect(),
+        (0..far.fields().len()).collect(),
+    );
+    Ok(JoinFilter::new(expr, indices, Arc::new(both.as_arrow().clone())))
+}

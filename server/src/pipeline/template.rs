@@ -1,0 +1,157 @@
+//! A physical plan that runs again and again: each epoch gets a fresh instance over the same operator state.
+//!
+//! Only nodes known to be right under that are let in. DataFusion would run any other just as well, once per epoch and
+//! without a word: an aggregate without state, a sort of 5 ms of data, a join that forgets.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use datafusion::execution::TaskContext;
+use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
+use datafusion::physical_plan::sorts::sort::SortExec;
+use datafusion::physical_plan::{
+    ChildrenPropertiesMode, ExecutionPlan, ExecutionPlanProperties, ReplaceChildrenOptions, displayable,
+};
+use futures::TryStreamExt;
+use tokio::task::JoinSet;
+
+use super::source_exec::EpochSourceExec;
+use crate::error::{Error, Result};
+use crate::operator::lookup_join::LookupJoinExec;
+use crate::operator::window::{LateGateExec, WindowAggExec};
+
+/// A checked plan. Never executed itself.
+pub struct Template {
+    plan: Arc<dyn ExecutionPlan>,
+    drains: usize,
+}
+
+impl fmt::Debug for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Template({})", self.plan.name())
+    }
+}
+
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", displayable(self.plan.as_ref()).indent(false))
+    }
+}
+
+impl Template {
+    /// # Errors
+    /// `Invalid` where a node is not known to be right over a stream.
+    pub fn try_new(plan: Arc<dyn ExecutionPlan>) -> Result<Self> {
+        admit(&plan, Parent::Other)?;
+        let drains = drains(&plan);
+        Ok(Template { plan, drains })
+    }
+
+    /// Inputs that every run reports as read to their end: partitions of leaves and of stateful operators.
+    pub fn drains(&self) -> usize {
+        self.drains
+    }
+
+    pub async fn run(&self, context: &Arc<TaskContext>) -> Result<Vec<RecordBatch>> {
+        let plan = instantiate(&self.plan)?;
+        let partitions = plan.output_partitioning().partition_count();
+        if partitions == 1 {
+            return Ok(plan.execute(0, Arc::clone(context))?.try_collect().await?);
+        }
+        let mut tasks = JoinSet::new();
+        for partition in 0..partitions {
+            let stream = plan.execute(partition, Arc::clone(context))?;
+            tasks.spawn(stream.try_collect::<Vec<_>>());
+        }
+        let mut batches = Vec::new();
+        while let Some(done) = tasks.join_next().await {
+            batches.extend(done.map_err(|error| Error::bug("an epoch's task ended early").caused_by(error))??);
+        }
+        Ok(batches)
+    }
+}
+
+/// A plan that can be executed once. Static sides of joins stay shared, and so does operator state.
+fn instantiate(node: &Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    let children = node.children();
+    if children.is_empty() {
+        return Ok(Arc::clone(node));
+    }
+    let children = children.into_iter().map(instantiate).collect::<Result<Vec<_>>>()?;
+    let keep = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep);
+    let fresh = Arc::clone(node).replace_children(children, keep)?;
+    // A sort keeps a filter of its last run, which only its own reset forgets.
+    if fresh.is::<SortExec>() { Ok(fresh.reset_state()?) } else { Ok(fresh) }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Parent {
+    WindowAggregate,
+    PartialAggregate,
+    Other,
+}
+
+fn admit(node: &Arc<dyn ExecutionPlan>, parent: Parent) -> Result<()> {
+    let mut next = Parent::Other;
+    if node.is::<WindowAggExec>() {
+        next = Parent::WindowAggregate;
+    } else if let Some(aggregate) = node.downcast_ref::<AggregateExec>() {
+        if parent != Parent::WindowAggregate || *aggregate.mode() != AggregateMode::Partial {
+            return Err(refuse("an aggregate that would start anew with every epoch"));
+        }
+        next = Parent::PartialAggregate;
+    } else if node.is::<SortExec>() {
+        // Sorting the input of a partial aggregate is how ordered aggregates are fed; anywhere else it orders one epoch.
+        if parent != Parent::PartialAggregate {
+            return Err(refuse("a sort, which would order each epoch by itself"));
+        }
+        next = Parent::PartialAggregate;
+    } else if !(node.is::<EpochSourceExec>() || node.is::<LateGateExec>() || node.is::<LookupJoinExec>() || stateless(node)) {
+        return Err(refuse(&format!("{}, which would work on each epoch by itself", node.name())));
+    }
+    if node.fetch().is_some() {
+        return Err(refuse("LIMIT, which would cut each epoch by itself"));
+    }
+    node.children().into_iter().try_for_each(|child| admit(child, next))
+}
+
+fn stateless(node: &Arc<dyn ExecutionPlan>) -> bool {
+    matches!(
+        node.name(),
+        "FilterExec"
+            | "ProjectionExec"
+            | "UnionExec"
+            | "InterleaveExec"
+            | "UnnestExec"
+            | "CoalesceBatchesExec"
+            | "CoalescePartitionsExec"
+            | "CooperativeExec"
+            | "RepartitionExec"
+            | "EmptyExec"
+            | "PlaceholderRowExec"
+    )
+}
+
+fn refuse(what: &str) -> Error {
+    Error::invalid(format!("the query needs {what}"))
+        .hint("over a stream, group by a window of TUMBLE or HOP, or join a static table; ORDER BY and LIMIT belong into the query that reads the view")
+}
+
+fn drains(node: &Arc<dyn ExecutionPlan>) -> usize {
+    let below: usize = node.children().into_iter().map(drains).sum();
+    let own = if node.is::<EpochSourceExec>() {
+        node.output_partitioning().partition_count()
+    } else if node.is::<WindowAggExec>() {
+        node.children().into_iter().map(|child| child.output_partitioning().partition_count()).sum()
+    } else {
+        0
+    };
+    below + own
+}
+
+/// Every leaf and every windowed aggregate of a plan.
+pub(super) fn visit(node: &Arc<dyn ExecutionPlan>, each: &mut dyn FnMut(&Arc<dyn ExecutionPlan>) -> Result<()>) -> Result<()> {
+    each(node)?;
+    node.children().into_iter().try_for_each(|child| visit(child, each))
+}

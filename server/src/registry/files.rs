@@ -1,0 +1,195 @@
+//! The definition files as they stand: read, parsed, and for each the last version that was right.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use datafusion::catalog::TableProvider;
+
+use crate::catalog::{Connector, Statement, TableDef, ViewDef};
+use crate::error::{Error, Location, Result};
+use crate::pipeline::Tables;
+use crate::source::reader::SourceDeps;
+use crate::sql::parse_file;
+use crate::tables::SourceTable;
+
+/// Longest definition file, bytes.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// What the files define: the catalog that queries are planned against.
+#[derive(Debug, Clone)]
+pub struct Catalog {
+    pub tables: BTreeMap<String, Arc<TableDef>>,
+    pub views: BTreeMap<String, Arc<ViewDef>>,
+    sources: SourceDeps,
+}
+
+impl Tables for Catalog {
+    fn definition(&self, name: &str) -> Option<Arc<TableDef>> {
+        self.tables.get(name).cloned()
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.tables.keys().cloned().collect()
+    }
+
+    fn provider(&self, table: &Arc<TableDef>) -> Result<Arc<dyn TableProvider>> {
+        Ok(Arc::new(SourceTable::new(Arc::clone(table), self.sources.clone())))
+    }
+}
+
+/// One file and what became of it.
+#[derive(Debug, Default)]
+struct FileState {
+    text: String,
+    /// Of the last version without an error.
+    good: Vec<Statement>,
+    errors: Vec<Error>,
+}
+
+/// All definition files of a server.
+#[derive(Debug, Default)]
+pub struct Files {
+    files: BTreeMap<PathBuf, FileState>,
+}
+
+/// What a look at the directories found.
+#[derive(Debug)]
+pub struct Loaded {
+    pub catalog: Catalog,
+    /// Every mistake, with its place.
+    pub errors: Vec<Error>,
+}
+
+impl Files {
+    /// Looks at the directories again. A file with a mistake counts as its last good version; one that is gone is gone.
+    ///
+    /// # Errors
+    /// `Invalid` where a directory cannot be read.
+    pub fn load(&mut self, directories: &[PathBuf], sources: &SourceDeps) -> Result<Loaded> {
+        let mut present = Vec::new();
+        for directory in directories {
+            present.extend(sql_files(directory)?);
+        }
+        self.files.retain(|path, _| present.contains(path));
+        for path in present {
+            self.read(&path);
+        }
+        Ok(self.catalog(sources))
+    }
+
+    fn read(&mut self, path: &Path) {
+        let shown = path.display().to_string();
+        let whole = Location { file: shown.clone(), line: 0, column: 0 };
+        let text = match read_text(path) {
+            Ok(text) => text,
+            Err(error) => {
+                self.files.entry(path.to_owned()).or_default().errors = vec![error.at(whole)];
+                return;
+            }
+        };
+        let state = self.files.entry(path.to_owned()).or_default();
+        if state.text == text && (!state.good.is_empty() || !state.errors.is_empty()) {
+            return;
+        }
+        match parse_file(&shown, &text) {
+            Ok(mut statements) => {
+                for statement in &mut statements {
+                    if let Statement::CreateTable(table) = statement {
+                        resolve_path(table, path);
+                    }
+                }
+                state.good = statements;
+                state.errors = vec![];
+            }
+            Err(errors) => state.errors = errors,
+        }
+        state.text = text;
+    }
+
+    fn catalog(&self, sources: &SourceDeps) -> Loaded {
+        let mut errors = Vec::new();
+        let mut catalog = Catalog { tables: BTreeMap::new(), views: BTreeMap::new(), sources: sources.clone() };
+        let statements = self.files.values().flat_map(|state| &state.good);
+        for statement in statements {
+            let (name, location) = match statement {
+                Statement::CreateTable(table) => (&table.name, &table.location),
+                Statement::CreateView(view) => (&view.name, &view.location),
+                Statement::Insert { view, .. } | Statement::Select(view) => {
+                    errors.push(
+                        Error::invalid("a server runs CREATE TABLE and CREATE MATERIALIZED VIEW only")
+                            .hint("run INSERT and SELECT with `touchline run FILE`, or ask a running server with `touchline sql -c`")
+                            .at(view.location.clone()),
+                    );
+                    continue;
+                }
+            };
+            let table = catalog.tables.get(name).map(|table| &table.location);
+            let taken = table.or_else(|| catalog.views.get(name).map(|view| &view.location));
+            if let Some(first) = taken {
+                errors.push(
+                    Error::invalid(format!("\"{name}\" is defined twice"))
+                        .detail(format!("the first definition is at {first}"))
+                        .hint("rename or delete one of them")
+                        .at(location.clone()),
+                );
+                continue;
+            }
+            match statement {
+                Statement::CreateTable(table) => drop(catalog.tables.insert(name.clone(), Arc::new(table.clone()))),
+                Statement::CreateView(view) => drop(catalog.views.insert(name.clone(), Arc::new(view.clone()))),
+                Statement::Insert { .. } | Statement::Select(_) => {}
+            }
+        }
+        for state in self.files.values() {
+            errors.extend(state.errors.iter().map(Error::copy));
+        }
+        Loaded { catalog, errors }
+    }
+}
+
+/// The `*.sql` files of a directory in name order; hidden ones, as editors leave behind, do not count.
+///
+/// # Errors
+/// `Invalid` where the directory cannot be read.
+pub fn sql_files(directory: &Path) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(directory).map_err(|error| {
+        Error::invalid(format!("cannot read directory {}", directory.display()))
+            .caused_by(error)
+            .hint("create it, or name another one under [catalog] in the configuration")
+    })?;
+    let mut files: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| {
+            let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
+            !hidden && path.extension().is_some_and(|extension| extension == "sql") && path.is_file()
+        })
+        .collect();
+    files.sort();
+    Ok(files)
+}
+
+/// # Errors
+/// `Invalid` for a file that cannot be read, is too long, or is not UTF-8.
+pub fn read_text(path: &Path) -> Result<String> {
+    let size = std::fs::metadata(path).map(|metadata| metadata.len());
+    if size.as_ref().is_ok_and(|size| *size > FILE_BYTES_MAX) {
+        return Err(Error::invalid(format!("the file is longer than {FILE_BYTES_MAX} bytes")));
+    }
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Error::invalid(format!("cannot read {}", path.display())).caused_by(error))?;
+    // Some editors begin a file with a byte order mark, which is not SQL.
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+}
+
+/// Relative paths of tables count from the file that declares them.
+pub fn resolve_path(table: &mut TableDef, file: &Path) {
+    if let Connector::Filesystem(target) = &mut table.connector
+        && Path::new(&target.path).is_relative()
+        && let Some(directory) = file.parent()
+    {
+        let joined = directory.join(&target.path);
+        let absolute = std::path::absolute(&joined).unwrap_or(joined);
+        target.path = absolute.display().to_string();
+    }
+}

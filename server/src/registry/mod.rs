@@ -1,0 +1,197 @@
+//! Which queries run: keeps the running ones in step with the definition files.
+//!
+//! A file that appears, changes or goes is followed without a restart. A broken file is reported, and its last good
+//! version keeps running; all others are not disturbed.
+
+mod files;
+mod supervisor;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use tokio::sync::watch as signal;
+use tracing::{error, info};
+
+pub use files::{Catalog, Files, Loaded, read_text, resolve_path, sql_files};
+use supervisor::Running;
+pub use watch::follow;
+
+use crate::catalog::{TableDef, ViewDef};
+use crate::epoch::{QueryDeps, QueryPlan};
+use crate::error::{Error, Result};
+use crate::pipeline::{PlanSettings, Planned, StreamSlot, plan};
+use crate::status::{QueryState, QueryStatus};
+
+/// The running queries and the files they come from.
+#[derive(Debug)]
+pub struct Registry {
+    files: Files,
+    directories: Vec<PathBuf>,
+    deps: QueryDeps,
+    plan_settings: PlanSettings,
+    running: BTreeMap<String, Running>,
+    /// Set when this process has to stop.
+    fatal: signal::Sender<Option<Arc<Error>>>,
+}
+
+impl Registry {
+    pub fn new(
+        directories: Vec<PathBuf>,
+        deps: QueryDeps,
+        plan_settings: PlanSettings,
+        fatal: signal::Sender<Option<Arc<Error>>>,
+    ) -> Self {
+        Registry { files: Files::default(), directories, deps, plan_settings, running: BTreeMap::new(), fatal }
+    }
+
+    /// Reads the files again and starts, replaces and stops queries accordingly.
+    ///
+    /// # Errors
+    /// `Invalid` where a directory cannot be read; nothing is changed then.
+    pub async fn apply(&mut self) -> Result<()> {
+        let Loaded { catalog, errors } = self.files.load(&self.directories, &self.deps.sources)?;
+        let mut rejected: BTreeMap<String, Error> = BTreeMap::new();
+        for error in errors {
+            error!("{}", error.report());
+            if let Some(location) = error.location() {
+                rejected.entry(location.file.clone()).or_insert(error);
+            }
+        }
+        self.publish_sources(&catalog);
+        let gone: Vec<String> =
+            self.running.keys().filter(|name| !catalog.views.contains_key(*name)).cloned().collect();
+        for name in gone {
+            self.stop(&name).await;
+            self.forget(&name);
+            info!(query = name, "query stopped, its definition is gone");
+        }
+        let catalog = Arc::new(catalog);
+        for (name, view) in &catalog.views {
+            match planned(view, &catalog, self.plan_settings).await {
+                Ok(plan) => {
+                    let unchanged = self.running.get(name).is_some_and(|running| running.fingerprint == plan.fingerprint);
+                    if !unchanged {
+                        self.stop(name).await;
+                        self.start(plan, Arc::clone(&catalog));
+                    } else if let Some(running) = self.running.get(name) {
+                        running.mend_file_report();
+                    }
+                }
+                Err(error) => {
+                    error!("{}", error.report());
+                    self.reject(name, &view.location.file, &error);
+                }
+            }
+        }
+        self.report_rejected_files(&catalog, rejected);
+        Ok(())
+    }
+
+    /// Stops every query with a last checkpoint.
+    pub async fn stop_all(&mut self) {
+        let running = std::mem::take(&mut self.running);
+        running.values().for_each(Running::ask_to_stop);
+        for (_, running) in running {
+            running.stopped().await;
+        }
+    }
+
+    fn start(&mut self, plan: QueryPlan, catalog: Arc<Catalog>) {
+        let name = plan.view.name.clone();
+        let status = Arc::new(QueryStatus::new(&name, &plan.view.location.file));
+        self.deps.published.put_query(Arc::clone(&status));
+        let running =
+            Running::start(plan, catalog, self.deps.clone(), self.plan_settings, status, self.fatal.clone());
+        info!(query = name, fingerprint = running.fingerprint[..8], "query started");
+        self.running.insert(name, running);
+    }
+
+    async fn stop(&mut self, name: &str) {
+        if let Some(running) = self.running.remove(name) {
+            running.ask_to_stop();
+            running.stopped().await;
+        }
+    }
+
+    fn forget(&self, name: &str) {
+        let published = &self.deps.published;
+        published.remove_query(name);
+        published.remove_view(name);
+        for ledger in [crate::checkpoint::LATE_LEDGER, crate::checkpoint::DEAD_LETTER_LEDGER] {
+            published.remove_view(&format!("{ledger}.{name}"));
+        }
+    }
+
+    /// A definition is wrong: its last good version goes on, or it is listed as rejected.
+    fn reject(&self, name: &str, file: &str, error: &Error) {
+        match self.running.get(name) {
+            Some(running) => running.report_file(error),
+            None => {
+                let status = QueryStatus::new(name, file);
+                status.set(QueryState::Rejected, Some(error.report()));
+                self.deps.published.put_query(Arc::new(status));
+            }
+        }
+    }
+
+    /// Files that cannot even be parsed are listed under their own name, unless a query from them still runs.
+    fn report_rejected_files(&self, catalog: &Catalog, rejected: BTreeMap<String, Error>) {
+        let stale: Vec<String> = self
+            .deps
+            .published
+            .queries()
+            .into_iter()
+            .filter(|status| status.get().0 == QueryState::Rejected && !catalog.views.contains_key(&status.name))
+            .map(|status| status.name.clone())
+            .collect();
+        stale.iter().for_each(|name| self.deps.published.remove_query(name));
+        for (file, error) in rejected {
+            let of_file: Vec<&String> =
+                catalog.views.iter().filter(|(_, view)| view.location.file == file).map(|(name, _)| name).collect();
+            if of_file.is_empty() {
+                self.reject(&file, &file, &error);
+            }
+            of_file.into_iter().for_each(|name| self.reject(name, &file, &error));
+        }
+    }
+
+    fn publish_sources(&self, catalog: &Catalog) {
+        let published = &self.deps.published;
+        for old in published.sources() {
+            if !catalog.tables.contains_key(&old.name) {
+                published.remove_source(&old.name);
+            }
+        }
+        catalog.tables.values().for_each(|table| published.put_source(Arc::clone(table)));
+    }
+}
+
+/// Plans a view for a server.
+pub(super) async fn planned(view: &Arc<ViewDef>, catalog: &Catalog, settings: PlanSettings) -> Result<QueryPlan> {
+    match plan(view, catalog, settings).await? {
+        Planned::Stream(pipeline) => {
+            let fingerprint = fingerprint(view, &pipeline.slots);
+            Ok(QueryPlan { view: Arc::clone(view), pipeline: *pipeline, fingerprint })
+        }
+        Planned::Batch(..) => Err(Error::invalid("the view reads no stream, so it would never change")
+            .hint("read at least one table with a Kafka connector, or ask the static tables by Flight SQL")
+            .at(view.location.clone())),
+    }
+}
+
+/// Names a version of a query: what it computes and from what, not how its file is written.
+fn fingerprint(view: &ViewDef, slots: &[Arc<StreamSlot>]) -> String {
+    let mut hash = Sha256::new();
+    hash.update(format!("{}\n{:?}\n{:?}\n", view.query, view.emit, view.options.allowed_lateness));
+    for slot in slots {
+        let TableDef { name, columns, watermark, connector, format, .. } = slot.table.as_ref();
+        hash.update(format!("{name}\n{watermark:?}\n{connector:?}\n{format:?}\n"));
+        for column in columns {
+            hash.update(format!("{} {} {} {:?}\n", column.name, column.data_type, column.nullable, column.kind));
+        }
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}

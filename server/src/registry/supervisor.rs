@@ -1,0 +1,126 @@
+//! One running query: started, restarted where that can help, stopped.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tracing::{error, warn};
+
+use super::{Catalog, planned};
+use crate::epoch::{QueryDeps, QueryLoop, QueryPlan};
+use crate::error::{Error, ErrorKind, Result};
+use crate::pipeline::PlanSettings;
+use crate::status::{QueryState, QueryStatus};
+
+/// First and longest pause before a query that lost a service is started again.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) fingerprint: String,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+    status: Arc<QueryStatus>,
+    file_report: Mutex<Option<String>>,
+}
+
+impl Running {
+    pub(super) fn start(
+        plan: QueryPlan,
+        catalog: Arc<Catalog>,
+        deps: QueryDeps,
+        settings: PlanSettings,
+        status: Arc<QueryStatus>,
+        fatal: watch::Sender<Option<Arc<Error>>>,
+    ) -> Self {
+        let (stop, stopped) = watch::channel(false);
+        let fingerprint = plan.fingerprint.clone();
+        let supervised = Supervised { catalog, deps, settings, status: Arc::clone(&status), fatal, stop: stopped };
+        let task = tokio::spawn(supervised.run(plan));
+        Running { fingerprint, stop, task, status, file_report: Mutex::default() }
+    }
+
+    pub(super) fn ask_to_stop(&self) {
+        // Nobody listens any more where the query has ended by itself.
+        let _ = self.stop.send(true);
+    }
+
+    pub(super) async fn stopped(self) {
+        if let Err(error) = self.task.await {
+            error!(query = self.status.name, %error, "query ended by a panic");
+        }
+    }
+
+    /// Its file has been changed for the worse: this version goes on.
+    pub(super) fn report_file(&self, error: &Error) {
+        let text = format!("the file has an error, its last good version runs\n{}", error.report());
+        self.status.set(self.status.get().0, Some(text.clone()));
+        *self.file_report.lock() = Some(text);
+    }
+
+    /// Its file is right again.
+    pub(super) fn mend_file_report(&self) {
+        if let Some(text) = self.file_report.lock().take()
+            && self.status.get().1.as_ref() == Some(&text)
+        {
+            self.status.set(self.status.get().0, None);
+        }
+    }
+}
+
+struct Supervised {
+    catalog: Arc<Catalog>,
+    deps: QueryDeps,
+    settings: PlanSettings,
+    status: Arc<QueryStatus>,
+    fatal: watch::Sender<Option<Arc<Error>>>,
+    stop: watch::Receiver<bool>,
+}
+
+impl Supervised {
+    async fn run(mut self, plan: QueryPlan) {
+        let view = Arc::clone(&plan.view);
+        let mut plan = Some(plan);
+        let mut pause = BACK_OFF.0;
+        loop {
+            let next = match plan.take() {
+                Some(plan) => Ok(plan),
+                None => planned(&view, &self.catalog, self.settings).await,
+            };
+            let ended = match next {
+                Ok(plan) => self.once(plan).await,
+                Err(error) => Err(error),
+            };
+            let Err(error) = ended else { return };
+            let report = error.report();
+            match error.kind() {
+                ErrorKind::Unavailable => {
+                    warn!(query = self.status.name, error = report, "query lost a service, starting it again");
+                    self.status.set(QueryState::Degraded, Some(report));
+                }
+                ErrorKind::Fenced => {
+                    error!(query = self.status.name, error = report, "another server has taken over");
+                    self.status.set(QueryState::Fenced, Some(report));
+                    self.fatal.send_replace(Some(Arc::new(error)));
+                    return;
+                }
+                _ => {
+                    error!(query = self.status.name, error = report, "query failed; its last checkpoint stands");
+                    self.status.set(QueryState::Failed, Some(report));
+                    return;
+                }
+            }
+            tokio::select! {
+                _ = self.stop.wait_for(|stop| *stop) => return,
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(BACK_OFF.1),
+            }
+        }
+    }
+
+    async fn once(&mut self, plan: QueryPlan) -> Result<()> {
+        let query = QueryLoop::open(plan, &self.deps, Arc::clone(&self.status)).await?;
+        query.run(self.stop.clone()).await
+    }
+}

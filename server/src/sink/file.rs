@@ -1,0 +1,150 @@
+//! The result of an `INSERT INTO` a filesystem table: one file, there as a whole or not at all.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
+
+use super::parquet::public_schema;
+use crate::catalog::{Connector, Format, TableDef};
+use crate::error::{Error, Result};
+
+/// Writes beside its target and takes the target's place at the end.
+#[derive(Debug)]
+pub struct FileWriter {
+    format: Encoder,
+    schema: SchemaRef,
+    table: String,
+    staging: PathBuf,
+    target: PathBuf,
+}
+
+#[derive(Debug)]
+enum Encoder {
+    Json(arrow::json::LineDelimitedWriter<BufWriter<File>>),
+    Csv(arrow::csv::Writer<BufWriter<File>>),
+    Parquet(Box<ArrowWriter<BufWriter<File>>>),
+}
+
+impl FileWriter {
+    /// Begins the file of a table: its path, or `part-0` in it where the path is a folder or has no extension.
+    ///
+    /// # Errors
+    /// `Invalid` where the path cannot be written, with the path.
+    pub fn create(table: &TableDef) -> Result<Self> {
+        let Connector::Filesystem(connector) = &table.connector else {
+            return Err(Error::invalid(format!("cannot INSERT INTO \"{}\", which is not a filesystem table", table.name))
+                .hint("declare the target with 'connector' = 'filesystem'"));
+        };
+        let target = file_of(Path::new(&connector.path), table.format);
+        let refused = |error: std::io::Error| {
+            Error::invalid(format!("cannot write {}", target.display()))
+                .caused_by(error)
+                .hint("check that the folder can be created and written by this user")
+        };
+        let folder = target.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(folder).map_err(refused)?;
+        let name = target.file_name().unwrap_or_default().to_string_lossy();
+        // Hidden names are not read by filesystem tables, this one's readers included.
+        let staging = folder.join(format!(".{name}.{}", std::process::id()));
+        let file = BufWriter::with_capacity(1 << 20, File::create(&staging).map_err(refused)?);
+        let schema = physical_schema(table);
+        let format = match table.format {
+            Format::Json => Encoder::Json(arrow::json::LineDelimitedWriter::new(file)),
+            Format::Csv => {
+                let mut writer = arrow::csv::WriterBuilder::new().with_header(true).build(file);
+                // The header line stands there also when no row follows.
+                writer.write(&RecordBatch::new_empty(SchemaRef::clone(&schema)))?;
+                Encoder::Csv(writer)
+            }
+            Format::Parquet => {
+                let level = ZstdLevel::try_new(1).map_err(|error| Error::bug("compression level").caused_by(error))?;
+                let properties = WriterProperties::builder().set_compression(Compression::ZSTD(level)).build();
+                let writer = ArrowWriter::try_new(file, public_schema(&schema)?, Some(properties)).map_err(not_parquet)?;
+                Encoder::Parquet(Box::new(writer))
+            }
+        };
+        Ok(FileWriter { format, schema, table: table.name.clone(), staging, target })
+    }
+
+    /// Appends rows; columns are matched by position and cast to the table's types.
+    ///
+    /// # Errors
+    /// `Invalid` where number or types of columns do not fit, or a value does not.
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        let fields = self.schema.fields();
+        if fields.len() != batch.num_columns() {
+            return Err(Error::invalid(format!(
+                "INSERT INTO \"{}\" has {} columns, the table {}",
+                self.table,
+                batch.num_columns(),
+                fields.len()
+            )));
+        }
+        let columns = batch.columns().iter().zip(fields).map(|(column, field)| fit(column, field)).collect::<Result<Vec<_>>>()?;
+        let batch = RecordBatch::try_new(SchemaRef::clone(&self.schema), columns)?;
+        match &mut self.format {
+            Encoder::Json(writer) => Ok(writer.write(&batch)?),
+            Encoder::Csv(writer) => Ok(writer.write(&batch)?),
+            Encoder::Parquet(writer) => {
+                let schema = public_schema(&self.schema)?;
+                let columns = batch.columns().iter().zip(schema.fields());
+                let columns = columns.map(|(column, field)| fit(column, field)).collect::<Result<Vec<_>>>()?;
+                writer.write(&RecordBatch::try_new(schema, columns)?).map_err(not_parquet)
+            }
+        }
+    }
+
+    /// Puts the file in its place.
+    ///
+    /// # Errors
+    /// `Unavailable` where the disk refuses.
+    pub fn finish(self) -> Result<()> {
+        let mut file = match self.format {
+            Encoder::Json(mut writer) => {
+                writer.finish()?;
+                writer.into_inner()
+            }
+            Encoder::Csv(writer) => writer.into_inner(),
+            Encoder::Parquet(writer) => writer.into_inner().map_err(not_parquet)?,
+        };
+        file.flush()?;
+        file.into_inner().map_err(|error| Error::from(error.into_error()))?.sync_all()?;
+        Ok(fs::rename(&self.staging, &self.target)?)
+    }
+}
+
+fn not_parquet(error: parquet::errors::ParquetError) -> Error {
+    Error::invalid("rows cannot be written as Parquet").caused_by(error)
+}
+
+fn file_of(path: &Path, format: Format) -> PathBuf {
+    if path.extension().is_some() && !path.is_dir() {
+        return path.to_owned();
+    }
+    path.join(match format {
+        Format::Json => "part-0.json",
+        Format::Csv => "part-0.csv",
+        Format::Parquet => "part-0.parquet",
+    })
+}
+
+/// The columns that stand in the file: metadata columns are the reader's.
+fn physical_schema(table: &TableDef) -> SchemaRef {
+    let physical = table.columns.iter().filter(|column| matches!(column.kind, crate::catalog::ColumnKind::Physical { .. }));
+    Schema::new(physical.map(crate::catalog::Column::field).collect::<Vec<_>>()).into()
+}
+
+fn fit(column: &ArrayRef, field: &Field) -> Result<ArrayRef> {
+    if column.data_type() == field.data_type() {
+        return Ok(ArrayRef::clone(column));
+    }
+    let error = |from: &DataType| Error::invalid(format!("column \"{}\" is {}, which {from} does not fit", field.name(), field.data_type()));
+    cast(column, field.data_type()).map_err(|cause| error(column.data_type()).caused_by(cause))
+}
