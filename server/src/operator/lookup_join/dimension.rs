@@ -1,0 +1,197 @@
+//! The static side of a lookup join: read once, indexed once per set of keys, kept for every later epoch.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef};
+use arrow::buffer::NullBuffer;
+use arrow::compute::concat_batches;
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use datafusion::common::hash_utils::{RandomState, create_hashes};
+use datafusion::common::utils::memory::get_record_batch_memory_size;
+use datafusion::error::Result;
+use datafusion::execution::TaskContext;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::physical_plan::execution_plan::reset_plan_states;
+use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr, collect_partitioned};
+use hashbrown::HashTable;
+use parking_lot::Mutex;
+use tokio::sync::OnceCell;
+
+use crate::error::Error;
+
+/// Both sides hash with this state; a value of its own keeps the buckets apart from DataFusion's shuffles.
+const HASH_STATE: RandomState = RandomState::with_seed(0x6c6f_6f6b_7570);
+
+/// Ends a chain of rows in [`Index`].
+const NO_ROW: u32 = u32::MAX;
+
+/// A static table as lookup joins see it: its plan, its rows once they are read, and an index per set of key expressions.
+///
+/// Share one by `Arc` among all plans over the same table (narrow and wide templates, all epochs): it is read by the
+/// first that needs it. A read that fails is tried again by the next.
+#[derive(Debug)]
+pub struct Dimension {
+    plan: Arc<dyn ExecutionPlan>,
+    rows: OnceCell<Rows>,
+    indexes: Mutex<Vec<Arc<KeyedIndex>>>,
+}
+
+/// All rows as one batch, and the memory they are accounted for with.
+#[derive(Debug)]
+struct Rows {
+    batch: RecordBatch,
+    _reservation: MemoryReservation,
+}
+
+impl Dimension {
+    /// `plan` must be bounded and independent of epochs; it runs with all its partitions.
+    pub fn new(plan: Arc<dyn ExecutionPlan>) -> Self {
+        Dimension { plan, rows: OnceCell::new(), indexes: Mutex::default() }
+    }
+
+    pub fn schema(&self) -> SchemaRef {
+        self.plan.schema()
+    }
+
+    pub fn plan(&self) -> &Arc<dyn ExecutionPlan> {
+        &self.plan
+    }
+
+    /// The index over `keys`, the same one for equal keys. Nothing is read yet.
+    pub(super) fn keyed_by(&self, keys: Vec<Arc<dyn PhysicalExpr>>) -> Arc<KeyedIndex> {
+        let mut indexes = self.indexes.lock();
+        if let Some(index) = indexes.iter().find(|index| index.keys == keys) {
+            return Arc::clone(index);
+        }
+        let index = Arc::new(KeyedIndex { keys, cell: OnceCell::new() });
+        indexes.push(Arc::clone(&index));
+        index
+    }
+
+    async fn rows(&self, context: &Arc<TaskContext>) -> Result<&Rows> {
+        self.rows
+            .get_or_try_init(|| async {
+                // A fresh instance: after a failed read the channels inside the old one are used up.
+                let plan = reset_plan_states(Arc::clone(&self.plan))?;
+                let schema = plan.schema();
+                let reservation = MemoryConsumer::new("lookup join table").register(context.memory_pool());
+                let partitions = collect_partitioned(plan, Arc::clone(context)).await?;
+                let batches: Vec<RecordBatch> = partitions.into_iter().flatten().collect();
+                reservation.try_grow(batches.iter().map(get_record_batch_memory_size).sum())?;
+                let batch = concat_batches(&schema, &batches)?;
+                if batch.num_rows() >= NO_ROW as usize {
+                    return Err(Error::over_budget(format!("a lookup table has {} rows", batch.num_rows()))
+                        .detail(format!("a static table of a join may have at most {} rows", NO_ROW - 1))
+                        .into());
+                }
+                Ok(Rows { batch, _reservation: reservation })
+            })
+            .await
+    }
+}
+
+/// One index of a dimension, built on first use.
+#[derive(Debug)]
+pub(super) struct KeyedIndex {
+    pub(super) keys: Vec<Arc<dyn PhysicalExpr>>,
+    cell: OnceCell<Arc<Index>>,
+}
+
+impl KeyedIndex {
+    pub(super) async fn get(&self, dimension: &Dimension, context: &Arc<TaskContext>) -> Result<Arc<Index>> {
+        let index = self
+            .cell
+            .get_or_try_init(|| async {
+                let rows = dimension.rows(context).await?;
+                let bytes = rows.batch.num_rows() * BYTES_PER_ROW;
+                let reservation = MemoryConsumer::new("lookup join index").register(context.memory_pool());
+                reservation.try_grow(bytes)?;
+                Index::build(rows.batch.clone(), &self.keys, reservation).map(Arc::new)
+            })
+            .await?;
+        Ok(Arc::clone(index))
+    }
+
+    /// What has been indexed.
+    #[cfg(test)]
+    pub(super) fn batch(&self) -> &RecordBatch {
+        &self.cell.get().expect("the index has been used").batch
+    }
+}
+
+/// A slot of the hash table (16 bytes at up to 7/8 load, doubled) and a link of the chain.
+const BYTES_PER_ROW: usize = 2 * 16 + 4;
+
+/// From the hash of a key to the rows that may have it, in row order.
+///
+/// Rows of one hash form a chain through `next`, so that a key with a million rows costs no allocation of its own.
+/// A hash is not a key: who probes compares the values.
+#[derive(Debug)]
+pub(super) struct Index {
+    pub(super) batch: RecordBatch,
+    pub(super) keys: Vec<ArrayRef>,
+    /// (hash, first row)
+    heads: HashTable<(u64, u32)>,
+    next: Vec<u32>,
+    _reservation: MemoryReservation,
+}
+
+impl Index {
+    fn build(batch: RecordBatch, keys: &[Arc<dyn PhysicalExpr>], reservation: MemoryReservation) -> Result<Self> {
+        let keys = evaluate(keys, &batch)?;
+        let hashes = hash(&keys, batch.num_rows())?;
+        let matchable = matchable(&keys);
+        let mut heads: HashTable<(u64, u32)> = HashTable::with_capacity(batch.num_rows());
+        let mut next = vec![NO_ROW; batch.num_rows()];
+        // Backwards, because each row goes to the front of its chain.
+        for row in (0..batch.num_rows()).rev().filter(|&row| matchable.as_ref().is_none_or(|valid| valid.is_valid(row)))
+        {
+            let hash = hashes[row];
+            match heads.find_mut(hash, |(other, _)| *other == hash) {
+                Some((_, head)) => {
+                    next[row] = *head;
+                    *head = row as u32;
+                }
+                None => {
+                    heads.insert_unique(hash, (hash, row as u32), |(hash, _)| *hash);
+                }
+            }
+        }
+        Ok(Index { batch, keys, heads, next, _reservation: reservation })
+    }
+
+    /// The rows whose key has this hash, in row order.
+    pub(super) fn candidates(&self, hash: u64) -> impl Iterator<Item = u32> + '_ {
+        let mut row = self.heads.find(hash, |(other, _)| *other == hash).map_or(NO_ROW, |(_, head)| *head);
+        std::iter::from_fn(move || {
+            if row == NO_ROW {
+                return None;
+            }
+            let found = row;
+            row = self.next[row as usize];
+            Some(found)
+        })
+    }
+}
+
+pub(super) fn evaluate(keys: &[Arc<dyn PhysicalExpr>], batch: &RecordBatch) -> Result<Vec<ArrayRef>> {
+    keys.iter().map(|key| key.evaluate(batch)?.into_array(batch.num_rows())).collect()
+}
+
+pub(super) fn hash(keys: &[ArrayRef], rows: usize) -> Result<Vec<u64>> {
+    let mut hashes = vec![0; rows];
+    create_hashes(keys, &HASH_STATE, &mut hashes)?;
+    // Tests keep three bits, so that they meet unequal keys of one hash all the time.
+    if cfg!(test) {
+        hashes.iter_mut().for_each(|hash| *hash &= 7);
+    }
+    Ok(hashes)
+}
+
+/// Rows whose key has no NULL in it are valid; a NULL is equal to nothing. `None`: all rows are.
+pub(super) fn matchable(keys: &[ArrayRef]) -> Option<NullBuffer> {
+    // Logical nulls: a dictionary may hide a NULL among its values.
+    let nulls: Vec<_> = keys.iter().map(|key| key.logical_nulls()).collect();
+    NullBuffer::union_many(nulls.iter().map(Option::as_ref)).filter(|nulls| nulls.null_count() > 0)
+}
