@@ -14,7 +14,7 @@ pub(crate) fn tests() -> Vec<Trial> {
 }
 
 /// The variables that the compose file asks for.
-const SECRETS: [&str; 2] = ["TOUCHLINE_POSTGRES_PASSWORD", "TOUCHLINE_S3_SECRET"];
+const SECRETS: [&str; 2] = ["POSTGRES_PASSWORD", "S3_SECRET_ACCESS_KEY"];
 
 fn compose_file() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/compose.yaml")
