@@ -1,1 +1,22 @@
+//! All end-to-end tests, in one binary: every further one would link DataFusion again.
+//!
+//! Each module has `pub(crate) fn tests() -> Vec<Trial>`; tests/README.md shows how to write one. `#[test]` does nothing here.
 
+mod deploy;
+mod registered;
+mod services;
+mod services_answer;
+
+use std::process::ExitCode;
+
+use libtest_mimic::Arguments;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let mut tests = Vec::new();
+    tests.extend(registered::tests());
+    tests.extend(services_answer::tests());
+    tests.extend(deploy::tests());
+    services::announce_skipped(&tests);
+    libtest_mimic::run(&arguments, tests).exit_code()
+}
