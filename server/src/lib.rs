@@ -8,7 +8,9 @@
 
 pub mod catalog;
 pub mod clock;
+pub mod config;
 pub mod error;
+pub mod sink;
 pub mod source;
 pub mod status;
 pub mod tables;
