@@ -6,10 +6,44 @@
 //!
 //! Modules stand in the order in which data flows; `server/README.md` is the map.
 
-pub mod catalog;
-pub mod clock;
+pub mod config;
 pub mod error;
-pub mod operator;
+
+pub mod clock;
+
+pub mod catalog;
+pub mod sql;
+
 pub mod source;
+
+pub mod decode;
+
+pub mod watermark;
+
+pub mod pipeline;
+
+pub mod operator;
+
+pub mod state;
+
+pub mod epoch;
+
+pub mod checkpoint;
+pub mod store;
+
+pub mod sink;
+
 pub mod status;
 pub mod tables;
+
+pub mod flight_sql;
+
+pub mod admin;
+pub mod logging;
+
+pub mod registry;
+pub mod server;
+
+pub mod simulate;
+
+pub mod cli;

@@ -1,0 +1,3 @@
+//! Who receives committed rows. A sink is told a checkpoint range and makes it visible once, however often it is told.
+
+pub mod postgres;

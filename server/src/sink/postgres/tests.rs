@@ -1,0 +1,248 @@
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, DurationMicrosecondArray, Float32Array, Float64Array,
+    Int32Array, Int64Array, ListArray, StringArray, StringViewArray, StructArray, Time64MicrosecondArray,
+    TimestampMicrosecondArray, TimestampMillisecondArray, TimestampNanosecondArray, UInt64Array,
+};
+use arrow::datatypes::{DataType, Field, Int32Type, Schema, TimeUnit};
+
+use super::ddl::{civil, partition_day, postgres_type, quote};
+use super::*;
+
+const DAY: Micros = DAY_MICROS;
+
+fn hot(schema: Schema, key: &[&str], time: Option<&str>) -> HotTable {
+    HotTable {
+        query: "momentum".to_owned(),
+        table: "momentum".to_owned(),
+        schema: Arc::new(schema),
+        primary_key: key.iter().map(|name| (*name).to_owned()).collect(),
+        time_column: time.map(str::to_owned),
+    }
+}
+
+fn time(nullable: bool) -> Field {
+    Field::new("window_start", DataType::Timestamp(TimeUnit::Millisecond, None), nullable)
+}
+
+fn sql(hot: &HotTable) -> TableSql {
+    TableSql::new("public", hot).expect("a valid table")
+}
+
+/// One row of text per row of a one-column batch, without the newline.
+fn texts(array: ArrayRef) -> Vec<String> {
+    let batch = RecordBatch::try_from_iter_with_nullable([("c", array, true)]).expect("one column");
+    let mut writer = RowWriter::try_new(&batch).expect("a type with text");
+    (0..batch.num_rows())
+        .map(|row| {
+            let mut out = Vec::new();
+            writer.write(row, None, &mut out).expect("written");
+            String::from_utf8(out).expect("text").strip_suffix('\n').expect("a line").to_owned()
+        })
+        .collect()
+}
+
+#[test]
+fn scalars_are_written_as_postgres_reads_them() {
+    let i64s: ArrayRef = Arc::new(Int64Array::from(vec![Some(i64::MIN), None]));
+    assert_eq!(texts(i64s), ["-9223372036854775808", "\\N"]);
+    assert_eq!(texts(Arc::new(UInt64Array::from(vec![u64::MAX]))), ["18446744073709551615"]);
+    assert_eq!(texts(Arc::new(BooleanArray::from(vec![true, false]))), ["t", "f"]);
+    let floats = vec![0.1, 1e300, -0.0, f64::NAN, f64::NEG_INFINITY];
+    assert_eq!(texts(Arc::new(Float64Array::from(floats))), ["0.1", "1e300", "-0.0", "NaN", "-Infinity"]);
+    assert_eq!(texts(Arc::new(Float32Array::from(vec![0.1, 3.4e38]))), ["0.1", "3.4e38"]);
+    let decimals = Decimal128Array::from(vec![Some(-12345), Some(5), None]).with_precision_and_scale(10, 2).expect("fits");
+    assert_eq!(texts(Arc::new(decimals)), ["-123.45", "0.05", "\\N"]);
+    assert_eq!(texts(Arc::new(BinaryArray::from(vec![&b"\x00\xff\\"[..]]))), ["\\\\x00ff5c"]);
+}
+
+#[test]
+fn text_cannot_break_out_of_its_column() {
+    let array = StringArray::from(vec!["a\tb\nc\rd\\e", "\\N", "", "nul \0 here", "ü\u{1F3C6}"]);
+    let expected = ["a\\tb\\nc\\rd\\\\e", "\\\\N", "", "nul \u{FFFD} here", "ü\u{1F3C6}"];
+    assert_eq!(texts(Arc::new(array.clone())), expected);
+    assert_eq!(texts(Arc::new(StringViewArray::from_iter(array.iter()))), expected);
+}
+
+#[test]
+fn moments_are_written_in_utc_to_the_microsecond() {
+    let millis = TimestampMillisecondArray::from(vec![Some(0), Some(-1), Some(1_717_689_600_123), None]);
+    let expected = ["1970-01-01 00:00:00", "1969-12-31 23:59:59.999000", "2024-06-06 16:00:00.123000", "\\N"];
+    assert_eq!(texts(Arc::new(millis.clone())), expected);
+    assert_eq!(texts(Arc::new(millis.with_timezone("Europe/Berlin")))[0], "1970-01-01 00:00:00+00");
+    // Nanoseconds are cut towards the past, so that the order of rows does not change.
+    let nanos = TimestampNanosecondArray::from(vec![1_999, -1]);
+    assert_eq!(texts(Arc::new(nanos)), ["1970-01-01 00:00:00.000001", "1969-12-31 23:59:59.999999"]);
+    let far = TimestampMicrosecondArray::from(vec![i64::MAX, i64::MIN, 253_402_300_800_000_000, -62_135_596_800_000_001]);
+    assert_eq!(texts(Arc::new(far)), ["infinity", "-infinity", "10000-01-01 00:00:00", "0001-12-31 23:59:59.999999 BC"]);
+    assert_eq!(texts(Arc::new(Date32Array::from(vec![0, 19_782, -719_163]))), ["1970-01-01", "2024-02-29", "0001-12-31 BC"]);
+    assert_eq!(texts(Arc::new(Time64MicrosecondArray::from(vec![86_399_000_001]))), ["23:59:59.000001"]);
+    assert_eq!(texts(Arc::new(DurationMicrosecondArray::from(vec![-1_500_000]))), ["-1.500000 secs"]);
+}
+
+#[test]
+fn lists_become_arrays_and_structs_become_json() {
+    let ints = ListArray::from_iter_primitive::<Int32Type, _, _>([Some(vec![Some(1), None]), None, Some(vec![])]);
+    assert_eq!(texts(Arc::new(ints.slice(1, 2))), ["\\N", "{}"]);
+    assert_eq!(texts(Arc::new(ints)), ["{\"1\",NULL}", "\\N", "{}"]);
+    let offsets = arrow::buffer::OffsetBuffer::from_lengths([2]);
+    let words: ArrayRef = Arc::new(StringArray::from(vec!["a\"b\\c,}", "NULL"]));
+    let list = ListArray::new(Arc::new(Field::new_list_field(DataType::Utf8, true)), offsets, words, None);
+    assert_eq!(texts(Arc::new(list)), ["{\"a\\\\\"b\\\\\\\\c,}\",\"NULL\"}"]);
+
+    let names: ArrayRef = Arc::new(StringArray::from(vec!["x\0\"\\u0000"]));
+    let pair = StructArray::from(vec![
+        (Arc::new(Field::new("n", DataType::Utf8, true)), names),
+        (Arc::new(Field::new("i", DataType::Int32, true)), Arc::new(Int32Array::from(vec![None])) as ArrayRef),
+    ]);
+    // The six characters \u0000 in the text stay; the one character U+0000 does not.
+    assert_eq!(texts(Arc::new(pair)), ["{\"n\":\"x\u{FFFD}\\\\\"\\\\\\\\u0000\",\"i\":null}"]);
+}
+
+#[test]
+fn every_arrow_type_has_one_postgres_type() {
+    let list = |item| DataType::List(Arc::new(Field::new_list_field(item, true)));
+    let cases = [
+        (DataType::UInt8, "smallint"),
+        (DataType::UInt32, "bigint"),
+        (DataType::UInt64, "numeric(20,0)"),
+        (DataType::Float32, "real"),
+        (DataType::Decimal128(12, 2), "numeric(12,2)"),
+        (DataType::Decimal128(5, -3), "numeric(8,0)"),
+        (DataType::Timestamp(TimeUnit::Nanosecond, None), "timestamp without time zone"),
+        (DataType::Timestamp(TimeUnit::Second, Some("UTC".into())), "timestamp with time zone"),
+        (DataType::Utf8View, "text"),
+        (DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8)), "text"),
+        (list(DataType::Float64), "double precision[]"),
+        (list(list(DataType::Int32)), "jsonb"),
+        (DataType::Struct(vec![Field::new("a", DataType::Int32, true)].into()), "jsonb"),
+    ];
+    for (arrow, postgres) in cases {
+        assert_eq!(postgres_type(&arrow).as_deref(), Some(postgres), "{arrow}");
+    }
+    assert_eq!(postgres_type(&DataType::RunEndEncoded(
+        Arc::new(Field::new("run_ends", DataType::Int32, false)),
+        Arc::new(Field::new("values", DataType::Utf8, true)),
+    )), None);
+}
+
+#[test]
+fn names_are_quoted_or_refused() {
+    assert_eq!(quote("a\"; DROP TABLE x; --").expect("legal"), "\"a\"\"; DROP TABLE x; --\"");
+    assert!(quote(&"x".repeat(63)).is_ok());
+    for wrong in [String::new(), "x".repeat(64), "ü".repeat(32), "a\0b".to_owned()] {
+        assert!(quote(&wrong).is_err(), "{wrong:?}");
+    }
+}
+
+#[test]
+fn a_table_is_partitioned_by_day_where_its_key_has_the_time() {
+    let columns = || Schema::new(vec![Field::new("match_id", DataType::Utf8, false), time(true), Field::new("n", DataType::Int64, true)]);
+    let keyed = sql(&hot(columns(), &["match_id", "window_start"], Some("window_start")));
+    assert_eq!(keyed.layout, Layout::Daily { column: 1 });
+    assert_eq!(
+        keyed.create(150_000).lines().next(),
+        Some(
+            "CREATE TABLE \"public\".\"momentum\" (\"match_id\" text NOT NULL, \"window_start\" timestamp without time zone NOT NULL, \
+             \"n\" bigint, PRIMARY KEY (\"match_id\", \"window_start\")) PARTITION BY RANGE (\"window_start\");"
+        )
+    );
+    assert_eq!(
+        keyed.merge_delta(),
+        "INSERT INTO \"public\".\"momentum\" (\"match_id\", \"window_start\", \"n\") SELECT DISTINCT ON (\"match_id\", \
+         \"window_start\") \"match_id\", \"window_start\", \"n\" FROM pg_temp.touchline_delta ORDER BY \"match_id\", \"window_start\", \
+         \"touchline delta row\" DESC ON CONFLICT (\"match_id\", \"window_start\") DO UPDATE SET \"n\" = excluded.\"n\""
+    );
+    assert_eq!(sql(&hot(columns(), &["match_id"], Some("window_start"))).layout, Layout::Plain { time: Some(1) });
+    assert_eq!(sql(&hot(columns(), &[], Some("window_start"))).layout, Layout::Plain { time: Some(1) });
+    assert_eq!(sql(&hot(Schema::new(vec![time(false)]), &[], Some("window_start"))).layout, Layout::Daily { column: 0 });
+    assert_eq!(sql(&hot(columns(), &["match_id"], None)).layout, Layout::Plain { time: None });
+}
+
+#[test]
+fn a_key_of_all_columns_does_nothing_on_conflict_and_a_key_with_nulls_is_unique_with_nulls_as_equals() {
+    let table = sql(&hot(Schema::new(vec![Field::new("a", DataType::Int32, true)]), &["a"], None));
+    assert!(table.merge_delta().ends_with("ON CONFLICT (\"a\") DO NOTHING"), "{}", table.merge_delta());
+    assert!(table.create(150_000).contains("CREATE UNIQUE INDEX ON \"public\".\"momentum\" (\"a\") NULLS NOT DISTINCT"));
+    assert!(table.create(140_000).contains("PRIMARY KEY (\"a\")"));
+}
+
+#[test]
+fn partitions_are_named_by_their_day() {
+    let table = sql(&hot(Schema::new(vec![time(false)]), &[], Some("window_start")));
+    assert_eq!(table.partition_name(20_454), "momentum_p20260101");
+    for day in [0, 20_454, -719_468, -719_163, -2_440_588, 95_000_000] {
+        assert_eq!(partition_day(&table.partition_name(day)), Some(day), "{:?}", civil(day));
+    }
+    for other in ["momentum", "momentum_p", "momentum_p2026010", "momentum_p2026010x", "momentum_old"] {
+        assert_eq!(partition_day(other), None, "{other}");
+    }
+    let long = TableSql::new("public", &HotTable { table: "ü".repeat(31), ..hot(Schema::new(vec![time(false)]), &[], Some("window_start")) })
+        .expect("62 bytes");
+    assert!(long.partition_name(0).len() <= 63 && long.partition_name(0).ends_with("_p19700101"));
+    assert!(
+        table.create_partition(0).expect("legal").ends_with("FOR VALUES FROM ('1970-01-01 00:00:00') TO ('1970-01-02 00:00:00');")
+    );
+}
+
+#[test]
+fn a_table_is_taken_only_when_it_is_ours_and_fits() {
+    let columns = |extra: &[Field]| {
+        let mut fields = vec![Field::new("a", DataType::Int32, false), Field::new("b", DataType::Utf8, true)];
+        fields.extend_from_slice(extra);
+        Schema::new(fields)
+    };
+    let table = sql(&hot(columns(&[]), &["a"], None));
+    let comment = table.comment();
+    let refused = |result: Result<Option<String>>| result.expect_err("refused").report();
+
+    assert_eq!(table.check_owner(Some(&comment), &table.columns).expect("ours"), None);
+    assert!(refused(table.check_owner(None, &table.columns)).contains("RENAME TO \"momentum_old\""));
+    assert!(refused(table.check_owner(Some("orders of 2019"), &table.columns)).contains("was not made by this server"));
+    let other = TableSql::new("public", &HotTable { query: "other".to_owned(), ..hot(columns(&[]), &["a"], None) }).expect("valid");
+    assert!(refused(table.check_owner(Some(&other.comment()), &table.columns)).contains("belongs to another query"));
+    let rekeyed = sql(&hot(columns(&[]), &["b"], None));
+    assert!(refused(table.check_owner(Some(&rekeyed.comment()), &table.columns)).contains("its key or its partition column"));
+
+    let wider = sql(&hot(columns(&[Field::new("c", DataType::Float64, true)]), &["a"], None));
+    assert_eq!(
+        wider.check_owner(Some(&comment), &table.columns).expect("can be added").as_deref(),
+        Some("ALTER TABLE \"public\".\"momentum\" ADD COLUMN \"c\" double precision;")
+    );
+    let strict = sql(&hot(columns(&[Field::new("c", DataType::Float64, false)]), &["a"], None));
+    assert!(refused(strict.check_owner(Some(&comment), &table.columns)).contains("column c is new and NOT NULL"));
+    let mut changed = table.columns.clone();
+    changed[1].data_type = "jsonb".to_owned();
+    assert!(refused(table.check_owner(Some(&comment), &changed)).contains("column b is jsonb, the view has text"));
+}
+
+#[test]
+fn rows_before_the_boundary_or_beyond_all_days_are_left_out_and_counted() {
+    let schema = Schema::new(vec![Field::new("window_start", DataType::Timestamp(TimeUnit::Microsecond, None), false)]);
+    let hot = hot(schema, &[], Some("window_start"));
+    let table = sql(&hot);
+    let array: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![3 * DAY, 2 * DAY, 2 * DAY - 1, i64::MAX]));
+    let batch = RecordBatch::try_new(Arc::clone(&hot.schema), vec![array]).expect("one column");
+    let placed = place(&hot, &table, &batch, Some(2 * DAY)).expect("no nulls");
+    assert_eq!((placed.rows, placed.days, placed.expired), (vec![0, 1], BTreeSet::from([2, 3]), 2));
+    let placed = place(&hot, &table, &batch, None).expect("no nulls");
+    assert_eq!((placed.rows, placed.expired), (vec![0, 1, 2], 1));
+}
+
+#[test]
+fn an_object_store_that_is_older_than_the_table_is_refused() {
+    let hot = hot(Schema::new(vec![time(false)]), &[], None);
+    assert!(refuse_older_store(&hot, 7, 7).is_ok());
+    let error = refuse_older_store(&hot, 8, 7).expect_err("the table is ahead");
+    assert_eq!(error.kind(), crate::error::ErrorKind::Corrupt);
+}
+
+#[test]
+fn a_wrong_address_is_an_error_that_does_not_show_the_password() {
+    for url in ["postgres://u:hunter2@h:port/d", "nonsense hunter2", "postgres://u:hunter2@h/d?sslmode=verify-hunter2"] {
+        let settings = PostgresSettings { url: Some(Secret::new(url)), ..PostgresSettings::default() };
+        let report = Pool::new(&settings).expect_err(url).report();
+        assert!(!report.contains("hunter2"), "{report}");
+    }
+}
