@@ -138,6 +138,24 @@ impl Error {
         self.0.hint.as_deref()
     }
 
+    /// The same error again, for a second reader. Causes cannot be cloned: their text stands in the detail.
+    pub fn duplicate(&self) -> Self {
+        let mut detail: Vec<String> = self.0.detail.iter().cloned().collect();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            detail.push(error.to_string());
+            cause = error.source();
+        }
+        Error(Box::new(Inner {
+            kind: self.0.kind,
+            primary: self.0.primary.clone(),
+            detail: (!detail.is_empty()).then(|| detail.join(": ")),
+            hint: self.0.hint.clone(),
+            location: self.0.location.clone(),
+            source: None,
+        }))
+    }
+
     /// The whole error over several lines: place and primary text, detail, hint, causes.
     pub fn report(&self) -> String {
         let mut out = String::new();
@@ -194,26 +212,14 @@ impl From<DataFusionError> for Error {
             },
             DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => Error::from(*inner),
             DataFusionError::Shared(inner) => match inner.as_ref() {
-                DataFusionError::External(_) => shared(&inner),
+                DataFusionError::External(inner) if inner.is::<Error>() => {
+                    inner.downcast_ref::<Error>().map_or_else(|| Error::bug("an error vanished"), Error::duplicate)
+                }
                 other => Error::new(kind_of(other), plain(other)),
             },
             other => Error::new(kind_of(&other), plain(&other)),
         }
     }
-}
-
-/// A shared error cannot be moved out of its `Arc`: its parts are copied.
-fn shared(error: &DataFusionError) -> Error {
-    if let DataFusionError::External(inner) = error
-        && let Some(ours) = inner.downcast_ref::<Error>()
-    {
-        let mut copy = Error::new(ours.kind(), ours.primary());
-        copy.0.detail = ours.0.detail.clone();
-        copy.0.hint = ours.0.hint.clone();
-        copy.0.location = ours.0.location.clone();
-        return copy;
-    }
-    Error::new(kind_of(error), plain(error))
 }
 
 fn kind_of(error: &DataFusionError) -> ErrorKind {

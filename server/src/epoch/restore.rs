@@ -13,7 +13,7 @@ use super::outputs::Output;
 use super::{Hot, LoopSettings, QueryLoop};
 use crate::catalog::ViewDef;
 use crate::checkpoint::{
-    Accounting, Chain, DEAD_LETTER_LEDGER, Generation, LATE_LEDGER, Manifest, Section, read_sections,
+    Chain, DEAD_LETTER_LEDGER, Generation, LATE_LEDGER, Manifest, Section, read_sections,
 };
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -57,10 +57,10 @@ impl QueryLoop {
     /// # Errors
     /// `Fenced` where a newer server owns the query, `Corrupt` for damaged checkpoints, `Invalid` where the view's columns
     /// cannot be stored, `Unavailable`.
-    pub async fn open(plan: QueryPlan, deps: &QueryDeps, status: Arc<QueryStatus>) -> Result<QueryLoop> {
+    pub async fn open(plan: QueryPlan, deps: QueryDeps, status: Arc<QueryStatus>) -> Result<QueryLoop> {
         let QueryPlan { view, pipeline, fingerprint } = plan;
         public_schema(&pipeline.schema).map_err(|error| error.at(view.location.clone()))?;
-        let (chain, name) = take_over(&view.name, &fingerprint, deps).await?;
+        let (chain, name) = take_over(&view.name, &fingerprint, &deps).await?;
         let head = chain.head().clone();
         let written = restore_operators(&pipeline, &deps.private, &head).await?;
 
@@ -132,14 +132,17 @@ impl QueryLoop {
 /// rows with other columns, has a name that carries its fingerprint.
 async fn take_over(view: &str, fingerprint: &str, deps: &QueryDeps) -> Result<(Chain, String)> {
     let later = format!("{view}-{}", &fingerprint[..8]);
-    for name in [view, &later] {
-        match Chain::open(&deps.private, name, deps.generation, fingerprint, &deps.clock).await {
-            Ok(opened) => return Ok((opened.chain, name.to_owned())),
-            Err(error) if error.kind() == ErrorKind::Invalid && name == view => continue,
-            Err(error) => return Err(error),
+    let open = |name: &str| {
+        let (deps, name, fingerprint) = (deps.clone(), name.to_owned(), fingerprint.to_owned());
+        async move {
+            let opened = Chain::open(&deps.private, &name, deps.generation, &fingerprint, &deps.clock).await?;
+            Ok((opened.chain, name))
         }
+    };
+    match open(view).await {
+        Err(error) if Error::kind(&error) == ErrorKind::Invalid => open(&later).await,
+        other => other,
     }
-    Err(Error::bug(format!("no chain for query {view:?}")))
 }
 
 /// Reads the segments that the checkpoint lists back into the operators; returns where each is stored.

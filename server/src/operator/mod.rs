@@ -3,3 +3,4 @@
 //! Every operator drains its input in every epoch, whatever it makes of it.
 
 pub mod lookup_join;
+pub mod window;

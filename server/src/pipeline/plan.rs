@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use arrow::datatypes::Schema;
 use async_trait::async_trait;
-use datafusion::catalog::TableProvider;
+use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchemaRef, TableReference};
 use datafusion::datasource::source_as_provider;
-use datafusion::execution::context::{QueryPlanner, SessionContext, SessionState};
+use datafusion::execution::context::SessionContext;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{
     Expr, Extension, Join, JoinType, LogicalPlan, TableScan, UserDefinedLogicalNode, UserDefinedLogicalNodeCore,
@@ -35,7 +35,9 @@ use crate::error::{Error, Result};
 use crate::operator::lookup_join::{Dimension, LookupJoinExec, LookupJoinType};
 use crate::operator::window::{LateGateExec, WindowAggExec, WindowAggNode, WindowOperator};
 use crate::sql::rewrite::{Streams, reads_stream, rewrite};
-use crate::sql::{planning_error, window_tvf};
+use crate::sql::planning_error;
+use crate::sql::session::session;
+use crate::sql::window_tvf::WatermarkColumns;
 
 /// The tables a query may name.
 pub trait Tables: Send + Sync {
@@ -43,6 +45,10 @@ pub trait Tables: Send + Sync {
     fn names(&self) -> Vec<String>;
     /// A static table's rows.
     fn provider(&self, table: &Arc<TableDef>) -> Result<Arc<dyn TableProvider>>;
+    /// Results that are at hand under a name of their own; none on a server.
+    fn results(&self) -> Vec<(String, Arc<dyn TableProvider>)> {
+        vec![]
+    }
 }
 
 /// How plans are made.
@@ -55,11 +61,19 @@ pub struct PlanSettings {
 }
 
 /// A planned statement.
-#[derive(Debug)]
 pub enum Planned {
     Stream(Box<Pipeline>),
     /// It reads static tables only and runs once, as an ordinary query.
     Batch(Arc<SessionContext>, Box<LogicalPlan>),
+}
+
+impl fmt::Debug for Planned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Planned::Stream(pipeline) => write!(f, "Stream({pipeline:?})"),
+            Planned::Batch(_, plan) => write!(f, "Batch({plan})"),
+        }
+    }
 }
 
 /// Plans a view's query.
@@ -72,7 +86,11 @@ pub async fn plan(view: &ViewDef, tables: &dyn Tables, settings: PlanSettings) -
 
 async fn plan_at_view(view: &ViewDef, tables: &dyn Tables, settings: PlanSettings) -> Result<Planned> {
     let cell = Arc::new(EpochCell::default());
-    let context = Arc::new(window_tvf::session(1)?);
+    let watermarks: Arc<dyn WatermarkColumns> = Arc::new(DeclaredWatermarks::of(tables));
+    let context = Arc::new(session(Arc::clone(&watermarks), settings.partitions)?);
+    for (name, table) in tables.results() {
+        context.register_table(TableReference::bare(name), table)?;
+    }
     for name in tables.names() {
         let Some(table) = tables.definition(&name) else { continue };
         let provider: Arc<dyn TableProvider> = if table.is_stream() {
@@ -84,7 +102,7 @@ async fn plan_at_view(view: &ViewDef, tables: &dyn Tables, settings: PlanSetting
     }
     let state = context.state();
     let statement = DfStatement::Statement(Box::new(ast::Statement::Query(view.query.clone())));
-    let place = |error| planning_error(error, &view.location);
+    let place = |error| planning_error(error, &view.location.file, &view.location);
     let plan = state.statement_to_plan(statement).await.map_err(place)?;
     let plan = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {}).map_err(place)?;
     let scans = StreamScans::default();
@@ -97,14 +115,13 @@ async fn plan_at_view(view: &ViewDef, tables: &dyn Tables, settings: PlanSetting
     let plan = take_over_lookups(plan, &scans)?;
 
     let stateful = Arc::new(Operators::default());
-    let physical = async |partitions: usize| -> Result<Arc<dyn ExecutionPlan>> {
-        let state = window_tvf::session(partitions)?.state();
-        let planner = StreamPlanner { cell: Arc::clone(&cell), operators: Arc::clone(&stateful) };
-        let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(planner)]);
-        Ok(planner.create_physical_plan(&plan, &state).await?)
+    let planner = StreamPlanner { cell: Arc::clone(&cell), operators: Arc::clone(&stateful) };
+    let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(planner)]);
+    let narrow = planner.create_physical_plan(&plan, &session(Arc::clone(&watermarks), 1)?.state()).await?;
+    let wide = match settings.partitions {
+        0 | 1 => None,
+        partitions => Some(planner.create_physical_plan(&plan, &session(watermarks, partitions)?.state()).await?),
     };
-    let narrow = physical(1).await?;
-    let wide = if settings.partitions > 1 { Some(physical(settings.partitions).await?) } else { None };
     let slots = scans.slots.into_inner();
     finish(&slots, std::iter::once(&narrow).chain(&wide))?;
     let schema = narrow.schema();
@@ -120,6 +137,26 @@ async fn plan_at_view(view: &ViewDef, tables: &dyn Tables, settings: PlanSetting
         cell,
         context: context.task_ctx(),
     })))
+}
+
+/// The watermark column of each table.
+#[derive(Debug)]
+struct DeclaredWatermarks(BTreeMap<String, String>);
+
+impl DeclaredWatermarks {
+    fn of(tables: &dyn Tables) -> Self {
+        let declared = tables.names().into_iter().filter_map(|name| {
+            let column = tables.definition(&name)?.watermark.as_ref()?.column.clone();
+            Some((name, column))
+        });
+        DeclaredWatermarks(declared.collect())
+    }
+}
+
+impl WatermarkColumns for DeclaredWatermarks {
+    fn watermark_column(&self, table: &TableReference) -> Option<String> {
+        self.0.get(table.table()).cloned()
+    }
 }
 
 /// The streams a query reads, numbered as the plan is walked.

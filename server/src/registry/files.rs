@@ -9,9 +9,8 @@ use datafusion::catalog::TableProvider;
 use crate::catalog::{Connector, Statement, TableDef, ViewDef};
 use crate::error::{Error, Location, Result};
 use crate::pipeline::Tables;
-use crate::source::reader::SourceDeps;
 use crate::sql::parse_file;
-use crate::tables::SourceTable;
+use crate::tables::source::{SnapshotReader, SourceTable};
 
 /// Longest definition file, bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -21,7 +20,7 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 pub struct Catalog {
     pub tables: BTreeMap<String, Arc<TableDef>>,
     pub views: BTreeMap<String, Arc<ViewDef>>,
-    sources: SourceDeps,
+    snapshots: Arc<dyn SnapshotReader>,
 }
 
 impl Tables for Catalog {
@@ -34,7 +33,7 @@ impl Tables for Catalog {
     }
 
     fn provider(&self, table: &Arc<TableDef>) -> Result<Arc<dyn TableProvider>> {
-        Ok(Arc::new(SourceTable::new(Arc::clone(table), self.sources.clone())))
+        Ok(Arc::new(SourceTable::new(Arc::clone(table), Arc::clone(&self.snapshots))))
     }
 }
 
@@ -66,7 +65,7 @@ impl Files {
     ///
     /// # Errors
     /// `Invalid` where a directory cannot be read.
-    pub fn load(&mut self, directories: &[PathBuf], sources: &SourceDeps) -> Result<Loaded> {
+    pub fn load(&mut self, directories: &[PathBuf], snapshots: &Arc<dyn SnapshotReader>) -> Result<Loaded> {
         let mut present = Vec::new();
         for directory in directories {
             present.extend(sql_files(directory)?);
@@ -75,7 +74,7 @@ impl Files {
         for path in present {
             self.read(&path);
         }
-        Ok(self.catalog(sources))
+        Ok(self.catalog(snapshots))
     }
 
     fn read(&mut self, path: &Path) {
@@ -107,9 +106,9 @@ impl Files {
         state.text = text;
     }
 
-    fn catalog(&self, sources: &SourceDeps) -> Loaded {
+    fn catalog(&self, snapshots: &Arc<dyn SnapshotReader>) -> Loaded {
         let mut errors = Vec::new();
-        let mut catalog = Catalog { tables: BTreeMap::new(), views: BTreeMap::new(), sources: sources.clone() };
+        let mut catalog = Catalog { tables: BTreeMap::new(), views: BTreeMap::new(), snapshots: Arc::clone(snapshots) };
         let statements = self.files.values().flat_map(|state| &state.good);
         for statement in statements {
             let (name, location) = match statement {
@@ -142,7 +141,7 @@ impl Files {
             }
         }
         for state in self.files.values() {
-            errors.extend(state.errors.iter().map(Error::copy));
+            errors.extend(state.errors.iter().map(Error::duplicate));
         }
         Loaded { catalog, errors }
     }

@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use sha2::{Digest, Sha256};
 use tokio::sync::watch as signal;
 use tracing::{error, info};
@@ -24,6 +26,8 @@ use crate::epoch::{QueryDeps, QueryPlan};
 use crate::error::{Error, Result};
 use crate::pipeline::{PlanSettings, Planned, StreamSlot, plan};
 use crate::status::{QueryState, QueryStatus};
+use crate::tables::snapshot::Snapshots;
+use crate::tables::source::SnapshotReader;
 
 /// The running queries and the files they come from.
 #[derive(Debug)]
@@ -31,6 +35,7 @@ pub struct Registry {
     files: Files,
     directories: Vec<PathBuf>,
     deps: QueryDeps,
+    snapshots: Arc<dyn SnapshotReader>,
     plan_settings: PlanSettings,
     running: BTreeMap<String, Running>,
     /// Set when this process has to stop.
@@ -44,7 +49,8 @@ impl Registry {
         plan_settings: PlanSettings,
         fatal: signal::Sender<Option<Arc<Error>>>,
     ) -> Self {
-        Registry { files: Files::default(), directories, deps, plan_settings, running: BTreeMap::new(), fatal }
+        let snapshots = Arc::new(Snapshots::new(deps.sources.clone()));
+        Registry { files: Files::default(), directories, deps, snapshots, plan_settings, running: BTreeMap::new(), fatal }
     }
 
     /// Reads the files again and starts, replaces and stops queries accordingly.
@@ -52,7 +58,7 @@ impl Registry {
     /// # Errors
     /// `Invalid` where a directory cannot be read; nothing is changed then.
     pub async fn apply(&mut self) -> Result<()> {
-        let Loaded { catalog, errors } = self.files.load(&self.directories, &self.deps.sources)?;
+        let Loaded { catalog, errors } = self.files.load(&self.directories, &self.snapshots)?;
         let mut rejected: BTreeMap<String, Error> = BTreeMap::new();
         for error in errors {
             error!("{}", error.report());
@@ -70,7 +76,7 @@ impl Registry {
         }
         let catalog = Arc::new(catalog);
         for (name, view) in &catalog.views {
-            match planned(view, &catalog, self.plan_settings).await {
+            match planned(Arc::clone(view), Arc::clone(&catalog), self.plan_settings).await {
                 Ok(plan) => {
                     let unchanged = self.running.get(name).is_some_and(|running| running.fingerprint == plan.fingerprint);
                     if !unchanged {
@@ -105,7 +111,7 @@ impl Registry {
         self.deps.published.put_query(Arc::clone(&status));
         let running =
             Running::start(plan, catalog, self.deps.clone(), self.plan_settings, status, self.fatal.clone());
-        info!(query = name, fingerprint = running.fingerprint[..8], "query started");
+        info!(query = name, fingerprint = &running.fingerprint[..8], "query started");
         self.running.insert(name, running);
     }
 
@@ -170,16 +176,23 @@ impl Registry {
 }
 
 /// Plans a view for a server.
-pub(super) async fn planned(view: &Arc<ViewDef>, catalog: &Catalog, settings: PlanSettings) -> Result<QueryPlan> {
-    match plan(view, catalog, settings).await? {
-        Planned::Stream(pipeline) => {
-            let fingerprint = fingerprint(view, &pipeline.slots);
-            Ok(QueryPlan { view: Arc::clone(view), pipeline: *pipeline, fingerprint })
+pub fn planned(
+    view: Arc<ViewDef>,
+    catalog: Arc<Catalog>,
+    settings: PlanSettings,
+) -> BoxFuture<'static, Result<QueryPlan>> {
+    async move {
+        match plan(&view, catalog.as_ref(), settings).await? {
+            Planned::Stream(pipeline) => {
+                let fingerprint = fingerprint(&view, &pipeline.slots);
+                Ok(QueryPlan { view, pipeline: *pipeline, fingerprint })
+            }
+            Planned::Batch(..) => Err(Error::invalid("the view reads no stream, so it would never change")
+                .hint("read at least one table with a Kafka connector, or ask the static tables by Flight SQL")
+                .at(view.location.clone())),
         }
-        Planned::Batch(..) => Err(Error::invalid("the view reads no stream, so it would never change")
-            .hint("read at least one table with a Kafka connector, or ask the static tables by Flight SQL")
-            .at(view.location.clone())),
     }
+    .boxed()
 }
 
 /// Names a version of a query: what it computes and from what, not how its file is written.

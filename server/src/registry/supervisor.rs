@@ -87,7 +87,7 @@ impl Supervised {
         loop {
             let next = match plan.take() {
                 Some(plan) => Ok(plan),
-                None => planned(&view, &self.catalog, self.settings).await,
+                None => planned(Arc::clone(&view), Arc::clone(&self.catalog), self.settings).await,
             };
             let ended = match next {
                 Ok(plan) => self.once(plan).await,
@@ -120,7 +120,7 @@ impl Supervised {
     }
 
     async fn once(&mut self, plan: QueryPlan) -> Result<()> {
-        let query = QueryLoop::open(plan, &self.deps, Arc::clone(&self.status)).await?;
+        let query = QueryLoop::open(plan, self.deps.clone(), Arc::clone(&self.status)).await?;
         query.run(self.stop.clone()).await
     }
 }

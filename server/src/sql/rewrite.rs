@@ -7,19 +7,18 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, DFSchema};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, DFSchema, ExprSchema};
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{
-    Aggregate, Expr, Extension, JoinType, LogicalPlan, LogicalPlanBuilder, Projection, SubqueryAlias, TableScan,
-    Volatility, col, lit,
+    Aggregate, Expr, Extension, JoinType, LogicalPlan, Projection, SubqueryAlias, TableScan, UserDefinedLogicalNodeCore,
+    Volatility,
 };
-use datafusion::scalar::ScalarValue;
 
 use super::window::WindowKind;
-use super::window_batch::expand_for_batch;
-use super::window_functions::{TUMBLE, interval_micros, window_end, window_floor};
-use super::window_tvf::WindowTvfNode;
+use super::window_batch::{expand_for_batch, pane_start};
+use super::window_functions::Tumble;
+use super::window_tvf::{WINDOW_COLUMNS, WindowTvfNode};
 use crate::error::{Error, Result};
 use crate::operator::window::panes::Windows;
 use crate::operator::window::{OutputColumn, WindowAggNode};
@@ -71,7 +70,7 @@ impl Rewriter<'_> {
         }
         match plan {
             LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate),
-            LogicalPlan::Extension(extension) if extension.node.as_any_tvf().is_some() => {
+            LogicalPlan::Extension(extension) if extension.node.as_any().is::<WindowTvfNode>() => {
                 // Without a GROUP BY a window function only adds columns (HOP: a row for each window): no state.
                 let inputs = extension.node.inputs().into_iter().cloned().collect::<Vec<_>>();
                 let input = self.plan(inputs.into_iter().next().ok_or_else(|| Error::bug("window function without input"))?)?;
@@ -199,7 +198,10 @@ impl Rewriter<'_> {
 
         // The node's input: the pane, and what keys and aggregates read. The optimizer prunes everything below to that.
         let pane_expr = match by_function {
-            Some(time) => window_floor(Expr::Column(time), pane_us),
+            Some(time) => {
+                let data_type = lowered.schema().field_from_column(&time)?.data_type().clone();
+                pane_start(Expr::Column(time), &data_type, pane_us)?
+            }
             // Lowering has put the pane into every window column, whichever of them is grouped by.
             None => aggregate
                 .group_expr
@@ -260,12 +262,13 @@ impl Rewriter<'_> {
         if let Some(tvf) = as_tvf(&plan) {
             let tvf = tvf.clone();
             let input = self.plan(tvf.input.clone())?;
-            let pane = window_floor(Expr::Column(tvf.time_column.clone()), pane_us);
+            let time = input.schema().field_from_column(&tvf.time_column)?.data_type().clone();
+            let pane = pane_start(Expr::Column(tvf.time_column.clone()), &time, pane_us)?;
             let mut exprs: Vec<Expr> = input.schema().columns().into_iter().map(Expr::Column).collect();
             let width = exprs.len();
-            for (at, (qualifier, field)) in tvf.schema.iter().enumerate().skip(width) {
+            for (at, (qualifier, field)) in tvf.schema().iter().enumerate().skip(width) {
                 // window_start, window_end, window_time: all of them the start of the pane, which is what the aggregation needs.
-                debug_assert!(at < width + 3);
+                debug_assert!(at < width + WINDOW_COLUMNS.len());
                 exprs.push(pane.clone().alias_qualified(qualifier.cloned(), field.name()));
             }
             return Ok(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(input))?));
@@ -299,26 +302,16 @@ impl Rewriter<'_> {
     }
 }
 
-trait AsTvf {
-    fn as_any_tvf(&self) -> Option<&WindowTvfNode>;
-}
-
-impl AsTvf for Arc<dyn datafusion::logical_expr::UserDefinedLogicalNode> {
-    fn as_any_tvf(&self) -> Option<&WindowTvfNode> {
-        self.as_any().downcast_ref::<WindowTvfNode>()
-    }
-}
-
 fn as_tvf(plan: &LogicalPlan) -> Option<&WindowTvfNode> {
     match plan {
-        LogicalPlan::Extension(extension) => extension.node.as_any_tvf(),
+        LogicalPlan::Extension(extension) => extension.node.as_any().downcast_ref::<WindowTvfNode>(),
         _ => None,
     }
 }
 
 /// The three columns a window function adds are its last ones.
 fn window_part(tvf: &WindowTvfNode, column: &Column) -> Option<OutputColumn> {
-    let index = tvf.schema.maybe_index_of_column(column)?;
+    let index = tvf.schema().maybe_index_of_column(column)?;
     let own = tvf.input.schema().fields().len();
     match index.checked_sub(own)? {
         0 => Some(OutputColumn::WindowStart),
@@ -439,7 +432,7 @@ impl Edges<'_> {
 /// `tumble(ts, INTERVAL '…')` as a group expression: its time column and window.
 fn tumble_call(expr: &Expr) -> Result<Option<(Column, WindowKind)>> {
     let Expr::ScalarFunction(ScalarFunction { func, args }) = expr.clone().unalias() else { return Ok(None) };
-    if func.name() != TUMBLE {
+    if func.name() != Tumble::NAME {
         return Ok(None);
     }
     let [time, size] = args.as_slice() else {
@@ -448,11 +441,11 @@ fn tumble_call(expr: &Expr) -> Result<Option<(Column, WindowKind)>> {
     let Some(time) = time.try_as_col() else {
         return Err(Error::invalid(format!("the first argument of tumble is a time column, not \"{time}\"")));
     };
-    let Some(size_us) = interval_micros(size) else {
+    let Expr::Literal(size, _) = size else {
         return Err(Error::invalid(format!("the size of a window is a constant interval, not \"{size}\""))
             .hint("tumble(ts, INTERVAL '1 minute')"));
     };
-    Ok(Some((time.clone(), WindowKind::tumble(std::time::Duration::from_micros(size_us))?)))
+    Ok(Some((time.clone(), Tumble::kind(size)?)))
 }
 
 /// In an overlapping window a row's window columns have no single value before the aggregation.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::aggregates::AggregateExec;
@@ -141,7 +141,7 @@ impl ExecutionPlan for WindowAggExec {
             let epoch = cell.current();
             epoch.effects.drained();
             if open.fetch_sub(1, Ordering::AcqRel) > 1 {
-                return Ok(stream::iter(vec![]));
+                return Ok::<_, DataFusionError>(stream::iter(vec![]));
             }
             let marks = epoch.marks[index];
             let batches = operator.close(marks.late, marks.close)?;

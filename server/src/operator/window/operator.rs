@@ -2,11 +2,10 @@
 
 use std::sync::{Arc, OnceLock};
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StructArray, TimestampMicrosecondArray, UInt32Array};
+use arrow::array::{Array, ArrayRef, RecordBatch, StructArray, TimestampMicrosecondArray, UInt32Array};
 use arrow::array::{TimestampMillisecondArray, TimestampNanosecondArray, TimestampSecondArray};
 use arrow::compute::{cast, take_record_batch};
 use arrow::datatypes::{DataType, Int64Type, SchemaRef, TimeUnit};
-use datafusion::error::DataFusionError;
 use parking_lot::Mutex;
 
 use super::merge::{StateMerge, batch};
@@ -258,7 +257,5 @@ fn window_struct(start: Micros, end: Micros, data_type: &DataType, rows: usize) 
         .zip(fields)
         .map(|(at, field)| constant_time(at, field.data_type(), rows))
         .collect::<Result<Vec<_>>>()?;
-    let array = StructArray::try_new(fields.clone(), arrays, None).map_err(DataFusionError::from)?;
-    debug_assert_eq!(array.as_struct_opt().map(Array::len), Some(rows));
-    Ok(Arc::new(array))
+    Ok(Arc::new(StructArray::try_new(fields.clone(), arrays, None)?))
 }
