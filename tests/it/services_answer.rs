@@ -143,7 +143,7 @@ async fn s3_lets_one_of_many_create() -> Outcome {
         // Half of the rounds with bodies large enough that the writers overlap while sending.
         let padding = if round % 2 == 0 { 0 } else { 100_000 };
         let answers = join_all((0..WRITERS).map(|writer| async move {
-            let body = format!("{writer:>width$}", width = padding + 2);
+            let body = " ".repeat(padding) + &writer.to_string();
             store.put_opts(shared, body.into(), PutMode::Create.into()).await
         }))
         .await;

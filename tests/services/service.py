@@ -213,6 +213,10 @@ def main(name, launch, description):
     except Unavailable as error:
         say(f"{name} is not available: {error}")
         return 1
+    except BrokenPipeError:
+        # Whoever wanted the service is gone before it was ready. Python would try to flush once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     finally:
         stop(process, how)
         if not options.data:
