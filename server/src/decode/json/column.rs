@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, BinaryArray, BinaryViewArray, BooleanArray, BooleanBufferBuilder, GenericListArray, LargeBinaryArray,
-    LargeStringArray, NullBufferBuilder, OffsetSizeTrait, PrimitiveArray, StringArray, StringViewArray, StructArray,
+    LargeStringArray, OffsetSizeTrait, PrimitiveArray, StringArray, StringViewArray, StructArray,
 };
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{
@@ -34,7 +34,9 @@ pub(super) struct Column {
     data_type: DataType,
     nullable: bool,
     values: Values,
-    nulls: NullBufferBuilder,
+    rows: usize,
+    /// The rows without a value, ascending. Cheaper than a bitmap where most rows have one, and cut back as easily.
+    null_rows: Vec<usize>,
 }
 
 enum Values {
@@ -124,12 +126,12 @@ impl Column {
                 )));
             }
         };
-        Ok(Column { data_type, nullable: field.is_nullable(), values, nulls: NullBufferBuilder::new(0) })
+        Ok(Column { data_type, nullable: field.is_nullable(), values, rows: 0, null_rows: vec![] })
     }
 
     #[inline(always)]
     pub(super) fn len(&self) -> usize {
-        self.nulls.len()
+        self.rows
     }
 
     /// Vectors that one row of this column adds a value to.
@@ -150,7 +152,7 @@ impl Column {
         }
         match self.append_value(cursor) {
             Ok(()) => {
-                self.nulls.append_non_null();
+                self.rows += 1;
                 Ok(())
             }
             Err(Fault::Mismatch(why)) => Err(self.unfit(cursor, start, why)),
@@ -187,7 +189,7 @@ impl Column {
             }
             Values::Binary(bytes) => bytes.append_base64(cursor),
             Values::Struct(object) => match cursor.peek() {
-                b'{' => object.append(cursor, self.nulls.len()),
+                b'{' => object.append(cursor, self.rows),
                 _ => Err(Fault::Mismatch(None)),
             },
             Values::List(list) => match cursor.peek() {
@@ -237,7 +239,8 @@ impl Column {
             Values::Struct(object) => object.columns_mut().for_each(Column::append_gap),
             Values::List(list) => list.offsets.push(last(&list.offsets)),
         }
-        self.nulls.append_null();
+        self.null_rows.push(self.rows);
+        self.rows += 1;
     }
 
     /// Forgets everything behind the first `rows` rows, half-read values included.
@@ -267,9 +270,8 @@ impl Column {
                 list.items.truncate(last(&list.offsets) as usize);
             }
         }
-        if self.nulls.len() > rows {
-            self.nulls.truncate(rows);
-        }
+        self.rows = self.rows.min(rows);
+        while self.null_rows.pop_if(|null| *null >= rows).is_some() {}
     }
 
     /// Roughly what the rows occupy, in bytes.
@@ -292,13 +294,15 @@ impl Column {
             Values::Struct(object) => object.columns().map(Column::bytes).sum(),
             Values::List(list) => rows * 4 + list.items.bytes(),
         };
-        values + rows / 8
+        values + self.null_rows.len() * 8
     }
 
     /// Takes the rows as an array; the column is empty again, with room for as many.
     pub(super) fn finish(&mut self) -> Result<ArrayRef> {
         let rows = self.len();
-        let nulls = self.nulls.finish().filter(|nulls| nulls.null_count() > 0);
+        let nulls = null_buffer(rows, &self.null_rows);
+        self.rows = 0;
+        self.null_rows.clear();
         let data_type = &self.data_type;
         Ok(match &mut self.values {
             Values::Boolean(values) => Arc::new(BooleanArray::new(taken_bits(values), nulls)),
@@ -538,6 +542,16 @@ fn taken_offsets(offsets: &mut Vec<i32>) -> OffsetBuffer<i32> {
     let taken = taken(offsets);
     offsets.push(0);
     OffsetBuffer::new(ScalarBuffer::from(taken))
+}
+
+fn null_buffer(rows: usize, null_rows: &[usize]) -> Option<NullBuffer> {
+    if null_rows.is_empty() {
+        return None;
+    }
+    let mut valid = BooleanBufferBuilder::new(rows);
+    valid.append_n(rows, true);
+    null_rows.iter().for_each(|row| valid.set_bit(*row, false));
+    Some(NullBuffer::new(valid.finish()))
 }
 
 fn taken_bits(values: &mut BooleanBufferBuilder) -> BooleanBuffer {
