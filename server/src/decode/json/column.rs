@@ -144,7 +144,7 @@ impl Column {
 
     /// Reads the value at hand. On a fault the column may hold half of it: [`Column::truncate`] it.
     #[inline]
-    pub(super) fn append(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Fault> {
+    pub(super) fn append(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Box<Fault>> {
         let start = cursor.pos;
         if cursor.peek() == b'n' {
             cursor.literal(b"null")?;
@@ -155,13 +155,15 @@ impl Column {
                 self.rows += 1;
                 Ok(())
             }
-            Err(Fault::Mismatch(why)) => Err(self.unfit(cursor, start, why)),
-            Err(fault) => Err(fault),
+            Err(fault) => Err(match *fault {
+                Fault::Mismatch(why) => self.unfit(cursor, start, why),
+                _ => fault,
+            }),
         }
     }
 
     #[inline(always)]
-    fn append_value(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Fault> {
+    fn append_value(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Box<Fault>> {
         match &mut self.values {
             Values::Text(text) => text.append_text(cursor),
             Values::Int32(values) => number::integer(cursor).map(|value| values.push(value)),
@@ -190,18 +192,18 @@ impl Column {
             Values::Binary(bytes) => bytes.append_base64(cursor),
             Values::Struct(object) => match cursor.peek() {
                 b'{' => object.append(cursor, self.rows),
-                _ => Err(Fault::Mismatch(None)),
+                _ => Err(Fault::mismatch(None)),
             },
             Values::List(list) => match cursor.peek() {
                 b'[' => list.append(cursor),
-                _ => Err(Fault::Mismatch(None)),
+                _ => Err(Fault::mismatch(None)),
             },
         }
     }
 
     /// The whole value that does not fit, unless it is no value at all.
     #[cold]
-    fn unfit(&self, cursor: &mut Cursor<'_>, start: usize, why: Option<&'static str>) -> Fault {
+    fn unfit(&self, cursor: &mut Cursor<'_>, start: usize, why: Option<&'static str>) -> Box<Fault> {
         cursor.pos = start;
         match cursor.skip_value() {
             Ok(()) => Fault::unfit(&cursor.bytes[start..cursor.pos], why, &self.data_type),
@@ -212,7 +214,7 @@ impl Column {
     /// # Errors
     /// Where the schema says not null; `found` then tells what there was instead of a value.
     #[inline]
-    pub(super) fn append_null(&mut self, found: &'static str) -> Result<(), Fault> {
+    pub(super) fn append_null(&mut self, found: &'static str) -> Result<(), Box<Fault>> {
         if !self.nullable {
             return Err(Fault::value(format!("{found}; the schema says not null")));
         }
@@ -356,7 +358,7 @@ impl Default for Bytes {
 impl Bytes {
     /// A string, or the raw text of an object or a list. Other values do not become text: types are declared.
     #[inline]
-    fn append_text(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Fault> {
+    fn append_text(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Box<Fault>> {
         match cursor.peek() {
             b'"' => {
                 let Text { start, end, escaped } = cursor.string()?;
@@ -371,12 +373,12 @@ impl Bytes {
                 cursor.skip_value()?;
                 self.data.extend_from_slice(&cursor.bytes[start..cursor.pos]);
             }
-            _ => return Err(Fault::Mismatch(None)),
+            _ => return Err(Fault::mismatch(None)),
         }
         self.end_value()
     }
 
-    fn append_base64(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Fault> {
+    fn append_base64(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Box<Fault>> {
         let Self { data, .. } = self;
         in_text(cursor, |text| BASE64.decode_vec(text, data).ok())?;
         self.end_value()
@@ -402,7 +404,7 @@ impl Bytes {
     }
 
     #[inline(always)]
-    fn end_value(&mut self) -> Result<(), Fault> {
+    fn end_value(&mut self) -> Result<(), Box<Fault>> {
         let end = i32::try_from(self.data.len())
             .map_err(|_| Fault::value("does not fit: the batch already holds 2 GiB of this column".into()))?;
         self.offsets.push(end);
@@ -442,7 +444,7 @@ impl Bytes {
 }
 
 impl List {
-    fn append(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Fault> {
+    fn append(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Box<Fault>> {
         let first = self.items.len();
         cursor.enter()?;
         cursor.skip_space();
@@ -475,15 +477,15 @@ impl List {
 }
 
 #[inline]
-fn timestamp(cursor: &mut Cursor<'_>, unit: TimeUnit) -> Result<i64, Fault> {
+fn timestamp(cursor: &mut Cursor<'_>, unit: TimeUnit) -> Result<i64, Box<Fault>> {
     if cursor.peek() == b'"' {
         return in_text(cursor, |text| time::timestamp(text, unit));
     }
     let ms = number::integer(cursor)?;
-    time::from_epoch_ms(ms, unit).ok_or(Fault::Mismatch(Some("out of range")))
+    time::from_epoch_ms(ms, unit).ok_or_else(|| Fault::mismatch(Some("out of range")))
 }
 
-fn decimal(cursor: &mut Cursor<'_>, precision: u8, scale: i8) -> Result<i128, Fault> {
+fn decimal(cursor: &mut Cursor<'_>, precision: u8, scale: i8) -> Result<i128, Box<Fault>> {
     if cursor.peek() != b'"' {
         return number::decimal(cursor, precision, scale);
     }
@@ -493,19 +495,19 @@ fn decimal(cursor: &mut Cursor<'_>, precision: u8, scale: i8) -> Result<i128, Fa
 }
 
 #[inline]
-fn boolean(cursor: &mut Cursor<'_>) -> Result<bool, Fault> {
+fn boolean(cursor: &mut Cursor<'_>) -> Result<bool, Box<Fault>> {
     match cursor.peek() {
         b't' => cursor.literal(b"true").map(|()| true),
         b'f' => cursor.literal(b"false").map(|()| false),
-        _ => Err(Fault::Mismatch(None)),
+        _ => Err(Fault::mismatch(None)),
     }
 }
 
 /// Reads a string and what it stands for.
 #[inline]
-fn in_text<T>(cursor: &mut Cursor<'_>, read: impl FnOnce(&[u8]) -> Option<T>) -> Result<T, Fault> {
+fn in_text<T>(cursor: &mut Cursor<'_>, read: impl FnOnce(&[u8]) -> Option<T>) -> Result<T, Box<Fault>> {
     if cursor.peek() != b'"' {
-        return Err(Fault::Mismatch(None));
+        return Err(Fault::mismatch(None));
     }
     let Text { start, end, escaped } = cursor.string()?;
     let raw = &cursor.bytes[start..end];
@@ -516,7 +518,7 @@ fn in_text<T>(cursor: &mut Cursor<'_>, read: impl FnOnce(&[u8]) -> Option<T>) ->
     } else {
         read(raw)
     };
-    value.ok_or(Fault::Mismatch(None))
+    value.ok_or_else(|| Fault::mismatch(None))
 }
 
 fn last(offsets: &[i32]) -> i32 {

@@ -24,7 +24,7 @@ impl fmt::Display for RowError {
 
 impl std::error::Error for RowError {}
 
-/// The same, on its way up: a path grows by each level it passes.
+/// The same, on its way up: a path grows by each level it passes. Boxed, so that what succeeds returns in registers.
 pub(super) enum Fault {
     Syntax {
         at: usize,
@@ -32,30 +32,44 @@ pub(super) enum Fault {
     },
     /// The value at hand does not fit, with a word more on why; the column makes a [`Fault::Value`] of it.
     Mismatch(Option<&'static str>),
-    Value(Box<ValueFault>),
+    Value {
+        path: String,
+        /// What the field is, as in `is 12; the schema says varchar`.
+        says: String,
+    },
     /// The record as a whole is not what was expected.
     Record(String),
 }
 
-pub(super) struct ValueFault {
-    pub(super) path: String,
-    /// What the field is, as in `is 12; the schema says varchar`.
-    pub(super) says: String,
-}
-
 impl Fault {
-    pub(super) fn value(says: String) -> Self {
-        Fault::Value(Box::new(ValueFault { path: String::new(), says }))
+    #[cold]
+    pub(super) fn syntax(at: usize, what: &'static str) -> Box<Self> {
+        Box::new(Fault::Syntax { at, what })
+    }
+
+    #[cold]
+    pub(super) fn mismatch(why: Option<&'static str>) -> Box<Self> {
+        Box::new(Fault::Mismatch(why))
+    }
+
+    #[cold]
+    pub(super) fn record(reason: String) -> Box<Self> {
+        Box::new(Fault::Record(reason))
+    }
+
+    #[cold]
+    pub(super) fn value(says: String) -> Box<Self> {
+        Box::new(Fault::Value { path: String::new(), says })
     }
 
     /// A value found where the schema wants something else.
-    pub(super) fn unfit(found: &[u8], why: Option<&'static str>, wanted: &DataType) -> Self {
+    pub(super) fn unfit(found: &[u8], why: Option<&'static str>, wanted: &DataType) -> Box<Self> {
         let why = why.map(|why| format!(", {why}")).unwrap_or_default();
         Fault::value(format!("is {}{why}; the schema says {}", quote(found), sql_type(wanted)))
     }
 
     /// Names the field in which it happened.
-    pub(super) fn in_field(self, name: &str) -> Self {
+    pub(super) fn in_field(self: Box<Self>, name: &str) -> Box<Self> {
         self.under(|path| match path.as_bytes().first() {
             None => name.to_owned(),
             Some(b'[') => format!("{name}{path}"),
@@ -64,32 +78,32 @@ impl Fault {
     }
 
     /// Names the item of a list in which it happened, from 0.
-    pub(super) fn in_item(self, index: usize) -> Self {
+    pub(super) fn in_item(self: Box<Self>, index: usize) -> Box<Self> {
         self.under(|path| match path.as_bytes().first() {
             None | Some(b'[') => format!("[{index}]{path}"),
             Some(_) => format!("[{index}].{path}"),
         })
     }
 
-    fn under(mut self, name: impl FnOnce(&str) -> String) -> Self {
-        if let Fault::Value(value) = &mut self {
-            value.path = name(&value.path);
+    fn under(mut self: Box<Self>, name: impl FnOnce(&str) -> String) -> Box<Self> {
+        if let Fault::Value { path, .. } = self.as_mut() {
+            *path = name(path);
         }
         self
     }
 }
 
-impl From<Fault> for RowError {
-    fn from(fault: Fault) -> Self {
-        match fault {
+impl From<Box<Fault>> for RowError {
+    fn from(fault: Box<Fault>) -> Self {
+        match *fault {
             Fault::Syntax { at, what } => {
                 RowError { column: None, reason: format!("the record is not valid JSON at byte {at}: {what}") }
             }
             // Columns make values of their mismatches, so this one is not about a column.
             Fault::Mismatch(why) => RowError { column: None, reason: why.unwrap_or("the record does not fit").into() },
             Fault::Record(reason) => RowError { column: None, reason },
-            Fault::Value(value) => {
-                RowError { reason: format!("field \"{}\" {}", value.path, value.says), column: Some(value.path) }
+            Fault::Value { path, says } => {
+                RowError { reason: format!("field \"{path}\" {says}"), column: Some(path) }
             }
         }
     }

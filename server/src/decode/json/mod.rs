@@ -94,10 +94,10 @@ impl JsonDecoder {
         }
     }
 
-    fn append(&mut self, record: &[u8]) -> Result<(), Fault> {
+    fn append(&mut self, record: &[u8]) -> Result<(), Box<Fault>> {
         let mut cursor = Cursor::new(record);
         if record.len() > RECORD_BYTES_MAX {
-            return Err(Fault::Record("the record is larger than 16777216 bytes".into()));
+            return Err(Fault::record("the record is larger than 16777216 bytes".into()));
         }
         cursor.skip_space();
         if cursor.peek() != b'{' {
@@ -134,14 +134,14 @@ impl JsonDecoder {
 }
 
 #[cold]
-fn not_an_object(mut cursor: Cursor<'_>) -> Fault {
+fn not_an_object(mut cursor: Cursor<'_>) -> Box<Fault> {
     if cursor.bytes.is_empty() {
-        return Fault::Record("the record is empty, not a JSON object".into());
+        return Fault::record("the record is empty, not a JSON object".into());
     }
     let start = cursor.pos;
     match cursor.skip_value() {
         Ok(()) => {
-            Fault::Record(format!("the record is {}, not a JSON object", quote(&cursor.bytes[start..cursor.pos])))
+            Fault::record(format!("the record is {}, not a JSON object", quote(&cursor.bytes[start..cursor.pos])))
         }
         Err(syntax) => syntax,
     }

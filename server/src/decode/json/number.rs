@@ -9,11 +9,13 @@ const POWERS: [f64; 23] = [
     1e21, 1e22,
 ];
 
-const OUT_OF_RANGE: Fault = Fault::Mismatch(Some("out of range"));
+fn out_of_range() -> Box<Fault> {
+    Fault::mismatch(Some("out of range"))
+}
 
 /// An integer, also as `67.0` or `1e3`, where its value is a whole number.
 #[inline]
-pub(super) fn integer<T: TryFrom<i128>>(cursor: &mut Cursor<'_>) -> Result<T, Fault> {
+pub(super) fn integer<T: TryFrom<i128>>(cursor: &mut Cursor<'_>) -> Result<T, Box<Fault>> {
     let value = match cursor.integer() {
         Some((negative, magnitude)) => {
             if negative {
@@ -24,30 +26,30 @@ pub(super) fn integer<T: TryFrom<i128>>(cursor: &mut Cursor<'_>) -> Result<T, Fa
         }
         None => whole(cursor)?,
     };
-    T::try_from(value).map_err(|_| OUT_OF_RANGE)
+    T::try_from(value).map_err(|_| out_of_range())
 }
 
 #[cold]
-fn whole(cursor: &mut Cursor<'_>) -> Result<i128, Fault> {
+fn whole(cursor: &mut Cursor<'_>) -> Result<i128, Box<Fault>> {
     let number = token(cursor)?;
     exact(&cursor.bytes[number.start..number.end], number.exponent, 0).map_err(|inexact| match inexact {
-        Inexact::Fraction => Fault::Mismatch(Some("not a whole number")),
-        Inexact::TooLarge => OUT_OF_RANGE,
+        Inexact::Fraction => Fault::mismatch(Some("not a whole number")),
+        Inexact::TooLarge => out_of_range(),
     })
 }
 
 #[inline]
-fn token(cursor: &mut Cursor<'_>) -> Result<Number, Fault> {
+fn token(cursor: &mut Cursor<'_>) -> Result<Number, Box<Fault>> {
     match cursor.peek() {
         b'-' | b'0'..=b'9' => cursor.number(),
-        _ => Err(Fault::Mismatch(None)),
+        _ => Err(Fault::mismatch(None)),
     }
 }
 
 /// # Errors
 /// A mismatch for what is no number or lies beyond the largest double.
 #[inline]
-pub(super) fn double(cursor: &mut Cursor<'_>) -> Result<f64, Fault> {
+pub(super) fn double(cursor: &mut Cursor<'_>) -> Result<f64, Box<Fault>> {
     let number = token(cursor)?;
     // Mantissa and power are both exact, so one rounding is all there is (Clinger, 1990).
     if number.digits <= 19 && number.mantissa <= 1 << 53 && number.exponent.unsigned_abs() < POWERS.len() as u64 {
@@ -56,11 +58,11 @@ pub(super) fn double(cursor: &mut Cursor<'_>) -> Result<f64, Fault> {
         let value = if number.exponent < 0 { mantissa / power } else { mantissa * power };
         return Ok(if number.negative { -value } else { value });
     }
-    parsed::<f64>(cursor, number).filter(|value| value.is_finite()).ok_or(OUT_OF_RANGE)
+    parsed::<f64>(cursor, number).filter(|value| value.is_finite()).ok_or_else(out_of_range)
 }
 
 #[inline]
-pub(super) fn single(cursor: &mut Cursor<'_>) -> Result<f32, Fault> {
+pub(super) fn single(cursor: &mut Cursor<'_>) -> Result<f32, Box<Fault>> {
     let number = token(cursor)?;
     if number.digits <= 19 && number.mantissa <= 1 << 24 && number.exponent.unsigned_abs() <= 10 {
         let power = POWERS[number.exponent.unsigned_abs() as usize] as f32;
@@ -68,7 +70,7 @@ pub(super) fn single(cursor: &mut Cursor<'_>) -> Result<f32, Fault> {
         let value = if number.exponent < 0 { mantissa / power } else { mantissa * power };
         return Ok(if number.negative { -value } else { value });
     }
-    parsed::<f32>(cursor, number).filter(|value| value.is_finite()).ok_or(OUT_OF_RANGE)
+    parsed::<f32>(cursor, number).filter(|value| value.is_finite()).ok_or_else(out_of_range)
 }
 
 #[cold]
@@ -77,25 +79,25 @@ fn parsed<T: std::str::FromStr>(cursor: &Cursor<'_>, number: Number) -> Option<T
 }
 
 /// A decimal of `precision` digits, `scale` of them after the point, from a JSON number.
-pub(super) fn decimal(cursor: &mut Cursor<'_>, precision: u8, scale: i8) -> Result<i128, Fault> {
+pub(super) fn decimal(cursor: &mut Cursor<'_>, precision: u8, scale: i8) -> Result<i128, Box<Fault>> {
     let number = token(cursor)?;
     fit(exact(&cursor.bytes[number.start..number.end], number.exponent, scale), precision)
 }
 
 /// The same from the text of a string, which must be written as a JSON number is.
-pub(super) fn decimal_from_text(text: &[u8], precision: u8, scale: i8) -> Result<i128, Fault> {
+pub(super) fn decimal_from_text(text: &[u8], precision: u8, scale: i8) -> Result<i128, Box<Fault>> {
     let mut cursor = Cursor::new(text);
     match token(&mut cursor) {
         Ok(number) if number.end == text.len() => fit(exact(text, number.exponent, scale), precision),
-        _ => Err(Fault::Mismatch(None)),
+        _ => Err(Fault::mismatch(None)),
     }
 }
 
-fn fit(value: Result<i128, Inexact>, precision: u8) -> Result<i128, Fault> {
+fn fit(value: Result<i128, Inexact>, precision: u8) -> Result<i128, Box<Fault>> {
     match value {
         Ok(value) if value.unsigned_abs() < 10u128.pow(u32::from(precision.min(38))) => Ok(value),
-        Ok(_) | Err(Inexact::TooLarge) => Err(OUT_OF_RANGE),
-        Err(Inexact::Fraction) => Err(Fault::Mismatch(Some("with too many digits after the point"))),
+        Ok(_) | Err(Inexact::TooLarge) => Err(out_of_range()),
+        Err(Inexact::Fraction) => Err(Fault::mismatch(Some("with too many digits after the point"))),
     }
 }
 

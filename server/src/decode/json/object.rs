@@ -84,7 +84,7 @@ impl Object {
     }
 
     /// Reads the object at hand as row number `row`. On a fault columns may hold half of it: truncate them to `row`.
-    pub(super) fn append(&mut self, cursor: &mut Cursor<'_>, row: usize) -> Result<(), Fault> {
+    pub(super) fn append(&mut self, cursor: &mut Cursor<'_>, row: usize) -> Result<(), Box<Fault>> {
         cursor.enter()?;
         cursor.skip_space();
         let mut filled = 0;
@@ -126,7 +126,7 @@ impl Object {
 
     /// Reads a field's name and its colon, up to the value: which of `names` it is.
     #[inline(always)]
-    fn name(&mut self, cursor: &mut Cursor<'_>, previous: u32) -> Result<u32, Fault> {
+    fn name(&mut self, cursor: &mut Cursor<'_>, previous: u32) -> Result<u32, Box<Fault>> {
         let guess = self.names[previous as usize].next;
         let name = &self.names[guess as usize];
         if name.stands_at(cursor) {
@@ -138,7 +138,7 @@ impl Object {
     }
 
     #[inline(never)]
-    fn look_up(&mut self, cursor: &mut Cursor<'_>, previous: u32) -> Result<u32, Fault> {
+    fn look_up(&mut self, cursor: &mut Cursor<'_>, previous: u32) -> Result<u32, Box<Fault>> {
         let key = cursor.key()?;
         let raw = &cursor.bytes[key.start..key.end];
         let id = if key.escaped {

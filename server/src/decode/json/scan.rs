@@ -67,15 +67,15 @@ impl<'a> Cursor<'a> {
     }
 
     #[cold]
-    pub(super) fn syntax(&self, what: &'static str) -> Fault {
+    pub(super) fn syntax(&self, what: &'static str) -> Box<Fault> {
         let what = if self.pos >= self.bytes.len() { "the record ends too early" } else { what };
-        Fault::Syntax { at: self.pos, what }
+        Fault::syntax(self.pos, what)
     }
 
-    pub(super) fn enter(&mut self) -> Result<(), Fault> {
+    pub(super) fn enter(&mut self) -> Result<(), Box<Fault>> {
         self.depth += 1;
         if self.depth > DEPTH_MAX {
-            return Err(Fault::Syntax { at: self.pos, what: "objects and lists are nested more than 64 deep" });
+            return Err(Fault::syntax(self.pos, "objects and lists are nested more than 64 deep"));
         }
         self.pos += 1;
         Ok(())
@@ -86,17 +86,17 @@ impl<'a> Cursor<'a> {
     }
 
     /// Counts `cells` more against what the lists of one record may add.
-    pub(super) fn charge(&mut self, cells: usize) -> Result<(), Fault> {
+    pub(super) fn charge(&mut self, cells: usize) -> Result<(), Box<Fault>> {
         self.cells += cells;
         if self.cells > LIST_CELLS_MAX {
-            return Err(Fault::Mismatch(Some("lists with more than 4194304 values in one record")));
+            return Err(Fault::mismatch(Some("lists with more than 4194304 values in one record")));
         }
         Ok(())
     }
 
     /// Steps over a comma, or over `close`; true after a comma, with the next token at hand.
     #[inline(always)]
-    pub(super) fn more(&mut self, close: u8) -> Result<bool, Fault> {
+    pub(super) fn more(&mut self, close: u8) -> Result<bool, Box<Fault>> {
         self.skip_space();
         let byte = self.peek();
         if byte == b',' {
@@ -112,7 +112,7 @@ impl<'a> Cursor<'a> {
     }
 
     #[inline]
-    pub(super) fn literal(&mut self, word: &'static [u8]) -> Result<(), Fault> {
+    pub(super) fn literal(&mut self, word: &'static [u8]) -> Result<(), Box<Fault>> {
         if !self.bytes[self.pos..].starts_with(word) {
             return Err(self.syntax("expected a value"));
         }
@@ -121,9 +121,31 @@ impl<'a> Cursor<'a> {
     }
 
     /// Reads a string from its opening quote to past its closing one.
-    #[inline]
-    pub(super) fn string(&mut self) -> Result<Text, Fault> {
+    #[inline(always)]
+    pub(super) fn string(&mut self) -> Result<Text, Box<Fault>> {
         let start = self.pos + 1;
+        let mut at = start;
+        let mut high = 0;
+        while let Some(word) = word_at(self.bytes, at) {
+            high |= word;
+            let stops = stops_in(word);
+            if stops == 0 {
+                at += 8;
+                continue;
+            }
+            at += (stops.trailing_zeros() / 8) as usize;
+            if high & HIGH == 0 && self.bytes[at] == b'"' {
+                self.pos = at + 1;
+                return Ok(Text { start, end: at, escaped: false });
+            }
+            break;
+        }
+        self.string_with_all(start)
+    }
+
+    /// The same for any string: with escapes, beyond ASCII, at the very end of a record, or broken.
+    #[inline(never)]
+    fn string_with_all(&mut self, start: usize) -> Result<Text, Box<Fault>> {
         let mut at = start;
         let mut high = 0;
         let mut escaped = false;
@@ -160,7 +182,7 @@ impl<'a> Cursor<'a> {
 
     /// The last bytes of a record, where no whole word is left to look at.
     #[cold]
-    fn string_tail(&mut self, start: usize, mut at: usize, mut escaped: bool) -> Result<Text, Fault> {
+    fn string_tail(&mut self, start: usize, mut at: usize, mut escaped: bool) -> Result<Text, Box<Fault>> {
         loop {
             match self.bytes.get(at) {
                 Some(b'"') => break,
@@ -180,30 +202,30 @@ impl<'a> Cursor<'a> {
         Ok(Text { start, end: at, escaped })
     }
 
-    fn check_utf8(&self, start: usize, end: usize) -> Result<(), Fault> {
+    fn check_utf8(&self, start: usize, end: usize) -> Result<(), Box<Fault>> {
         match std::str::from_utf8(&self.bytes[start..end]) {
             Ok(_) => Ok(()),
-            Err(error) => Err(Fault::Syntax { at: start + error.valid_up_to(), what: "a string is not UTF-8" }),
+            Err(error) => Err(Fault::syntax(start + error.valid_up_to(), "a string is not UTF-8")),
         }
     }
 
     /// Checks the escape that begins at `at`; the place behind it.
     #[cold]
-    fn escape(&mut self, at: usize) -> Result<usize, Fault> {
+    fn escape(&mut self, at: usize) -> Result<usize, Box<Fault>> {
         match self.bytes.get(at + 1) {
             Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(at + 2),
             Some(b'u') => match unicode_escape(self.bytes, at) {
                 Some((_, length)) => Ok(at + length),
-                None => Err(Fault::Syntax { at, what: "a \\u escape is broken or half of a surrogate pair" }),
+                None => Err(Fault::syntax(at, "a \\u escape is broken or half of a surrogate pair")),
             },
-            Some(_) => Err(Fault::Syntax { at, what: "unknown escape in a string" }),
-            None => Err(Fault::Syntax { at, what: "the record ends too early" }),
+            Some(_) => Err(Fault::syntax(at, "unknown escape in a string")),
+            None => Err(Fault::syntax(at, "the record ends too early")),
         }
     }
 
     /// Reads a number; the caller has seen `-` or a digit.
     #[inline]
-    pub(super) fn number(&mut self) -> Result<Number, Fault> {
+    pub(super) fn number(&mut self) -> Result<Number, Box<Fault>> {
         let start = self.pos;
         let negative = self.peek() == b'-';
         self.pos += usize::from(negative);
@@ -235,7 +257,7 @@ impl<'a> Cursor<'a> {
 
     /// One digit or more.
     #[inline(always)]
-    fn digits(&mut self, number: &mut Number) -> Result<(), Fault> {
+    fn digits(&mut self, number: &mut Number) -> Result<(), Box<Fault>> {
         let from = self.pos;
         while let Some(byte @ b'0'..=b'9') = self.bytes.get(self.pos) {
             number.mantissa = number.mantissa.wrapping_mul(10).wrapping_add(u64::from(byte - b'0'));
@@ -281,7 +303,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Steps over any value.
-    pub(super) fn skip_value(&mut self) -> Result<(), Fault> {
+    pub(super) fn skip_value(&mut self) -> Result<(), Box<Fault>> {
         match self.peek() {
             b'"' => self.string().map(|_| ()),
             b'-' | b'0'..=b'9' => match self.integer() {
@@ -297,7 +319,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    fn skip_object(&mut self) -> Result<(), Fault> {
+    fn skip_object(&mut self) -> Result<(), Box<Fault>> {
         self.enter()?;
         self.skip_space();
         if self.peek() == b'}' {
@@ -315,7 +337,7 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    fn skip_list(&mut self) -> Result<(), Fault> {
+    fn skip_list(&mut self) -> Result<(), Box<Fault>> {
         self.enter()?;
         self.skip_space();
         if self.peek() == b']' {
@@ -333,7 +355,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Reads a field's name and its colon, up to the value.
-    pub(super) fn key(&mut self) -> Result<Text, Fault> {
+    pub(super) fn key(&mut self) -> Result<Text, Box<Fault>> {
         if self.peek() != b'"' {
             return Err(self.syntax("expected a field name"));
         }
