@@ -179,7 +179,7 @@ impl TableDecoder {
         }
         let rows = self.json.len();
         let large = record.value.is_some_and(|value| value.len() > 64 * 1024);
-        if rows >= BATCH_ROWS_MAX || ((rows % 256 == 0 || large) && self.open_bytes() >= BATCH_BYTES_MAX) {
+        if rows >= BATCH_ROWS_MAX || ((rows.is_multiple_of(256) || large) && self.open_bytes() >= BATCH_BYTES_MAX) {
             self.end_batch()?;
         }
         Ok(())

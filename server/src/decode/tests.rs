@@ -278,7 +278,8 @@ fn event_times_of_every_unit_are_microseconds_rounded_down() {
         decoder.push(&record(1, 0, r#"{"ts":"1970-01-01T00:00:01.234567999Z"}"#)).unwrap();
         decoder.push(&record(2, 0, r#"{"ts":"2025-11-26T15:14:21Z"}"#)).unwrap();
         let batch = decoder.finish(&Polled::default()).unwrap();
-        let seen: Vec<_> = batch.progress.values().map(|progress| (progress.event_time_max, progress.clamped)).collect();
+        let seen: Vec<_> =
+            batch.progress.values().map(|progress| (progress.event_time_max, progress.clamped)).collect();
         assert_eq!(seen, [(Some(NOW + MINUTE), 0), (Some(expected), 0), (Some(NOW + MINUTE), 1)], "{unit:?}");
     }
 }
@@ -340,8 +341,5 @@ fn what_cannot_be_decoded_is_refused_when_the_table_is_opened() {
         "schemas/orders.sql:1:1: column \"amount\" has type Duration(s), which JSON values are not decoded to"
     );
     def.format = Format::Csv;
-    assert_eq!(
-        refusal(&def, &[]),
-        "schemas/orders.sql:1:1: table \"orders\" is not declared with 'format' = 'json'"
-    );
+    assert_eq!(refusal(&def, &[]), "schemas/orders.sql:1:1: table \"orders\" is not declared with 'format' = 'json'");
 }

@@ -102,9 +102,7 @@ impl From<Box<Fault>> for RowError {
             // Columns make values of their mismatches, so this one is not about a column.
             Fault::Mismatch(why) => RowError { column: None, reason: why.unwrap_or("the record does not fit").into() },
             Fault::Record(reason) => RowError { column: None, reason },
-            Fault::Value { path, says } => {
-                RowError { reason: format!("field \"{path}\" {says}"), column: Some(path) }
-            }
+            Fault::Value { path, says } => RowError { reason: format!("field \"{path}\" {says}"), column: Some(path) },
         }
     }
 }

@@ -82,7 +82,11 @@ fn each_type_reads_its_values_and_refuses_the_others() {
         (&UInt16, "65535", "65535"),
         (&UInt32, "4294967295", "4294967295"),
         (&UInt64, "18446744073709551615", "18446744073709551615"),
-        (&UInt64, "18446744073709551616", r#"field "a" is 18446744073709551616, out of range; the schema says bigint unsigned"#),
+        (
+            &UInt64,
+            "18446744073709551616",
+            r#"field "a" is 18446744073709551616, out of range; the schema says bigint unsigned"#,
+        ),
         (&Float64, "1", "1.0"),
         (&Float64, "-0.1", "-0.1"),
         (&Float64, "0.30000000000000004", "0.30000000000000004"),
@@ -100,8 +104,16 @@ fn each_type_reads_its_values_and_refuses_the_others() {
         (&Decimal128(12, 2), "12.500", "12.50"),
         (&Decimal128(12, 2), "125e-1", "12.50"),
         (&Decimal128(12, 2), "1.25e3", "1250.00"),
-        (&Decimal128(12, 2), "0.001e-99", r#"field "a" is 0.001e-99, with too many digits after the point; the schema says decimal(12,2)"#),
-        (&Decimal128(12, 2), "12.505", r#"field "a" is 12.505, with too many digits after the point; the schema says decimal(12,2)"#),
+        (
+            &Decimal128(12, 2),
+            "0.001e-99",
+            r#"field "a" is 0.001e-99, with too many digits after the point; the schema says decimal(12,2)"#,
+        ),
+        (
+            &Decimal128(12, 2),
+            "12.505",
+            r#"field "a" is 12.505, with too many digits after the point; the schema says decimal(12,2)"#,
+        ),
         (&Decimal128(12, 2), "10000000000", r#"field "a" is 10000000000, out of range; the schema says decimal(12,2)"#),
         (&Decimal128(12, 2), "9999999999.99", "9999999999.99"),
         (&Decimal128(12, 2), "\"12,5\"", r#"field "a" is "12,5"; the schema says decimal(12,2)"#),
@@ -109,14 +121,22 @@ fn each_type_reads_its_values_and_refuses_the_others() {
         (&Decimal128(38, 0), "99999999999999999999999999999999999999", "99999999999999999999999999999999999999"),
         (&Decimal128(38, 38), "0.1", "0.10000000000000000000000000000000000000"),
         (&Decimal128(5, -2), "12300", "12300"),
-        (&Decimal128(5, -2), "12345", r#"field "a" is 12345, with too many digits after the point; the schema says decimal(5,-2)"#),
+        (
+            &Decimal128(5, -2),
+            "12345",
+            r#"field "a" is 12345, with too many digits after the point; the schema says decimal(5,-2)"#,
+        ),
         (&Date32, "\"2026-02-28\"", "2026-02-28"),
         (&Date32, "\"2024-02-29\"", "2024-02-29"),
         (&Date32, "\"0000-01-01\"", "0000-01-01"),
         (&Date32, "\"2026-02-29\"", r#"field "a" is "2026-02-29"; the schema says date, as 'YYYY-MM-DD'"#),
         (&Date32, "20000", r#"field "a" is 20000; the schema says date, as 'YYYY-MM-DD'"#),
         (&Time32(TimeUnit::Millisecond), "\"23:59:59.9999\"", "23:59:59.999"),
-        (&Time32(TimeUnit::Second), "\"24:00:00\"", r#"field "a" is "24:00:00"; the schema says time(0), as 'HH:MM:SS'"#),
+        (
+            &Time32(TimeUnit::Second),
+            "\"24:00:00\"",
+            r#"field "a" is "24:00:00"; the schema says time(0), as 'HH:MM:SS'"#,
+        ),
         (&Time64(TimeUnit::Nanosecond), "\"00:00:01.000000001\"", "00:00:01.000000001"),
         (&timestamp(TimeUnit::Second), "1764170000123", "2025-11-26T15:13:20"),
         (&timestamp(TimeUnit::Millisecond), "1764170000123", "2025-11-26T15:13:20.123"),
@@ -124,8 +144,16 @@ fn each_type_reads_its_values_and_refuses_the_others() {
         (&timestamp(TimeUnit::Nanosecond), "1764170000123", "2025-11-26T15:13:20.123"),
         (&timestamp(TimeUnit::Millisecond), "-1", "1969-12-31T23:59:59.999"),
         (&timestamp(TimeUnit::Second), "-1", "1969-12-31T23:59:59"),
-        (&timestamp(TimeUnit::Nanosecond), "9223372036855", r#"field "a" is 9223372036855, out of range; the schema says timestamp(9)"#),
-        (&timestamp(TimeUnit::Millisecond), "1.5", r#"field "a" is 1.5, not a whole number; the schema says timestamp(3)"#),
+        (
+            &timestamp(TimeUnit::Nanosecond),
+            "9223372036855",
+            r#"field "a" is 9223372036855, out of range; the schema says timestamp(9)"#,
+        ),
+        (
+            &timestamp(TimeUnit::Millisecond),
+            "1.5",
+            r#"field "a" is 1.5, not a whole number; the schema says timestamp(3)"#,
+        ),
         (&timestamp(TimeUnit::Millisecond), "\"2026-11-22T02:35:00Z\"", "2026-11-22T02:35:00"),
         (&timestamp(TimeUnit::Millisecond), "\"2026-11-22 02:35:00\"", "2026-11-22T02:35:00"),
         (&timestamp(TimeUnit::Millisecond), "\"2026-11-22T02:35:00.1239\"", "2026-11-22T02:35:00.123"),
@@ -134,22 +162,50 @@ fn each_type_reads_its_values_and_refuses_the_others() {
         (&timestamp(TimeUnit::Millisecond), "\"2026-11-22T02:35:00+01\"", "2026-11-22T01:35:00"),
         (&timestamp(TimeUnit::Millisecond), r#""2026-11-22T02:35:\u0030\u0030Z""#, "2026-11-22T02:35:00"),
         (&timestamp(TimeUnit::Nanosecond), "\"1677-09-21T00:12:43.145224192Z\"", "1677-09-21T00:12:43.145224192"),
-        (&timestamp(TimeUnit::Nanosecond), "\"1677-09-21T00:12:43.145224191Z\"", r#"field "a" is "1677-09-21T00:12:43.145224191Z"; the schema says timestamp(9)"#),
-        (&timestamp(TimeUnit::Millisecond), "\"2026-11-22\"", r#"field "a" is "2026-11-22"; the schema says timestamp(3)"#),
-        (&timestamp(TimeUnit::Millisecond), "\"2026-11-22T02:35:60Z\"", r#"field "a" is "2026-11-22T02:35:60Z"; the schema says timestamp(3)"#),
+        (
+            &timestamp(TimeUnit::Nanosecond),
+            "\"1677-09-21T00:12:43.145224191Z\"",
+            r#"field "a" is "1677-09-21T00:12:43.145224191Z"; the schema says timestamp(9)"#,
+        ),
+        (
+            &timestamp(TimeUnit::Millisecond),
+            "\"2026-11-22\"",
+            r#"field "a" is "2026-11-22"; the schema says timestamp(3)"#,
+        ),
+        (
+            &timestamp(TimeUnit::Millisecond),
+            "\"2026-11-22T02:35:60Z\"",
+            r#"field "a" is "2026-11-22T02:35:60Z"; the schema says timestamp(3)"#,
+        ),
         (&utc, "\"2026-11-22T02:35:00+01:00\"", "2026-11-22T01:35:00Z"),
         (&utc, "true", r#"field "a" is true; the schema says timestamp(3) with time zone"#),
         (&Utf8View, r#""goal""#, "goal"),
         (&Utf8View, r#""""#, ""),
-        (&Utf8, r#""a value of more than twelve bytes, then of more than forty-eight""#, "a value of more than twelve bytes, then of more than forty-eight"),
+        (
+            &Utf8,
+            r#""a value of more than twelve bytes, then of more than forty-eight""#,
+            "a value of more than twelve bytes, then of more than forty-eight",
+        ),
         (&LargeUtf8, r#""Grüße ⚽ \u26bd \ud83d\ude00 \"\\\/\b\f\n\r\t""#, "Grüße ⚽ ⚽ 😀 \"\\/\u{8}\u{c}\n\r\t"),
         (&Utf8View, r#"{"b": [1, "]"]}"#, r#"{"b": [1, "]"]}"#),
         (&Utf8View, "[ ]", "[ ]"),
         (&Utf8View, "12", r#"field "a" is 12; the schema says varchar"#),
         (&Utf8View, "true", r#"field "a" is true; the schema says varchar"#),
-        (&Utf8View, r#""\ud800""#, r"the record is not valid JSON at byte 6: a \u escape is broken or half of a surrogate pair"),
-        (&Utf8View, r#""\udc00\ud800""#, r"the record is not valid JSON at byte 6: a \u escape is broken or half of a surrogate pair"),
-        (&Utf8View, r#""\u12g4""#, r"the record is not valid JSON at byte 6: a \u escape is broken or half of a surrogate pair"),
+        (
+            &Utf8View,
+            r#""\ud800""#,
+            r"the record is not valid JSON at byte 6: a \u escape is broken or half of a surrogate pair",
+        ),
+        (
+            &Utf8View,
+            r#""\udc00\ud800""#,
+            r"the record is not valid JSON at byte 6: a \u escape is broken or half of a surrogate pair",
+        ),
+        (
+            &Utf8View,
+            r#""\u12g4""#,
+            r"the record is not valid JSON at byte 6: a \u escape is broken or half of a surrogate pair",
+        ),
         (&Utf8View, r#""\x""#, "the record is not valid JSON at byte 6: unknown escape in a string"),
         (&Utf8View, "\"a\nb\"", "the record is not valid JSON at byte 7: control character in a string"),
         (&Utf8View, "\"a", "the record is not valid JSON at byte 8: the record ends too early"),
@@ -249,10 +305,10 @@ fn the_last_of_a_repeated_field_counts_by_whatever_name() {
     }
     assert_eq!(rows(&decoder.flush().unwrap()), ["a", "b", "c", "d", "e"]);
 
-    let twice = [column(Field::new("a", DataType::Int32, true)), JsonColumn {
-        field: Field::new("b", DataType::Int32, true),
-        aliases: vec!["a".into()],
-    }];
+    let twice = [
+        column(Field::new("a", DataType::Int32, true)),
+        JsonColumn { field: Field::new("b", DataType::Int32, true), aliases: vec!["a".into()] },
+    ];
     let error = JsonDecoder::try_new(&twice).unwrap_err();
     assert_eq!(error.primary(), "field name \"a\" stands for two columns");
 }
@@ -284,10 +340,7 @@ fn limits_hold() {
     let mut decoder = decoder(&[Field::new("a", DataType::Int32, true)]);
     decoder.decode(nested(63).as_bytes()).unwrap();
     let error = decoder.decode(nested(64).as_bytes()).unwrap_err();
-    assert_eq!(
-        error.reason,
-        "the record is not valid JSON at byte 68: objects and lists are nested more than 64 deep"
-    );
+    assert_eq!(error.reason, "the record is not valid JSON at byte 68: objects and lists are nested more than 64 deep");
     decoder.decode(nested(63).as_bytes()).unwrap();
     let large = format!("{{\"z\":\"{}\"}}", "x".repeat(16 * 1024 * 1024 - 8));
     assert_eq!(large.len(), super::RECORD_BYTES_MAX);
@@ -314,7 +367,8 @@ fn a_reason_quotes_the_beginning_of_a_long_value() {
 
 #[test]
 fn types_that_are_not_decoded_are_refused_at_once() {
-    let error = JsonDecoder::try_new(&[column(Field::new("a", DataType::Duration(TimeUnit::Second), true))]).unwrap_err();
+    let error =
+        JsonDecoder::try_new(&[column(Field::new("a", DataType::Duration(TimeUnit::Second), true))]).unwrap_err();
     assert_eq!(error.primary(), "column \"a\" has type Duration(s), which JSON values are not decoded to");
 }
 

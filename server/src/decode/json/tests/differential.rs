@@ -107,9 +107,11 @@ pub(super) fn value(field: &Field, draw: &mut impl FnMut(u64) -> u64) -> Option<
             let length = draw(60);
             let alphabet = ["a", "Z", " ", "\"", "\\", "/", "\n", "\u{1}", "ü", "⚽", "😀", "0", "-", "x", "y", "z"];
             let plain = draw(2) == 0;
-            json!((0..length)
-                .map(|_| if plain { "abcdefgh" } else { alphabet[draw(alphabet.len() as u64) as usize] })
-                .collect::<String>())
+            json!(
+                (0..length)
+                    .map(|_| if plain { "abcdefgh" } else { alphabet[draw(alphabet.len() as u64) as usize] })
+                    .collect::<String>()
+            )
         }
         DataType::List(item) | DataType::LargeList(item) => {
             Value::Array((0..draw(4)).map(|_| value(item, draw).unwrap_or(Value::Null)).collect())
