@@ -7,8 +7,11 @@
 //! Modules stand in the order in which data flows; `server/README.md` is the map.
 
 pub mod catalog;
+pub mod checkpoint;
 pub mod clock;
 pub mod error;
+pub mod sink;
 pub mod source;
 pub mod status;
+pub mod store;
 pub mod tables;

@@ -1,0 +1,3 @@
+//! Where committed rows go.
+
+pub mod parquet;
