@@ -67,7 +67,6 @@ pub struct Committed {
 
 /// The chain as found: nothing is decided yet.
 struct Found {
-    boundary: u64,
     head: Option<(Manifest, String)>,
     recent: BTreeMap<u64, BTreeSet<String>>,
 }
@@ -107,7 +106,7 @@ impl Chain {
     ) -> Result<Opened> {
         let paths = QueryPaths::new(query);
         for _ in 0..OPEN_ATTEMPTS {
-            let Found { head, recent, .. } = find(store, &paths, query).await?;
+            let Found { head, recent } = find(store, &paths, query).await?;
             let previous = head.as_ref().map(|(manifest, _)| manifest);
             if let Takeover::Refused(error) = judge_takeover(previous, generation, fingerprint) {
                 return Err(error);
@@ -273,11 +272,6 @@ impl Chain {
                 .hint("only one server may run on a storage location; this one must stop")),
         }
     }
-
-    #[cfg(test)]
-    pub(super) fn set_retry(&mut self, retry: Retry) {
-        self.retry = retry;
-    }
 }
 
 fn name_winner(bytes: &[u8], key: &Path) -> String {
@@ -409,7 +403,7 @@ async fn find_above(store: &Store, paths: &QueryPaths, query: &str, boundary: u6
         recent.insert(*id, manifest.objects());
         head = Some((manifest, sha256));
     }
-    Ok(Found { boundary, head, recent })
+    Ok(Found { head, recent })
 }
 
 #[cfg(test)]
