@@ -170,7 +170,9 @@ impl Store {
             Err(ObjectError::AlreadyExists { .. } | ObjectError::Precondition { .. }) => removed,
             Err(error) => Err(self.failed("write", &key, error)),
             Ok(_) => Err(Error::invalid(format!("cannot keep checkpoints at {}", self.url))
-                .detail("this store ignores If-None-Match: it created the same key twice, so two servers could corrupt it")
+                .detail(
+                    "this store ignores If-None-Match: it created the same key twice, so two servers could corrupt it",
+                )
                 .hint("use a store with conditional writes, for example AWS S3, MinIO, R2 or a local directory")),
         }
     }

@@ -135,9 +135,8 @@ fn damaged(section: &Section) -> Error {
 
 async fn read_range(store: &Store, section: &Section) -> Result<Bytes> {
     let key = Path::from(section.object.as_str());
-    let short = |found: u64| {
-        damaged(section).detail(format!("expected {} bytes from there, found {found}", section.length))
-    };
+    let short =
+        |found: u64| damaged(section).detail(format!("expected {} bytes from there, found {found}", section.length));
     let end = section.offset.checked_add(section.length).ok_or_else(|| short(0))?;
     let error = match store.objects().get_range(&key, section.offset..end).await {
         Ok(bytes) if bytes.len() as u64 == section.length => return Ok(bytes),
@@ -236,4 +235,3 @@ fn compact_dictionary(array: &ArrayRef) -> Result<ArrayRef> {
 
 #[cfg(test)]
 mod tests;
-

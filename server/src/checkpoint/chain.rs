@@ -303,7 +303,10 @@ fn judge_takeover(head: Option<&Manifest>, ours: Generation, fingerprint: &str) 
     if head.fingerprint != fingerprint {
         return Takeover::Refused(
             Error::invalid(format!("query {:?} is not the one that wrote its checkpoint", head.query))
-                .detail(format!("checkpoint {} has fingerprint {}, the query has {fingerprint}", head.id, head.fingerprint))
+                .detail(format!(
+                    "checkpoint {} has fingerprint {}, the query has {fingerprint}",
+                    head.id, head.fingerprint
+                ))
                 .hint("restore the former statement, or give the changed one a new name so that it starts anew"),
         );
     }
@@ -380,13 +383,16 @@ async fn find_above(store: &Store, paths: &QueryPaths, query: &str, boundary: u6
     }
     let last = &ids[ids.len().saturating_sub(VERIFIED)..];
     if let Some(gap) = last.windows(2).find(|pair| pair[0] + 1 != pair[1]) {
-        return Err(corrupt(paths.manifest(gap[0] + 1).as_ref()).detail(format!("it is missing, but {} is there", gap[1])));
+        return Err(
+            corrupt(paths.manifest(gap[0] + 1).as_ref()).detail(format!("it is missing, but {} is there", gap[1]))
+        );
     }
     let mut recent = BTreeMap::new();
     let mut head: Option<(Manifest, String)> = None;
     for id in last {
         let key = paths.manifest(*id);
-        let bytes = store.get(&key).await?.ok_or_else(|| corrupt(key.as_ref()).detail("it was listed and is missing"))?;
+        let bytes =
+            store.get(&key).await?.ok_or_else(|| corrupt(key.as_ref()).detail("it was listed and is missing"))?;
         let (manifest, sha256) = Manifest::decode(&bytes, key.as_ref())?;
         if manifest.id != *id || manifest.query != query {
             return Err(corrupt(key.as_ref()).detail(format!(

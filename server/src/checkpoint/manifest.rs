@@ -197,8 +197,9 @@ const SHA256_HEX_LENGTH: usize = 64;
 
 impl Manifest {
     pub(super) fn encode(&self) -> Result<Encoded> {
-        let body = serde_json::to_string(self)
-            .map_err(|error| Error::bug(format!("checkpoint {} of {:?} is not JSON", self.id, self.query)).caused_by(error))?;
+        let body = serde_json::to_string(self).map_err(|error| {
+            Error::bug(format!("checkpoint {} of {:?} is not JSON", self.id, self.query)).caused_by(error)
+        })?;
         let sha256 = sha256(body.as_bytes());
         let bytes = Bytes::from([OPENING, &sha256, BETWEEN, &body, CLOSING].concat());
         Ok(Encoded { bytes, sha256 })
@@ -215,14 +216,19 @@ impl Manifest {
         let found = sha256(body);
         if found.as_bytes() != expected {
             let expected = String::from_utf8_lossy(expected);
-            return Err(corrupt(object).detail(format!("its content has SHA-256 {found}, it was written with {expected}")));
+            return Err(
+                corrupt(object).detail(format!("its content has SHA-256 {found}, it was written with {expected}"))
+            );
         }
         // Read alone, because a later format may have other fields.
         let Versions { format_version, engine_version } =
             serde_json::from_slice(body).map_err(|error| corrupt(object).caused_by(error))?;
         if format_version > FORMAT_VERSION {
             return Err(Error::invalid(format!("checkpoint manifest {object} has format {format_version}"))
-                .detail(format!("touchline {engine_version} wrote it; this is {} and reads up to format {FORMAT_VERSION}", env!("CARGO_PKG_VERSION")))
+                .detail(format!(
+                    "touchline {engine_version} wrote it; this is {} and reads up to format {FORMAT_VERSION}",
+                    env!("CARGO_PKG_VERSION")
+                ))
                 .hint("start the newer version again"));
         }
         let manifest = serde_json::from_slice(body).map_err(|error| corrupt(object).caused_by(error))?;

@@ -14,8 +14,8 @@ use object_store::path::Path;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::hex;
 use super::generation::Generation;
+use super::hex;
 
 /// Ledgers of a query beside its own output. No view folder can clash with them: a dot in a name is escaped.
 pub const LATE_LEDGER: &str = "touchline.late";
@@ -100,7 +100,10 @@ impl QueryPaths {
     pub fn sealed_file(&self, output: &str, event_date: &str, by: Generation, seal: u64, part: usize) -> String {
         let folder = public_folder(output);
         let instance = &by.instance.simple().to_string()[..8];
-        format!("{folder}/event_date={event_date}/{}-{:020}-{instance}-{seal:020}-{part:04}.parquet", self.name, by.number)
+        format!(
+            "{folder}/event_date={event_date}/{}-{:020}-{instance}-{seal:020}-{part:04}.parquet",
+            self.name, by.number
+        )
     }
 }
 
@@ -143,7 +146,8 @@ mod tests {
 
     #[test]
     fn names_survive_the_object_store_unchanged_and_stay_in_their_folder() {
-        for name in ["momentum_5m", "Momentum", "../../etc", "a/b", "", ".", "a b%20", "größe", "!", &"x".repeat(500)] {
+        for name in ["momentum_5m", "Momentum", "../../etc", "a/b", "", ".", "a b%20", "größe", "!", &"x".repeat(500)]
+        {
             let paths = QueryPaths::new(name);
             let path = paths.manifest(7);
             assert_eq!(path.parts().count(), 4, "{name:?} gives {path}");

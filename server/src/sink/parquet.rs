@@ -12,7 +12,7 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StructArray};
 use arrow::compute::{cast, interleave_record_batch};
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use bytes::Bytes;
-use chrono::{DateTime, Datelike};
+use chrono::DateTime;
 use object_store::path::Path;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
@@ -177,21 +177,24 @@ pub async fn write_sealed(
     inputs: &[(TailEntry, Vec<RecordBatch>)],
 ) -> Result<Vec<SealedFile>> {
     let mut batches = Vec::new();
-    let mut days: BTreeMap<String, Vec<Row>> = BTreeMap::new();
+    let mut days: BTreeMap<Day, Vec<Row>> = BTreeMap::new();
     for (entry, rows) in inputs {
         let fallback = Day::of(entry.created_at).unwrap_or(Day::EPOCH);
         for batch in rows {
             for (row, (day, time)) in dated_rows(batch, intent.date_column.as_deref(), fallback)?.enumerate() {
-                days.entry(day.text()).or_default().push(Row { time, batch: batches.len(), row });
+                days.entry(day).or_default().push(Row { time, batch: batches.len(), row });
             }
             batches.push(batch.clone());
         }
     }
-    let counted: Vec<_> = days.iter().map(|(date, rows)| (date.as_str(), rows.len() as u64)).collect();
-    let intended: Vec<_> = intent.files.iter().map(|file| (file.event_date.as_str(), file.rows)).collect();
+    let counted: Vec<_> = days.iter().map(|(day, rows)| (day.text(), rows.len() as u64)).collect();
+    let intended: Vec<_> = intent.files.iter().map(|file| (file.event_date.clone(), file.rows)).collect();
     if counted != intended {
-        return Err(Error::bug(format!("seal {} of query {query:?} does not find the rows it was planned for", intent.seal))
-            .detail(format!("rows per date are {counted:?}, planned were {intended:?}")));
+        return Err(Error::bug(format!(
+            "seal {} of query {query:?} does not find the rows it was planned for",
+            intent.seal
+        ))
+        .detail(format!("rows per date are {counted:?}, planned were {intended:?}")));
     }
     let batches: std::sync::Arc<[RecordBatch]> = batches.into();
     let mut files = Vec::with_capacity(intent.files.len());
@@ -312,10 +315,14 @@ const DAY_MICROS: i64 = 86_400_000_000;
 
 impl Day {
     const EPOCH: Day = Day(0);
+    /// 0001-01-01
+    const FIRST: Day = Day(-719_162);
+    /// 9999-12-31
+    const LAST: Day = Day(2_932_896);
 
     fn of(time: Micros) -> Option<Day> {
-        let date = DateTime::from_timestamp_micros(time)?;
-        (1..=9999).contains(&date.year()).then_some(Day(time.div_euclid(DAY_MICROS)))
+        let day = Day(time.div_euclid(DAY_MICROS));
+        (Day::FIRST..=Day::LAST).contains(&day).then_some(day)
     }
 
     /// `YYYY-MM-DD`
@@ -341,8 +348,10 @@ fn dated_rows(
 
 fn event_times(batch: &RecordBatch, name: &str) -> Result<ArrayRef> {
     let column = batch.column_by_name(name).ok_or_else(|| {
-        Error::invalid(format!("there is no column {name:?} to date rows by"))
-            .detail(format!("columns are {:?}", batch.schema().fields().iter().map(|field| field.name()).collect::<Vec<_>>()))
+        Error::invalid(format!("there is no column {name:?} to date rows by")).detail(format!(
+            "columns are {:?}",
+            batch.schema().fields().iter().map(|field| field.name()).collect::<Vec<_>>()
+        ))
     })?;
     let column = match column.as_any().downcast_ref::<StructArray>() {
         Some(window) => window.column_by_name("start").unwrap_or(column),

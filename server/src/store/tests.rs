@@ -44,7 +44,9 @@ async fn of_many_who_create_one_key_exactly_one_succeeds() {
     let results: Vec<_> = join_all(attempts).await.into_iter().map(Result::unwrap).collect();
     let winners: Vec<_> = results.iter().filter_map(|result| result.as_ref().ok()).collect();
     assert_eq!(winners.len(), 1);
-    assert!(results.iter().flat_map(|result| result.as_ref().err()).all(|e| matches!(e, ObjectError::AlreadyExists { .. })));
+    assert!(
+        results.iter().flat_map(|result| result.as_ref().err()).all(|e| matches!(e, ObjectError::AlreadyExists { .. }))
+    );
     assert_eq!(first.get(&key).await.unwrap().unwrap(), winners[0].to_string());
 }
 

@@ -134,7 +134,8 @@ async fn whatever_the_store_answers_a_checkpoint_is_committed_exactly_once() {
                     assert_eq!(settled.await.id, 2, "{case}");
                 }
             }
-            let created = faulty.log.lock().iter().filter(|key| key.ends_with("/ckpt/00000000000000000002.json")).count();
+            let created =
+                faulty.log.lock().iter().filter(|key| key.ends_with("/ckpt/00000000000000000002.json")).count();
             assert_eq!(created, 1, "{case}");
             faulty.fail_puts("/ckpt/", []);
             faulty.fail_gets("/ckpt/", []);
@@ -162,7 +163,8 @@ async fn a_server_killed_in_doubt_resumes_from_whatever_happened() {
 
 #[tokio::test]
 async fn the_server_before_is_fenced_and_told_by_whom() {
-    for faults in [vec![], vec![Fault::Before], vec![Fault::FalseExists], vec![Fault::FalsePrecondition, Fault::Before]] {
+    for faults in [vec![], vec![Fault::Before], vec![Fault::FalseExists], vec![Fault::FalsePrecondition, Fault::Before]]
+    {
         let faulty = FaultyStore::new();
         let Opened { chain: mut old, .. } = start(&faulty.store()).await;
         commit(&mut old, 1).await.unwrap();

@@ -91,6 +91,15 @@ fn rows_are_filed_by_their_utc_date_and_without_one_by_the_checkpoints() {
 }
 
 #[test]
+fn the_first_and_the_last_day_have_a_date_and_their_neighbours_have_none() {
+    assert_eq!((Day::FIRST.text(), Day::LAST.text()), ("0001-01-01".to_owned(), "9999-12-31".to_owned()));
+    assert_eq!(Day::of(Day::FIRST.0 * DAY), Some(Day::FIRST));
+    assert_eq!(Day::of(Day::FIRST.0 * DAY - 1), None);
+    assert_eq!(Day::of((Day::LAST.0 + 1) * DAY - 1), Some(Day::LAST));
+    assert_eq!(Day::of((Day::LAST.0 + 1) * DAY), None);
+}
+
+#[test]
 fn dates_come_from_timestamps_of_any_unit_and_zone_dates_and_windows() {
     let section = Section { object: String::new(), offset: 0, length: 1, rows: 1, sha256: String::new() };
     let date_of = |array: ArrayRef, name: Option<&str>| {
@@ -185,7 +194,8 @@ fn marking_files_other_than_those_intended_changes_nothing() {
 #[test]
 fn types_that_parquet_readers_do_not_know_are_translated_or_refused_by_column() {
     let field = |data_type| Field::new("c", data_type, true);
-    let public = |data_type| public_schema(&Schema::new(vec![field(data_type)])).map(|s| s.field(0).data_type().clone());
+    let public =
+        |data_type| public_schema(&Schema::new(vec![field(data_type)])).map(|s| s.field(0).data_type().clone());
     let text = || Arc::new(Field::new("item", DataType::Utf8View, true));
     let plain = || Arc::new(Field::new("item", DataType::Utf8, true));
     let dictionary = DataType::Dictionary(DataType::Int8.into(), DataType::Utf8View.into());
