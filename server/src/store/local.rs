@@ -72,9 +72,13 @@ fn claim_staging(all_staging: &FilePath) -> io::Result<(PathBuf, File)> {
         let staging = all_staging.join(Uuid::new_v4().simple().to_string());
         let lock = File::create_new(lock_of(&staging))?;
         // A sweep of another process may meet the file between its creation and our lock; then the name is given up.
-        if lock.try_lock().is_ok() && lock_of(&staging).exists() {
-            fs::create_dir(&staging)?;
-            return Ok((staging, lock));
+        match lock.try_lock() {
+            Ok(()) if lock_of(&staging).exists() => {
+                fs::create_dir(&staging)?;
+                return Ok((staging, lock));
+            }
+            Ok(()) | Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(error)) => return Err(error),
         }
     }
 }

@@ -25,7 +25,7 @@ async fn objects_of_a_directory_outlive_the_store_that_wrote_them() {
     let url = Url::from_file_path(directory.path()).unwrap();
     let store = Store::open(url.as_str(), &StoreSettings::default()).await.unwrap();
     assert_eq!(store.get(&key).await.unwrap().unwrap(), "two");
-    assert_eq!(store.list(&Path::from("q")).await.unwrap(), [key.clone()]);
+    assert_eq!(store.list(&Path::from("q")).await.unwrap(), std::slice::from_ref(&key));
     store.delete(&key).await.unwrap();
     store.delete(&key).await.unwrap();
     assert_eq!(store.get(&key).await.unwrap(), None);

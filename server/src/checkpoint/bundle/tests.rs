@@ -117,7 +117,7 @@ fn batches_of_different_schemas_are_refused_and_leave_the_bundle_as_it_was() {
     let mut builder = BundleBuilder::new(String::new());
     let one = batch(vec![("a", Arc::new(Int32Array::from(vec![1])))]);
     let other = batch(vec![("b", Arc::new(Int32Array::from(vec![1])))]);
-    builder.add(&[one.clone()]).unwrap();
+    builder.add(std::slice::from_ref(&one)).unwrap();
     let before = builder.len();
     assert_eq!(builder.add(&[one, other]).unwrap_err().kind(), ErrorKind::Bug);
     assert_eq!(builder.len(), before);
