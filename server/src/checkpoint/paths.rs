@@ -119,13 +119,13 @@ fn number(digits: &str) -> Option<u64> {
     (digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit())).then(|| digits.parse().ok())?
 }
 
-/// Lower-case ASCII letters, digits and `_` stand as they are; any other byte becomes `!xx`. Different names stay
+/// Lower-case ASCII letters, digits, `_` and `-` stand as they are; any other byte becomes `!xx`. Different names stay
 /// different, also where the file system ignores case. A long name ends in its hash.
 fn escape(name: &str) -> String {
     let mut escaped = String::with_capacity(name.len());
     for byte in name.bytes() {
         match byte {
-            b'a'..=b'z' | b'0'..=b'9' | b'_' => escaped.push(char::from(byte)),
+            b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' => escaped.push(char::from(byte)),
             other => escaped.push_str(&format!("!{other:02x}")),
         }
     }
@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn different_names_never_share_objects() {
         let long = "x".repeat(300);
-        let names = ["a", "A", "!41", "a.b", "a_b", "", "!", "touchline.late", long.as_str(), &long[1..]];
+        let names = ["a", "A", "!41", "a.b", "a_b", "a-b", "", "!", "touchline.late", long.as_str(), &long[1..]];
         let mut seen: Vec<_> = names.iter().map(|name| QueryPaths::new(name).name.to_lowercase()).collect();
         seen.sort();
         seen.dedup();
