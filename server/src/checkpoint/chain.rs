@@ -1,0 +1,416 @@
+//! The manifest chain of one query: who owns it, what its head is, and how the next checkpoint is committed.
+//!
+//! Ids have no gap, and creating the next id is both the commit and the fence: whoever takes over adds a manifest of
+//! its own, so the next create of the server before it fails. It must then stop; it never tries the id after that.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use object_store::path::Path;
+use uuid::Uuid;
+
+use super::bundle::BundleBuilder;
+use super::create::{Placed, Retry, create_once};
+use super::generation::Generation;
+use super::manifest::{Encoded, FORMAT_VERSION, Manifest, corrupt};
+use super::paths::QueryPaths;
+use crate::clock::{Clock, Micros};
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::Store;
+
+/// Manifests whose ids and parent hashes are verified when a chain is opened.
+const VERIFIED: usize = 16;
+
+/// How often an opening looks again because the chain moved under it.
+const OPEN_ATTEMPTS: u32 = 16;
+
+/// The right to extend the chain of one query, as long as nobody else takes it.
+#[derive(Debug)]
+pub struct Chain {
+    pub(super) store: Store,
+    pub(super) paths: QueryPaths,
+    generation: Generation,
+    head: Manifest,
+    head_sha256: String,
+    /// Objects that recent manifests refer to, by manifest id; the head's among them.
+    pub(super) recent: BTreeMap<u64, BTreeSet<String>>,
+    /// Manifests up to this id may be deleted.
+    pub(super) boundary: u64,
+    /// Sent but not known to be there or not.
+    pending: Option<Pending>,
+    fenced: Option<String>,
+    pub(super) retry: Retry,
+}
+
+#[derive(Debug)]
+struct Pending {
+    manifest: Manifest,
+    encoded: Encoded,
+}
+
+/// A chain that is now ours.
+#[derive(Debug)]
+pub struct Opened {
+    pub chain: Chain,
+    /// The checkpoint to go on from, as the server before us left it; `None` for a query without any.
+    pub manifest: Option<Manifest>,
+}
+
+/// A checkpoint that is durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    pub id: u64,
+    pub object: String,
+    /// Size of the manifest.
+    pub bytes: u64,
+}
+
+/// The chain as found: nothing is decided yet.
+struct Found {
+    head: Option<(Manifest, String)>,
+    recent: BTreeMap<u64, BTreeSet<String>>,
+}
+
+impl Chain {
+    /// Reads the newest checkpoint without taking the chain over.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Invalid` for a newer format, `Unavailable`.
+    pub async fn peek(store: &Store, query: &str) -> Result<Option<Manifest>> {
+        let found = find(store, &QueryPaths::new(query), query).await?;
+        Ok(found.head.map(|(manifest, _)| manifest))
+    }
+
+    /// Takes the chain over: verifies its end, and adds a manifest that says the same in our name.
+    ///
+    /// # Errors
+    /// `Fenced` where a newer server owns it, `Invalid` where the checkpoint belongs to another version of the query
+    /// (the chain is then left alone), `Corrupt` where its end is damaged, `Unavailable`.
+    pub async fn open(
+        store: &Store,
+        query: &str,
+        generation: Generation,
+        fingerprint: &str,
+        clock: &Clock,
+    ) -> Result<Opened> {
+        Self::open_with(store, query, generation, fingerprint, clock, Retry::default()).await
+    }
+
+    pub(super) async fn open_with(
+        store: &Store,
+        query: &str,
+        generation: Generation,
+        fingerprint: &str,
+        clock: &Clock,
+        retry: Retry,
+    ) -> Result<Opened> {
+        let paths = QueryPaths::new(query);
+        for _ in 0..OPEN_ATTEMPTS {
+            let Found { head, recent } = find(store, &paths, query).await?;
+            let previous = head.as_ref().map(|(manifest, _)| manifest);
+            if let Takeover::Refused(error) = judge_takeover(previous, generation, fingerprint) {
+                return Err(error);
+            }
+            let manifest = successor(head.as_ref(), query, fingerprint, generation, clock.now());
+            let encoded = manifest.encode()?;
+            match create_once(store, &paths.manifest(manifest.id), &encoded.bytes, retry).await? {
+                Placed::Other(_) => continue,
+                Placed::Ours => {}
+            }
+            // An id that had been deleted could be created again by a server that slept over its deletion.
+            let boundary = read_boundary(store, &paths).await?;
+            if manifest.id <= boundary {
+                continue;
+            }
+            let mut chain = Chain {
+                store: store.clone(),
+                paths,
+                generation,
+                head: manifest,
+                head_sha256: encoded.sha256,
+                recent,
+                boundary,
+                pending: None,
+                fenced: None,
+                retry,
+            };
+            chain.recent.insert(chain.head.id, chain.head.objects());
+            return Ok(Opened { chain, manifest: head.map(|(manifest, _)| manifest) });
+        }
+        Err(Error::unavailable(format!("cannot take over query {query:?}"))
+            .detail(format!("its checkpoints moved on {OPEN_ATTEMPTS} times meanwhile"))
+            .hint("look for another server that runs the same queries on the same storage"))
+    }
+
+    /// The newest checkpoint known to be committed.
+    pub fn head(&self) -> &Manifest {
+        &self.head
+    }
+
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    pub fn paths(&self) -> &QueryPaths {
+        &self.paths
+    }
+
+    /// The next checkpoint, saying what the head says, to be filled in and committed.
+    pub fn draft(&self, now: Micros) -> Manifest {
+        let head = (self.head.clone(), self.head_sha256.clone());
+        successor(Some(&head), &self.head.query, &self.head.fingerprint, self.generation, now)
+    }
+
+    /// A bundle for the rows of `draft`.
+    pub fn bundle(&self, draft: &Manifest) -> BundleBuilder {
+        BundleBuilder::new(self.paths.bundle(draft.generation, draft.id, draft.attempt).to_string())
+    }
+
+    /// Makes a bundle durable. To be called before the manifest that refers to it is committed. Returns its size in bytes.
+    ///
+    /// # Errors
+    /// `Unavailable`; nothing refers to the bundle yet, and the checkpoint may be tried again with a new draft.
+    pub async fn put_bundle(&self, bundle: BundleBuilder) -> Result<u64> {
+        self.refuse_if_fenced()?;
+        let (key, bytes) = bundle.finish();
+        let size = bytes.len() as u64;
+        if size > 0 {
+            self.put(&key, bytes).await?;
+        }
+        Ok(size)
+    }
+
+    /// Writes an object whose name nobody else uses, with retries.
+    pub(super) async fn put(&self, key: &Path, bytes: Bytes) -> Result<()> {
+        let mut attempt = 0;
+        loop {
+            match self.store.put(key, bytes.clone()).await {
+                Err(error) if error.kind() == ErrorKind::Unavailable && attempt + 1 < self.retry.attempts => {
+                    self.retry.wait(attempt).await;
+                    attempt += 1;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Commits a draft. On success it is the new head; before that nothing of it counts.
+    ///
+    /// # Errors
+    /// * `Fenced`: another server has the chain. Stop; every later call says the same.
+    /// * `Unavailable`: not known whether it is committed. Only [`Chain::settle`] can tell; until it has, no other
+    ///   draft is taken.
+    pub async fn commit(&mut self, draft: Manifest) -> Result<Committed> {
+        self.refuse_if_fenced()?;
+        if let Some(pending) = &self.pending {
+            return Err(Error::bug(format!("checkpoint {} must be settled first", pending.manifest.id)));
+        }
+        let next = (self.head.id + 1, Some(&self.head_sha256), self.generation.number, self.generation.instance);
+        if (draft.id, draft.parent_sha256.as_ref(), draft.generation, draft.instance) != next {
+            return Err(Error::bug(format!("checkpoint {} was not drafted from the head {}", draft.id, self.head.id)));
+        }
+        let encoded = draft.encode()?;
+        self.pending = Some(Pending { manifest: draft, encoded });
+        self.settle().await
+    }
+
+    /// Finishes a commit that ended in doubt; safe to repeat.
+    ///
+    /// # Errors
+    /// As [`Chain::commit`]; `Bug` where none is in doubt.
+    pub async fn settle(&mut self) -> Result<Committed> {
+        self.refuse_if_fenced()?;
+        let Some(pending) = &self.pending else { return Err(Error::bug("there is no commit to settle")) };
+        let key = self.paths.manifest(pending.manifest.id);
+        let winner = match create_once(&self.store, &key, &pending.encoded.bytes, self.retry).await? {
+            Placed::Ours => match self.parent_stands().await? {
+                true => None,
+                false => Some("another server, which has since cleaned up the checkpoint before".to_owned()),
+            },
+            Placed::Other(bytes) => Some(name_winner(&bytes, &key)),
+        };
+        if let Some(winner) = winner {
+            self.fenced = Some(winner);
+            self.pending = None;
+            self.refuse_if_fenced()?;
+        }
+        let Some(Pending { manifest, encoded }) = self.pending.take() else {
+            return Err(Error::bug("a commit was settled twice at once"));
+        };
+        self.recent.insert(manifest.id, manifest.objects());
+        let committed = Committed { id: manifest.id, object: key.to_string(), bytes: encoded.bytes.len() as u64 };
+        self.head = manifest;
+        self.head_sha256 = encoded.sha256;
+        Ok(committed)
+    }
+
+    /// Whether the head, on which the new manifest stands, is still there as we know it.
+    ///
+    /// Clean-up deletes in order of ids. So had the new id been taken and deleted while we slept, its parent would be
+    /// gone as well, and our create had merely filled a hole in a chain that has moved on.
+    async fn parent_stands(&self) -> Result<bool> {
+        let key = self.paths.manifest(self.head.id);
+        let mut attempt = 0;
+        loop {
+            match self.store.get(&key).await {
+                Ok(None) => return Ok(false),
+                Ok(Some(bytes)) => {
+                    return Manifest::decode(&bytes, key.as_ref()).map(|(_, sha256)| sha256 == self.head_sha256);
+                }
+                Err(error) if attempt + 1 >= self.retry.attempts => return Err(error),
+                Err(_) => self.retry.wait(attempt).await,
+            }
+            attempt += 1;
+        }
+    }
+
+    pub(super) fn refuse_if_fenced(&self) -> Result<()> {
+        match &self.fenced {
+            None => Ok(()),
+            Some(winner) => Err(Error::fenced(format!("query {:?} was taken over by {winner}", self.head.query))
+                .detail(format!("this is generation {}, instance {}", self.generation.number, self.generation.instance))
+                .hint("only one server may run on a storage location; this one must stop")),
+        }
+    }
+}
+
+fn name_winner(bytes: &[u8], key: &Path) -> String {
+    match Manifest::decode(bytes, key.as_ref()) {
+        Ok((winner, _)) => format!("generation {}, instance {}", winner.generation, winner.instance),
+        Err(_) => "another server, whose checkpoint cannot be read here".to_owned(),
+    }
+}
+
+enum Takeover {
+    Allowed,
+    Refused(Error),
+}
+
+/// Whether a server may take a chain over that ends in `head`.
+fn judge_takeover(head: Option<&Manifest>, ours: Generation, fingerprint: &str) -> Takeover {
+    let Some(head) = head else { return Takeover::Allowed };
+    let same_server = head.instance == ours.instance;
+    if head.generation > ours.number || (head.generation == ours.number && !same_server) {
+        return Takeover::Refused(
+            Error::fenced(format!("query {:?} belongs to a newer server", head.query))
+                .detail(format!(
+                    "its checkpoint {} is of generation {}, instance {}; this is generation {}",
+                    head.id, head.generation, head.instance, ours.number
+                ))
+                .hint("only one server may run on a storage location; this one must stop"),
+        );
+    }
+    if head.fingerprint != fingerprint {
+        return Takeover::Refused(
+            Error::invalid(format!("query {:?} is not the one that wrote its checkpoint", head.query))
+                .detail(format!(
+                    "checkpoint {} has fingerprint {}, the query has {fingerprint}",
+                    head.id, head.fingerprint
+                ))
+                .hint("restore the former statement, or give the changed one a new name so that it starts anew"),
+        );
+    }
+    Takeover::Allowed
+}
+
+/// The manifest after `head`, with the same content; the first one where there is no head.
+fn successor(
+    head: Option<&(Manifest, String)>,
+    query: &str,
+    fingerprint: &str,
+    generation: Generation,
+    now: Micros,
+) -> Manifest {
+    let stamped = Manifest {
+        format_version: FORMAT_VERSION,
+        engine_version: env!("CARGO_PKG_VERSION").to_owned(),
+        query: query.to_owned(),
+        id: head.map_or(1, |(head, _)| head.id + 1),
+        parent_sha256: head.map(|(_, sha256)| sha256.clone()),
+        generation: generation.number,
+        instance: generation.instance,
+        attempt: Uuid::new_v4(),
+        created_at: now,
+        fingerprint: fingerprint.to_owned(),
+        sources: BTreeMap::new(),
+        operators: Vec::new(),
+        outputs: BTreeMap::new(),
+        accounting: Default::default(),
+    };
+    match head {
+        None => stamped,
+        Some((head, _)) => Manifest {
+            sources: head.sources.clone(),
+            operators: head.operators.clone(),
+            outputs: head.outputs.clone(),
+            accounting: head.accounting,
+            ..stamped
+        },
+    }
+}
+
+pub(super) async fn read_boundary(store: &Store, paths: &QueryPaths) -> Result<u64> {
+    let markers = store.list(&paths.boundaries()).await?;
+    Ok(markers.iter().filter_map(QueryPaths::boundary_id).max().unwrap_or(0))
+}
+
+/// Ids above the boundary, ascending. What lies below is garbage, whatever it says.
+pub(super) async fn list_ids(store: &Store, paths: &QueryPaths, boundary: u64) -> Result<Vec<u64>> {
+    let listed = store.list(&paths.manifests()).await?;
+    let mut ids: Vec<_> = listed.iter().filter_map(QueryPaths::manifest_id).filter(|id| *id > boundary).collect();
+    ids.sort_unstable();
+    Ok(ids)
+}
+
+async fn find(store: &Store, paths: &QueryPaths, query: &str) -> Result<Found> {
+    let mut boundary = read_boundary(store, paths).await?;
+    loop {
+        let result = find_above(store, paths, query, boundary).await;
+        // Clean-up of another server may run beside us: what looks like damage then is only what it deleted.
+        let moved = read_boundary(store, paths).await?;
+        match result {
+            Err(error) if error.kind() == ErrorKind::Corrupt && moved > boundary => boundary = moved,
+            result => return result,
+        }
+    }
+}
+
+async fn find_above(store: &Store, paths: &QueryPaths, query: &str, boundary: u64) -> Result<Found> {
+    let ids = list_ids(store, paths, boundary).await?;
+    if ids.is_empty() && boundary > 0 {
+        return Err(corrupt(paths.manifests().as_ref())
+            .detail(format!("no manifest is there, but those up to {boundary} have been cleaned up")));
+    }
+    let last = &ids[ids.len().saturating_sub(VERIFIED)..];
+    if let Some(gap) = last.windows(2).find(|pair| pair[0] + 1 != pair[1]) {
+        return Err(
+            corrupt(paths.manifest(gap[0] + 1).as_ref()).detail(format!("it is missing, but {} is there", gap[1]))
+        );
+    }
+    let mut recent = BTreeMap::new();
+    let mut head: Option<(Manifest, String)> = None;
+    for id in last {
+        let key = paths.manifest(*id);
+        let bytes =
+            store.get(&key).await?.ok_or_else(|| corrupt(key.as_ref()).detail("it was listed and is missing"))?;
+        let (manifest, sha256) = Manifest::decode(&bytes, key.as_ref())?;
+        if manifest.id != *id || manifest.query != query {
+            return Err(corrupt(key.as_ref()).detail(format!(
+                "it is checkpoint {} of query {:?}, not {id} of {query:?}",
+                manifest.id, manifest.query
+            )));
+        }
+        if let Some((_, parent)) = &head
+            && manifest.parent_sha256.as_ref() != Some(parent)
+        {
+            let named = manifest.parent_sha256.as_deref().unwrap_or("none");
+            return Err(corrupt(key.as_ref()).detail(format!("it names parent {named}, the one before it is {parent}")));
+        }
+        recent.insert(*id, manifest.objects());
+        head = Some((manifest, sha256));
+    }
+    Ok(Found { head, recent })
+}
+
+#[cfg(test)]
+mod tests;

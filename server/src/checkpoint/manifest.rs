@@ -1,0 +1,386 @@
+//! The manifest: everything a query needs to go on from a checkpoint, and the bytes that say so.
+//!
+//! A manifest is one JSON object, `{"sha256":"…","manifest":{…}}`, whose hash covers the inner object byte by byte, so
+//! that any flipped or missing byte is found. The next manifest names that hash as its parent.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::sha256;
+use crate::clock::Micros;
+use crate::error::{Error, Result};
+use crate::source::{Offset, Partition};
+use crate::tables::SealedFile;
+
+/// Written by this version. Older ones are read, newer ones refused.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// One checkpoint of one query.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    pub format_version: u32,
+    pub engine_version: String,
+    pub query: String,
+    /// Counts from 1 without a gap.
+    pub id: u64,
+    /// `None` for the first.
+    pub parent_sha256: Option<String>,
+    /// The server that wrote it.
+    pub generation: u64,
+    #[serde(with = "uuid_text")]
+    pub instance: Uuid,
+    /// Drawn anew for every attempt to write a checkpoint: tells our manifest from any other of the same id.
+    #[serde(with = "uuid_text")]
+    pub attempt: Uuid,
+    /// Microseconds since the Unix epoch, UTC.
+    pub created_at: Micros,
+    /// Of the query's plan and state schemas: state is only restored into the query that wrote it.
+    pub fingerprint: String,
+    pub sources: BTreeMap<String, SourceState>,
+    pub operators: Vec<OperatorState>,
+    /// By output name: the view's own, [`super::LATE_LEDGER`] and [`super::DEAD_LETTER_LEDGER`].
+    pub outputs: BTreeMap<String, OutputState>,
+    pub accounting: Accounting,
+}
+
+/// How far a source table has been read.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourceState {
+    pub offsets: BTreeMap<Partition, PartitionState>,
+    pub watermark: Option<Micros>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PartitionState {
+    /// The next offset to read.
+    pub next: Offset,
+    pub event_time_max: Option<Micros>,
+}
+
+/// The state of one stateful operator.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OperatorState {
+    /// Ours and stable: from the place in the query's text and the kind.
+    pub id: String,
+    pub kind: String,
+    pub state_version: u32,
+    pub schema_sha256: String,
+    /// The watermark up to which windows have been closed.
+    pub watermark: Option<Micros>,
+    pub segments: Vec<SegmentRef>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SegmentRef {
+    pub id: u64,
+    pub pane: i64,
+    pub level: u8,
+    pub section: Section,
+}
+
+/// The rows a query has emitted under one name: recent ones in the tail, older ones in sealed public files.
+///
+/// In every manifest a row is in exactly one of the two.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutputState {
+    /// Oldest first.
+    pub tail: Vec<TailEntry>,
+    pub sealed: SealedIndex,
+    /// Public files about to be written from the oldest tail entries, which stay in the tail until that is done.
+    pub intents: Vec<SealIntent>,
+    pub next_seal: u64,
+    /// Rows the hot table may not have yet; they can be in the tail as well. Oldest first.
+    pub hot: Vec<TailEntry>,
+}
+
+/// The rows that one checkpoint added to an output.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TailEntry {
+    pub checkpoint: u64,
+    /// When that was. Rows without an event time are filed under this day.
+    pub created_at: Micros,
+    pub section: Section,
+    /// Rows per event date, `YYYY-MM-DD`.
+    pub dates: BTreeMap<String, u64>,
+}
+
+/// All sealed files: the newest listed here, older ones in lists of their own, so that manifests stay small.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SealedIndex {
+    pub recent: Vec<SealedFile>,
+    pub indexes: Vec<SealedIndexRef>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SealedIndexRef {
+    pub object: String,
+    pub files: u64,
+    pub rows: u64,
+    /// Lists of one level are merged into one of the next.
+    pub level: u8,
+    pub sha256: String,
+}
+
+/// Public files to be written, decided and committed before the first byte of them is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SealIntent {
+    pub seal: u64,
+    /// First and last checkpoint whose tail entries go in, both included.
+    pub from: u64,
+    pub to: u64,
+    /// The column that dates a row; `None`: the day of the checkpoint does.
+    pub date_column: Option<String>,
+    /// One per event date, in order of dates.
+    pub files: Vec<IntentFile>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IntentFile {
+    /// Key within the public store.
+    pub path: String,
+    pub event_date: String,
+    pub rows: u64,
+}
+
+/// Where rows have gone, since the query began: `rows_in = rows_out + late + dead + filtered + held` where a row out is
+/// one row in; aggregates count what they consumed as held until their window closes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Accounting {
+    pub rows_in: u64,
+    pub rows_out: u64,
+    pub late: u64,
+    pub dead: u64,
+    pub filtered: u64,
+    pub held: u64,
+    /// Event times clamped because they lay too far in the future.
+    pub clamped: u64,
+}
+
+/// A run of bytes within a bundle: one Arrow IPC stream. Of length 0 it stands for no rows and is never read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Section {
+    pub object: String,
+    pub offset: u64,
+    pub length: u64,
+    pub rows: u64,
+    pub sha256: String,
+}
+
+/// A manifest as stored.
+#[derive(Debug, Clone)]
+pub(super) struct Encoded {
+    pub(super) bytes: Bytes,
+    /// Of the inner object: what the next manifest names as its parent.
+    pub(super) sha256: String,
+}
+
+const OPENING: &str = "{\"sha256\":\"";
+const BETWEEN: &str = "\",\"manifest\":";
+const CLOSING: &str = "}\n";
+const SHA256_HEX_LENGTH: usize = 64;
+
+impl Manifest {
+    pub(super) fn encode(&self) -> Result<Encoded> {
+        let body = serde_json::to_string(self).map_err(|error| {
+            Error::bug(format!("checkpoint {} of {:?} is not JSON", self.id, self.query)).caused_by(error)
+        })?;
+        let sha256 = sha256(body.as_bytes());
+        let bytes = Bytes::from([OPENING, &sha256, BETWEEN, &body, CLOSING].concat());
+        Ok(Encoded { bytes, sha256 })
+    }
+
+    /// Reads a manifest and its hash back. `object` names it in errors.
+    ///
+    /// # Errors
+    /// `Corrupt` where any byte is not what was written, `Invalid` for a newer format.
+    pub(super) fn decode(bytes: &[u8], object: &str) -> Result<(Manifest, String)> {
+        let (expected, body) = unwrap(bytes).ok_or_else(|| {
+            corrupt(object).detail(format!("its {} bytes do not begin and end as a manifest does", bytes.len()))
+        })?;
+        let found = sha256(body);
+        if found.as_bytes() != expected {
+            let expected = String::from_utf8_lossy(expected);
+            return Err(
+                corrupt(object).detail(format!("its content has SHA-256 {found}, it was written with {expected}"))
+            );
+        }
+        // Read alone, because a later format may have other fields.
+        let Versions { format_version, engine_version } =
+            serde_json::from_slice(body).map_err(|error| corrupt(object).caused_by(error))?;
+        if format_version > FORMAT_VERSION {
+            return Err(Error::invalid(format!("checkpoint manifest {object} has format {format_version}"))
+                .detail(format!(
+                    "touchline {engine_version} wrote it; this is {} and reads up to format {FORMAT_VERSION}",
+                    env!("CARGO_PKG_VERSION")
+                ))
+                .hint("start the newer version again"));
+        }
+        let manifest = serde_json::from_slice(body).map_err(|error| corrupt(object).caused_by(error))?;
+        Ok((manifest, found))
+    }
+
+    /// Every private object that must be kept for this manifest.
+    pub(super) fn objects(&self) -> BTreeSet<String> {
+        let segments = self.operators.iter().flat_map(|operator| &operator.segments).map(|segment| &segment.section);
+        let outputs = self.outputs.values();
+        let rows = outputs.clone().flat_map(|output| output.tail.iter().chain(&output.hot)).map(|entry| &entry.section);
+        let sections = segments.chain(rows).filter(|section| section.length > 0).map(|section| &section.object);
+        let lists = outputs.flat_map(|output| &output.sealed.indexes).map(|index| &index.object);
+        sections.chain(lists).cloned().collect()
+    }
+}
+
+#[derive(Deserialize)]
+struct Versions {
+    format_version: u32,
+    #[serde(default)]
+    engine_version: String,
+}
+
+fn unwrap(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let inner = bytes.strip_prefix(OPENING.as_bytes())?.strip_suffix(CLOSING.as_bytes())?;
+    let (hash, rest) = inner.split_at_checked(SHA256_HEX_LENGTH)?;
+    Some((hash, rest.strip_prefix(BETWEEN.as_bytes())?))
+}
+
+pub(super) fn corrupt(object: &str) -> Error {
+    Error::corrupt(format!("checkpoint object {object} is damaged"))
+        .hint("restore it from a backup or an older version of the object; without it the query cannot resume")
+}
+
+/// A UUID as its usual text.
+pub(super) mod uuid_text {
+    use serde::{Deserialize, Deserializer, Serializer, de};
+    use uuid::Uuid;
+
+    pub(in super::super) fn serialize<S: Serializer>(id: &Uuid, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(id)
+    }
+
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Uuid, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        Uuid::try_parse(&text).map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    pub(in super::super) fn section(object: &str) -> Section {
+        Section { object: object.to_owned(), offset: 0, length: 10, rows: 2, sha256: sha256(object.as_bytes()) }
+    }
+
+    pub(in super::super) fn sample() -> Manifest {
+        let entry = |checkpoint, object: &str| TailEntry {
+            checkpoint,
+            created_at: 1_700_000_000_000_000,
+            section: section(object),
+            dates: BTreeMap::from([("2023-11-14".to_owned(), 2)]),
+        };
+        let list = SealedIndexRef { object: "list".to_owned(), files: 3, rows: 9, level: 0, sha256: sha256(b"list") };
+        let output = OutputState {
+            tail: vec![entry(3, "tail"), entry(4, "both")],
+            sealed: SealedIndex {
+                recent: vec![SealedFile { path: "v/event_date=2023-11-13/a.parquet".to_owned(), bytes: 5, rows: 7 }],
+                indexes: vec![list],
+            },
+            intents: vec![SealIntent {
+                seal: 8,
+                from: 3,
+                to: 3,
+                date_column: Some("window_start".to_owned()),
+                files: vec![IntentFile { path: "p".to_owned(), event_date: "2023-11-14".to_owned(), rows: 2 }],
+            }],
+            next_seal: 9,
+            hot: vec![entry(4, "both")],
+        };
+        let operator = OperatorState {
+            id: "window-1".to_owned(),
+            kind: "tumble".to_owned(),
+            state_version: 1,
+            schema_sha256: sha256(b"schema"),
+            watermark: Some(-1),
+            segments: vec![SegmentRef { id: 1, pane: -300, level: 2, section: section("segment") }],
+        };
+        let partition = PartitionState { next: 17, event_time_max: None };
+        let source = SourceState { offsets: BTreeMap::from([(0, partition), (11, partition)]), watermark: Some(5) };
+        Manifest {
+            format_version: FORMAT_VERSION,
+            engine_version: "0.1.0".to_owned(),
+            query: "momentum \"5m\"".to_owned(),
+            id: 4,
+            parent_sha256: Some(sha256(b"parent")),
+            generation: 2,
+            instance: Uuid::new_v4(),
+            attempt: Uuid::new_v4(),
+            created_at: 1_700_000_000_000_000,
+            fingerprint: "f".to_owned(),
+            sources: BTreeMap::from([("match_events".to_owned(), source)]),
+            operators: vec![operator],
+            outputs: BTreeMap::from([("momentum".to_owned(), output)]),
+            accounting: Accounting { rows_in: 10, rows_out: 4, late: 1, dead: 1, filtered: 2, held: 2, clamped: 1 },
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_read() {
+        let manifest = sample();
+        let encoded = manifest.encode().unwrap();
+        let (read, hash) = Manifest::decode(&encoded.bytes, "m").unwrap();
+        assert_eq!(read, manifest);
+        assert_eq!(hash, encoded.sha256);
+        let json: serde_json::Value = serde_json::from_slice(&encoded.bytes).unwrap();
+        assert_eq!(json["manifest"]["id"], 4);
+    }
+
+    #[test]
+    fn any_flipped_or_missing_byte_is_found() {
+        let encoded = sample().encode().unwrap();
+        for at in 0..encoded.bytes.len() {
+            for mask in [0x01, 0x20, 0x80] {
+                let mut bytes = encoded.bytes.to_vec();
+                bytes[at] ^= mask;
+                let error = Manifest::decode(&bytes, "ckpt/4.json").expect_err("a flipped bit must be found");
+                assert_eq!(error.kind(), ErrorKind::Corrupt, "byte {at}: {}", error.report());
+                assert!(error.report().contains("ckpt/4.json"));
+            }
+            let torn = Manifest::decode(&encoded.bytes[..at], "m").expect_err("a torn manifest must be found");
+            assert_eq!(torn.kind(), ErrorKind::Corrupt);
+        }
+        let longer = [&encoded.bytes[..], b"\n"].concat();
+        assert_eq!(Manifest::decode(&longer, "m").unwrap_err().kind(), ErrorKind::Corrupt);
+    }
+
+    #[test]
+    fn a_newer_format_is_refused_by_name_even_with_fields_we_do_not_know() {
+        let body = r#"{"format_version":9,"engine_version":"7.0.0","novelty":[]}"#;
+        let bytes = [OPENING, &sha256(body.as_bytes()), BETWEEN, body, CLOSING].concat();
+        let error = Manifest::decode(bytes.as_bytes(), "m").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(error.report().contains("touchline 7.0.0 wrote it"), "{}", error.report());
+    }
+
+    #[test]
+    fn a_manifest_keeps_its_segments_tail_hot_rows_and_lists() {
+        let kept: Vec<_> = sample().objects().into_iter().collect();
+        assert_eq!(kept, ["both", "list", "segment", "tail"]);
+    }
+}

@@ -1,0 +1,42 @@
+//! What survives: the chain of manifests of each query, the bundles they refer to, and who may extend them.
+//!
+//! A checkpoint is committed by creating the next manifest, and by nothing else. Before that nothing is visible; after
+//! it everything left to do is listed in the manifest and may be repeated. `server/docs/checkpoint.md` has the objects,
+//! the order and what each crash leaves behind. Only this module names checkpoint objects.
+
+mod bundle;
+mod chain;
+mod create;
+mod garbage;
+mod generation;
+mod manifest;
+mod paths;
+mod sealed;
+
+#[cfg(test)]
+pub(crate) mod faulty;
+
+pub use bundle::{BundleBuilder, read_section, read_sections};
+pub use chain::{Chain, Committed, Opened};
+pub use garbage::Collected;
+pub use generation::Generation;
+pub use manifest::{
+    Accounting, FORMAT_VERSION, IntentFile, Manifest, OperatorState, OutputState, PartitionState, SealIntent,
+    SealedIndex, SealedIndexRef, Section, SegmentRef, SourceState, TailEntry,
+};
+pub use paths::{DEAD_LETTER_LEDGER, LATE_LEDGER, QueryPaths, public_folder};
+pub use sealed::read_sealed_files;
+
+/// Lower-case hexadecimal.
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    use sha2::{Digest, Sha256};
+    hex(&Sha256::digest(bytes))
+}

@@ -1,0 +1,180 @@
+//! The name of every object: the private checkpoint objects of a query, and its public Parquet files.
+//!
+//! ```text
+//! private  gens/<generation>.json                        claims of server generations
+//!          q/<query>/ckpt/<id>.json                      the manifest chain: creating the next one is the commit
+//!          q/<query>/bundle/<generation>-<id>-<attempt>.arrow
+//!          q/<query>/sealed/<generation>-<id>-<attempt>-<n>.json   lists of sealed files
+//!          q/<query>/gc/<id>                             up to here manifests may have been deleted
+//! public   <view>/event_date=YYYY-MM-DD/<query>-<generation>-<instance>-<seal>-<part>.parquet
+//! ```
+//! Numbers have twenty digits, so that names sort as numbers do.
+
+use object_store::path::Path;
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::generation::Generation;
+use super::hex;
+
+/// Ledgers of a query beside its own output. No view folder can clash with them: a dot in a name is escaped.
+pub const LATE_LEDGER: &str = "touchline.late";
+pub const DEAD_LETTER_LEDGER: &str = "touchline.dead_letters";
+
+/// Longest escaped name, bytes: with the numbers around it a file name stays below the 255 bytes of common file systems.
+const NAME_BYTES_MAX: usize = 100;
+
+pub(super) fn generations() -> Path {
+    Path::from("gens")
+}
+
+pub(super) fn generation(number: u64) -> Path {
+    Path::from(format!("gens/{number:020}.json"))
+}
+
+pub(super) fn generation_number(path: &Path) -> Option<u64> {
+    number(path.filename()?.strip_suffix(".json")?)
+}
+
+/// Names the objects of one query.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueryPaths {
+    name: String,
+}
+
+impl QueryPaths {
+    pub fn new(query: &str) -> Self {
+        QueryPaths { name: escape(query) }
+    }
+
+    pub(super) fn manifests(&self) -> Path {
+        Path::from(format!("q/{}/ckpt", self.name))
+    }
+
+    pub(super) fn manifest(&self, id: u64) -> Path {
+        Path::from(format!("q/{}/ckpt/{id:020}.json", self.name))
+    }
+
+    pub(super) fn manifest_id(path: &Path) -> Option<u64> {
+        number(path.filename()?.strip_suffix(".json")?)
+    }
+
+    pub(super) fn bundles(&self) -> Path {
+        Path::from(format!("q/{}/bundle", self.name))
+    }
+
+    pub(super) fn bundle(&self, generation: u64, id: u64, attempt: Uuid) -> Path {
+        Path::from(format!("q/{}/bundle/{generation:020}-{id:020}-{}.arrow", self.name, attempt.simple()))
+    }
+
+    pub(super) fn sealed_lists(&self) -> Path {
+        Path::from(format!("q/{}/sealed", self.name))
+    }
+
+    pub(super) fn sealed_list(&self, generation: u64, id: u64, attempt: Uuid, n: usize) -> Path {
+        Path::from(format!("q/{}/sealed/{generation:020}-{id:020}-{}-{n}.json", self.name, attempt.simple()))
+    }
+
+    /// The checkpoint that a bundle or a list of sealed files was written for, and the generation that wrote it.
+    pub(super) fn written_for(path: &Path) -> Option<(u64, u64)> {
+        let mut parts = path.filename()?.split('-');
+        let generation = number(parts.next()?)?;
+        Some((number(parts.next()?)?, generation))
+    }
+
+    pub(super) fn boundaries(&self) -> Path {
+        Path::from(format!("q/{}/gc", self.name))
+    }
+
+    pub(super) fn boundary(&self, id: u64) -> Path {
+        Path::from(format!("q/{}/gc/{id:020}", self.name))
+    }
+
+    pub(super) fn boundary_id(path: &Path) -> Option<u64> {
+        number(path.filename()?)
+    }
+
+    /// A sealed file, within the public store. `event_date` is `YYYY-MM-DD`.
+    ///
+    /// The instance keeps names apart if checkpoints are ever removed and generations begin anew beside old files.
+    pub fn sealed_file(&self, output: &str, event_date: &str, by: Generation, seal: u64, part: usize) -> String {
+        let folder = public_folder(output);
+        let instance = &by.instance.simple().to_string()[..8];
+        format!(
+            "{folder}/event_date={event_date}/{}-{:020}-{instance}-{seal:020}-{part:04}.parquet",
+            self.name, by.number
+        )
+    }
+}
+
+/// The folder of an output within the public store.
+pub fn public_folder(output: &str) -> String {
+    match output {
+        LATE_LEDGER | DEAD_LETTER_LEDGER => output.to_owned(),
+        view => escape(view),
+    }
+}
+
+fn number(digits: &str) -> Option<u64> {
+    (digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit())).then(|| digits.parse().ok())?
+}
+
+/// Lower-case ASCII letters, digits, `_` and `-` stand as they are; any other byte becomes `!xx`. Different names stay
+/// different, also where the file system ignores case. A long name ends in its hash.
+fn escape(name: &str) -> String {
+    let mut escaped = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        match byte {
+            b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' => escaped.push(char::from(byte)),
+            other => escaped.push_str(&format!("!{other:02x}")),
+        }
+    }
+    if escaped.is_empty() {
+        escaped.push('!');
+    }
+    if escaped.len() > NAME_BYTES_MAX {
+        escaped.truncate(NAME_BYTES_MAX - 34);
+        escaped.push_str("!!");
+        escaped.push_str(&hex(&Sha256::digest(name.as_bytes()))[..32]);
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_survive_the_object_store_unchanged_and_stay_in_their_folder() {
+        for name in ["momentum_5m", "Momentum", "../../etc", "a/b", "", ".", "a b%20", "größe", "!", &"x".repeat(500)]
+        {
+            let paths = QueryPaths::new(name);
+            let path = paths.manifest(7);
+            assert_eq!(path.parts().count(), 4, "{name:?} gives {path}");
+            assert!(path.as_ref().starts_with("q/") && path.as_ref().ends_with("/ckpt/00000000000000000007.json"));
+            assert_eq!(Path::parse(path.as_ref()).unwrap(), path);
+            assert!(path.parts().all(|part| part.as_ref().len() < 250));
+            assert_eq!(QueryPaths::manifest_id(&path), Some(7));
+        }
+    }
+
+    #[test]
+    fn different_names_never_share_objects() {
+        let long = "x".repeat(300);
+        let names = ["a", "A", "!41", "a.b", "a_b", "a-b", "", "!", "touchline.late", long.as_str(), &long[1..]];
+        let mut seen: Vec<_> = names.iter().map(|name| QueryPaths::new(name).name.to_lowercase()).collect();
+        seen.sort();
+        seen.dedup();
+        assert_eq!(seen.len(), names.len());
+        assert_ne!(public_folder("late"), public_folder(LATE_LEDGER));
+    }
+
+    #[test]
+    fn a_bundle_tells_its_checkpoint_and_strangers_tell_none() {
+        let bundle = QueryPaths::new("q").bundle(3, 41, Uuid::nil());
+        assert_eq!(QueryPaths::written_for(&bundle), Some((41, 3)));
+        assert_eq!(QueryPaths::written_for(&Path::from("q/q/bundle/notes.txt")), None);
+        assert_eq!(QueryPaths::manifest_id(&Path::from("q/q/ckpt/7.json")), None);
+        assert_eq!(QueryPaths::manifest_id(&Path::from("q/q/ckpt/+0000000000000000007.json")), None);
+    }
+}

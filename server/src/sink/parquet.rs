@@ -1,0 +1,373 @@
+//! Sealing: recent rows of the private tail become public Parquet files, each row in exactly one, for ever.
+//!
+//! Three steps, each in its own checkpoint's reach: [`plan_seal`] decides which tail entries make which files, and the
+//! decision is committed; [`write_sealed`] writes them, as often as it takes, always the same rows under the same
+//! names; [`OutputState::mark_sealed`] then lists the files and drops the tail entries in one manifest. Readers of the
+//! manifest see a row in the tail until then and in the file after; readers of the folder see whole files only.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StructArray};
+use arrow::compute::{cast, interleave_record_batch};
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
+use bytes::Bytes;
+use chrono::DateTime;
+use object_store::path::Path;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::WriterProperties;
+
+use crate::checkpoint::{Generation, IntentFile, OutputState, QueryPaths, SealIntent, Section, TailEntry};
+use crate::clock::Micros;
+use crate::error::{Error, Result};
+use crate::store::Store;
+use crate::tables::SealedFile;
+
+/// Rows that are put in order and handed to the Parquet writer at a time: bounds the copy, not the file.
+const ROWS_AT_ONCE: usize = 65_536;
+
+/// When tail rows become a public file: as soon as one of these is reached. They also bound what one seal holds in
+/// memory; a single checkpoint larger than that is sealed alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SealLimits {
+    pub rows_max: u64,
+    /// Bytes in the tail, compressed.
+    pub bytes_max: u64,
+    /// Age of the oldest row, processing time. Zero seals whatever there is.
+    pub age_max: Duration,
+}
+
+/// What the names of public files are made of.
+#[derive(Debug, Clone, Copy)]
+pub struct SealNames<'a> {
+    pub paths: &'a QueryPaths,
+    pub output: &'a str,
+    pub generation: Generation,
+}
+
+/// The next files to write from an output's tail; `None` while nothing is due.
+///
+/// `date_column`: the column that dates a row (see [`tail_entry`]). `through`: the last checkpoint that may be sealed,
+/// where a later one still has to stay. Pure: record the answer with [`OutputState::begin_seal`] and commit it first.
+pub fn plan_seal(
+    output: &OutputState,
+    limits: SealLimits,
+    names: SealNames<'_>,
+    date_column: Option<&str>,
+    through: Option<u64>,
+    now: Micros,
+) -> Option<SealIntent> {
+    let intended = output.intents.last().map_or(0, |intent| intent.to);
+    let may = |entry: &&TailEntry| entry.checkpoint > intended && through.is_none_or(|last| entry.checkpoint <= last);
+    let free: Vec<_> = output.tail.iter().filter(may).collect();
+    let first = free.first()?;
+    let rows: u64 = free.iter().map(|entry| entry.section.rows).sum();
+    let bytes: u64 = free.iter().map(|entry| entry.section.length).sum();
+    let age = Duration::from_micros(u64::try_from(now.saturating_sub(first.created_at)).unwrap_or(0));
+    if rows < limits.rows_max && bytes < limits.bytes_max && age < limits.age_max {
+        return None;
+    }
+
+    let (mut rows, mut bytes, mut to) = (0, 0, first.checkpoint);
+    let mut dates: BTreeMap<&str, u64> = BTreeMap::new();
+    for entry in &free {
+        rows += entry.section.rows;
+        bytes += entry.section.length;
+        if entry.checkpoint != first.checkpoint && (rows > limits.rows_max || bytes > limits.bytes_max) {
+            break;
+        }
+        to = entry.checkpoint;
+        for (date, rows) in &entry.dates {
+            *dates.entry(date).or_default() += rows;
+        }
+    }
+    let seal = output.next_seal;
+    let files = dates.into_iter().enumerate().map(|(part, (date, rows))| IntentFile {
+        path: names.paths.sealed_file(names.output, date, names.generation, seal, part),
+        event_date: date.to_owned(),
+        rows,
+    });
+    let files = files.collect();
+    Some(SealIntent { seal, from: first.checkpoint, to, date_column: date_column.map(str::to_owned), files })
+}
+
+impl OutputState {
+    /// Records a planned seal. The files may be written once this is committed.
+    pub fn begin_seal(&mut self, intent: SealIntent) {
+        self.next_seal = intent.seal + 1;
+        self.intents.push(intent);
+    }
+
+    /// The tail entries that go into a seal, oldest first.
+    pub fn seal_inputs(&self, intent: &SealIntent) -> Vec<TailEntry> {
+        let range = intent.from..=intent.to;
+        self.tail.iter().filter(|entry| range.contains(&entry.checkpoint)).cloned().collect()
+    }
+
+    /// Records that the files of a seal are written: its rows leave the tail and are sealed, in one step.
+    ///
+    /// # Errors
+    /// `Bug` where the files are not those intended; the output is then as before.
+    pub fn mark_sealed(&mut self, seal: u64, files: Vec<SealedFile>) -> Result<()> {
+        let mismatch = |detail: String| Error::bug(format!("seal {seal} is not what was intended")).detail(detail);
+        let at = self.intents.iter().position(|intent| intent.seal == seal);
+        let at = at.ok_or_else(|| mismatch("it is not in the manifest".to_owned()))?;
+        let intent = &self.intents[at];
+        let written: Vec<_> = files.iter().map(|file| (&file.path, file.rows)).collect();
+        let intended: Vec<_> = intent.files.iter().map(|file| (&file.path, file.rows)).collect();
+        if written != intended {
+            return Err(mismatch(format!("wrote {written:?} instead of {intended:?}")));
+        }
+        let range = intent.from..=intent.to;
+        let leaving: u64 =
+            self.tail.iter().filter(|entry| range.contains(&entry.checkpoint)).map(|entry| entry.section.rows).sum();
+        let arriving: u64 = files.iter().map(|file| file.rows).sum();
+        if leaving != arriving {
+            return Err(mismatch(format!("{leaving} rows in the tail, {arriving} in the files")));
+        }
+        self.tail.retain(|entry| !range.contains(&entry.checkpoint));
+        self.intents.remove(at);
+        self.sealed.recent.extend(files);
+        Ok(())
+    }
+}
+
+/// The tail entry for the rows that a checkpoint adds to an output. `None` without rows.
+///
+/// `section` is where `batches` are stored. `date_column` names a timestamp, a date or a window struct with such a
+/// `start`; rows where it is null or outside the years 1 to 9999, and all rows without it, belong to the day of `created_at`.
+///
+/// # Errors
+/// `Invalid` where the column is missing or has no date.
+pub fn tail_entry(
+    checkpoint: u64,
+    created_at: Micros,
+    section: Section,
+    batches: &[RecordBatch],
+    date_column: Option<&str>,
+) -> Result<Option<TailEntry>> {
+    if section.rows == 0 {
+        return Ok(None);
+    }
+    let fallback = Day::of(created_at).unwrap_or(Day::EPOCH);
+    let mut days: BTreeMap<Day, u64> = BTreeMap::new();
+    for batch in batches {
+        for (day, _) in dated_rows(batch, date_column, fallback)? {
+            *days.entry(day).or_default() += 1;
+        }
+    }
+    let dates = days.into_iter().map(|(day, rows)| (day.text(), rows)).collect();
+    Ok(Some(TailEntry { checkpoint, created_at, section, dates }))
+}
+
+/// Writes the files of a committed intent and returns them in its order. Safe to repeat: the same rows go to the same
+/// names, each file replaced as a whole.
+///
+/// `inputs`: the entries of [`OutputState::seal_inputs`] with their rows.
+///
+/// # Errors
+/// `Bug` where the rows are not those the intent counted, `Invalid` for types that Parquet does not have, `Unavailable`.
+pub async fn write_sealed(
+    public: &Store,
+    query: &str,
+    intent: &SealIntent,
+    inputs: &[(TailEntry, Vec<RecordBatch>)],
+) -> Result<Vec<SealedFile>> {
+    let mut batches = Vec::new();
+    let mut days: BTreeMap<Day, Vec<Row>> = BTreeMap::new();
+    for (entry, rows) in inputs {
+        let fallback = Day::of(entry.created_at).unwrap_or(Day::EPOCH);
+        for batch in rows {
+            for (row, (day, time)) in dated_rows(batch, intent.date_column.as_deref(), fallback)?.enumerate() {
+                days.entry(day).or_default().push(Row { time, batch: batches.len(), row });
+            }
+            batches.push(batch.clone());
+        }
+    }
+    let counted: Vec<_> = days.iter().map(|(day, rows)| (day.text(), rows.len() as u64)).collect();
+    let intended: Vec<_> = intent.files.iter().map(|file| (file.event_date.clone(), file.rows)).collect();
+    if counted != intended {
+        return Err(Error::bug(format!(
+            "seal {} of query {query:?} does not find the rows it was planned for",
+            intent.seal
+        ))
+        .detail(format!("rows per date are {counted:?}, planned were {intended:?}")));
+    }
+    let batches: std::sync::Arc<[RecordBatch]> = batches.into();
+    let mut files = Vec::with_capacity(intent.files.len());
+    for (file, (_, mut rows)) in intent.files.iter().zip(days) {
+        let (batches, metadata) = (batches.clone(), metadata(query, intent));
+        let encoding = tokio::task::spawn_blocking(move || {
+            // Stable: rows of one time stay in the order in which they were emitted.
+            rows.sort_by_key(|row| row.time);
+            encode(&batches, &rows, metadata)
+        });
+        let bytes = encoding.await.map_err(|error| Error::bug("writing Parquet panicked").caused_by(error))??;
+        let size = bytes.len() as u64;
+        public.put(&Path::from(file.path.as_str()), bytes).await?;
+        files.push(SealedFile { path: file.path.clone(), bytes: size, rows: file.rows });
+    }
+    Ok(files)
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Row {
+    time: Option<Micros>,
+    batch: usize,
+    row: usize,
+}
+
+fn metadata(query: &str, intent: &SealIntent) -> Vec<KeyValue> {
+    let value = |key: &str, value: String| KeyValue::new(key.to_owned(), value);
+    vec![
+        value("touchline.query", query.to_owned()),
+        value("touchline.checkpoints", format!("{}-{}", intent.from, intent.to)),
+        value("touchline.seal", intent.seal.to_string()),
+    ]
+}
+
+fn encode(batches: &[RecordBatch], rows: &[Row], metadata: Vec<KeyValue>) -> Result<Bytes> {
+    let Some(first) = batches.first() else { return Err(Error::bug("a sealed file without rows")) };
+    let schema = public_schema(&first.schema())?;
+    let level = ZstdLevel::try_new(1).map_err(not_parquet)?;
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(level))
+        .set_key_value_metadata(Some(metadata))
+        .set_created_by(format!("touchline {}", env!("CARGO_PKG_VERSION")))
+        .build();
+    let mut writer = ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties)).map_err(not_parquet)?;
+    let sources: Vec<_> = batches.iter().collect();
+    for chunk in rows.chunks(ROWS_AT_ONCE) {
+        let places: Vec<_> = chunk.iter().map(|row| (row.batch, row.row)).collect();
+        let ordered = interleave_record_batch(&sources, &places)?;
+        let columns = ordered.columns().iter().zip(schema.fields());
+        let columns = columns.map(|(column, field)| to_public(column, field)).collect::<Result<Vec<_>>>()?;
+        writer.write(&RecordBatch::try_new(schema.clone(), columns)?).map_err(not_parquet)?;
+    }
+    Ok(Bytes::from(writer.into_inner().map_err(not_parquet)?))
+}
+
+fn not_parquet(error: ParquetError) -> Error {
+    Error::invalid("rows cannot be written as Parquet").caused_by(error)
+}
+
+/// The schema of public files: types that any Parquet reader knows. Views become plain strings and bytes,
+/// dictionaries their values, seconds milliseconds.
+///
+/// # Errors
+/// `Invalid` for a column that Parquet cannot hold. Ask before a query is accepted.
+pub fn public_schema(schema: &Schema) -> Result<SchemaRef> {
+    let fields = schema.fields().iter().map(|field| public_field(field)).collect::<Result<Fields>>()?;
+    Ok(Schema::new(fields).into())
+}
+
+fn public_field(field: &Field) -> Result<Field> {
+    let data_type = public_type(field.data_type()).map_err(|found| {
+        Error::invalid(format!("column {:?} cannot be written to Parquet", field.name()))
+            .detail(format!("its type is {found}"))
+            .hint("cast it in the query, for example to VARCHAR")
+    })?;
+    Ok(Field::new(field.name(), data_type, field.is_nullable()))
+}
+
+/// The type to write, or the type that cannot be.
+fn public_type(data_type: &DataType) -> Result<DataType, DataType> {
+    let inner = |field: &Field| -> Result<Field, DataType> {
+        Ok(Field::new(field.name(), public_type(field.data_type())?, field.is_nullable()))
+    };
+    Ok(match data_type {
+        DataType::Utf8View => DataType::Utf8,
+        DataType::BinaryView => DataType::Binary,
+        DataType::Dictionary(_, values) => public_type(values)?,
+        DataType::Timestamp(TimeUnit::Second, zone) => DataType::Timestamp(TimeUnit::Millisecond, zone.clone()),
+        DataType::Time32(TimeUnit::Second) => DataType::Time32(TimeUnit::Millisecond),
+        DataType::List(field) | DataType::ListView(field) => DataType::List(inner(field)?.into()),
+        DataType::LargeList(field) | DataType::LargeListView(field) => DataType::LargeList(inner(field)?.into()),
+        DataType::FixedSizeList(field, size) => DataType::FixedSizeList(inner(field)?.into(), *size),
+        DataType::Struct(fields) if !fields.is_empty() => {
+            DataType::Struct(fields.iter().map(|field| inner(field)).collect::<Result<Fields, _>>()?)
+        }
+        DataType::Map(field, sorted) => DataType::Map(inner(field)?.into(), *sorted),
+        DataType::Struct(_)
+        | DataType::Interval(_)
+        | DataType::Duration(_)
+        | DataType::Union(_, _)
+        | DataType::RunEndEncoded(_, _) => return Err(data_type.clone()),
+        plain => plain.clone(),
+    })
+}
+
+fn to_public(column: &ArrayRef, field: &Field) -> Result<ArrayRef> {
+    if column.data_type() == field.data_type() {
+        return Ok(column.clone());
+    }
+    Ok(cast(column, field.data_type())?)
+}
+
+/// A day of the calendar, UTC, in days since the Unix epoch. Years 1 to 9999: its text has a fixed width.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Day(i64);
+
+const DAY_MICROS: i64 = 86_400_000_000;
+
+impl Day {
+    const EPOCH: Day = Day(0);
+    /// 0001-01-01
+    const FIRST: Day = Day(-719_162);
+    /// 9999-12-31
+    const LAST: Day = Day(2_932_896);
+
+    fn of(time: Micros) -> Option<Day> {
+        let day = Day(time.div_euclid(DAY_MICROS));
+        (Day::FIRST..=Day::LAST).contains(&day).then_some(day)
+    }
+
+    /// `YYYY-MM-DD`
+    fn text(self) -> String {
+        let date = DateTime::from_timestamp_micros(self.0 * DAY_MICROS).unwrap_or(DateTime::UNIX_EPOCH);
+        date.format("%Y-%m-%d").to_string()
+    }
+}
+
+/// Day and event time of each row, in order.
+fn dated_rows(
+    batch: &RecordBatch,
+    column: Option<&str>,
+    fallback: Day,
+) -> Result<impl Iterator<Item = (Day, Option<Micros>)> + use<>> {
+    let times = column.map(|name| event_times(batch, name)).transpose()?;
+    Ok((0..batch.num_rows()).map(move |row| {
+        let times = times.as_ref().map(|times| times.as_primitive::<TimestampMicrosecondType>());
+        let time = times.filter(|times| times.is_valid(row)).map(|times| times.value(row));
+        (time.and_then(Day::of).unwrap_or(fallback), time)
+    }))
+}
+
+fn event_times(batch: &RecordBatch, name: &str) -> Result<ArrayRef> {
+    let column = batch.column_by_name(name).ok_or_else(|| {
+        Error::invalid(format!("there is no column {name:?} to date rows by")).detail(format!(
+            "columns are {:?}",
+            batch.schema().fields().iter().map(|field| field.name()).collect::<Vec<_>>()
+        ))
+    })?;
+    let column = match column.as_any().downcast_ref::<StructArray>() {
+        Some(window) => window.column_by_name("start").unwrap_or(column),
+        None => column,
+    };
+    // Only the unit is changed: with or without a zone, the number counts from the epoch in UTC.
+    let zone = match column.data_type() {
+        DataType::Timestamp(_, zone) => zone.clone(),
+        DataType::Date32 | DataType::Date64 => None,
+        other => {
+            return Err(Error::invalid(format!("column {name:?} cannot date rows"))
+                .detail(format!("its type is {other}, not a timestamp or a date")));
+        }
+    };
+    Ok(cast(column, &DataType::Timestamp(TimeUnit::Microsecond, zone))?)
+}
+
+#[cfg(test)]
+mod tests;

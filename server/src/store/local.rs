@@ -1,0 +1,220 @@
+//! A directory as an object store whose writes survive a power cut and are never seen half done.
+//!
+//! `object_store`'s own local store neither calls fsync nor keeps its staging files out of the target's folder, where
+//! an outside reader with a glob would meet them. Here an object is written under a private name in
+//! `<root>/.touchline-staging`, fsynced, then linked (create) or renamed (overwrite) to its place, whose folder is
+//! fsynced too. Reads, listings and deletions are `LocalFileSystem`'s.
+
+use std::collections::HashSet;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path as FilePath, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt, future};
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+};
+use parking_lot::Mutex;
+use uuid::Uuid;
+
+const STAGING: &str = ".touchline-staging";
+
+/// Folders remembered as durable. Past this many they are simply fsynced anew.
+const DURABLE_FOLDERS_MAX: usize = 4096;
+
+#[derive(Debug)]
+pub(super) struct DurableDirectory {
+    files: LocalFileSystem,
+    disk: Arc<Disk>,
+}
+
+#[derive(Debug)]
+struct Disk {
+    root: PathBuf,
+    staging: PathBuf,
+    /// Locked as long as this store lives, so that another start does not sweep our staging folder.
+    _lock: File,
+    /// Folders whose own entries, up to the root, are known to be on disk.
+    durable: Mutex<HashSet<PathBuf>>,
+}
+
+impl DurableDirectory {
+    /// Makes the directory if needed. Staging files of processes that are gone are removed.
+    pub(super) fn open(directory: &FilePath) -> io::Result<Self> {
+        fs::create_dir_all(directory)?;
+        let root = directory.canonicalize()?;
+        let all_staging = root.join(STAGING);
+        fs::create_dir_all(&all_staging)?;
+        sweep(&all_staging);
+        let (staging, lock) = claim_staging(&all_staging)?;
+        let files = LocalFileSystem::new_with_prefix(&root).map_err(io::Error::other)?;
+        let disk = Disk { root, staging, _lock: lock, durable: Mutex::default() };
+        Ok(DurableDirectory { files, disk: Arc::new(disk) })
+    }
+
+    pub(super) fn root(&self) -> &FilePath {
+        &self.disk.root
+    }
+}
+
+fn lock_of(staging: &FilePath) -> PathBuf {
+    staging.with_extension("lock")
+}
+
+fn claim_staging(all_staging: &FilePath) -> io::Result<(PathBuf, File)> {
+    loop {
+        let staging = all_staging.join(Uuid::new_v4().simple().to_string());
+        let lock = File::create_new(lock_of(&staging))?;
+        // A sweep of another process may meet the file between its creation and our lock; then the name is given up.
+        match lock.try_lock() {
+            Ok(()) if lock_of(&staging).exists() => {
+                fs::create_dir(&staging)?;
+                return Ok((staging, lock));
+            }
+            Ok(()) | Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+}
+
+/// Removes what killed processes left behind. Best effort: leftovers cost space and nothing else.
+fn sweep(all_staging: &FilePath) {
+    let Ok(entries) = fs::read_dir(all_staging) else { return };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        if path.extension().is_none_or(|extension| extension != "lock") {
+            continue;
+        }
+        let Ok(lock) = File::open(&path) else { continue };
+        if matches!(lock.try_lock(), Err(TryLockError::WouldBlock | TryLockError::Error(_))) {
+            continue;
+        }
+        let _ = fs::remove_dir_all(path.with_extension(""));
+        let _ = fs::remove_file(&path);
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.staging);
+        let _ = fs::remove_file(lock_of(&self.staging));
+    }
+}
+
+impl Disk {
+    fn put(&self, target: &FilePath, payload: &PutPayload, create: bool) -> io::Result<()> {
+        let folder = target.parent().unwrap_or(&self.root);
+        self.make_durable_folder(folder)?;
+        let staged = self.staging.join(Uuid::new_v4().simple().to_string());
+        let placed = self.write(&staged, payload).and_then(|()| match create {
+            true => fs::hard_link(&staged, target),
+            false => fs::rename(&staged, target),
+        });
+        if create || placed.is_err() {
+            let _ = fs::remove_file(&staged);
+        }
+        placed?;
+        File::open(folder)?.sync_all()
+    }
+
+    fn write(&self, staged: &FilePath, payload: &PutPayload) -> io::Result<()> {
+        let mut file = File::create_new(staged)?;
+        payload.iter().try_for_each(|part| file.write_all(part))?;
+        file.sync_all()
+    }
+
+    fn make_durable_folder(&self, folder: &FilePath) -> io::Result<()> {
+        if self.durable.lock().contains(folder) && folder.is_dir() {
+            return Ok(());
+        }
+        fs::create_dir_all(folder)?;
+        let mut above = folder;
+        while above != self.root
+            && let Some(parent) = above.parent()
+        {
+            File::open(parent)?.sync_all()?;
+            above = parent;
+        }
+        let mut durable = self.durable.lock();
+        if durable.len() >= DURABLE_FOLDERS_MAX {
+            durable.clear();
+        }
+        durable.insert(folder.to_owned());
+        Ok(())
+    }
+}
+
+fn refused(operation: &str) -> Error {
+    Error::NotImplemented { operation: operation.to_owned(), implementer: "the durable directory store".to_owned() }
+}
+
+fn failed(location: &Path, error: io::Error) -> Error {
+    let path = location.to_string();
+    match error.kind() {
+        ErrorKind::AlreadyExists => Error::AlreadyExists { path, source: error.into() },
+        ErrorKind::PermissionDenied => Error::PermissionDenied { path, source: error.into() },
+        _ => Error::Generic { store: "directory", source: error.into() },
+    }
+}
+
+fn is_staging(location: &Path) -> bool {
+    location.parts().next().is_some_and(|part| part.as_ref() == STAGING)
+}
+
+impl std::fmt::Display for DurableDirectory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "directory {}", self.disk.root.display())
+    }
+}
+
+#[async_trait]
+impl ObjectStore for DurableDirectory {
+    async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        let create = match options.mode {
+            PutMode::Create => true,
+            PutMode::Overwrite => false,
+            PutMode::Update(_) => return Err(refused("a conditional overwrite")),
+        };
+        if !options.attributes.is_empty() {
+            return Err(refused("a write with attributes"));
+        }
+        let target = self.files.path_to_filesystem(location)?;
+        let disk = Arc::clone(&self.disk);
+        let written = tokio::task::spawn_blocking(move || disk.put(&target, &payload, create)).await?;
+        written.map_err(|error| failed(location, error))?;
+        Ok(PutResult { e_tag: None, version: None })
+    }
+
+    /// Refused: an upload in parts would be staged beside its target, unsynced. Write objects whole.
+    async fn put_multipart_opts(&self, _: &Path, _: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+        Err(refused("a multipart upload"))
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.files.get_opts(location, options).await
+    }
+
+    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        self.files.delete_stream(locations)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.files.list(prefix).try_filter(|meta| future::ready(!is_staging(&meta.location))).boxed()
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        let mut listing = self.files.list_with_delimiter(prefix).await?;
+        listing.common_prefixes.retain(|prefix| !is_staging(prefix));
+        Ok(listing)
+    }
+
+    /// Refused: a copy would not be durable, and nothing here copies.
+    async fn copy_opts(&self, _: &Path, _: &Path, _: CopyOptions) -> Result<()> {
+        Err(refused("a copy"))
+    }
+}
