@@ -9,6 +9,7 @@
 pub mod catalog;
 pub mod clock;
 pub mod error;
+pub mod flight_sql;
 pub mod source;
 pub mod status;
 pub mod tables;

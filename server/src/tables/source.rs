@@ -8,27 +8,27 @@ use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
 use datafusion::logical_expr::{Expr, TableType};
-use datafusion::physical_plan::stream::RecordBatchReceiverStream;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream};
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt, stream};
 
 use crate::catalog::TableDef;
 
-/// Batches that wait between the reading thread and the plan.
-const BUFFERED_BATCHES: usize = 2;
-
-/// The batches of a snapshot. Blocks while it waits for the broker or a file; dropped early where no more are wanted.
-pub type SnapshotBatches = Box<dyn Iterator<Item = crate::error::Result<RecordBatch>> + Send>;
+/// The batches of a snapshot; dropped early where no more are wanted.
+pub type SnapshotBatches = BoxStream<'static, crate::error::Result<RecordBatch>>;
 
 /// Opens bounded reads of source tables. Implemented by the server over its readers.
+#[async_trait]
 pub trait SnapshotReader: fmt::Debug + Send + Sync {
-    /// Reads every row that is there now. Called on a thread that may block.
+    /// Reads every row that is there now.
     ///
-    /// `columns`: indices into `table.schema()`, in the order in which the batches have them; never empty.
-    fn open(&self, table: &Arc<TableDef>, columns: &[usize]) -> crate::error::Result<SnapshotBatches>;
+    /// `columns`: indices into `table.schema()`, ascending and never empty; batches have these columns.
+    async fn open(&self, table: Arc<TableDef>, columns: Vec<usize>) -> crate::error::Result<SnapshotBatches>;
 }
 
 #[derive(Debug)]
@@ -62,20 +62,21 @@ impl TableProvider for SourceTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let all = || (0..self.schema.fields().len()).collect();
-        let mut columns: Vec<usize> = projection.cloned().unwrap_or_else(all);
+        let wanted: Vec<usize> = projection.cloned().unwrap_or_else(all);
         // `count(*)` wants no column, but a reader needs one to count rows by.
-        let nothing = columns.is_empty().then(Vec::new);
-        if columns.is_empty() {
-            columns.push(0);
-        }
+        let mut columns = if wanted.is_empty() { vec![0] } else { wanted.clone() };
+        columns.sort_unstable();
+        columns.dedup();
         let schema = Arc::new(self.schema.project(&columns)?);
+        let order: Vec<usize> = wanted.iter().filter_map(|wanted| columns.binary_search(wanted).ok()).collect();
+        let order = (wanted != columns).then_some(order);
         let partition = Snapshot {
             table: Arc::clone(&self.table),
             reader: Arc::clone(&self.reader),
             columns,
             schema: Arc::clone(&schema),
         };
-        let exec = StreamingTableExec::try_new(schema, vec![Arc::new(partition)], nothing.as_ref(), [], false, limit)?;
+        let exec = StreamingTableExec::try_new(schema, vec![Arc::new(partition)], order.as_ref(), [], false, limit)?;
         Ok(Arc::new(exec))
     }
 }
@@ -100,18 +101,9 @@ impl PartitionStream for Snapshot {
     }
 
     fn execute(&self, _ctx: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let mut stream = RecordBatchReceiverStream::builder(Arc::clone(&self.schema), BUFFERED_BATCHES);
-        let sender = stream.tx();
         let (table, reader, columns) = (Arc::clone(&self.table), Arc::clone(&self.reader), self.columns.clone());
-        stream.spawn_blocking(move || {
-            for batch in reader.open(&table, &columns)? {
-                // Nobody listens any more: the statement has its rows or was cancelled.
-                if sender.blocking_send(batch.map_err(Into::into)).is_err() {
-                    break;
-                }
-            }
-            Ok(())
-        });
-        stream.build()
+        let batches = stream::once(async move { reader.open(table, columns).await }).try_flatten();
+        let batches = batches.map_err(DataFusionError::from).boxed();
+        Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), batches))
     }
 }
