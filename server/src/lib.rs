@@ -7,6 +7,7 @@
 //! Modules stand in the order in which data flows; `server/README.md` is the map.
 
 pub mod catalog;
+pub mod cli;
 pub mod clock;
 pub mod error;
 pub mod flight_sql;
