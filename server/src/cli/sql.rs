@@ -85,10 +85,13 @@ async fn connect(args: &SqlArgs) -> Result<FlightSqlServiceClient<Channel>> {
     if args.url.starts_with("https:") {
         let mut tls = ClientTlsConfig::new();
         if let Some(path) = &args.ca_cert {
-            let pem = std::fs::read(path).map_err(|error| Error::invalid(format!("cannot read {}", path.display())).caused_by(error))?;
+            let pem = std::fs::read(path)
+                .map_err(|error| Error::invalid(format!("cannot read {}", path.display())).caused_by(error))?;
             tls = tls.ca_certificate(Certificate::from_pem(pem));
         }
-        endpoint = endpoint.tls_config(tls).map_err(|error| Error::invalid("the certificate cannot be used").caused_by(error))?;
+        endpoint = endpoint
+            .tls_config(tls)
+            .map_err(|error| Error::invalid("the certificate cannot be used").caused_by(error))?;
     }
     let channel = endpoint.connect().await.map_err(|error| {
         Error::unavailable(format!("no server answers at {}", args.url))
@@ -99,7 +102,8 @@ async fn connect(args: &SqlArgs) -> Result<FlightSqlServiceClient<Channel>> {
     let mut client = FlightSqlServiceClient::new_from_inner(inner);
     if let Some(user) = &args.user {
         let password = std::env::var(&args.password_env).map_err(|_| {
-            Error::invalid(format!("no password for user \"{user}\"")).hint(format!("put it into the variable {}", args.password_env))
+            Error::invalid(format!("no password for user \"{user}\""))
+                .hint(format!("put it into the variable {}", args.password_env))
         })?;
         client.handshake(user, &password).await.map_err(|error| Error::invalid(format!("login refused: {error}")))?;
     }
@@ -128,7 +132,12 @@ fn next_statement(input: &mut impl BufRead, prompt: bool) -> Result<Option<Strin
     }
 }
 
-async fn execute(client: &mut FlightSqlServiceClient<Channel>, sql: &str, output: Output, out: &mut impl Write) -> Result<()> {
+async fn execute(
+    client: &mut FlightSqlServiceClient<Channel>,
+    sql: &str,
+    output: Output,
+    out: &mut impl Write,
+) -> Result<()> {
     let info = client.execute(sql.to_owned(), None).await.map_err(answer)?;
     let mut printer = Printer::new(output);
     for endpoint in info.endpoint {

@@ -8,8 +8,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
 use argon2::Argon2;
+use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use parking_lot::Mutex;
@@ -87,8 +87,10 @@ impl Auth {
         let mut hashes = HashMap::new();
         for (name, password) in users {
             let hash = if password.starts_with("$argon2") {
-                PasswordHash::new(&password)
-                    .map_err(|error| Error::invalid(format!("the password hash of user \"{name}\" cannot be read")).detail(error.to_string()))?;
+                PasswordHash::new(&password).map_err(|error| {
+                    Error::invalid(format!("the password hash of user \"{name}\" cannot be read"))
+                        .detail(error.to_string())
+                })?;
                 password
             } else {
                 hash(&password)?
@@ -138,7 +140,8 @@ impl Auth {
         let (name, password) = text.split_once(':').ok_or_else(refused)?;
         let principal = Principal { name: Arc::from(name), session: None };
 
-        let digest: TokenDigest = Sha256::new().chain_update(self.digest_key).chain_update(text.as_bytes()).finalize().into();
+        let digest: TokenDigest =
+            Sha256::new().chain_update(self.digest_key).chain_update(text.as_bytes()).finalize().into();
         if self.verified.lock().get(&digest).is_some_and(|until| *until > Instant::now()) {
             return Ok(principal);
         }
@@ -169,10 +172,12 @@ impl Auth {
         if tokens.len() >= TOKENS_MAX {
             tokens.retain(|_, token| token.expires > now);
             if tokens.len() >= TOKENS_MAX {
-                return Err(Error::over_budget(format!("{TOKENS_MAX} sessions are open")).hint("close sessions, or call with user and password"));
+                return Err(Error::over_budget(format!("{TOKENS_MAX} sessions are open"))
+                    .hint("close sessions, or call with user and password"));
             }
         }
-        let token = Token { name: Arc::clone(&principal.name), expires: now + TOKEN_TTL, schema: PUBLIC_SCHEMA.to_owned() };
+        let token =
+            Token { name: Arc::clone(&principal.name), expires: now + TOKEN_TTL, schema: PUBLIC_SCHEMA.to_owned() };
         tokens.insert(Sha256::digest(text.as_bytes()).into(), token);
         Ok(text)
     }
@@ -203,7 +208,9 @@ fn refused() -> Status {
 
 fn hash(password: &str) -> Result<String> {
     let salt = SaltString::encode_b64(&random_bytes::<16>()?).map_err(|error| Error::bug(error.to_string()))?;
-    let hash = Argon2::default().hash_password(password.as_bytes(), &salt).map_err(|error| Error::invalid(error.to_string()))?;
+    let hash = Argon2::default()
+        .hash_password(password.as_bytes(), &salt)
+        .map_err(|error| Error::invalid(error.to_string()))?;
     Ok(hash.to_string())
 }
 

@@ -54,7 +54,8 @@ impl<T> Handles<T> {
             entries.swept = now;
         }
         if entries.by_handle.len() >= self.max {
-            return Err(Error::over_budget(format!("{} statements are open", self.max)).hint("close statements that are no longer used"));
+            return Err(Error::over_budget(format!("{} statements are open", self.max))
+                .hint("close statements that are no longer used"));
         }
         let entry = Entry { owner: Arc::clone(&owner.name), value: Arc::new(value), expires: now + self.ttl };
         entries.by_handle.insert(handle.clone(), entry);
@@ -65,7 +66,8 @@ impl<T> Handles<T> {
     pub fn get(&self, owner: &Principal, handle: &[u8]) -> Option<Arc<T>> {
         let now = Instant::now();
         let mut entries = self.entries.lock();
-        let entry = entries.by_handle.get_mut(handle).filter(|entry| entry.owner == owner.name && entry.expires > now)?;
+        let entry =
+            entries.by_handle.get_mut(handle).filter(|entry| entry.owner == owner.name && entry.expires > now)?;
         entry.expires = now + self.ttl;
         Some(Arc::clone(&entry.value))
     }

@@ -7,7 +7,9 @@ use std::sync::{Arc, LazyLock};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use arrow_flight::sql::metadata::{SqlInfoData, SqlInfoDataBuilder, XdbcTypeInfo, XdbcTypeInfoData, XdbcTypeInfoDataBuilder};
+use arrow_flight::sql::metadata::{
+    SqlInfoData, SqlInfoDataBuilder, XdbcTypeInfo, XdbcTypeInfoData, XdbcTypeInfoDataBuilder,
+};
 use arrow_flight::sql::{
     Command, CommandGetTables, Nullable, Searchable, SqlInfo, SqlNullOrdering as NullOrdering,
     SqlOuterJoinsSupportLevel as OuterJoins, SqlSupportedCaseSensitivity, SqlSupportedSubqueries as Subqueries,
@@ -50,9 +52,9 @@ pub fn answer(catalog: &Catalog, command: &Command) -> Option<Result<RecordBatch
         Command::CommandGetSqlInfo(command) => SQL_INFO.record_batch(command.info.iter().copied()),
         Command::CommandGetXdbcTypeInfo(command) => XDBC_TYPES.record_batch(command.data_type),
         Command::CommandGetPrimaryKeys(_) => Ok(RecordBatch::new_empty(primary_key_schema())),
-        Command::CommandGetExportedKeys(_) | Command::CommandGetImportedKeys(_) | Command::CommandGetCrossReference(_) => {
-            Ok(RecordBatch::new_empty(foreign_key_schema()))
-        }
+        Command::CommandGetExportedKeys(_)
+        | Command::CommandGetImportedKeys(_)
+        | Command::CommandGetCrossReference(_) => Ok(RecordBatch::new_empty(foreign_key_schema())),
         _ => return None,
     };
     Some(answer.map_err(|error| Error::invalid("the metadata request cannot be answered").caused_by(error)))
@@ -121,7 +123,9 @@ fn type_name(data_type: &DataType) -> &'static str {
         DataType::UInt64 => "BIGINT UNSIGNED",
         DataType::Float16 | DataType::Float32 => "REAL",
         DataType::Float64 => "DOUBLE",
-        DataType::Decimal32(..) | DataType::Decimal64(..) | DataType::Decimal128(..) | DataType::Decimal256(..) => "DECIMAL",
+        DataType::Decimal32(..) | DataType::Decimal64(..) | DataType::Decimal128(..) | DataType::Decimal256(..) => {
+            "DECIMAL"
+        }
         DataType::Date32 | DataType::Date64 => "DATE",
         DataType::Time32(_) | DataType::Time64(_) => "TIME",
         DataType::Timestamp(_, None) => "TIMESTAMP",
@@ -314,17 +318,84 @@ fn sql_info() -> arrow_flight::error::Result<SqlInfoData> {
 
 const KEYWORDS: &[&str] = &["EMIT", "FILTER", "HOP", "QUALIFY", "SESSION", "TUMBLE", "UNNEST", "WATERMARK"];
 const NUMERIC_FUNCTIONS: &[&str] = &[
-    "abs", "acos", "asin", "atan", "atan2", "cbrt", "ceil", "cos", "cot", "degrees", "exp", "factorial", "floor", "gcd", "lcm", "ln",
-    "log", "log10", "log2", "nullif", "pi", "power", "radians", "random", "round", "signum", "sin", "sqrt", "tan", "trunc",
+    "abs",
+    "acos",
+    "asin",
+    "atan",
+    "atan2",
+    "cbrt",
+    "ceil",
+    "cos",
+    "cot",
+    "degrees",
+    "exp",
+    "factorial",
+    "floor",
+    "gcd",
+    "lcm",
+    "ln",
+    "log",
+    "log10",
+    "log2",
+    "nullif",
+    "pi",
+    "power",
+    "radians",
+    "random",
+    "round",
+    "signum",
+    "sin",
+    "sqrt",
+    "tan",
+    "trunc",
 ];
 const STRING_FUNCTIONS: &[&str] = &[
-    "ascii", "bit_length", "btrim", "char_length", "chr", "concat", "concat_ws", "contains", "ends_with", "initcap", "left", "length",
-    "lower", "lpad", "ltrim", "octet_length", "repeat", "replace", "reverse", "right", "rpad", "rtrim", "split_part", "starts_with",
-    "strpos", "substr", "to_hex", "translate", "trim", "upper",
+    "ascii",
+    "bit_length",
+    "btrim",
+    "char_length",
+    "chr",
+    "concat",
+    "concat_ws",
+    "contains",
+    "ends_with",
+    "initcap",
+    "left",
+    "length",
+    "lower",
+    "lpad",
+    "ltrim",
+    "octet_length",
+    "repeat",
+    "replace",
+    "reverse",
+    "right",
+    "rpad",
+    "rtrim",
+    "split_part",
+    "starts_with",
+    "strpos",
+    "substr",
+    "to_hex",
+    "translate",
+    "trim",
+    "upper",
 ];
 const DATETIME_FUNCTIONS: &[&str] = &[
-    "current_date", "current_time", "current_timestamp", "date_bin", "date_part", "date_trunc", "extract", "from_unixtime", "make_date",
-    "now", "to_char", "to_date", "to_timestamp", "to_unixtime",
+    "current_date",
+    "current_time",
+    "current_timestamp",
+    "date_bin",
+    "date_part",
+    "date_trunc",
+    "extract",
+    "from_unixtime",
+    "make_date",
+    "now",
+    "to_char",
+    "to_date",
+    "to_timestamp",
+    "to_unixtime",
 ];
 
 static XDBC_TYPES: LazyLock<XdbcTypeInfoData> = LazyLock::new(|| xdbc_types().expect("constants of the right types"));

@@ -81,7 +81,12 @@ fn flight_sql(deps: FlightDeps) -> Result<Arc<FlightSql>> {
     Ok(Arc::new(FlightSql::new(adhoc, catalog, Auth::try_new(deps.users)?)))
 }
 
-async fn serve_service(listener: TcpListener, service: Arc<FlightSql>, tls: Option<Tls>, shutdown: impl Future<Output = ()>) -> Result<()> {
+async fn serve_service(
+    listener: TcpListener,
+    service: Arc<FlightSql>,
+    tls: Option<Tls>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<()> {
     let service = FlightServiceServer::from_arc(service).max_decoding_message_size(RECEIVED_BYTES_MAX);
     let mut server = Server::builder()
         .http2_max_header_list_size(HEADER_BYTES_MAX)

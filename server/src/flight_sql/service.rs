@@ -17,12 +17,14 @@ use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::error::FlightError;
 use arrow_flight::flight_service_server::FlightService;
 use arrow_flight::sql::{
-    ActionClosePreparedStatementRequest, ActionCreatePreparedStatementRequest, ActionCreatePreparedStatementResult, Any, Command,
-    CommandPreparedStatementQuery, CommandStatementQuery, DoPutPreparedStatementResult, ProstMessageExt, TicketStatementQuery,
+    ActionClosePreparedStatementRequest, ActionCreatePreparedStatementRequest, ActionCreatePreparedStatementResult,
+    Any, Command, CommandPreparedStatementQuery, CommandStatementQuery, DoPutPreparedStatementResult, ProstMessageExt,
+    TicketStatementQuery,
 };
 use arrow_flight::{
-    Action, ActionType, CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus, Criteria, Empty, FlightData, FlightDescriptor,
-    FlightEndpoint, FlightInfo, HandshakeRequest, HandshakeResponse, IpcMessage, PollInfo, PutResult, SchemaAsIpc, SchemaResult, Ticket,
+    Action, ActionType, CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus, Criteria, Empty, FlightData,
+    FlightDescriptor, FlightEndpoint, FlightInfo, HandshakeRequest, HandshakeResponse, IpcMessage, PollInfo, PutResult,
+    SchemaAsIpc, SchemaResult, Ticket,
 };
 use bytes::Bytes;
 use futures::{FutureExt, Stream, StreamExt, TryStreamExt, stream};
@@ -101,7 +103,9 @@ impl FlightSql {
     }
 
     fn statement(&self, caller: &Principal, handle: &[u8]) -> Result<Arc<Statement>, Status> {
-        self.prepared.get(caller, handle).ok_or_else(|| Status::not_found("the prepared statement is closed or has expired"))
+        self.prepared
+            .get(caller, handle)
+            .ok_or_else(|| Status::not_found("the prepared statement is closed or has expired"))
     }
 
     /// A statement ready to run, for the two commands that name one; `None` for other commands.
@@ -120,7 +124,12 @@ impl FlightSql {
         self.adhoc.bind(prepared, values, deadline).await.map(Some).map_err(status)
     }
 
-    async fn flight_info(&self, caller: &Principal, descriptor: FlightDescriptor, deadline: Instant) -> Result<FlightInfo, Status> {
+    async fn flight_info(
+        &self,
+        caller: &Principal,
+        descriptor: FlightDescriptor,
+        deadline: Instant,
+    ) -> Result<FlightInfo, Status> {
         let command = command(&descriptor.cmd)?;
         let info = FlightInfo::new().with_descriptor(descriptor.clone());
         let (info, ticket) = if let Some(bound) = self.bind(caller, &command, deadline).await? {
@@ -142,11 +151,13 @@ impl FlightSql {
 
     async fn rows(&self, caller: Principal, handle: Bytes, deadline: Instant) -> Result<BoxStream<FlightData>, Status> {
         let ticket = self.tickets.get(&caller, &handle);
-        let ticket = ticket.ok_or_else(|| Status::not_found("the ticket was redeemed, was cancelled or has expired"))?;
+        let ticket =
+            ticket.ok_or_else(|| Status::not_found("the ticket was redeemed, was cancelled or has expired"))?;
         let mut encoder = WireEncoder::new(Arc::clone(&ticket.bound.schema));
         let schema = encoder.schema_message();
         let encode = move |batch: RecordBatch| encoder.encode(&batch);
-        let rows = self.adhoc.run(Arc::clone(&ticket.bound), ticket.cancel.clone(), deadline, encode).await.map_err(status)?;
+        let rows =
+            self.adhoc.run(Arc::clone(&ticket.bound), ticket.cancel.clone(), deadline, encode).await.map_err(status)?;
         let redeemed = Redeemed { tickets: Arc::clone(&self.tickets), caller, handle };
         let rows = rows.map_err(status).inspect(move |_| {
             // Lives as long as the stream: with its end, or its client's, the ticket is used up.
@@ -163,7 +174,8 @@ impl FlightSql {
         let parameter_schema = schema_bytes(&prepared.parameter_schema())?;
         let statement = Statement { prepared, parameters: Mutex::default() };
         let prepared_statement_handle = self.prepared.insert(caller, statement).map_err(status)?;
-        let result = ActionCreatePreparedStatementResult { prepared_statement_handle, dataset_schema, parameter_schema };
+        let result =
+            ActionCreatePreparedStatementResult { prepared_statement_handle, dataset_schema, parameter_schema };
         Ok(result.as_any().encode_to_vec().into())
     }
 
@@ -207,9 +219,13 @@ impl FlightSql {
             "GetSessionOptions" => Some(options::get(&self.auth, caller).encode_to_vec().into()),
             "CloseSession" => Some(options::close(&self.auth, caller).encode_to_vec().into()),
             "BeginTransaction" | "EndTransaction" | "BeginSavepoint" | "EndSavepoint" => {
-                return Err(Status::unimplemented("there are no transactions: each statement reads one committed checkpoint"));
+                return Err(Status::unimplemented(
+                    "there are no transactions: each statement reads one committed checkpoint",
+                ));
             }
-            "CreatePreparedSubstraitPlan" => return Err(Status::unimplemented("Substrait plans are not supported; send SQL")),
+            "CreatePreparedSubstraitPlan" => {
+                return Err(Status::unimplemented("Substrait plans are not supported; send SQL"));
+            }
             other => return Err(Status::unimplemented(format!("there is no action \"{}\"", shortened(other)))),
         })
     }
@@ -247,7 +263,8 @@ impl Drop for Redeemed {
 }
 
 async fn parameters(first: FlightData, rest: Streaming<FlightData>) -> Result<RecordBatch, Status> {
-    let messages = stream::once(async move { Ok(first) }).chain(rest.map_err(|error| FlightError::Tonic(Box::new(error))));
+    let messages =
+        stream::once(async move { Ok(first) }).chain(rest.map_err(|error| FlightError::Tonic(Box::new(error))));
     let mut batches = FlightRecordBatchStream::new_from_flight_data(messages);
     let unreadable = |error: FlightError| match error {
         FlightError::Tonic(status) => *status,
@@ -258,7 +275,9 @@ async fn parameters(first: FlightData, rest: Streaming<FlightData>) -> Result<Re
     while let Some(batch) = batches.try_next().await.map_err(unreadable)? {
         bytes += batch.get_array_memory_size();
         if bytes > PARAMETER_BYTES_MAX {
-            return Err(Status::resource_exhausted(format!("the parameters take more than {PARAMETER_BYTES_MAX} bytes")));
+            return Err(Status::resource_exhausted(format!(
+                "the parameters take more than {PARAMETER_BYTES_MAX} bytes"
+            )));
         }
         taken.push(batch);
     }
@@ -305,10 +324,15 @@ fn no_transaction(id: Option<&Bytes>) -> Result<(), Status> {
 /// Why a command has no result.
 fn refusal(command: &Command) -> Status {
     match command {
-        Command::CommandStatementUpdate(_) | Command::CommandPreparedStatementUpdate(_) | Command::CommandStatementIngest(_) => {
-            status(Error::invalid("SQL connections are read-only").hint("tables and views are defined by the files in schemas/ and queries/"))
+        Command::CommandStatementUpdate(_)
+        | Command::CommandPreparedStatementUpdate(_)
+        | Command::CommandStatementIngest(_) => status(
+            Error::invalid("SQL connections are read-only")
+                .hint("tables and views are defined by the files in schemas/ and queries/"),
+        ),
+        Command::CommandStatementSubstraitPlan(_) => {
+            Status::unimplemented("Substrait plans are not supported; send SQL")
         }
-        Command::CommandStatementSubstraitPlan(_) => Status::unimplemented("Substrait plans are not supported; send SQL"),
         other => Status::invalid_argument(format!("\"{}\" cannot be used here", shortened(other.type_url()))),
     }
 }
@@ -347,9 +371,11 @@ impl FlightService for FlightSql {
     async fn handshake(&self, request: Request<Streaming<HandshakeRequest>>) -> Answer<Self::HandshakeStream> {
         let caller = self.caller(request.metadata()).await?;
         let token = self.auth.issue_token(&caller).map_err(status)?;
-        let bearer = format!("Bearer {token}").parse().map_err(|_| Status::internal("a token is not a header value"))?;
+        let bearer =
+            format!("Bearer {token}").parse().map_err(|_| Status::internal("a token is not a header value"))?;
         let answer = HandshakeResponse { protocol_version: 0, payload: token.into() };
-        let mut response: Response<Self::HandshakeStream> = Response::new(stream::once(async move { Ok(answer) }).boxed());
+        let mut response: Response<Self::HandshakeStream> =
+            Response::new(stream::once(async move { Ok(answer) }).boxed());
         response.metadata_mut().insert("authorization", bearer);
         Ok(response)
     }
@@ -370,7 +396,12 @@ impl FlightService for FlightSql {
         let caller = self.caller(request.metadata()).await?;
         let deadline = self.adhoc.deadline(asked_timeout(request.metadata()));
         let info = self.flight_info(&caller, request.into_inner(), deadline).await?;
-        Ok(Response::new(PollInfo { info: Some(info), flight_descriptor: None, progress: Some(1.0), expiration_time: None }))
+        Ok(Response::new(PollInfo {
+            info: Some(info),
+            flight_descriptor: None,
+            progress: Some(1.0),
+            expiration_time: None,
+        }))
     }
 
     async fn get_schema(&self, request: Request<FlightDescriptor>) -> Answer<SchemaResult> {
@@ -378,7 +409,9 @@ impl FlightService for FlightSql {
         let deadline = self.adhoc.deadline(asked_timeout(request.metadata()));
         let command = command(&request.into_inner().cmd)?;
         let schema = match &command {
-            Command::CommandStatementQuery(query) => Arc::clone(&self.prepare(&caller, &query.query, deadline).await?.schema),
+            Command::CommandStatementQuery(query) => {
+                Arc::clone(&self.prepare(&caller, &query.query, deadline).await?.schema)
+            }
             Command::CommandPreparedStatementQuery(query) => {
                 let statement = self.statement(&caller, &query.prepared_statement_handle)?;
                 let bound = statement.parameters.lock().is_some();
@@ -402,9 +435,11 @@ impl FlightService for FlightSql {
         if let Command::TicketStatementQuery(ticket) = command {
             return Ok(Response::new(self.rows(caller, ticket.statement_handle, deadline).await?));
         }
-        let answer = metadata::answer(&self.catalog, &command).unwrap_or_else(|| Err(Error::invalid("this is not a ticket of this server")));
+        let answer = metadata::answer(&self.catalog, &command)
+            .unwrap_or_else(|| Err(Error::invalid("this is not a ticket of this server")));
         let answer = answer.map_err(status)?;
-        let messages = FlightDataEncoderBuilder::new().with_schema(answer.schema()).build(stream::once(async move { Ok(answer) }));
+        let messages =
+            FlightDataEncoderBuilder::new().with_schema(answer.schema()).build(stream::once(async move { Ok(answer) }));
         Ok(Response::new(messages.map_err(|error| status(Error::bug(error.to_string()))).boxed()))
     }
 
@@ -438,7 +473,8 @@ impl FlightService for FlightSql {
             ("GetSessionOptions", "answers with catalog and schema"),
             ("CloseSession", "forgets the caller's token"),
         ];
-        let actions = actions.map(|(name, text)| Ok(ActionType { r#type: name.to_owned(), description: text.to_owned() }));
+        let actions =
+            actions.map(|(name, text)| Ok(ActionType { r#type: name.to_owned(), description: text.to_owned() }));
         Ok(Response::new(stream::iter(actions).boxed()))
     }
 }

@@ -103,7 +103,9 @@ impl From<DataFusionError> for StatementError {
 impl fmt::Display for StatementError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            StatementError::Failed(error) | StatementError::NotFound(error) | StatementError::Unsupported(error) => error.fmt(f),
+            StatementError::Failed(error) | StatementError::NotFound(error) | StatementError::Unsupported(error) => {
+                error.fmt(f)
+            }
             StatementError::Cancelled => f.write_str("the statement was cancelled"),
             StatementError::TimedOut => f.write_str("the statement took longer than its limit"),
         }
@@ -238,7 +240,12 @@ impl AdHoc {
     }
 
     /// Puts values in for the parameters; `values` has a row for each time the statement is to run.
-    pub async fn bind(&self, prepared: Arc<Prepared>, values: Option<RecordBatch>, deadline: Instant) -> Outcome<Bound> {
+    pub async fn bind(
+        &self,
+        prepared: Arc<Prepared>,
+        values: Option<RecordBatch>,
+        deadline: Instant,
+    ) -> Outcome<Bound> {
         let state = self.fresh_state(None);
         self.on_own_threads(deadline, async move { bind(&state, &prepared, values) }).await
     }
@@ -358,15 +365,22 @@ fn bind(state: &SessionState, prepared: &Prepared, values: Option<RecordBatch>) 
     }
     let wanted = prepared.parameters.len();
     let Some(values) = values else {
-        return Err(Error::invalid(format!("the statement has {wanted} parameters, and no values were bound to them")).into());
+        return Err(
+            Error::invalid(format!("the statement has {wanted} parameters, and no values were bound to them")).into()
+        );
     };
     if values.num_columns() != wanted {
         let got = values.num_columns();
-        return Err(Error::invalid(format!("the statement has {wanted} parameters, and {got} values were bound")).into());
+        return Err(
+            Error::invalid(format!("the statement has {wanted} parameters, and {got} values were bound")).into()
+        );
     }
     if values.num_rows() > PARAMETER_ROWS_MAX {
         let got = values.num_rows();
-        return Err(Error::over_budget(format!("{got} rows of parameters were bound; the limit is {PARAMETER_ROWS_MAX}")).into());
+        return Err(Error::over_budget(format!(
+            "{got} rows of parameters were bound; the limit is {PARAMETER_ROWS_MAX}"
+        ))
+        .into());
     }
     let order = columns_in_order(&prepared.parameters, values.schema_ref());
     let mut plans = Vec::with_capacity(values.num_rows());
@@ -376,7 +390,8 @@ fn bind(state: &SessionState, prepared: &Prepared, values: Option<RecordBatch>) 
             let mut scalar = ScalarValue::try_from_array(values.column(column), row)?;
             if let Some(data_type) = &parameter.data_type {
                 scalar = scalar.cast_to(data_type).map_err(|error| {
-                    Error::invalid(format!("the value of parameter {} is not a {data_type}", parameter.name)).caused_by(error)
+                    Error::invalid(format!("the value of parameter {} is not a {data_type}", parameter.name))
+                        .caused_by(error)
                 })?;
             }
             scalars.push((parameter, scalar));
@@ -393,8 +408,10 @@ fn bind(state: &SessionState, prepared: &Prepared, values: Option<RecordBatch>) 
 
 /// Which column holds which parameter's value: by name where every name is there, else by position.
 fn columns_in_order(parameters: &[Parameter], schema: &Schema) -> Vec<usize> {
-    let by_name: Option<Vec<usize>> =
-        parameters.iter().map(|parameter| schema.index_of(&parameter.name).or_else(|_| schema.index_of(&parameter.name[1..])).ok()).collect();
+    let by_name: Option<Vec<usize>> = parameters
+        .iter()
+        .map(|parameter| schema.index_of(&parameter.name).or_else(|_| schema.index_of(&parameter.name[1..])).ok())
+        .collect();
     by_name.unwrap_or_else(|| (0..parameters.len()).collect())
 }
 
@@ -404,11 +421,18 @@ fn param_values(scalars: Vec<(&Parameter, ScalarValue)>) -> ParamValues {
     if numbered {
         return ParamValues::List(scalars.into_iter().map(|(_, value)| plain(value)).collect());
     }
-    ParamValues::Map(scalars.into_iter().map(|(parameter, value)| (parameter.name[1..].to_owned(), plain(value))).collect())
+    ParamValues::Map(
+        scalars.into_iter().map(|(parameter, value)| (parameter.name[1..].to_owned(), plain(value))).collect(),
+    )
 }
 
 /// Executes the plans one after the other and sends what `encode` makes of their batches.
-async fn run<T, F>(state: SessionState, bound: Arc<Bound>, mut encode: F, sender: &mpsc::Sender<Outcome<T>>) -> Outcome<()>
+async fn run<T, F>(
+    state: SessionState,
+    bound: Arc<Bound>,
+    mut encode: F,
+    sender: &mpsc::Sender<Outcome<T>>,
+) -> Outcome<()>
 where
     F: FnMut(RecordBatch) -> Result<Vec<T>>,
 {

@@ -9,15 +9,18 @@ use arrow::record_batch::RecordBatch;
 use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::sql::client::FlightSqlServiceClient;
 use arrow_flight::sql::{
-    CommandGetCrossReference, CommandGetDbSchemas, CommandGetExportedKeys, CommandGetImportedKeys, CommandGetPrimaryKeys,
-    CommandGetTables, CommandGetXdbcTypeInfo, CommandStatementQuery, ProstMessageExt, SqlInfo,
+    CommandGetCrossReference, CommandGetDbSchemas, CommandGetExportedKeys, CommandGetImportedKeys,
+    CommandGetPrimaryKeys, CommandGetTables, CommandGetXdbcTypeInfo, CommandStatementQuery, ProstMessageExt, SqlInfo,
 };
-use arrow_flight::{Action, CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus, Criteria, Empty, FlightDescriptor, FlightInfo, Ticket};
+use arrow_flight::{
+    Action, CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus, Criteria, Empty, FlightDescriptor,
+    FlightInfo, Ticket,
+};
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream};
+use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::ObjectStoreExt;
 use parquet::arrow::ArrowWriter;
 use prost::Message;
 use tokio::sync::oneshot;
@@ -65,9 +68,13 @@ fn scores(rows: &[(&str, i64)]) -> RecordBatch {
 }
 
 fn ledger(query: &str) -> Arc<PublishedView> {
-    let schema = Arc::new(Schema::new(vec![Field::new("query", DataType::Utf8, false), Field::new("reason", DataType::Utf8, true)]));
+    let schema = Arc::new(Schema::new(vec![
+        Field::new("query", DataType::Utf8, false),
+        Field::new("reason", DataType::Utf8, true),
+    ]));
     let view = PublishedView::new(format!("touchline.dead_letters.{query}"), Arc::clone(&schema));
-    let columns: Vec<arrow::array::ArrayRef> = vec![Arc::new(StringArray::from(vec![query])), Arc::new(StringArray::from(vec!["bad"]))];
+    let columns: Vec<arrow::array::ArrayRef> =
+        vec![Arc::new(StringArray::from(vec![query])), Arc::new(StringArray::from(vec!["bad"]))];
     let tail = RecordBatch::try_new(schema, columns).expect("a batch");
     view.publish(ViewSnapshot { checkpoint: 1, sealed: Arc::new([]), tail: Arc::new([tail]) });
     Arc::new(view)
@@ -133,7 +140,8 @@ impl Server {
         let store = InMemory::new();
         let published = published(&store).await;
         let users = users.iter().map(|(name, password)| ((*name).to_owned(), (*password).to_owned())).collect();
-        let deps = FlightDeps { published, store: Arc::new(store), reader: Arc::new(TenBatches), settings, users, tls: None };
+        let deps =
+            FlightDeps { published, store: Arc::new(store), reader: Arc::new(TenBatches), settings, users, tls: None };
         let service = flight_sql(deps).expect("a service");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
         let address = listener.local_addr().expect("an address");
@@ -197,17 +205,25 @@ fn texts(batch: &RecordBatch, column: &str) -> Vec<String> {
 }
 
 fn statement(sql: &str) -> FlightDescriptor {
-    FlightDescriptor::new_cmd(CommandStatementQuery { query: sql.to_owned(), transaction_id: None }.as_any().encode_to_vec())
+    FlightDescriptor::new_cmd(
+        CommandStatementQuery { query: sql.to_owned(), transaction_id: None }.as_any().encode_to_vec(),
+    )
 }
 
 #[tokio::test]
 async fn a_view_is_its_sealed_files_and_its_tail() {
     let server = Server::open().await;
-    assert_eq!(texts(&server.ok("SELECT match_id FROM scores ORDER BY match_id").await, "match_id"), ["m1", "m2", "m3"]);
+    assert_eq!(
+        texts(&server.ok("SELECT match_id FROM scores ORDER BY match_id").await, "match_id"),
+        ["m1", "m2", "m3"]
+    );
     assert_eq!(ints(&server.ok("SELECT count(*) FROM scores").await), [3]);
     assert_eq!(ints(&server.ok("SELECT sum(goals) FROM scores WHERE match_id >= 'm2'").await), [5]);
     assert_eq!(server.ok("SELECT * FROM scores LIMIT 2").await.num_rows(), 2);
-    assert_eq!(ints(&server.ok("SELECT count(*) FROM touchline.public.scores a JOIN scores b USING (match_id)").await), [3]);
+    assert_eq!(
+        ints(&server.ok("SELECT count(*) FROM touchline.public.scores a JOIN scores b USING (match_id)").await),
+        [3]
+    );
 }
 
 #[tokio::test]
@@ -249,8 +265,8 @@ async fn prepare_get_schema_flight_info_and_do_get_have_one_schema() {
         "SELECT 1 AS x UNION ALL SELECT 2.5 UNION ALL SELECT NULL",
         "SELECT CASE WHEN goals > 1 THEN 'a' END FROM scores",
         "SELECT NULL, true, X'00FF', DATE '2026-06-11', TIMESTAMP '2026-06-11 12:00:00', INTERVAL '1' DAY, TIME '12:00:00'",
-        "SELECT CAST(1 AS DECIMAL(5, 2)), CAST(1 AS TINYINT), CAST(1 AS REAL), arrow_cast('a', 'Dictionary(Int32, Utf8)')",
-        "SELECT arrow_cast('a', 'LargeUtf8'), arrow_cast(1, 'Float16'), arrow_cast(1, 'Decimal32(5, 1)'), arrow_cast('a', 'BinaryView')",
+        "SELECT CAST(1 AS DECIMAL(5, 2)) AS a, CAST(1 AS TINYINT) AS b, CAST(1 AS REAL) AS c, arrow_cast('a', 'Dictionary(Int32, Utf8)')",
+        "SELECT arrow_cast('a', 'LargeUtf8') AS a, arrow_cast(1, 'Float16') AS b, arrow_cast(1, 'Decimal32(5, 1)') AS c, arrow_cast('a', 'BinaryView') AS d",
         "SELECT [1, 2], struct(1 AS a, 'x' AS b), arrow_cast([1], 'LargeList(Int64)'), map(['k'], ['v'])",
         "SELECT * FROM (VALUES (1, 'a'), (2, NULL)) AS t (n, s)",
         "WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r WHERE n < 5) SELECT * FROM r",
@@ -325,9 +341,16 @@ async fn metadata_answers_with_and_without_filters() {
         (Some("touchline"), Some("publi_"), vec!["public"]),
         (Some(""), None, vec![]),
     ] {
-        let request = CommandGetDbSchemas { catalog: catalog.map(str::to_owned), db_schema_filter_pattern: pattern.map(str::to_owned) };
+        let request = CommandGetDbSchemas {
+            catalog: catalog.map(str::to_owned),
+            db_schema_filter_pattern: pattern.map(str::to_owned),
+        };
         let info = client.get_db_schemas(request).await.expect("schemas");
-        assert_eq!(texts(&fetch(&mut client, info).await.expect("rows"), "db_schema_name"), expected, "{catalog:?} {pattern:?}");
+        assert_eq!(
+            texts(&fetch(&mut client, info).await.expect("rows"), "db_schema_name"),
+            expected,
+            "{catalog:?} {pattern:?}"
+        );
     }
     for (name, types, expected) in [
         (None, vec![], vec!["events", "scores", "checkpoints", "dead_letters", "lag", "queries", "watermarks"]),
@@ -369,11 +392,14 @@ async fn metadata_answers_with_and_without_filters() {
     assert_eq!(texts(&fetch(&mut client, info).await.expect("rows"), "type_name"), ["VARCHAR"]);
 
     let table = || "scores".to_owned();
-    let info = client.get_primary_keys(CommandGetPrimaryKeys { table: table(), ..Default::default() }).await.expect("keys");
+    let info =
+        client.get_primary_keys(CommandGetPrimaryKeys { table: table(), ..Default::default() }).await.expect("keys");
     assert_eq!(fetch(&mut client, info).await.expect("rows").num_columns(), 6);
-    let info = client.get_exported_keys(CommandGetExportedKeys { table: table(), ..Default::default() }).await.expect("keys");
+    let info =
+        client.get_exported_keys(CommandGetExportedKeys { table: table(), ..Default::default() }).await.expect("keys");
     assert_eq!(fetch(&mut client, info).await.expect("rows").num_columns(), 13);
-    let info = client.get_imported_keys(CommandGetImportedKeys { table: table(), ..Default::default() }).await.expect("keys");
+    let info =
+        client.get_imported_keys(CommandGetImportedKeys { table: table(), ..Default::default() }).await.expect("keys");
     assert_eq!(fetch(&mut client, info).await.expect("rows").num_rows(), 0);
     let request = CommandGetCrossReference { pk_table: table(), fk_table: table(), ..Default::default() };
     let info = client.get_cross_reference(request).await.expect("keys");
@@ -421,10 +447,21 @@ async fn what_does_not_only_read_is_refused() {
         assert!(matches!(code, Code::InvalidArgument | Code::Unimplemented | Code::NotFound), "{sql}: {code:?}");
         assert!(server.client().prepare(sql.to_owned(), None).await.is_err(), "{sql} was prepared");
     }
-    for sql in ["SELECT * FROM '/etc/passwd'", "SELECT * FROM \"file:///etc/passwd\"", "SELECT * FROM read_csv('/etc/passwd')"] {
+    for sql in
+        ["SELECT * FROM '/etc/passwd'", "SELECT * FROM \"file:///etc/passwd\"", "SELECT * FROM read_csv('/etc/passwd')"]
+    {
         assert!(server.query(sql).await.is_err(), "{sql}");
     }
-    assert_eq!(server.client().execute_update("INSERT INTO scores VALUES (1)".to_owned(), None).await.map_err(tonic::Status::from).expect_err("refused").code(), Code::InvalidArgument);
+    assert_eq!(
+        server
+            .client()
+            .execute_update("INSERT INTO scores VALUES (1)".to_owned(), None)
+            .await
+            .map_err(tonic::Status::from)
+            .expect_err("refused")
+            .code(),
+        Code::InvalidArgument
+    );
     assert_eq!(ints(&server.ok("SELECT count(*) FROM scores").await), [3]);
 }
 
@@ -465,13 +502,17 @@ async fn statements_that_nest_deeply_end_in_an_error_and_not_in_a_crash() {
         vec!["SELECT 1"; 3_000].join(" UNION ALL "),
         format!("{}1{}", "SELECT * FROM (SELECT ".repeat(3_000), ") t".repeat(3_000)),
         "x".repeat(10 * 1024 * 1024 / 4),
-        format!("WITH t0 AS (SELECT 1 AS a), {} SELECT * FROM t40", (1..=40).map(|i| format!("t{i} AS (SELECT x.a FROM t{0} x, t{0} y)", i - 1)).collect::<Vec<_>>().join(", ")),
+        format!(
+            "WITH t0 AS (SELECT 1 AS a), {} SELECT * FROM t40",
+            (1..=40).map(|i| format!("t{i} AS (SELECT x.a FROM t{0} x, t{0} y)", i - 1)).collect::<Vec<_>>().join(", ")
+        ),
     ] {
         let status = server.query(&sql).await.expect_err("refused");
         assert!(matches!(status.code(), Code::InvalidArgument | Code::ResourceExhausted), "{status}");
+        assert!(!status.message().contains("ParserError"), "{status}");
     }
     // And what is merely long is fine.
-    assert_eq!(ints(&server.ok(&chain(900, " + ")).await), [900]);
+    assert_eq!(ints(&server.ok(&chain(400, " + ")).await), [400]);
     assert_eq!(server.ok(&vec!["SELECT 1"; 300].join(" UNION ALL ")).await.num_rows(), 300);
 }
 
@@ -580,24 +621,21 @@ async fn a_session_keeps_its_schema() {
     client.handshake("", "").await.expect("anonymous");
     let text = |value: &str| options::SessionOptionValue { value: Some(options::OptionValue::Text(value.to_owned())) };
     let request = options::SetSessionOptionsRequest {
-        session_options: [("schema".to_owned(), text("touchline")), ("catalog".to_owned(), text("none")), ("x".to_owned(), text("y"))].into(),
+        session_options: [
+            ("schema".to_owned(), text("touchline")),
+            ("catalog".to_owned(), text("none")),
+            ("x".to_owned(), text("y")),
+        ]
+        .into(),
     };
     let mut answer = client.do_action(Action::new("SetSessionOptions", request.encode_to_vec())).await.expect("sets");
-    let answer = options::SetSessionOptionsResult::decode(answer.message().await.expect("an answer").expect("an answer").body).expect("the message");
+    let answer =
+        options::SetSessionOptionsResult::decode(answer.message().await.expect("an answer").expect("an answer").body)
+            .expect("the message");
     assert_eq!(answer.errors.len(), 2);
     assert_eq!(answer.errors["catalog"].value(), options::OptionErrorKind::InvalidValue);
     assert_eq!(answer.errors["x"].value(), options::OptionErrorKind::InvalidName);
     let info = client.execute("SELECT * FROM queries".to_owned(), None).await.expect("the session's schema");
     assert_eq!(fetch(&mut client, info).await.expect("rows").num_rows(), 1);
     assert_eq!(server.code("SELECT * FROM queries").await, Code::NotFound);
-}
-
-#[tokio::test]
-#[ignore]
-async fn hand() {
-    let store = InMemory::new();
-    let published = published(&store).await;
-    let deps = FlightDeps { published, store: Arc::new(store), reader: Arc::new(TenBatches), settings: AdHocSettings::default(), users: vec![], tls: None };
-    let listener = TcpListener::bind("127.0.0.1:50951").await.expect("binds");
-    serve(listener, deps, tokio::time::sleep(Duration::from_secs(900))).await.expect("serves");
 }

@@ -44,7 +44,9 @@ pub fn wire_type(data_type: &DataType) -> DataType {
         DataType::Dictionary(_, values) => wire_type(values),
         DataType::RunEndEncoded(_, values) => wire_type(values.data_type()),
         DataType::Float16 => DataType::Float32,
-        DataType::Decimal32(precision, scale) | DataType::Decimal64(precision, scale) => DataType::Decimal128(*precision, *scale),
+        DataType::Decimal32(precision, scale) | DataType::Decimal64(precision, scale) => {
+            DataType::Decimal128(*precision, *scale)
+        }
         DataType::Interval(_) => DataType::Interval(IntervalUnit::MonthDayNano),
         DataType::List(item) | DataType::LargeList(item) | DataType::ListView(item) | DataType::LargeListView(item) => {
             DataType::List(wire_field(item))
@@ -234,16 +236,18 @@ mod tests {
     #[test]
     fn skewed_strings_never_pass_the_message_limit() {
         let text = |i: usize| "x".repeat(if i % 100 == 7 { 3_000_000 } else { 3 });
-        let messages = encode(vec![("s", Arc::new(StringViewArray::from_iter_values((0..300).map(text))))]).expect("encodes");
+        let messages =
+            encode(vec![("s", Arc::new(StringViewArray::from_iter_values((0..300).map(text))))]).expect("encodes");
         assert!(messages.iter().all(|message| bytes(message) <= MESSAGE_BYTES_MAX));
         assert!(messages.len() >= 3);
     }
 
     #[test]
     fn a_row_that_fits_into_no_message_is_refused_with_its_size() {
-        let error = encode(vec![("s", Arc::new(StringArray::from(vec!["x".repeat(5_000_000)])))]).expect_err("too large");
+        let error =
+            encode(vec![("s", Arc::new(StringArray::from(vec!["x".repeat(5_000_000)])))]).expect_err("too large");
         assert_eq!(error.kind(), crate::error::ErrorKind::OverBudget);
-        assert!(error.primary().contains("50000"), "{error}");
+        assert!(error.primary().contains("takes 500"), "{error}");
     }
 
     /// A slice of a large batch is sent as what it is, not in as many messages as its parent would need.

@@ -56,7 +56,14 @@ mod tests {
         let registry = PublicStore::new(Arc::new(InMemory::new()));
         let env = RuntimeEnvBuilder::new().with_object_store_registry(Arc::new(registry)).build().expect("builds");
         assert!(env.object_store(public_store_url()).is_ok());
-        for url in ["file:///", "file:///etc", "http://169.254.169.254/", "https://example.com/", "s3://public/", "touchline://other/"] {
+        for url in [
+            "file:///",
+            "file:///etc",
+            "http://169.254.169.254/",
+            "https://example.com/",
+            "s3://public/",
+            "touchline://other/",
+        ] {
             let url = Url::parse(url).expect("a URL");
             assert!(env.object_store_registry.get_store(&url).is_err(), "{url} must not be reachable");
             env.register_object_store(&url, Arc::new(InMemory::new()));

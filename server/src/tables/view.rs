@@ -61,7 +61,9 @@ impl ViewTable {
         for view in &views[1..] {
             for field in &mut fields {
                 // A row of a query without this column reads as NULL.
-                if !field.is_nullable() && view.schema.field_with_name(field.name()).map_or(true, |other| other.is_nullable()) {
+                if !field.is_nullable()
+                    && view.schema.field_with_name(field.name()).map_or(true, |other| other.is_nullable())
+                {
                     *field = Arc::new(field.as_ref().clone().with_nullable(true));
                 }
             }
@@ -128,7 +130,8 @@ impl TableProvider for ViewTable {
             let snapshot = pins.as_ref().map_or_else(|| view.pin(), |pins| pins.pin(view));
             for file in snapshot.sealed.iter() {
                 files.push(PartitionedFile::new_from_meta(ObjectMeta {
-                    location: Path::parse(&file.path).map_err(|e| Error::corrupt("sealed file has an impossible name").caused_by(e))?,
+                    location: Path::parse(&file.path)
+                        .map_err(|e| Error::corrupt("sealed file has an impossible name").caused_by(e))?,
                     // Sealed files never change, so that caches need no time of theirs.
                     last_modified: chrono::DateTime::UNIX_EPOCH,
                     size: file.bytes,
