@@ -1,4 +1,13 @@
 //! What a reader may see: every view at one committed checkpoint, sealed files and tail, no row twice.
+//!
+//! This file holds what is published; `catalog` gives it names in SQL, and `view`, `source` and `system` make plans that
+//! read it. `stores` is the one object store that such a plan can reach.
+
+pub mod catalog;
+pub mod source;
+pub mod stores;
+pub mod system;
+pub mod view;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,0 +1,277 @@
+//! What an ad-hoc statement may be: one query within limits of size and depth, whose plan only reads.
+//!
+//! Reading is judged by the plan, node by node against a list of those that are known to read, never by keywords.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::error::DataFusionError;
+use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::sql::parser::{DFParserBuilder, Statement};
+use sqlparser::ast::{self, ObjectName, Query, Value, ValueWithSpan, VisitMut, VisitorMut};
+use sqlparser::dialect::GenericDialect;
+use sqlparser::keywords::Keyword;
+use sqlparser::parser::ParserError;
+use sqlparser::tokenizer::{Token, Tokenizer};
+
+use crate::error::{Error, Result};
+
+/// Bytes of a statement's text.
+pub const SQL_BYTES_MAX: usize = 256 * 1024;
+/// Tokens of a statement, white space not counted.
+const TOKENS_MAX: usize = 20_000;
+/// Levels of an expression. `a + b + c` has as many levels as it has operators.
+const EXPRESSION_DEPTH_MAX: usize = 500;
+/// Queries joined by UNION, EXCEPT or INTERSECT: planning takes time by the square of it.
+const SET_OPERATIONS_MAX: usize = 500;
+/// Tables that a statement reads, with those behind a WITH name counted each time the name is used: twenty names that
+/// each use the one before twice stand for a million, and the planner goes through all of them.
+const TABLES_MAX: usize = 500;
+/// Levels of parentheses and subqueries, as the parser counts them.
+const NESTING_MAX: usize = 100;
+/// Nodes of a plan, those that it names twice counted twice.
+const PLAN_NODES_MAX: usize = 5_000;
+const PLAN_DEPTH_MAX: usize = 500;
+
+/// A statement that was parsed, and the names of its parameters.
+#[derive(Debug)]
+pub struct Parsed {
+    pub statement: Statement,
+    /// As DataFusion's placeholders name them (`$1`, `$name`), in the order in which values are bound.
+    pub parameters: Vec<String>,
+}
+
+/// Parses one statement. Deep input needs a deep stack: to be called on a thread of the ad-hoc runtime.
+pub fn parse(sql: &str) -> Result<Parsed> {
+    if sql.len() > SQL_BYTES_MAX {
+        return Err(Error::over_budget(format!("the statement has {} bytes; the limit is {SQL_BYTES_MAX}", sql.len())));
+    }
+    let dialect = GenericDialect {};
+    let tokens = Tokenizer::new(&dialect, sql)
+        .tokenize()
+        .map_err(|error| Error::invalid(format!("cannot read the statement: {error}")))?;
+    let count = tokens.iter().filter(|token| !matches!(token, Token::Whitespace(_))).count();
+    if count > TOKENS_MAX {
+        return Err(Error::over_budget(format!("the statement has {count} tokens; the limit is {TOKENS_MAX}"))
+            .hint("put long lists of values into a table or into several statements"));
+    }
+    let set_operations = tokens.iter().filter(|token| {
+        matches!(token, Token::Word(word) if matches!(word.keyword, Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT))
+    });
+    if set_operations.count() > SET_OPERATIONS_MAX {
+        return Err(Error::over_budget(format!(
+            "the statement joins more than {SET_OPERATIONS_MAX} queries by UNION and the like"
+        ))
+        .hint("write rows as VALUES (…), (…)"));
+    }
+    let parser = DFParserBuilder::new(sql).with_dialect(&dialect).with_recursion_limit(NESTING_MAX).build();
+    let mut statements = parser.and_then(|mut parser| parser.parse_statements()).map_err(syntax_error)?;
+    let Some(mut statement) = statements.pop_front() else {
+        return Err(Error::invalid("there is no statement"));
+    };
+    if !statements.is_empty() {
+        return Err(Error::invalid("more than one statement was sent").hint("send them one by one"));
+    }
+    let parameters = check_expressions(&mut statement)?;
+    Ok(Parsed { statement, parameters })
+}
+
+/// The parser's own words, without the names of its types.
+fn syntax_error(error: DataFusionError) -> Error {
+    let DataFusionError::SQL(error, _) = error.find_root() else {
+        return Error::from(error);
+    };
+    match error.as_ref() {
+        ParserError::TokenizerError(text) | ParserError::ParserError(text) => {
+            Error::invalid(format!("cannot read the statement: {}", text.trim_end_matches('.')))
+        }
+        ParserError::RecursionLimitExceeded => {
+            Error::over_budget(format!("the statement nests more than {NESTING_MAX} levels deep"))
+        }
+    }
+}
+
+fn check_expressions(statement: &mut Statement) -> Result<Vec<String>> {
+    let mut statement = statement;
+    while let Statement::Explain(explain) = statement {
+        statement = &mut explain.statement;
+    }
+    let Statement::Statement(statement) = statement else {
+        // What else there is writes or sets, and is refused as a plan.
+        return Ok(Vec::new());
+    };
+    let mut visitor = Expressions::default();
+    if let ControlFlow::Break(error) = statement.visit(&mut visitor) {
+        return Err(error);
+    }
+    visitor.parameters()
+}
+
+/// Measures the depth of expressions, counts tables, and turns each `?` into the next `$n`.
+#[derive(Default)]
+struct Expressions {
+    depth: usize,
+    /// How many tables each WITH name stands for. One map for all scopes: of two queries of one name the larger counts.
+    named_queries: HashMap<String, usize>,
+    /// The name of a WITH query by its place in the tree, until it has been visited.
+    names: HashMap<*const Query, String>,
+    /// Tables so far, of each query that is being visited, outermost first.
+    tables: Vec<usize>,
+    question_marks: usize,
+    named: Vec<String>,
+}
+
+impl Expressions {
+    fn parameters(self) -> Result<Vec<String>> {
+        if self.question_marks > 0 {
+            if !self.named.is_empty() {
+                return Err(Error::invalid("parameters are written as ? and by name or number in one statement"));
+            }
+            return Ok((1..=self.question_marks).map(|n| format!("${n}")).collect());
+        }
+        let numbers: Vec<_> = self.named.iter().filter_map(|name| name[1..].parse::<usize>().ok()).collect();
+        let Some(highest) = numbers.iter().copied().max() else {
+            return Ok(self.named);
+        };
+        if numbers.len() != self.named.len() {
+            return Err(Error::invalid("parameters are written by name and by number in one statement"));
+        }
+        if highest > self.named.len() {
+            return Err(Error::invalid(format!("parameter ${highest} is used, but not every one before it")));
+        }
+        Ok((1..=highest).map(|n| format!("${n}")).collect())
+    }
+}
+
+impl VisitorMut for Expressions {
+    type Break = Error;
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
+        for named in query.with.iter().flat_map(|with| &with.cte_tables) {
+            self.names.insert(&raw const *named.query, named.alias.name.value.to_lowercase());
+        }
+        self.tables.push(0);
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
+        let tables = self.tables.pop().unwrap_or(0);
+        if let Some(name) = self.names.remove(&(&raw const *query)) {
+            let known = self.named_queries.entry(name).or_default();
+            *known = tables.max(*known);
+        } else if let Some(outer) = self.tables.last_mut() {
+            *outer += tables;
+        }
+        if tables > TABLES_MAX {
+            return ControlFlow::Break(Error::over_budget(format!(
+                "the statement reads more than {TABLES_MAX} tables"
+            )));
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_relation(&mut self, relation: &mut ObjectName) -> ControlFlow<Error> {
+        let name = relation.to_string().replace('"', "").to_lowercase();
+        if let Some(tables) = self.tables.last_mut() {
+            *tables = tables.saturating_add(self.named_queries.get(&name).copied().unwrap_or(0).max(1));
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, _: &mut ast::Expr) -> ControlFlow<Error> {
+        self.depth += 1;
+        if self.depth > EXPRESSION_DEPTH_MAX {
+            return ControlFlow::Break(
+                Error::over_budget(format!("an expression has more than {EXPRESSION_DEPTH_MAX} levels"))
+                    .hint("write long chains of OR as IN (…), and long sums as an aggregate"),
+            );
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, _: &mut ast::Expr) -> ControlFlow<Error> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_value(&mut self, value: &mut ValueWithSpan) -> ControlFlow<Error> {
+        if let Value::Placeholder(name) = &mut value.value {
+            if name == "?" {
+                self.question_marks += 1;
+                *name = format!("${}", self.question_marks);
+            } else if name.len() < 2 || !name.is_char_boundary(1) {
+                return ControlFlow::Break(Error::invalid(format!("parameter \"{name}\" has no name")));
+            } else if !self.named.contains(name) {
+                self.named.push(name.clone());
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Refuses a plan that does anything but read, or that is too large. Explains itself to the user.
+pub fn verify(plan: &LogicalPlan) -> Result<()> {
+    // By hand and not by recursion, and counted on the way: a plan can name the same subplan exponentially often.
+    let mut nodes = 0;
+    let mut todo = vec![(plan, 0)];
+    while let Some((plan, depth)) = todo.pop() {
+        nodes += 1;
+        if nodes > PLAN_NODES_MAX {
+            return Err(Error::over_budget(format!("the statement's plan has more than {PLAN_NODES_MAX} nodes")));
+        }
+        if depth > PLAN_DEPTH_MAX {
+            return Err(Error::over_budget(format!("the statement's plan has more than {PLAN_DEPTH_MAX} levels")));
+        }
+        node_reads(plan)?;
+        todo.extend(plan.inputs().into_iter().map(|input| (input, depth + 1)));
+        plan.apply_expressions(|expression| {
+            // The closure cannot lend what it sees for longer, so subqueries are judged here, one level of recursion each.
+            expression.apply(|expression| {
+                let subquery = match expression {
+                    Expr::Exists(exists) => &exists.subquery,
+                    Expr::InSubquery(within) => &within.subquery,
+                    Expr::SetComparison(comparison) => &comparison.subquery,
+                    Expr::ScalarSubquery(subquery) => subquery,
+                    _ => return Ok(TreeNodeRecursion::Continue),
+                };
+                verify(&subquery.subquery)?;
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })?;
+    }
+    Ok(())
+}
+
+fn node_reads(plan: &LogicalPlan) -> Result<()> {
+    let what = match plan {
+        LogicalPlan::Projection(_)
+        | LogicalPlan::Filter(_)
+        | LogicalPlan::Window(_)
+        | LogicalPlan::Aggregate(_)
+        | LogicalPlan::Sort(_)
+        | LogicalPlan::Join(_)
+        | LogicalPlan::Repartition(_)
+        | LogicalPlan::Union(_)
+        | LogicalPlan::TableScan(_)
+        | LogicalPlan::EmptyRelation(_)
+        | LogicalPlan::Subquery(_)
+        | LogicalPlan::SubqueryAlias(_)
+        | LogicalPlan::Limit(_)
+        | LogicalPlan::Values(_)
+        | LogicalPlan::Explain(_)
+        | LogicalPlan::Analyze(_)
+        | LogicalPlan::Distinct(_)
+        | LogicalPlan::DescribeTable(_)
+        | LogicalPlan::Unnest(_)
+        | LogicalPlan::RecursiveQuery(_) => return Ok(()),
+        LogicalPlan::Extension(extension) => extension.node.name().to_owned(),
+        LogicalPlan::Statement(statement) => statement.name().to_owned(),
+        LogicalPlan::Dml(dml) => dml.op.name().to_owned(),
+        LogicalPlan::Ddl(ddl) => ddl.name().to_owned(),
+        LogicalPlan::Copy(_) => "COPY".to_owned(),
+    };
+    Err(Error::invalid("only queries can be run here: SQL connections are read-only")
+        .detail(format!("the statement contains {what}"))
+        .hint("tables and views are defined by the files in schemas/ and queries/"))
+}

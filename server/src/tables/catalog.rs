@@ -1,0 +1,177 @@
+//! The names that SQL knows: catalog `touchline` with schema `public` for views and source tables, and schema
+//! `touchline` for system tables and ledgers.
+//!
+//! Only what is published can be named. Nothing can be registered from SQL.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
+use datafusion::error::Result;
+use datafusion::logical_expr::TableType;
+
+use super::source::{SnapshotReader, SourceTable};
+use super::system::{SystemTable, SystemTableKind};
+use super::view::ViewTable;
+use super::{Published, PublishedView};
+
+pub const CATALOG: &str = "touchline";
+/// The default schema.
+pub const PUBLIC_SCHEMA: &str = "public";
+pub const SYSTEM_SCHEMA: &str = "touchline";
+
+/// Ledgers are published per query, as `touchline.<ledger>.<query>`, and read as one table over all queries.
+const LEDGERS: [&str; 2] = ["late", "dead_letters"];
+
+/// See the module's first lines. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Catalog {
+    published: Arc<Published>,
+    reader: Arc<dyn SnapshotReader>,
+}
+
+/// One table as metadata requests list it.
+#[derive(Debug, Clone)]
+pub struct ListedTable {
+    pub schema: &'static str,
+    pub name: String,
+    pub table_type: TableType,
+    pub columns: SchemaRef,
+    /// `COMMENT`s, beside `columns`.
+    pub comments: Vec<Option<String>>,
+}
+
+impl Catalog {
+    pub fn new(published: Arc<Published>, reader: Arc<dyn SnapshotReader>) -> Self {
+        Catalog { published, reader }
+    }
+
+    /// Every table of both schemas, in name order within a schema.
+    pub fn list(&self) -> Vec<ListedTable> {
+        let mut tables = Vec::new();
+        for view in self.public_views() {
+            tables.push(listed(PUBLIC_SCHEMA, &view.name, TableType::View, &view.schema));
+        }
+        for source in self.published.sources() {
+            let mut table = listed(PUBLIC_SCHEMA, &source.name, TableType::Base, &source.schema());
+            table.comments = source.columns.iter().map(|column| column.comment.clone()).collect();
+            tables.push(table);
+        }
+        for kind in SystemTableKind::ALL {
+            tables.push(listed(SYSTEM_SCHEMA, kind.name(), TableType::View, &kind.schema()));
+        }
+        for ledger in LEDGERS {
+            if let Some(table) = self.ledger(ledger) {
+                tables.push(listed(SYSTEM_SCHEMA, ledger, TableType::View, &table.schema()));
+            }
+        }
+        tables.sort_by(|a, b| (a.schema, &a.name).cmp(&(b.schema, &b.name)));
+        tables
+    }
+
+    fn public_views(&self) -> Vec<Arc<PublishedView>> {
+        let mut views = self.published.views();
+        views.retain(|view| ledger_of(&view.name).is_none());
+        views
+    }
+
+    fn ledger(&self, ledger: &str) -> Option<ViewTable> {
+        let mut views = self.published.views();
+        views.retain(|view| ledger_of(&view.name) == Some(ledger));
+        ViewTable::union(views)
+    }
+
+    fn public_table(&self, name: &str) -> Option<Arc<dyn TableProvider>> {
+        if ledger_of(name).is_some() {
+            return None;
+        }
+        if let Some(view) = self.published.view(name) {
+            return Some(Arc::new(ViewTable::new(view)));
+        }
+        let source = self.published.source(name)?;
+        Some(Arc::new(SourceTable::new(source, Arc::clone(&self.reader))))
+    }
+
+    fn system_table(&self, name: &str) -> Option<Arc<dyn TableProvider>> {
+        if let Some(kind) = SystemTableKind::ALL.into_iter().find(|kind| kind.name() == name) {
+            return Some(Arc::new(SystemTable::new(kind, Arc::clone(&self.published))));
+        }
+        let ledger = LEDGERS.into_iter().find(|ledger| *ledger == name)?;
+        Some(Arc::new(self.ledger(ledger)?))
+    }
+}
+
+fn listed(schema: &'static str, name: &str, table_type: TableType, columns: &SchemaRef) -> ListedTable {
+    ListedTable {
+        schema,
+        name: name.to_owned(),
+        table_type,
+        columns: Arc::clone(columns),
+        comments: vec![None; columns.fields().len()],
+    }
+}
+
+/// `late` of `touchline.late.momentum_5m`.
+fn ledger_of(name: &str) -> Option<&str> {
+    let rest = name.strip_prefix("touchline.")?;
+    Some(rest.split_once('.').map_or(rest, |(ledger, _)| ledger))
+}
+
+impl CatalogProviderList for Catalog {
+    /// Ignored: statements cannot add catalogs.
+    fn register_catalog(&self, _name: String, _catalog: Arc<dyn CatalogProvider>) -> Option<Arc<dyn CatalogProvider>> {
+        None
+    }
+
+    fn catalog_names(&self) -> Vec<String> {
+        vec![CATALOG.to_owned()]
+    }
+
+    fn catalog(&self, name: &str) -> Option<Arc<dyn CatalogProvider>> {
+        (name == CATALOG).then(|| Arc::new(self.clone()) as Arc<dyn CatalogProvider>)
+    }
+}
+
+impl CatalogProvider for Catalog {
+    fn schema_names(&self) -> Vec<String> {
+        vec![PUBLIC_SCHEMA.to_owned(), SYSTEM_SCHEMA.to_owned()]
+    }
+
+    fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        let schema = [PUBLIC_SCHEMA, SYSTEM_SCHEMA].into_iter().find(|schema| *schema == name)?;
+        Some(Arc::new(Schema { schema, catalog: self.clone() }))
+    }
+}
+
+/// One of the two schemas.
+#[derive(Debug)]
+struct Schema {
+    schema: &'static str,
+    catalog: Catalog,
+}
+
+impl Schema {
+    fn find(&self, name: &str) -> Option<Arc<dyn TableProvider>> {
+        match self.schema {
+            PUBLIC_SCHEMA => self.catalog.public_table(name),
+            _ => self.catalog.system_table(name),
+        }
+    }
+}
+
+#[async_trait]
+impl SchemaProvider for Schema {
+    fn table_names(&self) -> Vec<String> {
+        let tables = self.catalog.list().into_iter();
+        tables.filter(|table| table.schema == self.schema).map(|table| table.name).collect()
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        Ok(self.find(name))
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.find(name).is_some()
+    }
+}

@@ -1,0 +1,179 @@
+//! Reading a view: its sealed Parquet files and its tail, at one committed checkpoint.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::new_null_array;
+use arrow::compute::cast;
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::{DFSchema, plan_err};
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::memory::MemorySourceConfig;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::error::Result;
+use datafusion::logical_expr::utils::conjunction;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::union::UnionExec;
+use object_store::ObjectMeta;
+use object_store::path::Path;
+use parking_lot::Mutex;
+
+use super::stores::public_store_url;
+use super::{PublishedView, ViewSnapshot};
+use crate::error::Error;
+
+/// How much of a Parquet file's end is fetched at once, bytes: the footers of our files fit.
+const FOOTER_HINT: usize = 64 * 1024;
+
+/// The snapshots that one statement reads: a view that is named twice is read at one checkpoint.
+///
+/// Put into the session's configuration as an extension, fresh for every execution.
+#[derive(Debug, Default)]
+pub struct Pins(Mutex<HashMap<String, Arc<ViewSnapshot>>>);
+
+impl Pins {
+    fn pin(&self, view: &PublishedView) -> Arc<ViewSnapshot> {
+        Arc::clone(self.0.lock().entry(view.name.clone()).or_insert_with(|| view.pin()))
+    }
+}
+
+/// All rows of one view, or of one ledger of several queries.
+#[derive(Debug)]
+pub struct ViewTable {
+    schema: SchemaRef,
+    views: Vec<Arc<PublishedView>>,
+}
+
+impl ViewTable {
+    pub fn new(view: Arc<PublishedView>) -> Self {
+        ViewTable { schema: Arc::clone(&view.schema), views: vec![view] }
+    }
+
+    /// The same ledger of several queries as one table. Columns are matched by name; one that a query does not have is NULL.
+    pub fn union(views: Vec<Arc<PublishedView>>) -> Option<Self> {
+        let first = views.first()?;
+        let mut fields: Vec<_> = first.schema.fields().iter().cloned().collect();
+        for view in &views[1..] {
+            for field in &mut fields {
+                // A row of a query without this column reads as NULL.
+                if !field.is_nullable()
+                    && view.schema.field_with_name(field.name()).map_or(true, |other| other.is_nullable())
+                {
+                    *field = Arc::new(field.as_ref().clone().with_nullable(true));
+                }
+            }
+            for field in view.schema.fields() {
+                if !fields.iter().any(|known| known.name() == field.name()) {
+                    fields.push(Arc::new(field.as_ref().clone().with_nullable(true)));
+                }
+            }
+        }
+        Some(ViewTable { schema: Arc::new(arrow::datatypes::Schema::new(fields)), views })
+    }
+
+    fn sealed_scan(
+        &self,
+        state: &dyn Session,
+        files: Vec<PartitionedFile>,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let mut source = ParquetSource::new(Arc::clone(&self.schema))
+            .with_table_parquet_options(state.default_table_options().parquet)
+            .with_metadata_size_hint(FOOTER_HINT);
+        if let Some(filter) = conjunction(filters.to_vec()) {
+            let schema = DFSchema::try_from(self.schema.as_ref().clone())?;
+            source = source.with_predicate(state.create_physical_expr(filter, &schema)?);
+        }
+        let groups = FileGroup::new(files).split_files(state.config().target_partitions());
+        let scan = FileScanConfigBuilder::new(public_store_url(), Arc::new(source))
+            .with_file_groups(groups)
+            .with_projection_indices(projection.cloned())?
+            .with_limit(limit)
+            .build();
+        Ok(DataSourceExec::from_data_source(scan))
+    }
+}
+
+#[async_trait]
+impl TableProvider for ViewTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::View
+    }
+
+    /// Inexact: Parquet prunes by statistics, the plan filters again above.
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let pins = state.config().get_extension::<Pins>();
+        let mut files = Vec::new();
+        let mut tail = Vec::new();
+        for view in &self.views {
+            let snapshot = pins.as_ref().map_or_else(|| view.pin(), |pins| pins.pin(view));
+            for file in snapshot.sealed.iter() {
+                files.push(PartitionedFile::new_from_meta(ObjectMeta {
+                    location: Path::parse(&file.path)
+                        .map_err(|e| Error::corrupt("sealed file has an impossible name").caused_by(e))?,
+                    // Sealed files never change, so that caches need no time of theirs.
+                    last_modified: chrono::DateTime::UNIX_EPOCH,
+                    size: file.bytes,
+                    e_tag: None,
+                    version: None,
+                }));
+            }
+            for batch in snapshot.tail.iter() {
+                tail.push(conform(batch, &self.schema)?);
+            }
+        }
+
+        let mut scans: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
+        if !files.is_empty() {
+            // A filter above may drop rows, so that a limit below it would be too few.
+            let limit = limit.filter(|_| filters.is_empty());
+            scans.push(self.sealed_scan(state, files, projection, filters, limit)?);
+        }
+        if !tail.is_empty() || scans.is_empty() {
+            scans.push(MemorySourceConfig::try_new_exec(&[tail], Arc::clone(&self.schema), projection.cloned())?);
+        }
+        match scans.len() {
+            1 => Ok(scans.swap_remove(0)),
+            _ => UnionExec::try_new(scans),
+        }
+    }
+}
+
+/// The batch with the columns and types of `schema`, matched by name.
+fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    if batch.schema_ref() == schema {
+        return Ok(batch.clone());
+    }
+    let mut columns = Vec::with_capacity(schema.fields().len());
+    for field in schema.fields() {
+        columns.push(match batch.column_by_name(field.name()) {
+            Some(column) if column.data_type() == field.data_type() => Arc::clone(column),
+            Some(column) => cast(column, field.data_type())?,
+            None if field.is_nullable() => new_null_array(field.data_type(), batch.num_rows()),
+            None => return plan_err!("a published batch lacks column \"{}\"", field.name()),
+        });
+    }
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?)
+}
