@@ -10,5 +10,6 @@ pub mod catalog;
 pub mod clock;
 pub mod error;
 pub mod source;
+pub mod sql;
 pub mod status;
 pub mod tables;
