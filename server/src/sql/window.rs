@@ -202,7 +202,8 @@ mod tests {
         #[test]
         fn no_time_overflows(time: i64, size in 1..=i64::MAX, ratio in 1i64..50) {
             let slide = (size / ratio).max(1);
-            for start in WindowUnits { size, slide }.starts(time).take(100) {
+            let windows = WindowUnits { size, slide };
+            for start in windows.starts(time).take(100) {
                 prop_assert!(start <= time && i128::from(time) < i128::from(start) + i128::from(size));
             }
         }
