@@ -5,6 +5,7 @@
 //! and a comment being a comment.
 
 use std::any::TypeId;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use datafusion::sql::sqlparser::ast::{Expr, Ident, ObjectNamePart};
 use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect};
@@ -12,22 +13,45 @@ use datafusion::sql::sqlparser::keywords::{self, Keyword};
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-/// See the module's first lines.
-#[derive(Debug, Default, Clone, Copy)]
+/// Expressions begun, for a token: ordinary SQL needs fewer than ten.
+const EXPRESSIONS_PER_TOKEN: usize = 200;
+const EXPRESSIONS_MIN: usize = 10_000;
+
+/// The dialect for parsing one statement; see the module's first lines.
+#[derive(Debug)]
 pub struct StreamDialect {
     table_versions: bool,
+    /// sqlparser tries a word as a type, then as an expression; nested, that doubles the work at every level. Where this
+    /// runs out, the statement is refused as nested too deeply.
+    expressions_left: AtomicUsize,
 }
 
 impl StreamDialect {
-    /// The dialect for these tokens.
+    /// The dialect for a statement of these tokens.
     ///
     /// Table versions are looked for only where `SYSTEM_TIME` occurs: with them sqlparser reads `at`, `before` and
     /// `changes` behind a table as the start of a version, and they could no longer be aliases.
-    pub(crate) fn for_tokens(tokens: &[TokenWithSpan]) -> Self {
+    pub fn for_tokens(tokens: &[TokenWithSpan]) -> Self {
         let table_versions = tokens
             .iter()
             .any(|token| matches!(&token.token, Token::Word(word) if word.keyword == Keyword::SYSTEM_TIME));
-        StreamDialect { table_versions }
+        let expressions = EXPRESSIONS_MIN + EXPRESSIONS_PER_TOKEN * tokens.len();
+        StreamDialect { table_versions, expressions_left: AtomicUsize::new(expressions) }
+    }
+
+    fn begin_expression(&self) -> Result<(), ParserError> {
+        match self.expressions_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)) {
+            Ok(_) => Ok(()),
+            // Of all errors this one alone is not caught by sqlparser's next attempt.
+            Err(_) => Err(ParserError::RecursionLimitExceeded),
+        }
+    }
+}
+
+/// For tokenising, and for short statements.
+impl Default for StreamDialect {
+    fn default() -> Self {
+        StreamDialect::for_tokens(&[])
     }
 }
 
@@ -98,6 +122,9 @@ impl Dialect for StreamDialect {
     }
 
     fn parse_prefix(&self, parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
+        if let Err(error) = self.begin_expression() {
+            return Some(Err(error));
+        }
         table_argument(parser).map(Ok)
     }
 }

@@ -68,9 +68,12 @@ pub(crate) fn at_span(
 fn from_diagnostic(diagnostic: &Diagnostic) -> Error {
     let mut error = Error::invalid(lower_first(&diagnostic.message));
     if let Some(note) = diagnostic.notes.first() {
-        error = error.detail(lower_first(&note.message));
+        error = match note.message.strip_prefix("Possible function ") {
+            Some(near) => error.hint(format!("did you mean {near}?")),
+            None => error.detail(lower_first(&note.message)),
+        };
     }
-    if let Some(help) = diagnostic.helps.first() {
+    if let Some(help) = diagnostic.helps.first().filter(|help| !help.message.is_empty()) {
         error = error.hint(lower_first(&help.message));
     }
     error

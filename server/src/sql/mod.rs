@@ -3,8 +3,13 @@
 //! `parser` reads a file into the definitions of `catalog`; `window_tvf` plans `TUMBLE` and `HOP` in FROM, `window` is
 //! their arithmetic; `errors` turns whatever planning says into file:line:column.
 
+use std::sync::Arc;
+
 use datafusion::common::config::ConfigOptions;
-use datafusion::execution::context::SessionConfig;
+use datafusion::error::Result;
+use datafusion::execution::context::{SessionConfig, SessionContext};
+
+use self::window_tvf::{WatermarkColumns, WindowTvfPlanner};
 
 mod ddl;
 pub mod dialect;
@@ -42,4 +47,16 @@ pub fn session_config() -> SessionConfig {
     options.optimizer.enable_join_dynamic_filter_pushdown = false;
     options.optimizer.enable_aggregate_dynamic_filter_pushdown = false;
     SessionConfig::from(options).with_batch_size(BATCH_ROWS)
+}
+
+/// Teaches a session `TUMBLE` and `HOP` in FROM and the grouping form `tumble(ts, size)`.
+///
+/// What plans then hold is still to be rewritten: by [`ExpandWindowTvfs`] for bounded input, by the stream rewrite for streams.
+pub fn add_window_functions(session: &SessionContext, watermarks: Arc<dyn WatermarkColumns>) -> Result<()> {
+    let catalogs = Arc::clone(session.state_ref().read().catalog_list());
+    session.register_relation_planner(Arc::new(WindowTvfPlanner::new(watermarks, catalogs)))?;
+    for function in window_functions::window_functions() {
+        session.register_udf(function);
+    }
+    Ok(())
 }

@@ -35,12 +35,12 @@ const ALLOWED_EMIT: &str = "EMIT ON WINDOW CLOSE and EMIT TIMEOUT INTERVAL '3 se
 pub fn parse_file(file_name: &str, text: &str) -> Result<Vec<Statement>, Vec<Error>> {
     let source = SourceText::new(file_name, text).map_err(|error| vec![error])?;
     let (tokens, cut_off) = source.tokens(&StreamDialect::default());
-    let dialect = StreamDialect::for_tokens(&tokens);
     let pieces = source.statements(tokens, cut_off.is_none()).map_err(|error| vec![error])?;
 
     let mut statements = Vec::new();
     let mut errors = Vec::new();
     for (index, piece) in pieces.into_iter().enumerate() {
+        let dialect = StreamDialect::for_tokens(&piece.tokens);
         match StatementParser::new(&source, &dialect, piece, index + 1) {
             Ok(mut parser) => match parser.statement() {
                 Ok(statement) => statements.push(statement),

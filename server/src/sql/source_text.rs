@@ -19,6 +19,8 @@ const BRACKETS_MAX: usize = 24;
 const CHAIN_MAX: usize = 1_000;
 /// UNION, INTERSECT and EXCEPT in a row; commas do not end such a chain.
 const SET_OPERATIONS_MAX: usize = 200;
+/// Signs before an operand, as in `NOT NOT - a`: each nests.
+const SIGNS_MAX: usize = 24;
 /// Nested expressions and queries, as sqlparser counts them.
 pub(crate) const RECURSION_MAX: usize = 64;
 
@@ -129,8 +131,13 @@ impl StatementTokens {
     /// Refuses what would make a tree too deep to walk, before it is built.
     pub(crate) fn check_depth(&self, source: &SourceText<'_>) -> Result<(), Error> {
         let mut levels = vec![Level::default()];
+        let mut signs = 0;
         for token in &self.tokens {
             let at = |error: Error| error.at(source.location(token.span.start));
+            signs = if is_sign(&token.token) { signs + 1 } else { 0 };
+            if signs > SIGNS_MAX {
+                return Err(at(too_deep()));
+            }
             match &token.token {
                 Token::LParen | Token::LBracket | Token::LBrace => {
                     if levels.len() > BRACKETS_MAX {
@@ -153,6 +160,15 @@ impl StatementTokens {
             }
         }
         Ok(())
+    }
+}
+
+/// Whether this may stand before an operand, again and again.
+fn is_sign(token: &Token) -> bool {
+    match token {
+        Token::Word(word) => matches!(word.keyword, Keyword::NOT | Keyword::INTERVAL),
+        Token::Plus | Token::Minus | Token::Tilde => true,
+        _ => false,
     }
 }
 
@@ -195,7 +211,7 @@ impl Level {
 
 fn too_deep() -> Error {
     Error::invalid("the statement is nested too deeply")
-        .hint(format!("at most {BRACKETS_MAX} brackets in one another; a WITH clause takes parts of it apart"))
+        .hint(format!("at most {BRACKETS_MAX} brackets in one another; a WITH clause takes parts of it out"))
 }
 
 /// Takes " at Line: 3, Column: 7" off the end of sqlparser's text.

@@ -9,14 +9,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::datatypes::{DataType, Field};
+use datafusion::catalog::CatalogProviderList;
 use datafusion::common::{Column, DFSchema, DFSchemaRef, TableReference, internal_err};
+use datafusion::config::ConfigOptions;
+use datafusion::datasource::provider_as_source;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning};
-use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNodeCore};
+use datafusion::logical_expr::{
+    Expr, Extension, LogicalPlan, LogicalPlanBuilder, TableSource, UserDefinedLogicalNodeCore,
+};
 use datafusion::sql::sqlparser::ast::{
     Expr as SqlExpr, FunctionArg, FunctionArgExpr, FunctionArguments, ObjectName, Spanned, TableAlias, TableFactor,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
+use futures::FutureExt;
 
 use super::dialect::object_name_parts;
 use super::errors::{at_expr, at_span};
@@ -105,15 +111,17 @@ impl UserDefinedLogicalNodeCore for WindowTvfNode {
     }
 }
 
-/// Plans window functions; register it with `SessionContext::register_relation_planner`.
+/// Plans window functions in FROM.
 #[derive(Debug)]
 pub struct WindowTvfPlanner {
     watermarks: Arc<dyn WatermarkColumns>,
+    catalogs: Arc<dyn CatalogProviderList>,
 }
 
 impl WindowTvfPlanner {
-    pub fn new(watermarks: Arc<dyn WatermarkColumns>) -> Self {
-        WindowTvfPlanner { watermarks }
+    /// `catalogs`: those of the session; see `sql::add_window_functions`, which registers all there is.
+    pub fn new(watermarks: Arc<dyn WatermarkColumns>, catalogs: Arc<dyn CatalogProviderList>) -> Self {
+        WindowTvfPlanner { watermarks, catalogs }
     }
 }
 
@@ -165,7 +173,7 @@ fn refuse_version(relation: &TableFactor) -> Result<()> {
 impl WindowTvfPlanner {
     fn plan_call(&self, call: Call, context: &mut dyn RelationPlannerContext) -> Result<LogicalPlan> {
         let Call { function, span, args } = call;
-        let input = context.plan(args.table)?;
+        let input = self.plan_table(args.table, context)?;
         let time = match &args.time {
             Some(expr) => time_column(expr, &input, context)?,
             None => self.watermark_of(&input, function, span)?,
@@ -189,6 +197,32 @@ impl WindowTvfPlanner {
         WindowTvfNode::try_new(input, time, args.kind)
             .map(|node| LogicalPlan::Extension(Extension { node: Arc::new(node) }))
             .map_err(|error| located(error, args.size_span))
+    }
+
+    /// DataFusion opens the tables of a statement before it plans, and looks for them in relations, not in arguments of
+    /// functions: a table that only a window function names is opened here.
+    fn plan_table(&self, table: TableFactor, context: &mut dyn RelationPlannerContext) -> Result<LogicalPlan> {
+        let TableFactor::Table { name, .. } = &table else { return context.plan(table) };
+        let name = name.clone();
+        match context.plan(table) {
+            Ok(plan) => Ok(plan),
+            Err(error) => {
+                let reference = context.object_name_to_table_reference(name)?;
+                match self.open(&reference, context.context_provider().options()) {
+                    Some(source) => LogicalPlanBuilder::scan(reference, source, None)?.build(),
+                    None => Err(error),
+                }
+            }
+        }
+    }
+
+    /// `None` also where a catalog would have to wait for its table: planning does not.
+    fn open(&self, table: &TableReference, options: &ConfigOptions) -> Option<Arc<dyn TableSource>> {
+        let catalog = &options.catalog;
+        let resolved = table.clone().resolve(&catalog.default_catalog, &catalog.default_schema);
+        let schema = self.catalogs.catalog(&resolved.catalog)?.schema(&resolved.schema)?;
+        let table = schema.table(&resolved.table).now_or_never()?.ok()??;
+        Some(provider_as_source(table))
     }
 
     fn watermark_of(&self, input: &LogicalPlan, function: Function, span: Span) -> Result<Column> {

@@ -29,8 +29,8 @@ async fn planning_errors_stand_at_their_line_and_column_in_the_file() {
         ("SELECT\n  goal FROM t", "dir/q.sql:6:3: column \"goal\" does not exist\n  hint: did you mean \"goals\"?"),
         ("SELECT team FROM t WHERE t.tean = 'x'", "dir/q.sql:5:28: column \"t.tean\" does not exist\n  hint: did you mean \"team\"?"),
         ("SELECT 1\n  FROM nowhere", "dir/q.sql:6:8: table 'nowhere' not found"),
-        ("SELECT goals,\n  nosuch(goals) FROM t", "dir/q.sql:6:3: function 'nosuch' not found"),
-        ("SELECT team, sum(goals) FROM t", "dir/q.sql:5:10: 'team' must appear in GROUP BY clause because it's not an aggregate expression"),
+        ("SELECT goals,\n  nosuch(goals) FROM t", "dir/q.sql:6:3: invalid function 'nosuch'\n  hint: did you mean 'cosh'?"),
+        ("SELECT team, sum(goals) FROM t", "dir/q.sql:5:10: 't.team' must appear in GROUP BY clause because it's not an aggregate expression\n  hint: either add 't.team' to GROUP BY clause"),
     ] {
         let found = error_of(query).await;
         if !found.starts_with(want) {

@@ -3,9 +3,8 @@ use datafusion::common::TableReference;
 use datafusion::prelude::SessionContext;
 
 use super::*;
-use crate::sql::session_config;
-use crate::sql::window_functions::window_functions;
-use crate::sql::window_tvf::{WatermarkColumns, WindowTvfPlanner};
+use crate::sql::window_tvf::WatermarkColumns;
+use crate::sql::{add_window_functions, session_config};
 
 #[derive(Debug)]
 struct Fixed;
@@ -18,11 +17,8 @@ impl WatermarkColumns for Fixed {
 
 async fn session() -> SessionContext {
     let session = SessionContext::new_with_config(session_config());
-    session.register_relation_planner(Arc::new(WindowTvfPlanner::new(Arc::new(Fixed)))).expect("registered");
+    add_window_functions(&session, Arc::new(Fixed)).expect("registered");
     session.add_analyzer_rule(Arc::new(ExpandWindowTvfs));
-    for function in window_functions() {
-        session.register_udf(function);
-    }
     for setup in [
         "CREATE TABLE t AS SELECT column1 AS k, arrow_cast(column2, 'Timestamp(ms)') AS ts, column3 AS v FROM VALUES
            ('a', '1970-01-01T00:00:59.999', 1), ('a', '1970-01-01T00:01:00', 2), ('b', '1969-12-31T23:59:59.999', 3),
@@ -62,7 +58,7 @@ async fn a_tumble_groups_rows_before_and_after_1970_and_drops_those_without_a_ti
 async fn a_hop_gives_each_row_once_per_window() {
     let found = rows(
         "SELECT w.window_start, w.window_end, w.window_time, sum(w.v) AS v
-         FROM TABLE(HOP(TABLE t, DESCRIPTOR(ts), INTERVAL '1' MINUTE, INTERVAL '90' SECOND)) AS w
+         FROM TABLE(HOP(t, DESCRIPTOR(ts), INTERVAL '1' MINUTE, INTERVAL '90' SECOND)) AS w
          GROUP BY w.window_start, w.window_end, w.window_time ORDER BY 1",
     )
     .await;

@@ -5,8 +5,7 @@ use datafusion::prelude::SessionContext;
 use super::*;
 use crate::catalog::Statement;
 use crate::error::Error;
-use crate::sql::window_functions::window_functions;
-use crate::sql::{parse_file, planning_error, session_config};
+use crate::sql::{add_window_functions, parse_file, planning_error, session_config};
 
 #[derive(Debug)]
 struct OnlyT;
@@ -19,10 +18,7 @@ impl WatermarkColumns for OnlyT {
 
 fn session() -> SessionContext {
     let session = SessionContext::new_with_config(session_config());
-    session.register_relation_planner(Arc::new(WindowTvfPlanner::new(Arc::new(OnlyT)))).expect("registered");
-    for function in window_functions() {
-        session.register_udf(function);
-    }
+    add_window_functions(&session, Arc::new(OnlyT)).expect("registered");
     let schema = Arc::new(Schema::new(vec![
         Field::new("k", DataType::Utf8View, true),
         Field::new("ts", DataType::Timestamp(TimeUnit::Millisecond, None), false),
