@@ -323,9 +323,12 @@ fn metadata_key(metadata: &MetadataText, column: &ColumnText, data_type: &DataTy
         }
     };
     if *data_type != metadata_type(key) {
-        return Err(Error::invalid(format!("column \"{}\" has the wrong type for metadata \"{}\"", column.name, metadata.key))
-            .hint(format!("write {} {sql} METADATA FROM '{}'", column.name, metadata.key))
-            .at(column.type_at.clone()));
+        return Err(Error::invalid(format!(
+            "column \"{}\" has the wrong type for metadata \"{}\"",
+            column.name, metadata.key
+        ))
+        .hint(format!("write {} {sql} METADATA FROM '{}'", column.name, metadata.key))
+        .at(column.type_at.clone()));
     }
     Ok(key)
 }
@@ -349,7 +352,10 @@ pub fn metadata_type(key: MetadataKey) -> DataType {
 }
 
 fn check_watermark(
-    watermark: &WatermarkText, columns: &HashMap<String, Column>, names: &[&str], errors: &mut Vec<Error>,
+    watermark: &WatermarkText,
+    columns: &HashMap<String, Column>,
+    names: &[&str],
+    errors: &mut Vec<Error>,
 ) {
     if !names.contains(&watermark.column.as_str()) {
         errors.push(unknown_column("the watermark", &watermark.column, names).at(watermark.at.clone()));
@@ -375,7 +381,10 @@ fn unknown_column(what: &str, column: &str, names: &[&str]) -> Error {
 }
 
 fn add_aliases(
-    columns: &mut HashMap<String, Column>, given: Vec<(String, GivenOption)>, names: &[&str], errors: &mut Vec<Error>,
+    columns: &mut HashMap<String, Column>,
+    given: Vec<(String, GivenOption)>,
+    names: &[&str],
+    errors: &mut Vec<Error>,
 ) {
     let mut taken: HashSet<String> = names.iter().map(|name| (*name).to_owned()).collect();
     for (name, option) in given {
@@ -386,8 +395,10 @@ fn add_aliases(
         let Some(column) = columns.get_mut(&name) else { continue };
         let ColumnKind::Physical { aliases } = &mut column.kind else {
             errors.push(
-                Error::invalid(format!("column \"{name}\" is metadata and has no field that could be called otherwise"))
-                    .at(option.key_at),
+                Error::invalid(format!(
+                    "column \"{name}\" is metadata and has no field that could be called otherwise"
+                ))
+                .at(option.key_at),
             );
             continue;
         };
@@ -424,7 +435,8 @@ fn can_be_stored(data_type: &DataType) -> bool {
         DataType::List(item) => can_be_stored(item.data_type()),
         DataType::Struct(fields) => {
             let mut names = HashSet::new();
-            !fields.is_empty() && fields.iter().all(|field| names.insert(field.name()) && can_be_stored(field.data_type()))
+            !fields.is_empty()
+                && fields.iter().all(|field| names.insert(field.name()) && can_be_stored(field.data_type()))
         }
         _ => true,
     }

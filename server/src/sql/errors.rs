@@ -3,8 +3,8 @@
 //! DataFusion attaches places to some of its errors (unknown column, table, function; types that do not fit). Where it
 //! does not, the place is the statement's.
 
-use datafusion::common::{Diagnostic, SchemaError};
 use datafusion::common::utils::datafusion_strsim::normalized_levenshtein;
+use datafusion::common::{Diagnostic, SchemaError};
 use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::ast::{Expr, Spanned};
 
@@ -57,7 +57,9 @@ pub(crate) fn at_expr(message: impl Into<String>, hint: impl Into<String>, expr:
 
 /// As [`at_expr`], for what is not an expression.
 pub(crate) fn at_span(
-    message: impl Into<String>, hint: impl Into<String>, span: datafusion::sql::sqlparser::tokenizer::Span,
+    message: impl Into<String>,
+    hint: impl Into<String>,
+    span: datafusion::sql::sqlparser::tokenizer::Span,
 ) -> DataFusionError {
     let message = message.into();
     let span = datafusion::common::Span::try_from_sqlparser_span(span);
@@ -85,7 +87,9 @@ fn unknown_column(error: &DataFusionError) -> Option<Error> {
     let SchemaError::FieldNotFound { field, valid_fields } = schema_error.as_ref() else { return None };
     let mut near: Vec<(f64, String)> = valid_fields
         .iter()
-        .map(|valid| (normalized_levenshtein(&field.name.to_lowercase(), &valid.name.to_lowercase()), valid.name.clone()))
+        .map(|valid| {
+            (normalized_levenshtein(&field.name.to_lowercase(), &valid.name.to_lowercase()), valid.name.clone())
+        })
         .filter(|(similar, _)| *similar >= 0.5)
         .collect();
     near.sort_by(|(a, _), (b, _)| b.total_cmp(a));

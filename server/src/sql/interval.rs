@@ -13,9 +13,16 @@ const NANOS_PER_MICRO: i128 = 1_000;
 ///
 /// Errors are texts that finish "the window size …"; the caller knows what the interval is for, and where it stands.
 pub(crate) fn from_sql(expr: &Expr) -> Result<Duration, String> {
-    let Expr::Interval(interval) = expr else { return Err("must be an INTERVAL, as in INTERVAL '5 minutes'".to_owned()) };
-    let Interval { value, leading_field, leading_precision: None, last_field: None, fractional_seconds_precision: None } =
-        interval
+    let Expr::Interval(interval) = expr else {
+        return Err("must be an INTERVAL, as in INTERVAL '5 minutes'".to_owned());
+    };
+    let Interval {
+        value,
+        leading_field,
+        leading_precision: None,
+        last_field: None,
+        fractional_seconds_precision: None,
+    } = interval
     else {
         return Err("must have one unit, as in INTERVAL '90' SECOND or INTERVAL '1 minute 30 seconds'".to_owned());
     };
@@ -58,7 +65,9 @@ pub(crate) fn from_text(text: &str) -> Result<Duration, String> {
 pub(crate) fn from_scalar(value: &ScalarValue) -> Result<Duration, String> {
     match value {
         ScalarValue::IntervalMonthDayNano(Some(parts)) => from_parts(parts.months, parts.days, parts.nanoseconds),
-        ScalarValue::IntervalDayTime(Some(parts)) => from_parts(0, parts.days, i64::from(parts.milliseconds) * 1_000_000),
+        ScalarValue::IntervalDayTime(Some(parts)) => {
+            from_parts(0, parts.days, i64::from(parts.milliseconds) * 1_000_000)
+        }
         ScalarValue::IntervalYearMonth(Some(months)) => from_parts(*months, 0, 0),
         _ => Err("must be an INTERVAL, as in INTERVAL '5 minutes'".to_owned()),
     }

@@ -91,7 +91,8 @@ impl Options {
 
     /// The options whose names begin so, the prefix cut off.
     pub(crate) fn take_prefixed(&mut self, prefix: &str) -> Vec<(String, GivenOption)> {
-        let (taken, rest) = std::mem::take(&mut self.given).into_iter().partition(|given| given.key.starts_with(prefix));
+        let (taken, rest) =
+            std::mem::take(&mut self.given).into_iter().partition(|given| given.key.starts_with(prefix));
         self.given = rest;
         let taken: Vec<GivenOption> = taken;
         taken.into_iter().map(|given| (given.key[prefix.len()..].to_owned(), given)).collect()
@@ -172,7 +173,10 @@ pub(crate) struct TableOptions {
 
 /// `table_at`: the place of what is missing. `None` where the connector or format cannot be told; `errors` then say why.
 pub(crate) fn table_options(
-    mut given: Options, has_watermark: bool, table_at: &Location, errors: &mut Vec<Error>,
+    mut given: Options,
+    has_watermark: bool,
+    table_at: &Location,
+    errors: &mut Vec<Error>,
 ) -> Option<TableOptions> {
     let aliases = given.take_prefixed("aliases.");
     let on_bad_row = given.take("on-bad-row");
@@ -222,7 +226,8 @@ pub(crate) fn table_options(
             (Connector::Filesystem(FilesystemPath { path: path? }), format?)
         }
         other => {
-            let near = nearest(other, &["kafka", "filesystem"]).map_or(String::new(), |near| format!("; did you mean '{near}'?"));
+            let near = nearest(other, &["kafka", "filesystem"])
+                .map_or(String::new(), |near| format!("; did you mean '{near}'?"));
             errors.push(
                 Error::invalid(format!("connector \"{other}\" is not known"))
                     .hint(format!("known are 'kafka' and 'filesystem'{near}"))
@@ -236,7 +241,10 @@ pub(crate) fn table_options(
 
 /// The option's value where it is given and right; else the default, with the mistake noted.
 fn read<T>(
-    option: Option<GivenOption>, default: T, errors: &mut Vec<Error>, parse: impl Fn(&GivenOption) -> Result<T>,
+    option: Option<GivenOption>,
+    default: T,
+    errors: &mut Vec<Error>,
+    parse: impl Fn(&GivenOption) -> Result<T>,
 ) -> T {
     match option.as_ref().map(parse) {
         None => default,
@@ -249,7 +257,12 @@ fn read<T>(
 }
 
 fn required(
-    given: &mut Options, key: &str, connector: &str, example: &str, table_at: &Location, errors: &mut Vec<Error>,
+    given: &mut Options,
+    key: &str,
+    connector: &str,
+    example: &str,
+    table_at: &Location,
+    errors: &mut Vec<Error>,
 ) -> Option<String> {
     let error = match given.take(key) {
         Some(option) if !option.value.trim().is_empty() => return Some(option.value),
@@ -316,7 +329,10 @@ fn kafka_format(option: Option<GivenOption>, errors: &mut Vec<Error>) -> Option<
 
 /// Where no format is given, the path's ending tells.
 fn filesystem_format(
-    option: Option<GivenOption>, path: Option<&str>, table_at: &Location, errors: &mut Vec<Error>,
+    option: Option<GivenOption>,
+    path: Option<&str>,
+    table_at: &Location,
+    errors: &mut Vec<Error>,
 ) -> Option<Format> {
     let Some(option) = option else {
         let ending = path?.rsplit_once('.').map(|(_, ending)| ending.to_lowercase());

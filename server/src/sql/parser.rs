@@ -87,7 +87,10 @@ pub(crate) struct StatementParser<'a> {
 
 impl<'a> StatementParser<'a> {
     fn new(
-        source: &'a SourceText<'a>, dialect: &'a StreamDialect, piece: StatementTokens, ordinal: usize,
+        source: &'a SourceText<'a>,
+        dialect: &'a StreamDialect,
+        piece: StatementTokens,
+        ordinal: usize,
     ) -> Result<Self> {
         piece.check_depth(source)?;
         let StatementTokens { tokens, start, end } = piece;
@@ -132,7 +135,9 @@ impl<'a> StatementParser<'a> {
                 .hint("write CREATE MATERIALIZED VIEW, or put the query into a WITH clause"),
             Token::Word(word) if word.keyword == Keyword::OR => Error::invalid("CREATE OR REPLACE is not needed")
                 .hint("leave OR REPLACE out: a changed statement replaces the running one"),
-            _ if is_end(kind.span) => Error::invalid("expected TABLE or MATERIALIZED VIEW, found the end of the statement"),
+            _ if is_end(kind.span) => {
+                Error::invalid("expected TABLE or MATERIALIZED VIEW, found the end of the statement")
+            }
             _ => Error::invalid(format!("cannot create {kind}")).hint(ALLOWED),
         };
         Err(vec![error.at(self.at(kind.span))])
@@ -151,9 +156,11 @@ impl<'a> StatementParser<'a> {
     fn create_view(&mut self) -> Result<ViewDef, Vec<Error>> {
         let name = self.definition_name("view").map_err(alone)?;
         if self.parser.peek_token_ref().token == Token::LParen {
-            return Err(vec![Error::invalid("a list of column names is not available here")
-                .hint("name the columns in the query, with AS")
-                .at(self.here())]);
+            return Err(vec![
+                Error::invalid("a list of column names is not available here")
+                    .hint("name the columns in the query, with AS")
+                    .at(self.here()),
+            ]);
         }
         let mut errors = Vec::new();
         let options = match self.parser.parse_keyword(Keyword::WITH) {
@@ -258,14 +265,18 @@ impl<'a> StatementParser<'a> {
         let name = self.parser.parse_object_name(false);
         let ObjectName(parts) = self.parsed(name)?;
         let [ObjectNamePart::Identifier(ident)] = parts.as_slice() else {
-            return Err(Error::invalid(format!("the name of a {what} has one part")).hint("leave the schema out").at(place));
+            return Err(Error::invalid(format!("the name of a {what} has one part"))
+                .hint("leave the schema out")
+                .at(place));
         };
         let name = normalize(ident);
         let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
             && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
         if !plain || name.len() > NAME_BYTES_MAX {
             return Err(Error::invalid(format!("\"{name}\" cannot be the name of a {what}"))
-                .hint(format!("use letters, digits and _, at most {NAME_BYTES_MAX} of them, not beginning with a digit"))
+                .hint(format!(
+                    "use letters, digits and _, at most {NAME_BYTES_MAX} of them, not beginning with a digit"
+                ))
                 .at(place));
         }
         Ok(name)

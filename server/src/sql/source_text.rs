@@ -228,8 +228,10 @@ fn split_place(text: &str) -> (&str, Option<TokenLocation>) {
 /// sqlparser's words in our voice: lower case, no full stop, no colons.
 fn sentence(text: &str) -> String {
     let text = text.trim().trim_end_matches('.');
-    if let Some((expected, found)) =
-        text.strip_prefix("Expected: ").or_else(|| text.strip_prefix("Expected ")).and_then(|rest| rest.rsplit_once(", found: "))
+    if let Some((expected, found)) = text
+        .strip_prefix("Expected: ")
+        .or_else(|| text.strip_prefix("Expected "))
+        .and_then(|rest| rest.rsplit_once(", found: "))
     {
         let found = if found == "EOF" { "the end of the statement".to_owned() } else { format!("`{found}`") };
         return format!("expected {}, found {found}", expected.trim_start_matches("expected to "));
@@ -249,7 +251,11 @@ trait HintForText {
 
 impl HintForText for Error {
     fn hint_for_text(self, message: &str) -> Self {
-        if message.starts_with("Unterminated") { self.hint("close the quote or comment that begins here") } else { self }
+        if message.starts_with("Unterminated") {
+            self.hint("close the quote or comment that begins here")
+        } else {
+            self
+        }
     }
 }
 

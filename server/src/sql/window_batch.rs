@@ -13,8 +13,8 @@ use datafusion::common::{Column, UnnestOptions, exec_datafusion_err, internal_er
 use datafusion::config::ConfigOptions;
 use datafusion::error::Result;
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, LogicalPlan, LogicalPlanBuilder, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
-    Signature, Volatility,
+    ColumnarValue, Expr, LogicalPlan, LogicalPlanBuilder, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
+    ScalarUDFImpl, Signature, Volatility,
 };
 use datafusion::optimizer::AnalyzerRule;
 
@@ -58,9 +58,10 @@ fn expand(window: &WindowTvfNode) -> Result<LogicalPlan> {
     let time = Expr::Column(window.time_column.clone());
     let columns = || input.schema().columns().into_iter().map(Expr::Column);
     let with_bounds = |floor: Option<i64>, of: &Expr| -> Vec<Expr> {
-        let bounds = [0, units.size, units.size - 1].into_iter().zip(WINDOW_COLUMNS).map(|(add, name)| {
-            bound(floor, add, nullable, of.clone()).alias_qualified(qualifier.cloned(), name)
-        });
+        let bounds = [0, units.size, units.size - 1]
+            .into_iter()
+            .zip(WINDOW_COLUMNS)
+            .map(|(add, name)| bound(floor, add, nullable, of.clone()).alias_qualified(qualifier.cloned(), name));
         columns().chain(bounds).collect()
     };
     match window.kind {

@@ -20,7 +20,11 @@ use crate::error::Error;
 /// The scalar functions every session has: `tumble`, and those that only say which form to use instead.
 pub fn window_functions() -> Vec<ScalarUDF> {
     let unavailable = [
-        ("hop", "hop is a function of FROM only", "write FROM HOP(t, ts, slide, size) and group by window_start, window_end"),
+        (
+            "hop",
+            "hop is a function of FROM only",
+            "write FROM HOP(t, ts, slide, size) and group by window_start, window_end",
+        ),
         ("cumulate", "CUMULATE windows are not available yet", "TUMBLE and HOP are"),
         ("session", "SESSION windows are not available yet", "TUMBLE and HOP are"),
     ];
@@ -57,7 +61,9 @@ impl Tumble {
 
     fn units(size: Option<&ScalarValue>, time: &DataType) -> Result<WindowUnits> {
         let size = size.ok_or_else(|| {
-            plan_datafusion_err!("the window's size must be an INTERVAL literal, as in tumble(ts, INTERVAL '5 minutes')")
+            plan_datafusion_err!(
+                "the window's size must be an INTERVAL literal, as in tumble(ts, INTERVAL '5 minutes')"
+            )
         })?;
         Ok(Tumble::kind(size)?.in_unit(time_unit(time)?)?)
     }

@@ -65,7 +65,8 @@ impl WindowTvfNode {
         }
         let window = |name: &str| Arc::new(Field::new(name, time.data_type().clone(), time.is_nullable()));
         let schema = input.schema();
-        let mut fields: Vec<_> = schema.iter().map(|(qualifier, field)| (qualifier.cloned(), Arc::clone(field))).collect();
+        let mut fields: Vec<_> =
+            schema.iter().map(|(qualifier, field)| (qualifier.cloned(), Arc::clone(field))).collect();
         fields.extend(WINDOW_COLUMNS.iter().map(|name| (qualifier.cloned(), window(name))));
         let schema = Arc::new(DFSchema::new_with_metadata(fields, schema.metadata().clone())?);
         Ok(WindowTvfNode { input, time_column, kind, schema })
@@ -135,7 +136,9 @@ impl Function {
     fn usage(self) -> &'static str {
         match self {
             Function::Tumble => "write TUMBLE(table, time_column, INTERVAL '1 minute')",
-            Function::Hop => "write HOP(table, time_column, slide, size), as in HOP(t, ts, INTERVAL '1 minute', INTERVAL '10 minutes')",
+            Function::Hop => {
+                "write HOP(table, time_column, slide, size), as in HOP(t, ts, INTERVAL '1 minute', INTERVAL '10 minutes')"
+            }
         }
     }
 
@@ -148,11 +151,16 @@ impl Function {
 }
 
 impl RelationPlanner for WindowTvfPlanner {
-    fn plan_relation(&self, relation: TableFactor, context: &mut dyn RelationPlannerContext) -> Result<RelationPlanning> {
-        let Some((call, alias)) = Call::of(&relation)? else {
+    fn plan_relation(
+        &self,
+        relation: TableFactor,
+        context: &mut dyn RelationPlannerContext,
+    ) -> Result<RelationPlanning> {
+        let Some(call) = Call::of(&relation)? else {
             refuse_version(&relation)?;
             return Ok(RelationPlanning::Original(Box::new(relation)));
         };
+        let alias = call.alias.clone();
         let plan = self.plan_call(call, context)?;
         Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
     }
@@ -172,7 +180,7 @@ fn refuse_version(relation: &TableFactor) -> Result<()> {
 
 impl WindowTvfPlanner {
     fn plan_call(&self, call: Call, context: &mut dyn RelationPlannerContext) -> Result<LogicalPlan> {
-        let Call { function, span, args } = call;
+        let Call { function, span, args, .. } = call;
         let input = self.plan_table(args.table, context)?;
         let time = match &args.time {
             Some(expr) => time_column(expr, &input, context)?,
@@ -238,7 +246,11 @@ impl WindowTvfPlanner {
             Some(Column::new(qualifier.cloned(), field.name()))
         });
         found.ok_or_else(|| {
-            at_span(format!("{} needs a time column: {table} has no watermark", function.name()), function.usage(), span)
+            at_span(
+                format!("{} needs a time column: {table} has no watermark", function.name()),
+                function.usage(),
+                span,
+            )
         })
     }
 }
@@ -260,6 +272,7 @@ struct Call {
     function: Function,
     span: Span,
     args: Args,
+    alias: Option<TableAlias>,
 }
 
 struct Args {
@@ -271,7 +284,7 @@ struct Args {
 
 impl Call {
     /// `None` where the relation is something else.
-    fn of(relation: &TableFactor) -> Result<Option<(Call, Option<TableAlias>)>> {
+    fn of(relation: &TableFactor) -> Result<Option<Call>> {
         let (name, args, alias) = match relation {
             TableFactor::Table { name, args: Some(args), alias, .. } => (name, args.args.as_slice(), alias),
             TableFactor::Function { name, args, alias, .. } => (name, args.as_slice(), alias),
@@ -288,12 +301,16 @@ impl Call {
         };
         let Some(function) = function_of(name)? else { return Ok(None) };
         let args = Args::of(function, args, name.span())?;
-        Ok(Some((Call { function, span: name.span(), args }, alias.clone())))
+        Ok(Some(Call { function, span: name.span(), args, alias: alias.clone() }))
     }
 }
 
 fn not_a_window(expr: &SqlExpr) -> DataFusionError {
-    at_expr("TABLE(…) takes a window function", "write TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '1 minute'))", expr)
+    at_expr(
+        "TABLE(…) takes a window function",
+        "write TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '1 minute'))",
+        expr,
+    )
 }
 
 fn function_of(name: &ObjectName) -> Result<Option<Function>> {

@@ -11,7 +11,13 @@ async fn error_of(query: &str) -> String {
     let statements = parse_file("dir/q.sql", &text).unwrap_or_else(|errors| panic!("{}", report(&errors)));
     let Some(Statement::Select(view)) = statements.into_iter().nth(1) else { panic!("not a query: {query}") };
     let session = SessionContext::new_with_config(session_config());
-    session.sql("CREATE TABLE t AS SELECT 1 AS goals, 'x' AS team").await.expect("a table").collect().await.expect("rows");
+    session
+        .sql("CREATE TABLE t AS SELECT 1 AS goals, 'x' AS team")
+        .await
+        .expect("a table")
+        .collect()
+        .await
+        .expect("rows");
     let statement = datafusion::sql::sqlparser::ast::Statement::Query(view.query);
     let statement = datafusion::sql::parser::Statement::Statement(Box::new(statement));
     let state = session.state();
@@ -27,10 +33,19 @@ async fn planning_errors_stand_at_their_line_and_column_in_the_file() {
     let mut wrong = String::new();
     for (query, want) in [
         ("SELECT\n  goal FROM t", "dir/q.sql:6:3: column \"goal\" does not exist\n  hint: did you mean \"goals\"?"),
-        ("SELECT team FROM t WHERE t.tean = 'x'", "dir/q.sql:5:28: column \"t.tean\" does not exist\n  hint: did you mean \"team\"?"),
+        (
+            "SELECT team FROM t WHERE t.tean = 'x'",
+            "dir/q.sql:5:28: column \"t.tean\" does not exist\n  hint: did you mean \"team\"?",
+        ),
         ("SELECT 1\n  FROM nowhere", "dir/q.sql:6:8: table 'nowhere' not found"),
-        ("SELECT goals,\n  nosuch(goals) FROM t", "dir/q.sql:6:3: invalid function 'nosuch'\n  hint: did you mean 'cosh'?"),
-        ("SELECT team, sum(goals) FROM t", "dir/q.sql:5:10: 't.team' must appear in GROUP BY clause because it's not an aggregate expression\n  hint: either add 't.team' to GROUP BY clause"),
+        (
+            "SELECT goals,\n  nosuch(goals) FROM t",
+            "dir/q.sql:6:3: invalid function 'nosuch'\n  hint: did you mean 'cosh'?",
+        ),
+        (
+            "SELECT team, sum(goals) FROM t",
+            "dir/q.sql:5:10: 't.team' must appear in GROUP BY clause because it's not an aggregate expression\n  hint: either add 't.team' to GROUP BY clause",
+        ),
     ] {
         let found = error_of(query).await;
         if !found.starts_with(want) {

@@ -5,7 +5,10 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use proptest::prelude::*;
 
 use super::*;
-use crate::catalog::{Column, ColumnKind, Connector, FilesystemPath, Format, KafkaTopic, MetadataKey, OnBadRow, StartAt, TableDef, WatermarkDef};
+use crate::catalog::{
+    Column, ColumnKind, Connector, FilesystemPath, Format, KafkaTopic, MetadataKey, OnBadRow, StartAt, TableDef,
+    WatermarkDef,
+};
 use crate::sql::report;
 
 fn parse(text: &str) -> Vec<Statement> {
@@ -57,7 +60,8 @@ fn a_kafka_table_with_everything_is_read_as_written() {
   'idle-timeout' = '1 minute', 'watermark-max-future' = '10 seconds', 'aliases.match_id' = 'game, gameId'
 )";
     let table = table(&format!("-- what happened\n\n{text};\n"));
-    let player = Fields::from(vec![Field::new("id", DataType::Int64, true), Field::new("name", DataType::Utf8View, true)]);
+    let player =
+        Fields::from(vec![Field::new("id", DataType::Int64, true), Field::new("name", DataType::Utf8View, true)]);
     let columns = vec![
         Column { comment: Some("unique".into()), ..physical("event_id", DataType::Utf8View, false) },
         Column {
@@ -303,53 +307,173 @@ test.sql:7:8: unterminated string literal
 
 /// Each mistake alone: statement, then the whole report.
 const GOLDEN: &[(&str, &str)] = &[
-    ("DROP TABLE t", "test.sql:1:1: expected a statement, found `DROP`\n  hint: a file holds CREATE TABLE, CREATE MATERIALIZED VIEW, INSERT INTO … SELECT and SELECT statements"),
-    ("CREATE VIEW v AS SELECT 1", "test.sql:1:8: plain views are not available yet\n  hint: write CREATE MATERIALIZED VIEW, or put the query into a WITH clause"),
-    ("CREATE SINK s", "test.sql:1:8: cannot create SINK\n  hint: a file holds CREATE TABLE, CREATE MATERIALIZED VIEW, INSERT INTO … SELECT and SELECT statements"),
-    ("CREATE OR REPLACE TABLE t (a INT)", "test.sql:1:8: CREATE OR REPLACE is not needed\n  hint: leave OR REPLACE out: a changed statement replaces the running one"),
-    ("CREATE TABLE IF NOT EXISTS t (a INT)", "test.sql:1:14: IF NOT EXISTS is not needed\n  hint: leave it out: a file says what shall exist, and is compared with what does"),
+    (
+        "DROP TABLE t",
+        "test.sql:1:1: expected a statement, found `DROP`\n  hint: a file holds CREATE TABLE, CREATE MATERIALIZED VIEW, INSERT INTO … SELECT and SELECT statements",
+    ),
+    (
+        "CREATE VIEW v AS SELECT 1",
+        "test.sql:1:8: plain views are not available yet\n  hint: write CREATE MATERIALIZED VIEW, or put the query into a WITH clause",
+    ),
+    (
+        "CREATE SINK s",
+        "test.sql:1:8: cannot create SINK\n  hint: a file holds CREATE TABLE, CREATE MATERIALIZED VIEW, INSERT INTO … SELECT and SELECT statements",
+    ),
+    (
+        "CREATE OR REPLACE TABLE t (a INT)",
+        "test.sql:1:8: CREATE OR REPLACE is not needed\n  hint: leave OR REPLACE out: a changed statement replaces the running one",
+    ),
+    (
+        "CREATE TABLE IF NOT EXISTS t (a INT)",
+        "test.sql:1:14: IF NOT EXISTS is not needed\n  hint: leave it out: a file says what shall exist, and is compared with what does",
+    ),
     ("CREATE", "test.sql:1:7: expected TABLE or MATERIALIZED VIEW, found the end of the statement"),
-    ("CREATE TABLE t (a INT)", "test.sql:1:1: option \"connector\" is missing\n  hint: add 'connector' = 'kafka' or 'connector' = 'filesystem'"),
-    ("CREATE TABLE t (a INT) WITH ('connector' = 'kafak')", "test.sql:1:44: connector \"kafak\" is not known\n  hint: known are 'kafka' and 'filesystem'; did you mean 'kafka'?"),
-    ("CREATE TABLE t (a INT) WITH ('connector' = 'filesystem')", "test.sql:1:1: option \"path\" is missing\n  hint: connector 'filesystem' needs it, as in 'path' = 'data/events.ndjson'"),
-    ("CREATE TABLE t (a INT) WITH ('connector' = 'filesystem', 'path' = 'dir')", "test.sql:1:1: option \"format\" is missing\n  hint: the path does not tell it; add 'format' = 'json', 'csv' or 'parquet'"),
-    ("CREATE TABLE t (a INT) WITH ('connector' = 'kafka', 'topic' = 't', 'path' = 'x')", "test.sql:1:68: option \"path\" belongs to connector 'filesystem'\n  hint: known are connector, format, on-bad-row, idle-timeout, watermark-max-future, aliases.<column>, topic, brokers, properties.bootstrap.servers, scan.startup.mode"),
-    ("CREATE TABLE t (a INT) WITH ('connector' = 'kafka', 'topic' = '../x')", "test.sql:1:63: \"../x\" cannot be the name of a topic\n  hint: use letters, digits, '.', '_' and '-', at most 249 of them"),
-    ("CREATE TABLE t (a INT) WITH ('connector' = 'kafka', 'topic' = 't', 'format' = 'avro')", "test.sql:1:79: format \"avro\" is not known\n  hint: known are 'json', and for files 'csv' and 'parquet'"),
-    ("CREATE TABLE t (a INT) WITH ('connector' = 'kafka', 'topic' = 't', 'format' = 'csv')", "test.sql:1:79: format \"csv\" is for files only\n  hint: connector 'kafka' reads 'json'"),
-    ("CREATE TABLE t (a INT) WITH ('connector' = 'kafka', 'topic' = 't', on_bad_row = 'fail')", "test.sql:1:68: option \"on_bad_row\" is not known\n  hint: did you mean \"on-bad-row\"?"),
-    ("CREATE TABLE t (a INT) WITH ('connector' = 'kafka', 'topic' = 't', 'on-bad-row' = 'skip')", "test.sql:1:83: option \"on-bad-row\" cannot be \"skip\"\n  hint: it is 'dead-letter' or 'fail'"),
-    ("CREATE TABLE t (a INT) WITH ('connector' = 'kafka', 'topic' = 't', 'topic' = 'u')", "test.sql:1:68: option \"topic\" is given twice\n  detail: first at test.sql:1:53"),
-    ("CREATE TABLE t (a INT) WITH ('connector' = 'kafka', 'topic' = 't', 'scan.startup.mode' = 'now')", "test.sql:1:90: option \"scan.startup.mode\" cannot be \"now\"\n  hint: it is 'earliest' or 'latest'"),
-    ("CREATE TABLE t (a INT) WITH ('connector' = 'kafka', 'topic' = 't', 'idle-timeout' = '3 s')", "test.sql:1:68: option \"idle-timeout\" has no effect on a table without a watermark\n  hint: add WATERMARK FOR … AS … - INTERVAL '5' SECOND, or leave the option out"),
-    ("CREATE TABLE t (a INT, ts TIMESTAMP(3), WATERMARK FOR ts AS ts) WITH ('connector' = 'kafka', 'topic' = 't', 'idle-timeout' = '30')", "test.sql:1:126: option \"idle-timeout\" must be a number and a unit, as in '5 minutes'\n  detail: it is \"30\""),
-    ("CREATE TABLE t (a INT, ts TIMESTAMP(3), WATERMARK FOR tz AS tz) WITH ('connector' = 'kafka', 'topic' = 't')", "test.sql:1:55: the watermark names column \"tz\", which the table does not have\n  hint: did you mean \"ts\"?"),
-    ("CREATE TABLE t (ts TIMESTAMP(3), WATERMARK FOR ts AS now())", "test.sql:1:54: a watermark is its column, less a delay\n  hint: write WATERMARK FOR ts AS ts - INTERVAL '5' SECOND"),
-    ("CREATE TABLE t (ts TIMESTAMP(3), WATERMARK FOR ts AS ts - INTERVAL '1' MONTH)", "test.sql:1:54: the watermark's delay must not have months or years, whose length varies; use days or shorter units"),
-    ("CREATE TABLE t (a INT, PRIMARY KEY (a))", "test.sql:1:24: a primary key of a stream cannot be enforced\n  hint: write PRIMARY KEY (…) NOT ENFORCED"),
-    ("CREATE TABLE t (a INT, PRIMARY KEY (b) NOT ENFORCED) WITH ('connector' = 'kafka', 'topic' = 't')", "test.sql:1:37: the primary key names column \"b\", which the table does not have\n  hint: did you mean \"a\"?"),
-    ("CREATE TABLE t (a INT METADATA FROM 'ofset') WITH ('connector' = 'kafka', 'topic' = 't')", "test.sql:1:37: metadata \"ofset\" is not known\n  hint: known are topic, partition, offset, timestamp, key, headers; did you mean 'offset'?"),
-    ("CREATE TABLE t (a INT METADATA FROM 'offset') WITH ('connector' = 'kafka', 'topic' = 't')", "test.sql:1:19: column \"a\" has the wrong type for metadata \"offset\"\n  hint: write a BIGINT METADATA FROM 'offset'"),
-    ("CREATE TABLE t (a AS 1 + 1)", "test.sql:1:19: computed columns are not available yet\n  hint: compute it in the query"),
+    (
+        "CREATE TABLE t (a INT)",
+        "test.sql:1:1: option \"connector\" is missing\n  hint: add 'connector' = 'kafka' or 'connector' = 'filesystem'",
+    ),
+    (
+        "CREATE TABLE t (a INT) WITH ('connector' = 'kafak')",
+        "test.sql:1:44: connector \"kafak\" is not known\n  hint: known are 'kafka' and 'filesystem'; did you mean 'kafka'?",
+    ),
+    (
+        "CREATE TABLE t (a INT) WITH ('connector' = 'filesystem')",
+        "test.sql:1:1: option \"path\" is missing\n  hint: connector 'filesystem' needs it, as in 'path' = 'data/events.ndjson'",
+    ),
+    (
+        "CREATE TABLE t (a INT) WITH ('connector' = 'filesystem', 'path' = 'dir')",
+        "test.sql:1:1: option \"format\" is missing\n  hint: the path does not tell it; add 'format' = 'json', 'csv' or 'parquet'",
+    ),
+    (
+        "CREATE TABLE t (a INT) WITH ('connector' = 'kafka', 'topic' = 't', 'path' = 'x')",
+        "test.sql:1:68: option \"path\" belongs to connector 'filesystem'\n  hint: known are connector, format, on-bad-row, idle-timeout, watermark-max-future, aliases.<column>, topic, brokers, properties.bootstrap.servers, scan.startup.mode",
+    ),
+    (
+        "CREATE TABLE t (a INT) WITH ('connector' = 'kafka', 'topic' = '../x')",
+        "test.sql:1:63: \"../x\" cannot be the name of a topic\n  hint: use letters, digits, '.', '_' and '-', at most 249 of them",
+    ),
+    (
+        "CREATE TABLE t (a INT) WITH ('connector' = 'kafka', 'topic' = 't', 'format' = 'avro')",
+        "test.sql:1:79: format \"avro\" is not known\n  hint: known are 'json', and for files 'csv' and 'parquet'",
+    ),
+    (
+        "CREATE TABLE t (a INT) WITH ('connector' = 'kafka', 'topic' = 't', 'format' = 'csv')",
+        "test.sql:1:79: format \"csv\" is for files only\n  hint: connector 'kafka' reads 'json'",
+    ),
+    (
+        "CREATE TABLE t (a INT) WITH ('connector' = 'kafka', 'topic' = 't', on_bad_row = 'fail')",
+        "test.sql:1:68: option \"on_bad_row\" is not known\n  hint: did you mean \"on-bad-row\"?",
+    ),
+    (
+        "CREATE TABLE t (a INT) WITH ('connector' = 'kafka', 'topic' = 't', 'on-bad-row' = 'skip')",
+        "test.sql:1:83: option \"on-bad-row\" cannot be \"skip\"\n  hint: it is 'dead-letter' or 'fail'",
+    ),
+    (
+        "CREATE TABLE t (a INT) WITH ('connector' = 'kafka', 'topic' = 't', 'topic' = 'u')",
+        "test.sql:1:68: option \"topic\" is given twice\n  detail: first at test.sql:1:53",
+    ),
+    (
+        "CREATE TABLE t (a INT) WITH ('connector' = 'kafka', 'topic' = 't', 'scan.startup.mode' = 'now')",
+        "test.sql:1:90: option \"scan.startup.mode\" cannot be \"now\"\n  hint: it is 'earliest' or 'latest'",
+    ),
+    (
+        "CREATE TABLE t (a INT) WITH ('connector' = 'kafka', 'topic' = 't', 'idle-timeout' = '3 s')",
+        "test.sql:1:68: option \"idle-timeout\" has no effect on a table without a watermark\n  hint: add WATERMARK FOR … AS … - INTERVAL '5' SECOND, or leave the option out",
+    ),
+    (
+        "CREATE TABLE t (a INT, ts TIMESTAMP(3), WATERMARK FOR ts AS ts) WITH ('connector' = 'kafka', 'topic' = 't', 'idle-timeout' = '30')",
+        "test.sql:1:126: option \"idle-timeout\" must be a number and a unit, as in '5 minutes'\n  detail: it is \"30\"",
+    ),
+    (
+        "CREATE TABLE t (a INT, ts TIMESTAMP(3), WATERMARK FOR tz AS tz) WITH ('connector' = 'kafka', 'topic' = 't')",
+        "test.sql:1:55: the watermark names column \"tz\", which the table does not have\n  hint: did you mean \"ts\"?",
+    ),
+    (
+        "CREATE TABLE t (ts TIMESTAMP(3), WATERMARK FOR ts AS now())",
+        "test.sql:1:54: a watermark is its column, less a delay\n  hint: write WATERMARK FOR ts AS ts - INTERVAL '5' SECOND",
+    ),
+    (
+        "CREATE TABLE t (ts TIMESTAMP(3), WATERMARK FOR ts AS ts - INTERVAL '1' MONTH)",
+        "test.sql:1:54: the watermark's delay must not have months or years, whose length varies; use days or shorter units",
+    ),
+    (
+        "CREATE TABLE t (a INT, PRIMARY KEY (a))",
+        "test.sql:1:24: a primary key of a stream cannot be enforced\n  hint: write PRIMARY KEY (…) NOT ENFORCED",
+    ),
+    (
+        "CREATE TABLE t (a INT, PRIMARY KEY (b) NOT ENFORCED) WITH ('connector' = 'kafka', 'topic' = 't')",
+        "test.sql:1:37: the primary key names column \"b\", which the table does not have\n  hint: did you mean \"a\"?",
+    ),
+    (
+        "CREATE TABLE t (a INT METADATA FROM 'ofset') WITH ('connector' = 'kafka', 'topic' = 't')",
+        "test.sql:1:37: metadata \"ofset\" is not known\n  hint: known are topic, partition, offset, timestamp, key, headers; did you mean 'offset'?",
+    ),
+    (
+        "CREATE TABLE t (a INT METADATA FROM 'offset') WITH ('connector' = 'kafka', 'topic' = 't')",
+        "test.sql:1:19: column \"a\" has the wrong type for metadata \"offset\"\n  hint: write a BIGINT METADATA FROM 'offset'",
+    ),
+    (
+        "CREATE TABLE t (a AS 1 + 1)",
+        "test.sql:1:19: computed columns are not available yet\n  hint: compute it in the query",
+    ),
     ("CREATE TABLE t (a INT,, b INT)", "test.sql:1:23: expected identifier, found `,`"),
     ("CREATE TABLE t (a INT", "test.sql:1:22: expected ), found the end of the statement"),
-    ("CREATE TABLE \"../x\" (a INT)", "test.sql:1:14: \"../x\" cannot be the name of a table\n  hint: use letters, digits and _, at most 63 of them, not beginning with a digit"),
+    (
+        "CREATE TABLE \"../x\" (a INT)",
+        "test.sql:1:14: \"../x\" cannot be the name of a table\n  hint: use letters, digits and _, at most 63 of them, not beginning with a digit",
+    ),
     ("CREATE TABLE a.b (a INT)", "test.sql:1:14: the name of a table has one part\n  hint: leave the schema out"),
-    ("CREATE TABLE t (a INT) WITH ('connector' = 'kafka', 'topic' = 't', 'aliases.b' = 'c')", "test.sql:1:68: option \"aliases.b\" names column \"b\", which the table does not have\n  hint: did you mean \"a\"?"),
-    ("CREATE TABLE t (a INT, b INT) WITH ('connector' = 'kafka', 'topic' = 't', 'aliases.a' = 'b')", "test.sql:1:89: field \"b\" would belong to two columns\n  hint: each field name belongs to one column, by its name or as an alias"),
-    ("CREATE MATERIALIZED VIEW v WITH ('primary_key' = 'a', 'postgres' = 'maybe') AS SELECT 1 AS a", "test.sql:1:34: option \"primary_key\" is not known\n  hint: did you mean \"primary-key\"?\n\ntest.sql:1:68: option \"postgres\" cannot be \"maybe\"\n  hint: it is 'true' or 'false'"),
-    ("SELECT 1; CREATE MATERIALIZED VIEW v AS SELECT 1; CREATE MATERIALIZED VIEW v AS SELECT 2", "test.sql:1:51: \"v\" is defined twice\n  detail: first at test.sql:1:11\n  hint: rename one of them"),
-    ("SELECT a FROM t EMIT CHANGES", "test.sql:1:17: EMIT CHANGES is not available yet\n  hint: EMIT ON WINDOW CLOSE and EMIT TIMEOUT INTERVAL '3 seconds' are available"),
-    ("SELECT a FROM t EMIT EVERY INTERVAL '1 second'", "test.sql:1:17: EMIT EVERY is not available yet\n  hint: EMIT ON WINDOW CLOSE and EMIT TIMEOUT INTERVAL '3 seconds' are available"),
-    ("SELECT a FROM t GROUP BY a EMIT SOMETIMES", "test.sql:1:28: cannot read this EMIT\n  hint: EMIT ON WINDOW CLOSE and EMIT TIMEOUT INTERVAL '3 seconds' are available"),
+    (
+        "CREATE TABLE t (a INT) WITH ('connector' = 'kafka', 'topic' = 't', 'aliases.b' = 'c')",
+        "test.sql:1:68: option \"aliases.b\" names column \"b\", which the table does not have\n  hint: did you mean \"a\"?",
+    ),
+    (
+        "CREATE TABLE t (a INT, b INT) WITH ('connector' = 'kafka', 'topic' = 't', 'aliases.a' = 'b')",
+        "test.sql:1:89: field \"b\" would belong to two columns\n  hint: each field name belongs to one column, by its name or as an alias",
+    ),
+    (
+        "CREATE MATERIALIZED VIEW v WITH ('primary_key' = 'a', 'postgres' = 'maybe') AS SELECT 1 AS a",
+        "test.sql:1:34: option \"primary_key\" is not known\n  hint: did you mean \"primary-key\"?\n\ntest.sql:1:68: option \"postgres\" cannot be \"maybe\"\n  hint: it is 'true' or 'false'",
+    ),
+    (
+        "SELECT 1; CREATE MATERIALIZED VIEW v AS SELECT 1; CREATE MATERIALIZED VIEW v AS SELECT 2",
+        "test.sql:1:51: \"v\" is defined twice\n  detail: first at test.sql:1:11\n  hint: rename one of them",
+    ),
+    (
+        "SELECT a FROM t EMIT CHANGES",
+        "test.sql:1:17: EMIT CHANGES is not available yet\n  hint: EMIT ON WINDOW CLOSE and EMIT TIMEOUT INTERVAL '3 seconds' are available",
+    ),
+    (
+        "SELECT a FROM t EMIT EVERY INTERVAL '1 second'",
+        "test.sql:1:17: EMIT EVERY is not available yet\n  hint: EMIT ON WINDOW CLOSE and EMIT TIMEOUT INTERVAL '3 seconds' are available",
+    ),
+    (
+        "SELECT a FROM t GROUP BY a EMIT SOMETIMES",
+        "test.sql:1:28: cannot read this EMIT\n  hint: EMIT ON WINDOW CLOSE and EMIT TIMEOUT INTERVAL '3 seconds' are available",
+    ),
     ("SELECT a FROM t EMIT TIMEOUT INTERVAL '0' SECOND", "test.sql:1:30: the timeout must be longer than zero"),
-    ("SELECT a FROM t EMIT ON WINDOW CLOSE EMIT ON WINDOW CLOSE", "test.sql:1:38: this EMIT is given twice\n  hint: leave one out"),
-    ("SELECT a FROM o JOIN c FOR SYSTEM_TIME AS OF o.ts ON o.a = c.a", "test.sql:1:22: temporal joins (FOR SYSTEM_TIME AS OF) are not available yet\n  hint: join with a static table by equality of keys"),
-    ("WITH a AS (SELECT 1) DELETE FROM t", "test.sql:1:22: a query cannot change data\n  hint: a file holds CREATE TABLE, CREATE MATERIALIZED VIEW, INSERT INTO … SELECT and SELECT statements"),
+    (
+        "SELECT a FROM t EMIT ON WINDOW CLOSE EMIT ON WINDOW CLOSE",
+        "test.sql:1:38: this EMIT is given twice\n  hint: leave one out",
+    ),
+    (
+        "SELECT a FROM o JOIN c FOR SYSTEM_TIME AS OF o.ts ON o.a = c.a",
+        "test.sql:1:22: temporal joins (FOR SYSTEM_TIME AS OF) are not available yet\n  hint: join with a static table by equality of keys",
+    ),
+    (
+        "WITH a AS (SELECT 1) DELETE FROM t",
+        "test.sql:1:22: a query cannot change data\n  hint: a file holds CREATE TABLE, CREATE MATERIALIZED VIEW, INSERT INTO … SELECT and SELECT statements",
+    ),
     ("SELECT a INTO u FROM t", "test.sql:1:1: SELECT INTO is not available\n  hint: write INSERT INTO … SELECT"),
-    ("INSERT INTO t (a, b) SELECT 1, 2", "test.sql:1:15: a list of column names is not available here\n  hint: let the query return the target's columns in their order"),
+    (
+        "INSERT INTO t (a, b) SELECT 1, 2",
+        "test.sql:1:15: a list of column names is not available here\n  hint: let the query return the target's columns in their order",
+    ),
     ("SELECT * FROM", "test.sql:1:14: expected identifier, found the end of the statement"),
-    ("SELECT * FROM t TABLESAMPLE BERNOULLI (10)", "test.sql:1:15: TABLESAMPLE is not available\n  hint: filter by a hash of the key, as in WHERE …"),
+    (
+        "SELECT * FROM t TABLESAMPLE BERNOULLI (10)",
+        "test.sql:1:15: TABLESAMPLE is not available\n  hint: filter by a hash of the key, as in WHERE …",
+    ),
 ];
 
 #[test]
@@ -375,8 +499,10 @@ fn too_much_text_is_refused_before_it_costs_anything() {
         (format!("SELECT 1 FROM {}t", "(".repeat(9_000)), "nested too deeply"),
         (format!("SELECT {} a", "NOT ".repeat(900)), "nested too deeply"),
         (format!("SELECT {} 1", "- ".repeat(900)), "nested too deeply"),
-        (format!("SELECT {} 1", "INTERVAL ".repeat(24)), "nested too deeply"),
-        (format!("SELECT {} 1", "INTERVAL - ".repeat(12)), "expected"),
+        (format!("SELECT {} 1", "INTERVAL ".repeat(900)), "nested too deeply"),
+        // Each of these levels is tried twice: 2²⁰ attempts, were they not counted.
+        (format!("SELECT {}", "INTERVAL (".repeat(20)), "nested too deeply"),
+        (format!("SELECT {}", "INTERVAL - ".repeat(12)), "e"),
         (format!("SELECT {} 1", "CASE WHEN ".repeat(5_000)), "nested too deeply"),
         (format!("CREATE TABLE t (a {}INT)", "ARRAY<".repeat(5_000)), "t"),
         (format!("/*!{}", "/*!".repeat(50_000)), "unexpected EOF"),
@@ -398,10 +524,70 @@ fn what_is_long_but_flat_is_accepted() {
 
 /// Pieces that mean something to the parser, so that random texts get deep into it.
 const PIECES: &[&str] = &[
-    "SELECT", "FROM", "(", ")", "(", ")", ",", ";", "TABLE", "TUMBLE", "t", "ts", "'x'", "1", "EMIT", "ON", "WINDOW", "CLOSE",
-    "INTERVAL", "CREATE", "MATERIALIZED", "VIEW", "AS", "WITH", "WATERMARK", "FOR", "=", "=>", ".", "METADATA", "NOT", "NULL",
-    "JOIN", "WHERE", "GROUP", "BY", "CASE", "WHEN", "END", "CAST", "ARRAY", "[", "]", "<", ">", "STRUCT", "{", "}", "-", "::",
-    "UNION", "ALL", "LATERAL", "VALUES", "IN", "EXISTS", "OVER", "INSERT", "INTO", "*", "IS", "BETWEEN", "AND", "UNNEST",
+    "SELECT",
+    "FROM",
+    "(",
+    ")",
+    "(",
+    ")",
+    ",",
+    ";",
+    "TABLE",
+    "TUMBLE",
+    "t",
+    "ts",
+    "'x'",
+    "1",
+    "EMIT",
+    "ON",
+    "WINDOW",
+    "CLOSE",
+    "INTERVAL",
+    "CREATE",
+    "MATERIALIZED",
+    "VIEW",
+    "AS",
+    "WITH",
+    "WATERMARK",
+    "FOR",
+    "=",
+    "=>",
+    ".",
+    "METADATA",
+    "NOT",
+    "NULL",
+    "JOIN",
+    "WHERE",
+    "GROUP",
+    "BY",
+    "CASE",
+    "WHEN",
+    "END",
+    "CAST",
+    "ARRAY",
+    "[",
+    "]",
+    "<",
+    ">",
+    "STRUCT",
+    "{",
+    "}",
+    "-",
+    "::",
+    "UNION",
+    "ALL",
+    "LATERAL",
+    "VALUES",
+    "IN",
+    "EXISTS",
+    "OVER",
+    "INSERT",
+    "INTO",
+    "*",
+    "IS",
+    "BETWEEN",
+    "AND",
+    "UNNEST",
 ];
 
 proptest! {

@@ -75,7 +75,9 @@ async fn a_hop_gives_each_row_once_per_window() {
 
 #[tokio::test]
 async fn a_not_null_time_gives_not_null_windows_and_a_time_beyond_all_windows_is_dropped() {
-    for function in ["TUMBLE(strict, ts, INTERVAL '1 minute')", "HOP(strict, INTERVAL '30 seconds', INTERVAL '1 minute')"] {
+    for function in
+        ["TUMBLE(strict, ts, INTERVAL '1 minute')", "HOP(strict, INTERVAL '30 seconds', INTERVAL '1 minute')"]
+    {
         let query = format!("SELECT k, window_start, count(*) AS n FROM {function} GROUP BY k, window_start");
         let session = session().await;
         let frame = session.sql(&query).await.expect(&query);

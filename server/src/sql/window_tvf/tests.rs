@@ -60,12 +60,24 @@ async fn every_spelling_plans_the_same_node() {
 
 #[tokio::test]
 async fn window_columns_follow_the_time_columns_type_and_name() {
-    let plan = plan("SELECT w.window_start, window_end, w.window_time, w.k FROM TUMBLE(t, ts, INTERVAL '1 minute') AS w").await;
+    let plan =
+        plan("SELECT w.window_start, window_end, w.window_time, w.k FROM TUMBLE(t, ts, INTERVAL '1 minute') AS w")
+            .await;
     let plan = plan.expect("planned");
-    let fields: Vec<String> = plan.schema().fields().iter().map(|field| format!("{} {} {}", field.name(), field.data_type(), field.is_nullable())).collect();
+    let fields: Vec<String> = plan
+        .schema()
+        .fields()
+        .iter()
+        .map(|field| format!("{} {} {}", field.name(), field.data_type(), field.is_nullable()))
+        .collect();
     assert_eq!(
         fields,
-        ["window_start Timestamp(ms) false", "window_end Timestamp(ms) false", "window_time Timestamp(ms) false", "k Utf8View true"]
+        [
+            "window_start Timestamp(ms) false",
+            "window_end Timestamp(ms) false",
+            "window_time Timestamp(ms) false",
+            "k Utf8View true"
+        ]
     );
 }
 
@@ -99,7 +111,10 @@ async fn each_mistake_in_a_window_function_has_its_place_and_remedy() {
 #[tokio::test]
 async fn grouping_forms_that_are_missing_say_what_to_write() {
     for (expr, want) in [
-        ("hop(ts, INTERVAL '1 minute', INTERVAL '2 minutes')", "hint: write FROM HOP(t, ts, slide, size) and group by window_start, window_end"),
+        (
+            "hop(ts, INTERVAL '1 minute', INTERVAL '2 minutes')",
+            "hint: write FROM HOP(t, ts, slide, size) and group by window_start, window_end",
+        ),
         ("session(ts, INTERVAL '1 minute')", "SESSION windows are not available yet"),
         ("tumble(ts, INTERVAL '1 month')", "the window's size must not have months"),
         ("tumble(ts)", "tumble takes a timestamp and an interval"),
