@@ -1,0 +1,503 @@
+//! `CREATE TABLE`: columns, watermark, primary key and options → a [`TableDef`].
+//!
+//! Reading comes first and stops at the first thing it does not understand; what was read is then checked as a whole, and
+//! all its mistakes are reported together.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::datatypes::{DataType, Field, Fields, TimeUnit};
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::{TableReference, plan_err};
+use datafusion::error::Result as PlanResult;
+use datafusion::logical_expr::planner::ContextProvider;
+use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, TableSource, WindowUDF};
+use datafusion::sql::planner::{ParserOptions, SqlToRel};
+use datafusion::sql::sqlparser::ast::{BinaryOperator, ColumnDef, DataType as SqlType, Expr, Ident};
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::tokenizer::Token;
+
+use super::interval;
+use super::options::{self, GivenOption, Options, nearest};
+use super::parser::{StatementParser, alone, normalize};
+use crate::catalog::{Column, ColumnKind, MetadataKey, TableDef, WatermarkDef};
+use crate::error::{Error, Location, Result};
+
+const COLUMNS_MAX: usize = 1_000;
+const METADATA_KEYS: &[&str] = &["topic", "partition", "offset", "timestamp", "key", "headers"];
+const TYPES_HINT: &str = "use BOOLEAN, TINYINT, SMALLINT, INT, BIGINT, REAL, DOUBLE, DECIMAL(p, s), VARCHAR, BYTEA, DATE, TIME, \
+     TIMESTAMP(3), STRUCT<name type, …> or type[]";
+
+struct ColumnText {
+    name: String,
+    at: Location,
+    sql_type: SqlType,
+    type_at: Location,
+    nullable: bool,
+    comment: Option<String>,
+    metadata: Option<MetadataText>,
+}
+
+struct MetadataText {
+    key: String,
+    at: Location,
+}
+
+struct WatermarkText {
+    column: String,
+    delay: Duration,
+    at: Location,
+}
+
+#[derive(Default)]
+struct TableText {
+    columns: Vec<ColumnText>,
+    watermark: Option<WatermarkText>,
+    primary_key: Option<Vec<(String, Location)>>,
+}
+
+impl StatementParser<'_> {
+    /// What follows `CREATE TABLE`.
+    pub(crate) fn create_table(&mut self) -> Result<TableDef, Vec<Error>> {
+        let name = self.definition_name("table").map_err(alone)?;
+        let table = self.table_elements().map_err(alone)?;
+        let options = match self.parser.parse_keyword(Keyword::WITH) {
+            true => Options::parse(self).map_err(alone)?,
+            false => Options::default(),
+        };
+        if self.parser.peek_keyword(Keyword::AS) {
+            let error = Error::invalid("CREATE TABLE … AS is not available");
+            return Err(vec![error.hint("write CREATE MATERIALIZED VIEW … AS SELECT …").at(self.here())]);
+        }
+        self.expect_end().map_err(alone)?;
+        self.checked(name, table, options)
+    }
+
+    fn table_elements(&mut self) -> Result<TableText> {
+        let mut table = TableText::default();
+        self.expect_token(&Token::LParen)?;
+        loop {
+            let at = self.here();
+            if self.at_watermark() {
+                let watermark = self.watermark()?;
+                if table.watermark.replace(watermark).is_some() {
+                    return Err(Error::invalid("a table has one watermark").hint("leave the second out").at(at));
+                }
+            } else if self.parser.peek_keyword(Keyword::PRIMARY) {
+                let columns = self.primary_key()?;
+                self.set_primary_key(&mut table, columns, at)?;
+            } else {
+                let (column, is_key) = self.column()?;
+                if is_key {
+                    self.set_primary_key(&mut table, vec![(column.name.clone(), column.at.clone())], at.clone())?;
+                }
+                table.columns.push(column);
+                if table.columns.len() > COLUMNS_MAX {
+                    return Err(Error::invalid(format!("a table has at most {COLUMNS_MAX} columns")).at(at));
+                }
+            }
+            if self.parser.consume_token(&Token::Comma) {
+                continue;
+            }
+            self.expect_token(&Token::RParen)?;
+            return Ok(table);
+        }
+    }
+
+    fn set_primary_key(&self, table: &mut TableText, columns: Vec<(String, Location)>, at: Location) -> Result<()> {
+        match table.primary_key.replace(columns) {
+            Some(_) => Err(Error::invalid("a table has one primary key")
+                .hint("write PRIMARY KEY (a, b) NOT ENFORCED for a key of several columns")
+                .at(at)),
+            None => Ok(()),
+        }
+    }
+
+    fn at_watermark(&self) -> bool {
+        super::dialect::is_word(&self.parser.peek_token_ref().token, "WATERMARK")
+            && matches!(&self.parser.peek_nth_token_ref(1).token, Token::Word(word) if word.keyword == Keyword::FOR)
+    }
+
+    /// `WATERMARK FOR column AS column [- INTERVAL …]`.
+    fn watermark(&mut self) -> Result<WatermarkText> {
+        self.parser.advance_token();
+        self.expect_keyword(Keyword::FOR)?;
+        let column_at = self.here();
+        let column = self.identifier()?;
+        self.expect_keyword(Keyword::AS)?;
+        let expr_at = self.here();
+        let expr = self.parser.parse_expr();
+        let expr = self.parsed(expr)?;
+        let (of, delay) = match &expr {
+            Expr::Identifier(of) => (Some(of), Ok(Duration::ZERO)),
+            Expr::BinaryOp { left, op: BinaryOperator::Minus, right } => match left.as_ref() {
+                Expr::Identifier(of) => (Some(of), interval::from_sql(right)),
+                _ => (None, Ok(Duration::ZERO)),
+            },
+            _ => (None, Ok(Duration::ZERO)),
+        };
+        if of.map(normalize).as_deref() != Some(column.as_str()) {
+            return Err(Error::invalid("a watermark is its column, less a delay")
+                .hint(format!("write WATERMARK FOR {column} AS {column} - INTERVAL '5' SECOND"))
+                .at(expr_at));
+        }
+        let delay = delay.map_err(|why| Error::invalid(format!("the watermark's delay {why}")).at(expr_at))?;
+        Ok(WatermarkText { column, delay, at: column_at })
+    }
+
+    /// `PRIMARY KEY (a, b) NOT ENFORCED`.
+    fn primary_key(&mut self) -> Result<Vec<(String, Location)>> {
+        let at = self.here();
+        self.expect_keyword(Keyword::PRIMARY)?;
+        self.expect_keyword(Keyword::KEY)?;
+        self.expect_token(&Token::LParen)?;
+        let mut columns = Vec::new();
+        loop {
+            let at = self.here();
+            columns.push((self.identifier()?, at));
+            if !self.parser.consume_token(&Token::Comma) {
+                break;
+            }
+        }
+        self.expect_token(&Token::RParen)?;
+        self.not_enforced(at)?;
+        Ok(columns)
+    }
+
+    fn not_enforced(&mut self, at: Location) -> Result<()> {
+        match self.parser.parse_keywords(&[Keyword::NOT, Keyword::ENFORCED]) {
+            true => Ok(()),
+            false => Err(Error::invalid("a primary key of a stream cannot be enforced")
+                .hint("write PRIMARY KEY (…) NOT ENFORCED")
+                .at(at)),
+        }
+    }
+
+    /// `name type [NOT NULL] [COMMENT '…'] [METADATA [FROM 'key'] [VIRTUAL]] [PRIMARY KEY NOT ENFORCED]`.
+    fn column(&mut self) -> Result<(ColumnText, bool)> {
+        let at = self.here();
+        let name = self.identifier()?;
+        let type_at = self.here();
+        if self.parser.peek_keyword(Keyword::AS) {
+            return Err(Error::invalid("computed columns are not available yet")
+                .hint("compute it in the query")
+                .at(type_at));
+        }
+        let sql_type = self.parser.parse_data_type();
+        let sql_type = self.parsed(sql_type)?;
+        let mut column = ColumnText { name, at, sql_type, type_at, nullable: true, comment: None, metadata: None };
+        let mut is_key = false;
+        loop {
+            let at = self.here();
+            if self.parser.parse_keywords(&[Keyword::NOT, Keyword::NULL]) {
+                column.nullable = false;
+            } else if self.parser.parse_keyword(Keyword::NULL) {
+                column.nullable = true;
+            } else if self.parser.parse_keyword(Keyword::COMMENT) {
+                let text = self.parser.parse_literal_string();
+                column.comment = Some(self.parsed(text)?);
+            } else if self.take_word("METADATA") {
+                column.metadata = Some(self.metadata(&column.name, at)?);
+            } else if self.parser.parse_keywords(&[Keyword::PRIMARY, Keyword::KEY]) {
+                self.not_enforced(at)?;
+                is_key = true;
+            } else if self.parser.peek_keyword(Keyword::DEFAULT) || self.parser.peek_keyword(Keyword::GENERATED) {
+                return Err(Error::invalid("default and generated columns are not available")
+                    .hint("use coalesce(column, value) in the query")
+                    .at(at));
+            } else {
+                return Ok((column, is_key));
+            }
+        }
+    }
+
+    fn metadata(&mut self, column: &str, at: Location) -> Result<MetadataText> {
+        let mut text = MetadataText { key: column.to_owned(), at };
+        if self.parser.parse_keyword(Keyword::FROM) {
+            text.at = self.here();
+            let key = self.parser.parse_literal_string();
+            text.key = self.parsed(key)?;
+        }
+        // Says that the column is not written back; nothing writes it.
+        self.take_word("VIRTUAL");
+        Ok(text)
+    }
+
+    fn identifier(&mut self) -> Result<String> {
+        let ident = self.parser.parse_identifier();
+        self.parsed(ident).map(|ident| normalize(&ident))
+    }
+
+    fn checked(&self, name: String, table: TableText, options: Options) -> Result<TableDef, Vec<Error>> {
+        let mut errors = Vec::new();
+        let location = self.location();
+        let options = options::table_options(options, table.watermark.is_some(), &location, &mut errors);
+        if table.columns.is_empty() {
+            errors.push(Error::invalid("the table has no columns").at(location.clone()));
+        }
+        let mut columns = columns(&table.columns, &mut errors);
+        let names: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
+        if let Some(watermark) = &table.watermark {
+            check_watermark(watermark, &columns, &names, &mut errors);
+        }
+        let key = table.primary_key.unwrap_or_default();
+        for (column, at) in &key {
+            if !names.contains(&column.as_str()) {
+                errors.push(unknown_column("the primary key", column, &names).at(at.clone()));
+            }
+        }
+        let Some(options) = options else { return Err(errors) };
+        add_aliases(&mut columns, options.aliases, &names, &mut errors);
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let watermark = table.watermark.map(|watermark| WatermarkDef {
+            column: watermark.column,
+            delay: watermark.delay,
+            idle_timeout: options.idle_timeout,
+            max_future: options.max_future,
+        });
+        Ok(TableDef {
+            name,
+            columns: names.iter().filter_map(|name| columns.remove(*name)).collect(),
+            watermark,
+            primary_key: key.into_iter().map(|(column, _)| column).collect(),
+            connector: options.connector,
+            format: options.format,
+            on_bad_row: options.on_bad_row,
+            text: self.text(),
+            location,
+        })
+    }
+}
+
+/// The columns that are right; a column that is not is left out and its mistake noted.
+fn columns(texts: &[ColumnText], errors: &mut Vec<Error>) -> HashMap<String, Column> {
+    let mut columns = HashMap::new();
+    for text in texts {
+        if columns.contains_key(&text.name) {
+            errors.push(
+                Error::invalid(format!("column \"{}\" is given twice", text.name))
+                    .hint("rename or remove one of them")
+                    .at(text.at.clone()),
+            );
+            continue;
+        }
+        match column(text) {
+            Ok(column) => {
+                columns.insert(text.name.clone(), column);
+            }
+            Err(error) => errors.push(error),
+        }
+    }
+    columns
+}
+
+fn column(text: &ColumnText) -> Result<Column> {
+    let data_type = arrow_type(&text.sql_type).ok_or_else(|| {
+        Error::invalid(format!("type {} of column \"{}\" is not supported", text.sql_type, text.name))
+            .hint(TYPES_HINT)
+            .at(text.type_at.clone())
+    })?;
+    let kind = match &text.metadata {
+        None => ColumnKind::Physical { aliases: Vec::new() },
+        Some(metadata) => ColumnKind::Metadata(metadata_key(metadata, text, &data_type)?),
+    };
+    Ok(Column { name: text.name.clone(), data_type, nullable: text.nullable, kind, comment: text.comment.clone() })
+}
+
+fn metadata_key(metadata: &MetadataText, column: &ColumnText, data_type: &DataType) -> Result<MetadataKey> {
+    let (key, sql) = match metadata.key.as_str() {
+        "topic" => (MetadataKey::Topic, "VARCHAR"),
+        "partition" => (MetadataKey::Partition, "INT"),
+        "offset" => (MetadataKey::Offset, "BIGINT"),
+        "timestamp" => (MetadataKey::Timestamp, "TIMESTAMP(3)"),
+        "key" => (MetadataKey::Key, "BYTEA"),
+        "headers" => (MetadataKey::Headers, "STRUCT<key VARCHAR, value BYTEA>[]"),
+        other => {
+            let near = nearest(other, METADATA_KEYS).map_or(String::new(), |near| format!("; did you mean '{near}'?"));
+            return Err(Error::invalid(format!("metadata \"{other}\" is not known"))
+                .hint(format!("known are {}{near}", METADATA_KEYS.join(", ")))
+                .at(metadata.at.clone()));
+        }
+    };
+    if *data_type != metadata_type(key) {
+        return Err(Error::invalid(format!(
+            "column \"{}\" has the wrong type for metadata \"{}\"",
+            column.name, metadata.key
+        ))
+        .hint(format!("write {} {sql} METADATA FROM '{}'", column.name, metadata.key))
+        .at(column.type_at.clone()));
+    }
+    Ok(key)
+}
+
+/// The Arrow type of a metadata column.
+pub fn metadata_type(key: MetadataKey) -> DataType {
+    match key {
+        MetadataKey::Topic => DataType::Utf8View,
+        MetadataKey::Partition => DataType::Int32,
+        MetadataKey::Offset => DataType::Int64,
+        MetadataKey::Timestamp => DataType::Timestamp(TimeUnit::Millisecond, None),
+        MetadataKey::Key => DataType::Binary,
+        MetadataKey::Headers => {
+            let header = Fields::from(vec![
+                Field::new("key", DataType::Utf8View, true),
+                Field::new("value", DataType::Binary, true),
+            ]);
+            DataType::List(Arc::new(Field::new_list_field(DataType::Struct(header), true)))
+        }
+    }
+}
+
+fn check_watermark(
+    watermark: &WatermarkText,
+    columns: &HashMap<String, Column>,
+    names: &[&str],
+    errors: &mut Vec<Error>,
+) {
+    if !names.contains(&watermark.column.as_str()) {
+        errors.push(unknown_column("the watermark", &watermark.column, names).at(watermark.at.clone()));
+        return;
+    }
+    // A column that is itself wrong has been reported.
+    let Some(column) = columns.get(&watermark.column) else { return };
+    if !matches!(column.data_type, DataType::Timestamp(..)) {
+        errors.push(
+            Error::invalid(format!("the watermark's column \"{}\" is not a timestamp", watermark.column))
+                .hint(format!("declare it as {} TIMESTAMP(3)", watermark.column))
+                .at(watermark.at.clone()),
+        );
+    }
+}
+
+fn unknown_column(what: &str, column: &str, names: &[&str]) -> Error {
+    let error = Error::invalid(format!("{what} names column \"{column}\", which the table does not have"));
+    match nearest(column, names) {
+        Some(near) => error.hint(format!("did you mean \"{near}\"?")),
+        None => error.hint(format!("its columns are {}", names.join(", "))),
+    }
+}
+
+fn add_aliases(
+    columns: &mut HashMap<String, Column>,
+    given: Vec<(String, GivenOption)>,
+    names: &[&str],
+    errors: &mut Vec<Error>,
+) {
+    let mut taken: HashSet<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    for (name, option) in given {
+        if !names.contains(&name.as_str()) {
+            errors.push(unknown_column(&format!("option \"{}\"", option.key), &name, names).at(option.key_at));
+            continue;
+        }
+        let Some(column) = columns.get_mut(&name) else { continue };
+        let ColumnKind::Physical { aliases } = &mut column.kind else {
+            errors.push(
+                Error::invalid(format!(
+                    "column \"{name}\" is metadata and has no field that could be called otherwise"
+                ))
+                .at(option.key_at),
+            );
+            continue;
+        };
+        match option.list() {
+            Ok(list) => {
+                if let Some(alias) = list.iter().find(|alias| !taken.insert((*alias).clone())) {
+                    errors.push(
+                        Error::invalid(format!("field \"{alias}\" would belong to two columns"))
+                            .hint("each field name belongs to one column, by its name or as an alias")
+                            .at(option.value_at),
+                    );
+                }
+                *aliases = list;
+            }
+            Err(error) => errors.push(error),
+        }
+    }
+}
+
+/// DataFusion's own reading of a SQL type, so that a column and a CAST to its type agree. `None`: not a type we store.
+fn arrow_type(sql_type: &SqlType) -> Option<DataType> {
+    let provider = TypesOnly::new();
+    let options = ParserOptions::new().with_map_string_types_to_utf8view(true);
+    let planner = SqlToRel::new_with_options(&provider, options);
+    let column = ColumnDef { name: Ident::new("c"), data_type: sql_type.clone(), options: Vec::new() };
+    let schema = planner.build_schema(vec![column]).ok()?;
+    let data_type = schema.field(0).data_type().clone();
+    can_be_stored(&data_type).then_some(data_type)
+}
+
+fn can_be_stored(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Interval(_) | DataType::FixedSizeList(..) | DataType::Null => false,
+        DataType::List(item) => can_be_stored(item.data_type()),
+        DataType::Struct(fields) => {
+            let mut names = HashSet::new();
+            !fields.is_empty()
+                && fields.iter().all(|field| names.insert(field.name()) && can_be_stored(field.data_type()))
+        }
+        _ => true,
+    }
+}
+
+/// A context in which nothing exists but types.
+struct TypesOnly {
+    options: ConfigOptions,
+}
+
+impl TypesOnly {
+    fn new() -> Self {
+        let mut options = ConfigOptions::new();
+        // Else TIMESTAMP WITH TIME ZONE would quietly lose its zone.
+        options.execution.time_zone = Some("+00:00".to_owned());
+        TypesOnly { options }
+    }
+}
+
+impl ContextProvider for TypesOnly {
+    fn get_table_source(&self, name: TableReference) -> PlanResult<Arc<dyn TableSource>> {
+        plan_err!("table '{name}' not found")
+    }
+
+    fn get_function_meta(&self, _name: &str) -> Option<Arc<ScalarUDF>> {
+        None
+    }
+
+    fn get_higher_order_meta(&self, _name: &str) -> Option<Arc<HigherOrderUDF>> {
+        None
+    }
+
+    fn get_aggregate_meta(&self, _name: &str) -> Option<Arc<AggregateUDF>> {
+        None
+    }
+
+    fn get_window_meta(&self, _name: &str) -> Option<Arc<WindowUDF>> {
+        None
+    }
+
+    fn get_variable_type(&self, _variable_names: &[String]) -> Option<DataType> {
+        None
+    }
+
+    fn options(&self) -> &ConfigOptions {
+        &self.options
+    }
+
+    fn udf_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn higher_order_function_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn udaf_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn udwf_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+}

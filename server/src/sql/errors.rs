@@ -1,0 +1,144 @@
+//! Whatever planning says → one error with file:line:column and a hint.
+//!
+//! DataFusion attaches places to some of its errors (unknown column, table, function; types that do not fit). Where it
+//! does not, the place is the statement's.
+
+use datafusion::common::utils::datafusion_strsim::normalized_levenshtein;
+use datafusion::common::{Diagnostic, SchemaError};
+use datafusion::error::DataFusionError;
+use datafusion::sql::sqlparser::ast::{Expr, Spanned};
+
+use crate::error::{Error, Location};
+
+/// Names listed in a hint.
+const NAMES_MAX: usize = 10;
+
+/// The error of a statement in `file`. `statement_start`: its place, for errors that do not say theirs.
+///
+/// Works best with `sql_parser.collect_spans`, as `sql::session_config` sets it, and a query whose tokens were counted
+/// from the file's start, as `sql::parse_file` does.
+pub fn planning_error(error: DataFusionError, file: &str, statement_start: &Location) -> Error {
+    let place = error.diagnostic().and_then(|diagnostic| diagnostic.span).map(|span| Location {
+        file: file.to_owned(),
+        line: span.start.line,
+        column: span.start.column,
+    });
+    let place = place.filter(|place| place.line > 0).unwrap_or_else(|| statement_start.clone());
+    if is_ours(&error) {
+        return Error::from(error).at(place);
+    }
+    let described = match (unknown_column(&error), error.diagnostic()) {
+        (Some(described), _) => Some(described),
+        (None, Some(diagnostic)) => Some(from_diagnostic(diagnostic)),
+        (None, None) => None,
+    };
+    match described {
+        Some(described) => described.at(place),
+        None => without_candidates(error).at(place),
+    }
+}
+
+/// All errors as one text, by file, line and column, with an empty line between.
+pub fn report(errors: &[Error]) -> String {
+    let mut sorted: Vec<&Error> = errors.iter().collect();
+    sorted.sort_by_key(|error| error.location().cloned());
+    let reports: Vec<String> = sorted.into_iter().map(Error::report).collect();
+    reports.join("\n\n")
+}
+
+fn is_ours(error: &DataFusionError) -> bool {
+    matches!(error.find_root(), DataFusionError::External(inner) if inner.is::<Error>())
+}
+
+/// A planning error of our own with the place of what is wrong.
+pub(crate) fn at_expr(message: impl Into<String>, hint: impl Into<String>, expr: &Expr) -> DataFusionError {
+    at_span(message, hint, expr.span())
+}
+
+/// As [`at_expr`], for what is not an expression.
+pub(crate) fn at_span(
+    message: impl Into<String>,
+    hint: impl Into<String>,
+    span: datafusion::sql::sqlparser::tokenizer::Span,
+) -> DataFusionError {
+    let message = message.into();
+    let span = datafusion::common::Span::try_from_sqlparser_span(span);
+    let diagnostic = Diagnostic::new_error(message.clone(), span).with_help(hint, None);
+    DataFusionError::Plan(message).with_diagnostic(diagnostic)
+}
+
+fn from_diagnostic(diagnostic: &Diagnostic) -> Error {
+    let mut error = Error::invalid(lower_first(&diagnostic.message));
+    if let Some(note) = diagnostic.notes.first() {
+        error = match note.message.strip_prefix("Possible function ") {
+            Some(near) => error.hint(format!("did you mean {near}?")),
+            None => error.detail(lower_first(&note.message)),
+        };
+    }
+    if let Some(help) = diagnostic.helps.first().filter(|help| !help.message.is_empty()) {
+        error = error.hint(lower_first(&help.message));
+    }
+    error
+}
+
+/// DataFusion lists every valid field; the nearest few help more.
+fn unknown_column(error: &DataFusionError) -> Option<Error> {
+    let DataFusionError::SchemaError(schema_error, _) = error.find_root() else { return None };
+    let SchemaError::FieldNotFound { field, valid_fields } = schema_error.as_ref() else { return None };
+    let mut near: Vec<(f64, String)> = valid_fields
+        .iter()
+        .map(|valid| {
+            (normalized_levenshtein(&field.name.to_lowercase(), &valid.name.to_lowercase()), valid.name.clone())
+        })
+        .filter(|(similar, _)| *similar >= 0.5)
+        .collect();
+    near.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+    let described = Error::invalid(format!("column \"{}\" does not exist", field.flat_name()));
+    Some(match near.first() {
+        Some((_, name)) => described.hint(format!("did you mean \"{name}\"?")),
+        None if valid_fields.is_empty() => described,
+        None => {
+            let mut names: Vec<&str> = valid_fields.iter().map(|field| field.name.as_str()).take(NAMES_MAX).collect();
+            if valid_fields.len() > NAMES_MAX {
+                names.push("…");
+            }
+            described.hint(format!("there are {}", names.join(", ")))
+        }
+    })
+}
+
+/// Takes a function's "Candidate functions" and "did you mean" out of the text, into detail and hint.
+fn without_candidates(error: DataFusionError) -> Error {
+    let plain = Error::from(error);
+    let text = plain.primary();
+    if let Some((message, candidates)) = text.split_once("Candidate functions:") {
+        let message = message.trim().trim_end_matches(['.', ',']).lines().next().unwrap_or_default();
+        let candidates: Vec<&str> = candidates.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        let message = message.strip_suffix(" You might need to add explicit type casts").unwrap_or(message);
+        return Error::new(plain.kind(), lower_first(message.trim_end_matches('.')))
+            .hint(format!("possible are {}", candidates.join("; ")));
+    }
+    if let Some((message, help)) = text.split_once("\nDid you mean") {
+        return Error::new(plain.kind(), lower_first(message.trim_end_matches('.')))
+            .hint(format!("did you mean{}", help.trim_end()));
+    }
+    match lower_first(text) {
+        lowered if lowered == text => plain,
+        lowered => Error::new(plain.kind(), lowered),
+    }
+}
+
+/// Lower case at the beginning, unless it is an abbreviation or a name; no full stop.
+fn lower_first(text: &str) -> String {
+    let text = text.trim().trim_end_matches('.');
+    let mut chars = text.chars();
+    match (chars.next(), chars.clone().next()) {
+        (Some(first), Some(second)) if first.is_uppercase() && second.is_lowercase() => {
+            first.to_lowercase().chain(chars).collect()
+        }
+        _ => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

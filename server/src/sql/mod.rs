@@ -1,0 +1,62 @@
+//! The SQL front: text → typed definitions and plans, and for every mistake its place and what to write instead.
+//!
+//! `parser` reads a file into the definitions of `catalog`; `window_tvf` plans `TUMBLE` and `HOP` in FROM, `window` is
+//! their arithmetic; `errors` turns whatever planning says into file:line:column.
+
+use std::sync::Arc;
+
+use datafusion::common::config::ConfigOptions;
+use datafusion::error::Result;
+use datafusion::execution::context::{SessionConfig, SessionContext};
+
+use self::window_tvf::{WatermarkColumns, WindowTvfPlanner};
+
+mod ddl;
+pub mod dialect;
+pub mod errors;
+mod interval;
+mod options;
+pub mod parser;
+mod source_text;
+pub mod window;
+mod window_batch;
+pub mod window_functions;
+pub mod window_tvf;
+
+pub use ddl::metadata_type;
+pub use errors::{planning_error, report};
+pub use parser::parse_file;
+pub use window_batch::{ExpandWindowTvfs, expand_for_batch};
+
+/// Rows of a batch between operators.
+const BATCH_ROWS: usize = 8192;
+
+/// What all sessions share, streaming and ad hoc alike.
+pub fn session_config() -> SessionConfig {
+    let mut options = ConfigOptions::new();
+    options.sql_parser.collect_spans = true;
+    options.sql_parser.enable_ident_normalization = true;
+    options.sql_parser.map_string_types_to_utf8view = true;
+    // Statistics of an epoch's leaf would be those of one epoch; plans must not depend on them.
+    options.execution.collect_statistics = false;
+    // Small epochs would pay for a shuffle that gains nothing.
+    options.optimizer.enable_round_robin_repartition = false;
+    // A plan that runs many times must not keep the filter of its first run. Set in code, the first does not imply the others.
+    options.optimizer.enable_dynamic_filter_pushdown = false;
+    options.optimizer.enable_topk_dynamic_filter_pushdown = false;
+    options.optimizer.enable_join_dynamic_filter_pushdown = false;
+    options.optimizer.enable_aggregate_dynamic_filter_pushdown = false;
+    SessionConfig::from(options).with_batch_size(BATCH_ROWS)
+}
+
+/// Teaches a session `TUMBLE` and `HOP` in FROM and the grouping form `tumble(ts, size)`.
+///
+/// What plans then hold is still to be rewritten: by [`ExpandWindowTvfs`] for bounded input, by the stream rewrite for streams.
+pub fn add_window_functions(session: &SessionContext, watermarks: Arc<dyn WatermarkColumns>) -> Result<()> {
+    let catalogs = Arc::clone(session.state_ref().read().catalog_list());
+    session.register_relation_planner(Arc::new(WindowTvfPlanner::new(watermarks, catalogs)))?;
+    for function in window_functions::window_functions() {
+        session.register_udf(function);
+    }
+    Ok(())
+}

@@ -1,0 +1,383 @@
+//! `WITH (…)`: options by name, each taken once, the rest refused with the nearest known name.
+
+use std::time::Duration;
+
+use datafusion::common::utils::datafusion_strsim::levenshtein;
+use datafusion::sql::sqlparser::tokenizer::Token;
+
+use super::interval;
+use super::parser::StatementParser;
+use crate::catalog::{Connector, FilesystemPath, Format, KafkaTopic, OnBadRow, StartAt, ViewOptions};
+use crate::error::{Error, Location, Result};
+
+const KAFKA: &[&str] = &["topic", "brokers", "properties.bootstrap.servers", "scan.startup.mode"];
+const FILESYSTEM: &[&str] = &["path"];
+const TABLE: &[&str] =
+    &["connector", "format", "on-bad-row", "idle-timeout", "watermark-max-future", "aliases.<column>"];
+const VIEW: &[&str] = &["primary-key", "allowed-lateness", "postgres"];
+
+const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
+const MAX_FUTURE_DEFAULT: Duration = Duration::from_secs(300);
+const TOPIC_BYTES_MAX: usize = 249;
+
+/// One `'key' = 'value'`.
+#[derive(Debug, Clone)]
+pub(crate) struct GivenOption {
+    pub(crate) key: String,
+    pub(crate) value: String,
+    pub(crate) key_at: Location,
+    pub(crate) value_at: Location,
+}
+
+impl GivenOption {
+    fn wrong(&self, expected: &str) -> Error {
+        Error::invalid(format!("option \"{}\" cannot be \"{}\"", self.key, self.value))
+            .hint(expected)
+            .at(self.value_at.clone())
+    }
+
+    fn duration(&self) -> Result<Duration> {
+        interval::from_text(&self.value).map_err(|why| {
+            Error::invalid(format!("option \"{}\" {why}", self.key))
+                .detail(format!("it is \"{}\"", self.value))
+                .at(self.value_at.clone())
+        })
+    }
+
+    /// `a, b` as a list.
+    pub(crate) fn list(&self) -> Result<Vec<String>> {
+        let parts: Vec<String> = self.value.split(',').map(|part| part.trim().to_owned()).collect();
+        match parts.iter().any(String::is_empty) {
+            true => Err(self.wrong("write names with commas between, as in 'a, b'")),
+            false => Ok(parts),
+        }
+    }
+}
+
+/// What a `WITH (…)` gives, until taken.
+#[derive(Debug, Default)]
+pub(crate) struct Options {
+    given: Vec<GivenOption>,
+}
+
+impl Options {
+    /// Reads `( key = value, … )` behind WITH. Keys are quoted, or words joined by dots; values strings, numbers or booleans.
+    pub(crate) fn parse(statement: &mut StatementParser<'_>) -> Result<Self> {
+        statement.expect_token(&Token::LParen)?;
+        let mut options = Options::default();
+        if statement.parser.consume_token(&Token::RParen) {
+            return Ok(options);
+        }
+        loop {
+            let option = option(statement)?;
+            if let Some(first) = options.given.iter().find(|given| given.key == option.key) {
+                return Err(Error::invalid(format!("option \"{}\" is given twice", option.key))
+                    .detail(format!("first at {}", first.key_at))
+                    .at(option.key_at));
+            }
+            options.given.push(option);
+            if statement.parser.consume_token(&Token::Comma) {
+                continue;
+            }
+            statement.expect_token(&Token::RParen)?;
+            return Ok(options);
+        }
+    }
+
+    fn take(&mut self, key: &str) -> Option<GivenOption> {
+        let at = self.given.iter().position(|given| given.key == key)?;
+        Some(self.given.remove(at))
+    }
+
+    /// The options whose names begin so, the prefix cut off.
+    pub(crate) fn take_prefixed(&mut self, prefix: &str) -> Vec<(String, GivenOption)> {
+        let (taken, rest) =
+            std::mem::take(&mut self.given).into_iter().partition(|given| given.key.starts_with(prefix));
+        self.given = rest;
+        let taken: Vec<GivenOption> = taken;
+        taken.into_iter().map(|given| (given.key[prefix.len()..].to_owned(), given)).collect()
+    }
+
+    /// Refuses what nobody took. `elsewhere`: options known, but of another connector.
+    fn refuse_rest(self, known: &[&str], elsewhere: &[(&str, &str)], errors: &mut Vec<Error>) {
+        for GivenOption { key, key_at, .. } in self.given {
+            let error = match elsewhere.iter().find(|(option, _)| *option == key) {
+                Some((_, connector)) => Error::invalid(format!("option \"{key}\" belongs to connector '{connector}'")),
+                None => Error::invalid(format!("option \"{key}\" is not known")),
+            };
+            let hint = match nearest(&key, known) {
+                Some(near) => format!("did you mean \"{near}\"?"),
+                None => format!("known are {}", known.join(", ")),
+            };
+            errors.push(error.hint(hint).at(key_at));
+        }
+    }
+}
+
+fn option(statement: &mut StatementParser<'_>) -> Result<GivenOption> {
+    let key_at = statement.here();
+    let mut key = match statement.parser.next_token().token {
+        Token::SingleQuotedString(key) | Token::DoubleQuotedString(key) => key,
+        Token::Word(word) => word.value,
+        other => return Err(expected("the name of an option", &other, key_at)),
+    };
+    while statement.parser.consume_token(&Token::Period) {
+        match statement.parser.next_token().token {
+            Token::Word(word) => key = format!("{key}.{}", word.value),
+            other => return Err(expected("the name of an option", &other, key_at)),
+        }
+    }
+    statement.expect_token(&Token::Eq)?;
+    let value_at = statement.here();
+    let value = match statement.parser.next_token().token {
+        Token::SingleQuotedString(value) | Token::DoubleQuotedString(value) | Token::Number(value, _) => value,
+        Token::Word(word) if word.value.eq_ignore_ascii_case("true") => "true".to_owned(),
+        Token::Word(word) if word.value.eq_ignore_ascii_case("false") => "false".to_owned(),
+        other => return Err(expected("a value in single quotes", &other, value_at)),
+    };
+    // The column name behind "aliases." keeps its case.
+    if !key.starts_with("aliases.") {
+        key = key.to_lowercase();
+    }
+    Ok(GivenOption { key, value, key_at, value_at })
+}
+
+fn expected(what: &str, found: &Token, at: Location) -> Error {
+    match found {
+        Token::EOF => Error::invalid(format!("expected {what}, found the end of the statement")).at(at),
+        found => Error::invalid(format!("expected {what}, found `{found}`")).at(at),
+    }
+}
+
+/// The known name that was probably meant: at most a third of it mistyped, `_` and `-` being the same.
+pub(crate) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    let name = name.to_lowercase().replace('_', "-");
+    known
+        .iter()
+        .map(|known| (levenshtein(&name, known), *known))
+        .filter(|(distance, known)| *distance <= known.len().div_ceil(3))
+        .min()
+        .map(|(_, known)| known)
+}
+
+/// What the options of a table say, apart from the columns.
+pub(crate) struct TableOptions {
+    pub(crate) connector: Connector,
+    pub(crate) format: Format,
+    pub(crate) on_bad_row: OnBadRow,
+    pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) max_future: Duration,
+    /// Column name → option, for `aliases.<column>`.
+    pub(crate) aliases: Vec<(String, GivenOption)>,
+}
+
+/// `table_at`: the place of what is missing. `None` where the connector or format cannot be told; `errors` then say why.
+pub(crate) fn table_options(
+    mut given: Options,
+    has_watermark: bool,
+    table_at: &Location,
+    errors: &mut Vec<Error>,
+) -> Option<TableOptions> {
+    let aliases = given.take_prefixed("aliases.");
+    let on_bad_row = given.take("on-bad-row");
+    let on_bad_row = read(on_bad_row, OnBadRow::DeadLetter, errors, |option| match option.value.as_str() {
+        "dead-letter" => Ok(OnBadRow::DeadLetter),
+        "fail" => Ok(OnBadRow::Fail),
+        _ => Err(option.wrong("it is 'dead-letter' or 'fail'")),
+    });
+    let idle = given.take("idle-timeout");
+    let future = given.take("watermark-max-future");
+    if !has_watermark {
+        for option in [&idle, &future].into_iter().flatten() {
+            errors.push(
+                Error::invalid(format!("option \"{}\" has no effect on a table without a watermark", option.key))
+                    .hint("add WATERMARK FOR … AS … - INTERVAL '5' SECOND, or leave the option out")
+                    .at(option.key_at.clone()),
+            );
+        }
+    }
+    let idle_timeout = read(idle, Some(IDLE_TIMEOUT_DEFAULT), errors, |option| match option.value.as_str() {
+        "never" => Ok(None),
+        _ => option.duration().map(Some),
+    });
+    let max_future = read(future, MAX_FUTURE_DEFAULT, errors, GivenOption::duration);
+    let format = given.take("format");
+
+    let Some(connector) = given.take("connector") else {
+        errors.push(
+            Error::invalid("option \"connector\" is missing")
+                .hint("add 'connector' = 'kafka' or 'connector' = 'filesystem'")
+                .at(table_at.clone()),
+        );
+        return None;
+    };
+    let (connector, format) = match connector.value.as_str() {
+        "kafka" => {
+            let topic = kafka(&mut given, table_at, errors);
+            let format = kafka_format(format, errors);
+            given.refuse_rest(&[TABLE, KAFKA].concat(), &[("path", "filesystem")], errors);
+            (Connector::Kafka(topic?), format?)
+        }
+        "filesystem" => {
+            let path = required(&mut given, "path", "filesystem", "'path' = 'data/events.ndjson'", table_at, errors);
+            let format = filesystem_format(format, path.as_deref(), table_at, errors);
+            let elsewhere: Vec<(&str, &str)> = KAFKA.iter().map(|option| (*option, "kafka")).collect();
+            given.refuse_rest(&[TABLE, FILESYSTEM].concat(), &elsewhere, errors);
+            (Connector::Filesystem(FilesystemPath { path: path? }), format?)
+        }
+        other => {
+            let near = nearest(other, &["kafka", "filesystem"])
+                .map_or(String::new(), |near| format!("; did you mean '{near}'?"));
+            errors.push(
+                Error::invalid(format!("connector \"{other}\" is not known"))
+                    .hint(format!("known are 'kafka' and 'filesystem'{near}"))
+                    .at(connector.value_at),
+            );
+            return None;
+        }
+    };
+    Some(TableOptions { connector, format, on_bad_row, idle_timeout, max_future, aliases })
+}
+
+/// The option's value where it is given and right; else the default, with the mistake noted.
+fn read<T>(
+    option: Option<GivenOption>,
+    default: T,
+    errors: &mut Vec<Error>,
+    parse: impl Fn(&GivenOption) -> Result<T>,
+) -> T {
+    match option.as_ref().map(parse) {
+        None => default,
+        Some(Ok(value)) => value,
+        Some(Err(error)) => {
+            errors.push(error);
+            default
+        }
+    }
+}
+
+fn required(
+    given: &mut Options,
+    key: &str,
+    connector: &str,
+    example: &str,
+    table_at: &Location,
+    errors: &mut Vec<Error>,
+) -> Option<String> {
+    let error = match given.take(key) {
+        Some(option) if !option.value.trim().is_empty() => return Some(option.value),
+        Some(option) => option.wrong("it must not be empty"),
+        None => Error::invalid(format!("option \"{key}\" is missing"))
+            .hint(format!("connector '{connector}' needs it, as in {example}"))
+            .at(table_at.clone()),
+    };
+    errors.push(error);
+    None
+}
+
+fn kafka(given: &mut Options, table_at: &Location, errors: &mut Vec<Error>) -> Option<KafkaTopic> {
+    let topic_at = given.given.iter().find(|given| given.key == "topic").map(|given| given.value_at.clone());
+    let topic = required(given, "topic", "kafka", "'topic' = 'match-events'", table_at, errors);
+    if let Some(topic) = &topic
+        && !is_topic(topic)
+    {
+        errors.push(
+            Error::invalid(format!("\"{topic}\" cannot be the name of a topic"))
+                .hint(format!("use letters, digits, '.', '_' and '-', at most {TOPIC_BYTES_MAX} of them"))
+                .at(topic_at.unwrap_or_else(|| table_at.clone())),
+        );
+    }
+    let (short, long) = (given.take("brokers"), given.take("properties.bootstrap.servers"));
+    if let (Some(_), Some(long)) = (&short, &long) {
+        errors.push(
+            Error::invalid("\"brokers\" and \"properties.bootstrap.servers\" mean the same")
+                .hint("leave one out")
+                .at(long.key_at.clone()),
+        );
+    }
+    let brokers = read(short.or(long), None, errors, |option| match option.value.trim() {
+        "" => Err(option.wrong("write host:port, several with commas between")),
+        brokers => Ok(Some(brokers.to_owned())),
+    });
+    let start = given.take("scan.startup.mode");
+    let start = read(start, StartAt::Earliest, errors, |option| match option.value.as_str() {
+        "earliest" | "earliest-offset" => Ok(StartAt::Earliest),
+        "latest" | "latest-offset" => Ok(StartAt::Latest),
+        _ => Err(option.wrong("it is 'earliest' or 'latest'")),
+    });
+    Some(KafkaTopic { topic: topic?, brokers, start })
+}
+
+fn is_topic(name: &str) -> bool {
+    name.len() <= TOPIC_BYTES_MAX
+        && !matches!(name, "." | "..")
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
+}
+
+fn kafka_format(option: Option<GivenOption>, errors: &mut Vec<Error>) -> Option<Format> {
+    let Some(option) = option else { return Some(Format::Json) };
+    let error = match option.value.as_str() {
+        "json" => return Some(Format::Json),
+        "csv" | "parquet" => Error::invalid(format!("format \"{}\" is for files only", option.value))
+            .hint("connector 'kafka' reads 'json'")
+            .at(option.value_at),
+        _ => unknown_format(&option),
+    };
+    errors.push(error);
+    None
+}
+
+/// Where no format is given, the path's ending tells.
+fn filesystem_format(
+    option: Option<GivenOption>,
+    path: Option<&str>,
+    table_at: &Location,
+    errors: &mut Vec<Error>,
+) -> Option<Format> {
+    let Some(option) = option else {
+        let ending = path?.rsplit_once('.').map(|(_, ending)| ending.to_lowercase());
+        let format = match ending.as_deref() {
+            Some("json" | "ndjson" | "jsonl") => Some(Format::Json),
+            Some("csv") => Some(Format::Csv),
+            Some("parquet") => Some(Format::Parquet),
+            _ => None,
+        };
+        if format.is_none() {
+            errors.push(
+                Error::invalid("option \"format\" is missing")
+                    .hint("the path does not tell it; add 'format' = 'json', 'csv' or 'parquet'")
+                    .at(table_at.clone()),
+            );
+        }
+        return format;
+    };
+    match option.value.as_str() {
+        "json" => Some(Format::Json),
+        "csv" => Some(Format::Csv),
+        "parquet" => Some(Format::Parquet),
+        _ => {
+            errors.push(unknown_format(&option));
+            None
+        }
+    }
+}
+
+fn unknown_format(option: &GivenOption) -> Error {
+    Error::invalid(format!("format \"{}\" is not known", option.value))
+        .hint("known are 'json', and for files 'csv' and 'parquet'")
+        .at(option.value_at.clone())
+}
+
+pub(crate) fn view_options(mut given: Options, errors: &mut Vec<Error>) -> ViewOptions {
+    let options = ViewOptions {
+        primary_key: read(given.take("primary-key"), Vec::new(), errors, GivenOption::list),
+        allowed_lateness: read(given.take("allowed-lateness"), Duration::ZERO, errors, GivenOption::duration),
+        postgres: read(given.take("postgres"), None, errors, |option| match option.value.as_str() {
+            "true" => Ok(Some(true)),
+            "false" => Ok(Some(false)),
+            _ => Err(option.wrong("it is 'true' or 'false'")),
+        }),
+    };
+    given.refuse_rest(VIEW, &[], errors);
+    options
+}

@@ -1,0 +1,455 @@
+//! `TUMBLE` and `HOP` in FROM: table functions that add `window_start`, `window_end` and `window_time`.
+//!
+//! The planner leaves a [`WindowTvfNode`] in the plan. A stream rewrite turns it into window state; for bounded input
+//! [`super::expand_for_batch`] turns it into ordinary nodes.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::datatypes::{DataType, Field};
+use datafusion::catalog::CatalogProviderList;
+use datafusion::common::{Column, DFSchema, DFSchemaRef, TableReference, internal_err};
+use datafusion::config::ConfigOptions;
+use datafusion::datasource::provider_as_source;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning};
+use datafusion::logical_expr::{
+    Expr, Extension, LogicalPlan, LogicalPlanBuilder, TableSource, UserDefinedLogicalNodeCore,
+};
+use datafusion::sql::sqlparser::ast::{
+    Expr as SqlExpr, FunctionArg, FunctionArgExpr, FunctionArguments, ObjectName, Spanned, TableAlias, TableFactor,
+};
+use datafusion::sql::sqlparser::tokenizer::Span;
+use futures::FutureExt;
+
+use super::dialect::object_name_parts;
+use super::errors::{at_expr, at_span};
+use super::interval;
+use super::window::WindowKind;
+
+/// Names of the columns a window function adds, in their order.
+pub const WINDOW_COLUMNS: [&str; 3] = ["window_start", "window_end", "window_time"];
+
+/// Which column of a table holds its event time.
+pub trait WatermarkColumns: fmt::Debug + Send + Sync {
+    /// The column of the table's WATERMARK; `None` where the table is not known or has none.
+    fn watermark_column(&self, table: &TableReference) -> Option<String>;
+}
+
+/// Rows of `input`, each once for every window it falls into; rows without a time fall into none.
+///
+/// Schema: the input's columns, then [`WINDOW_COLUMNS`], of the time column's type and with its qualifier.
+/// `window_time` is the last instant of the window: its end less one unit of the type.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct WindowTvfNode {
+    pub input: LogicalPlan,
+    /// A column of the input, of type Timestamp.
+    pub time_column: Column,
+    pub kind: WindowKind,
+    schema: DFSchemaRef,
+}
+
+impl WindowTvfNode {
+    /// # Errors
+    /// Planning errors: no such column, not a timestamp, window columns already there, lengths finer than the type.
+    pub fn try_new(input: LogicalPlan, time_column: Column, kind: WindowKind) -> Result<Self> {
+        let (qualifier, time) = input.schema().qualified_field_from_column(&time_column)?;
+        let DataType::Timestamp(unit, _) = time.data_type() else {
+            return Err(DataFusionError::Plan(format!("column \"{}\" is not a timestamp", time_column.name)));
+        };
+        kind.in_unit(*unit)?;
+        if let Some(name) = WINDOW_COLUMNS.iter().find(|name| input.schema().has_column_with_unqualified_name(name)) {
+            return Err(DataFusionError::Plan(format!("the table has a column \"{name}\" already")));
+        }
+        let window = |name: &str| Arc::new(Field::new(name, time.data_type().clone(), time.is_nullable()));
+        let schema = input.schema();
+        let mut fields: Vec<_> =
+            schema.iter().map(|(qualifier, field)| (qualifier.cloned(), Arc::clone(field))).collect();
+        fields.extend(WINDOW_COLUMNS.iter().map(|name| (qualifier.cloned(), window(name))));
+        let schema = Arc::new(DFSchema::new_with_metadata(fields, schema.metadata().clone())?);
+        Ok(WindowTvfNode { input, time_column, kind, schema })
+    }
+}
+
+impl PartialOrd for WindowTvfNode {
+    // The schema follows from the rest.
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        let order = self.input.partial_cmp(&other.input)?;
+        Some(order.then_with(|| (&self.time_column, self.kind).cmp(&(&other.time_column, other.kind))))
+    }
+}
+
+impl UserDefinedLogicalNodeCore for WindowTvfNode {
+    fn name(&self) -> &str {
+        "WindowTvf"
+    }
+
+    fn inputs(&self) -> Vec<&LogicalPlan> {
+        vec![&self.input]
+    }
+
+    fn schema(&self) -> &DFSchemaRef {
+        &self.schema
+    }
+
+    fn expressions(&self) -> Vec<Expr> {
+        vec![Expr::Column(self.time_column.clone())]
+    }
+
+    fn fmt_for_explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "WindowTvf: {:?}, time={}", self.kind, self.time_column)
+    }
+
+    fn with_exprs_and_inputs(&self, mut exprs: Vec<Expr>, mut inputs: Vec<LogicalPlan>) -> Result<Self> {
+        match (exprs.pop(), inputs.pop()) {
+            (Some(Expr::Column(time_column)), Some(input)) if exprs.is_empty() && inputs.is_empty() => {
+                WindowTvfNode::try_new(input, time_column, self.kind)
+            }
+            (time, _) => internal_err!("a window function needs its time column and one input, not {time:?}"),
+        }
+    }
+}
+
+/// Plans window functions in FROM.
+#[derive(Debug)]
+pub struct WindowTvfPlanner {
+    watermarks: Arc<dyn WatermarkColumns>,
+    catalogs: Arc<dyn CatalogProviderList>,
+}
+
+impl WindowTvfPlanner {
+    /// `catalogs`: those of the session; see `sql::add_window_functions`, which registers all there is.
+    pub fn new(watermarks: Arc<dyn WatermarkColumns>, catalogs: Arc<dyn CatalogProviderList>) -> Self {
+        WindowTvfPlanner { watermarks, catalogs }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Function {
+    Tumble,
+    Hop,
+}
+
+impl Function {
+    fn usage(self) -> &'static str {
+        match self {
+            Function::Tumble => "write TUMBLE(table, time_column, INTERVAL '1 minute')",
+            Function::Hop => {
+                "write HOP(table, time_column, slide, size), as in HOP(t, ts, INTERVAL '1 minute', INTERVAL '10 minutes')"
+            }
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Function::Tumble => "TUMBLE",
+            Function::Hop => "HOP",
+        }
+    }
+}
+
+impl RelationPlanner for WindowTvfPlanner {
+    fn plan_relation(
+        &self,
+        relation: TableFactor,
+        context: &mut dyn RelationPlannerContext,
+    ) -> Result<RelationPlanning> {
+        let Some(call) = Call::of(&relation)? else {
+            refuse_version(&relation)?;
+            return Ok(RelationPlanning::Original(Box::new(relation)));
+        };
+        let alias = call.alias.clone();
+        let plan = self.plan_call(call, context)?;
+        Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
+    }
+}
+
+/// DataFusion would plan the table as it is now and say nothing.
+fn refuse_version(relation: &TableFactor) -> Result<()> {
+    match relation {
+        TableFactor::Table { name, version: Some(_), .. } => Err(at_span(
+            "temporal joins (FOR SYSTEM_TIME AS OF) are not available yet",
+            "join with a static table by equality of keys",
+            name.span(),
+        )),
+        _ => Ok(()),
+    }
+}
+
+impl WindowTvfPlanner {
+    fn plan_call(&self, call: Call, context: &mut dyn RelationPlannerContext) -> Result<LogicalPlan> {
+        let Call { function, span, args, .. } = call;
+        let input = self.plan_table(args.table, context)?;
+        let time = match &args.time {
+            Some(expr) => time_column(expr, &input, context)?,
+            None => self.watermark_of(&input, function, span)?,
+        };
+        let (_, field) = input.schema().qualified_field_from_column(&time)?;
+        let time_span = args.time.as_ref().map_or(span, Spanned::span);
+        if !matches!(field.data_type(), DataType::Timestamp(..)) {
+            return Err(at_span(
+                format!("column \"{}\" is not a timestamp", time.name),
+                format!("it is {}; cast it in a subquery, or name another column", field.data_type()),
+                time_span,
+            ));
+        }
+        if let Some(name) = WINDOW_COLUMNS.iter().find(|name| input.schema().has_column_with_unqualified_name(name)) {
+            return Err(at_span(
+                format!("the table of {} has a column \"{name}\" already", function.name()),
+                "rename it in a subquery",
+                span,
+            ));
+        }
+        WindowTvfNode::try_new(input, time, args.kind)
+            .map(|node| LogicalPlan::Extension(Extension { node: Arc::new(node) }))
+            .map_err(|error| located(error, args.size_span))
+    }
+
+    /// DataFusion opens the tables of a statement before it plans, and looks for them in relations, not in arguments of
+    /// functions: a table that only a window function names is opened here.
+    fn plan_table(&self, table: TableFactor, context: &mut dyn RelationPlannerContext) -> Result<LogicalPlan> {
+        let TableFactor::Table { name, .. } = &table else { return context.plan(table) };
+        let name = name.clone();
+        match context.plan(table) {
+            Ok(plan) => Ok(plan),
+            Err(error) => {
+                let reference = context.object_name_to_table_reference(name)?;
+                match self.open(&reference, context.context_provider().options()) {
+                    Some(source) => LogicalPlanBuilder::scan(reference, source, None)?.build(),
+                    None => Err(error),
+                }
+            }
+        }
+    }
+
+    /// `None` also where a catalog would have to wait for its table: planning does not.
+    fn open(&self, table: &TableReference, options: &ConfigOptions) -> Option<Arc<dyn TableSource>> {
+        let catalog = &options.catalog;
+        let resolved = table.clone().resolve(&catalog.default_catalog, &catalog.default_schema);
+        let schema = self.catalogs.catalog(&resolved.catalog)?.schema(&resolved.schema)?;
+        let table = schema.table(&resolved.table).now_or_never()?.ok()??;
+        Some(provider_as_source(table))
+    }
+
+    fn watermark_of(&self, input: &LogicalPlan, function: Function, span: Span) -> Result<Column> {
+        // Not by the name as written: a WITH query of that name hides the table.
+        let (table, name) = match input {
+            LogicalPlan::TableScan(scan) => {
+                (scan.table_name.to_string(), self.watermarks.watermark_column(&scan.table_name))
+            }
+            _ => ("a query".to_owned(), None),
+        };
+        let found = name.and_then(|name| {
+            let (qualifier, field) = input.schema().qualified_field_with_unqualified_name(&name).ok()?;
+            Some(Column::new(qualifier.cloned(), field.name()))
+        });
+        found.ok_or_else(|| {
+            at_span(
+                format!("{} needs a time column: {table} has no watermark", function.name()),
+                function.usage(),
+                span,
+            )
+        })
+    }
+}
+
+fn located(error: DataFusionError, span: Span) -> DataFusionError {
+    let ours = crate::error::Error::from(error);
+    at_span(ours.primary().to_owned(), ours.hint_text().unwrap_or_default().to_owned(), span)
+}
+
+fn time_column(expr: &SqlExpr, input: &LogicalPlan, context: &mut dyn RelationPlannerContext) -> Result<Column> {
+    match context.sql_to_expr(expr.clone(), input.schema())? {
+        Expr::Column(column) => Ok(column),
+        _ => Err(at_expr("the time of a window is a column of its table", "compute it in a subquery first", expr)),
+    }
+}
+
+/// A window function as written.
+struct Call {
+    function: Function,
+    span: Span,
+    args: Args,
+    alias: Option<TableAlias>,
+}
+
+struct Args {
+    table: TableFactor,
+    time: Option<SqlExpr>,
+    kind: WindowKind,
+    size_span: Span,
+}
+
+impl Call {
+    /// `None` where the relation is something else.
+    fn of(relation: &TableFactor) -> Result<Option<Call>> {
+        let (name, args, alias) = match relation {
+            TableFactor::Table { name, args: Some(args), alias, .. } => (name, args.args.as_slice(), alias),
+            TableFactor::Function { name, args, alias, .. } => (name, args.as_slice(), alias),
+            TableFactor::TableFunction { expr, alias } => match expr {
+                SqlExpr::Function(function) => match &function.args {
+                    FunctionArguments::List(list) if function_of(&function.name)?.is_some() => {
+                        (&function.name, list.args.as_slice(), alias)
+                    }
+                    _ => return Err(not_a_window(expr)),
+                },
+                _ => return Err(not_a_window(expr)),
+            },
+            _ => return Ok(None),
+        };
+        let Some(function) = function_of(name)? else { return Ok(None) };
+        let args = Args::of(function, args, name.span())?;
+        Ok(Some(Call { function, span: name.span(), args, alias: alias.clone() }))
+    }
+}
+
+fn not_a_window(expr: &SqlExpr) -> DataFusionError {
+    at_expr(
+        "TABLE(…) takes a window function",
+        "write TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '1 minute'))",
+        expr,
+    )
+}
+
+fn function_of(name: &ObjectName) -> Result<Option<Function>> {
+    let [part] = name.0.as_slice() else { return Ok(None) };
+    let Some(ident) = part.as_ident() else { return Ok(None) };
+    match ident.value.to_ascii_uppercase().as_str() {
+        "TUMBLE" => Ok(Some(Function::Tumble)),
+        "HOP" => Ok(Some(Function::Hop)),
+        other @ ("CUMULATE" | "SESSION") => Err(at_span(
+            format!("{other} windows are not available yet"),
+            "TUMBLE(t, ts, size) and HOP(t, ts, slide, size) are",
+            name.span(),
+        )),
+        _ => Ok(None),
+    }
+}
+
+/// Arguments by role, whether given by name or by place.
+#[derive(Default)]
+struct Roles {
+    data: Option<SqlExpr>,
+    timecol: Option<SqlExpr>,
+    size: Option<SqlExpr>,
+    slide: Option<SqlExpr>,
+}
+
+impl Args {
+    fn of(function: Function, args: &[FunctionArg], span: Span) -> Result<Self> {
+        let usage = |message: String| at_span(message, function.usage(), span);
+        let roles = Roles::of(function, args, &usage)?;
+        let name = function.name();
+        let missing = |what: &str| usage(format!("{name} needs {what}"));
+
+        let data = roles.data.ok_or_else(|| missing("a table"))?;
+        let size = roles.size.ok_or_else(|| missing("the size of its windows"))?;
+        let size_us = length("size", &size, function)?;
+        let kind = match (function, &roles.slide) {
+            (Function::Tumble, None) => WindowKind::tumble(size_us),
+            (Function::Tumble, Some(_)) => return Err(usage("TUMBLE has no slide".to_owned())),
+            (Function::Hop, Some(slide)) => WindowKind::hop(length("slide", slide, function)?, size_us),
+            (Function::Hop, None) => return Err(missing("a slide and a size")),
+        };
+        let kind = kind.map_err(|error| located(error.into(), size.span().union(&span)))?;
+        let time = roles.timecol.map(descriptor).transpose()?;
+        Ok(Args { table: table_factor(data)?, time, kind, size_span: span })
+    }
+}
+
+impl Roles {
+    fn of(function: Function, args: &[FunctionArg], usage: &dyn Fn(String) -> DataFusionError) -> Result<Self> {
+        let mut roles = Roles::default();
+        let mut by_place = Vec::new();
+        for arg in args {
+            let (name, arg) = match arg {
+                FunctionArg::Unnamed(arg) => (None, arg),
+                FunctionArg::Named { name, arg, .. } => (Some(name.value.to_ascii_uppercase()), arg),
+                FunctionArg::ExprNamed { name, arg, .. } => (Some(name.to_string().to_ascii_uppercase()), arg),
+            };
+            let FunctionArgExpr::Expr(expr) = arg else {
+                return Err(usage(format!("{} does not take `{arg}`", function.name())));
+            };
+            let role = match name.as_deref() {
+                None => {
+                    by_place.push(expr.clone());
+                    continue;
+                }
+                Some("DATA") => &mut roles.data,
+                Some("TIMECOL") => &mut roles.timecol,
+                Some("SIZE") => &mut roles.size,
+                Some("SLIDE") => &mut roles.slide,
+                Some(other) => return Err(usage(format!("{} has no argument \"{other}\"", function.name()))),
+            };
+            if role.replace(expr.clone()).is_some() {
+                return Err(usage("an argument is given twice".to_owned()));
+            }
+        }
+        if by_place.is_empty() {
+            return Ok(roles);
+        }
+        if by_place.len() < args.len() {
+            return Err(usage("arguments are given either all by name or all by place".to_owned()));
+        }
+        let mut rest = by_place.into_iter();
+        roles.data = rest.next();
+        let mut rest = rest.peekable();
+        roles.timecol = rest.next_if(|expr| !matches!(expr, SqlExpr::Interval(_) | SqlExpr::Value(_)));
+        if function == Function::Hop {
+            roles.slide = rest.next();
+        }
+        roles.size = rest.next();
+        match rest.next() {
+            Some(_) => Err(usage(format!("{} has too many arguments", function.name()))),
+            None => Ok(roles),
+        }
+    }
+}
+
+fn length(what: &str, expr: &SqlExpr, function: Function) -> Result<Duration> {
+    interval::from_sql(expr).map_err(|why| at_expr(format!("the window's {what} {why}"), function.usage(), expr))
+}
+
+/// `DESCRIPTOR(ts)` is `ts`.
+fn descriptor(expr: SqlExpr) -> Result<SqlExpr> {
+    let SqlExpr::Function(function) = &expr else { return Ok(expr) };
+    if !function.name.to_string().eq_ignore_ascii_case("descriptor") {
+        return Ok(expr);
+    }
+    if let FunctionArguments::List(list) = &function.args
+        && let [FunctionArg::Unnamed(FunctionArgExpr::Expr(column))] = list.args.as_slice()
+    {
+        return Ok(column.clone());
+    }
+    Err(at_expr("DESCRIPTOR names one column", "write DESCRIPTOR(ts)", &expr))
+}
+
+fn table_factor(expr: SqlExpr) -> Result<TableFactor> {
+    if let Some(parts) = object_name_parts(&expr) {
+        return Ok(TableFactor::Table {
+            name: ObjectName(parts),
+            alias: None,
+            args: None,
+            with_hints: Vec::new(),
+            version: None,
+            with_ordinality: false,
+            partitions: Vec::new(),
+            json_path: None,
+            sample: None,
+            index_hints: Vec::new(),
+        });
+    }
+    match expr {
+        SqlExpr::Subquery(subquery) => Ok(TableFactor::Derived { lateral: false, subquery, alias: None, sample: None }),
+        other => Err(at_expr(
+            "the first argument of a window function is a table",
+            "name a table, or put a query into brackets: TUMBLE((SELECT …), ts, INTERVAL '1 minute')",
+            &other,
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,126 @@
+use arrow::datatypes::{Schema, TimeUnit};
+use datafusion::datasource::MemTable;
+use datafusion::prelude::SessionContext;
+
+use super::*;
+use crate::catalog::Statement;
+use crate::error::Error;
+use crate::sql::{add_window_functions, parse_file, planning_error, session_config};
+
+#[derive(Debug)]
+struct OnlyT;
+
+impl WatermarkColumns for OnlyT {
+    fn watermark_column(&self, table: &TableReference) -> Option<String> {
+        (table.table() == "t").then(|| "ts".to_owned())
+    }
+}
+
+fn session() -> SessionContext {
+    let session = SessionContext::new_with_config(session_config());
+    add_window_functions(&session, Arc::new(OnlyT)).expect("registered");
+    let schema = Arc::new(Schema::new(vec![
+        Field::new("k", DataType::Utf8View, true),
+        Field::new("ts", DataType::Timestamp(TimeUnit::Millisecond, None), false),
+        Field::new("seconds", DataType::Timestamp(TimeUnit::Second, None), true),
+    ]));
+    for name in ["t", "u"] {
+        let table = MemTable::try_new(schema.clone(), vec![vec![]]).expect("an empty table");
+        session.register_table(name, Arc::new(table)).expect("registered");
+    }
+    session
+}
+
+async fn plan(text: &str) -> Result<LogicalPlan, Error> {
+    let statements = parse_file("q.sql", text).map_err(|mut errors| errors.remove(0))?;
+    let Some(Statement::Select(view)) = statements.into_iter().next_back() else { panic!("not a query: {text}") };
+    let statement = datafusion::sql::sqlparser::ast::Statement::Query(view.query);
+    let statement = datafusion::sql::parser::Statement::Statement(Box::new(statement));
+    session().state().statement_to_plan(statement).await.map_err(|error| planning_error(error, "q.sql", &view.location))
+}
+
+#[tokio::test]
+async fn every_spelling_plans_the_same_node() {
+    for call in [
+        "TUMBLE(t, ts, INTERVAL '1 minute')",
+        "tumble(t, INTERVAL '1' MINUTE)",
+        "TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '60' SECOND))",
+        "TABLE(TUMBLE(DATA => TABLE t, TIMECOL => DESCRIPTOR(ts), SIZE => INTERVAL '1' MINUTE))",
+        "TUMBLE(SIZE => INTERVAL '1' MINUTE, DATA => t)",
+        "LATERAL TUMBLE(t, t.ts, INTERVAL '1 minute')",
+    ] {
+        let plan = plan(&format!("SELECT * FROM {call}")).await.unwrap_or_else(|error| panic!("{call}: {error:?}"));
+        let shown = plan.display_indent().to_string();
+        assert!(shown.contains("WindowTvf: Tumble { size_us: 60000000 }, time=t.ts"), "{call}: {shown}");
+    }
+    let shown = plan("SELECT * FROM HOP(t, INTERVAL '10 seconds', INTERVAL '1 minute')").await.expect("planned");
+    let shown = shown.display_indent().to_string();
+    assert!(shown.contains("WindowTvf: Hop { size_us: 60000000, slide_us: 10000000 }, time=t.ts"), "{shown}");
+}
+
+#[tokio::test]
+async fn window_columns_follow_the_time_columns_type_and_name() {
+    let plan =
+        plan("SELECT w.window_start, window_end, w.window_time, w.k FROM TUMBLE(t, ts, INTERVAL '1 minute') AS w")
+            .await;
+    let plan = plan.expect("planned");
+    let fields: Vec<String> = plan
+        .schema()
+        .fields()
+        .iter()
+        .map(|field| format!("{} {} {}", field.name(), field.data_type(), field.is_nullable()))
+        .collect();
+    assert_eq!(
+        fields,
+        [
+            "window_start Timestamp(ms) false",
+            "window_end Timestamp(ms) false",
+            "window_time Timestamp(ms) false",
+            "k Utf8View true"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn each_mistake_in_a_window_function_has_its_place_and_remedy() {
+    let tumble = "write TUMBLE(table, time_column, INTERVAL '1 minute')";
+    for (from, want) in [
+        ("TUMBLE(t, k, INTERVAL '1 minute')", "q.sql:2:25: column \"k\" is not a timestamp\n  hint: it is Utf8View; cast it in a subquery, or name another column".to_owned()),
+        ("TUMBLE(t, tz, INTERVAL '1 minute')", "q.sql:2:25: column \"tz\" does not exist\n  hint: did you mean \"ts\"?".to_owned()),
+        ("TUMBLE(nope, ts, INTERVAL '1 minute')", "q.sql:2:22: table 'nope' not found".to_owned()),
+        ("TUMBLE(u, INTERVAL '1 minute')", format!("q.sql:2:15: TUMBLE needs a time column: u has no watermark\n  hint: {tumble}")),
+        ("TUMBLE((SELECT * FROM t), INTERVAL '1 minute')", format!("q.sql:2:15: TUMBLE needs a time column: a query has no watermark\n  hint: {tumble}")),
+        ("TUMBLE(t, ts, '1 minute')", format!("q.sql:2:29: the window's size must be an INTERVAL, as in INTERVAL '5 minutes'\n  hint: {tumble}")),
+        ("TUMBLE(t, ts, INTERVAL '1' MONTH)", format!("q.sql:2:38: the window's size must not have months or years, whose length varies; use days or shorter units\n  hint: {tumble}")),
+        ("TUMBLE(t, ts)", format!("q.sql:2:15: TUMBLE needs the size of its windows\n  hint: {tumble}")),
+        ("TUMBLE(t, ts, INTERVAL '0' SECOND)", "q.sql:2:15: the window's size must be longer than zero".to_owned()),
+        ("TUMBLE(t, ts, INTERVAL '1 minute', INTERVAL '1 minute')", format!("q.sql:2:15: TUMBLE has too many arguments\n  hint: {tumble}")),
+        ("HOP(t, ts, INTERVAL '2 minutes', INTERVAL '1 minute')", "q.sql:2:15: the slide is longer than the window: rows between windows would be lost\n  hint: the slide comes first: HOP(t, ts, slide, size)".to_owned()),
+        ("TUMBLE(t, seconds, INTERVAL '500 milliseconds')", "q.sql:2:15: the window's size is not a whole number of the time column's seconds\n  hint: declare the column with a finer TIMESTAMP(3) or TIMESTAMP(6), or use a longer window".to_owned()),
+        ("CUMULATE(t, ts, INTERVAL '1 minute', INTERVAL '1 hour')", "q.sql:2:15: CUMULATE windows are not available yet\n  hint: TUMBLE(t, ts, size) and HOP(t, ts, slide, size) are".to_owned()),
+        ("TABLE(SESSION(TABLE t, DESCRIPTOR(ts), INTERVAL '1 minute'))", "q.sql:2:21: SESSION windows are not available yet\n  hint: TUMBLE(t, ts, size) and HOP(t, ts, slide, size) are".to_owned()),
+        ("TABLE(f(1))", "q.sql:2:21: TABLE(…) takes a window function\n  hint: write TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '1 minute'))".to_owned()),
+        ("TUMBLE(t + 1, ts, INTERVAL '1 minute')", "q.sql:2:22: the first argument of a window function is a table\n  hint: name a table, or put a query into brackets: TUMBLE((SELECT …), ts, INTERVAL '1 minute')".to_owned()),
+        ("TUMBLE((SELECT ts, ts AS window_end FROM t), ts, INTERVAL '1 minute')", "q.sql:2:15: the table of TUMBLE has a column \"window_end\" already\n  hint: rename it in a subquery".to_owned()),
+    ] {
+        let error = plan(&format!("SELECT 1;\nSELECT * FROM {from}")).await.expect_err(from);
+        assert_eq!(error.report(), want, "{from}");
+    }
+}
+
+#[tokio::test]
+async fn grouping_forms_that_are_missing_say_what_to_write() {
+    for (expr, want) in [
+        (
+            "hop(ts, INTERVAL '1 minute', INTERVAL '2 minutes')",
+            "hint: write FROM HOP(t, ts, slide, size) and group by window_start, window_end",
+        ),
+        ("session(ts, INTERVAL '1 minute')", "SESSION windows are not available yet"),
+        ("tumble(ts, INTERVAL '1 month')", "the window's size must not have months"),
+        ("tumble(ts)", "tumble takes a timestamp and an interval"),
+        ("tumble(k, INTERVAL '1 minute')", "tumble takes a timestamp and an interval"),
+    ] {
+        let error = plan(&format!("SELECT {expr} AS w, count(*) FROM t GROUP BY w")).await.expect_err(expr);
+        assert!(error.report().contains(want), "{expr}: {}", error.report());
+    }
+}
