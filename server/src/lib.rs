@@ -8,6 +8,7 @@
 
 pub mod catalog;
 pub mod clock;
+pub mod decode;
 pub mod error;
 pub mod source;
 pub mod status;
