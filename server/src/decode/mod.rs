@@ -1,2 +1,323 @@
 //! Bytes → `RecordBatch`: records in, typed columns out, bad records aside.
+//!
+//! A [`TableDecoder`] takes the records of one table's poll one by one and answers with a [`SourceBatch`]: rows of the
+//! wanted columns, how far every partition has got, and the records that are no rows.
 
+mod envelope;
+pub mod json;
+mod progress;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::ArrayRef;
+use arrow::datatypes::{Schema, SchemaRef};
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+
+use self::envelope::EnvelopeColumn;
+use self::json::{JsonColumn, JsonDecoder, RowError};
+use self::progress::{EventTimes, PartitionProgress};
+use crate::catalog::{ColumnKind, Connector, Format, OnBadRow, TableDef};
+use crate::clock::{Clock, Micros};
+use crate::error::{Error, Result};
+use crate::source::{DeadLetter, Offsets, Partition, Polled, Progress, Record, SourceBatch};
+
+/// Rows of a batch: eight of DataFusion's own, so that the cost of an operator's call vanishes beside its work.
+const BATCH_ROWS_MAX: usize = 8 * 8192;
+/// A batch ends early where its rows occupy this much: 64 MiB.
+const BATCH_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Decodes the JSON records of one table; see the module's first lines.
+pub struct TableDecoder {
+    names: Names,
+    on_bad_row: OnBadRow,
+    clock: Clock,
+    schema: SchemaRef,
+    json: JsonDecoder,
+    /// Where each column of `schema` comes from.
+    places: Vec<Place>,
+    envelope: Vec<EnvelopeColumn>,
+    event_times: Option<EventTimes>,
+
+    /// Rows of the batch under construction by partition, in the order of their arrival.
+    runs: Vec<(Partition, usize)>,
+    batches: Vec<RecordBatch>,
+    /// Rows and bytes of `batches`, and bytes of `dead_letters`.
+    done_rows: usize,
+    done_bytes: usize,
+    dead_letters: Vec<DeadLetter>,
+    progress: BTreeMap<Partition, PartitionProgress>,
+    /// The next offset of each partition after the last [`TableDecoder::finish`].
+    positions: Offsets,
+}
+
+#[derive(Clone, Copy)]
+enum Place {
+    Json(usize),
+    Envelope(usize),
+}
+
+/// How the records' origin is called.
+struct Names {
+    by_partition: BTreeMap<Partition, String>,
+    /// Where a partition has no name of its own: the topic, or the path as declared.
+    table: String,
+    is_topic: bool,
+    /// The file that declares the table.
+    declared_in: String,
+}
+
+impl fmt::Debug for TableDecoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TableDecoder").field("schema", &self.schema).field("rows", &self.rows()).finish_non_exhaustive()
+    }
+}
+
+impl TableDecoder {
+    /// A decoder for some columns of `def`.
+    ///
+    /// `columns`: indices into `def.columns`, ascending. Only these are decoded and checked: a NOT NULL column that
+    /// nobody reads makes no bad rows. Without the watermark column no event times are reported.
+    ///
+    /// # Errors
+    /// `Invalid` for a format other than JSON, and for a column whose type is not decoded.
+    pub fn try_new(def: &TableDef, columns: &[usize], clock: Clock) -> Result<Self> {
+        if def.format != Format::Json {
+            return Err(Error::invalid(format!("table \"{}\" is not declared with 'format' = 'json'", def.name))
+                .at(def.location.clone()));
+        }
+        let mut physical = Vec::new();
+        let mut envelope = Vec::new();
+        let mut places = Vec::new();
+        let mut fields = Vec::new();
+        let mut event_times = None;
+        for &index in columns {
+            let column = def.columns.get(index).ok_or_else(|| {
+                Error::bug(format!("column {index} of table \"{}\" was asked for, but it has fewer", def.name))
+            })?;
+            match &column.kind {
+                ColumnKind::Physical { aliases } => {
+                    places.push(Place::Json(physical.len()));
+                    physical.push(JsonColumn { field: column.field(), aliases: aliases.clone() });
+                }
+                ColumnKind::Metadata(key) => {
+                    places.push(Place::Envelope(envelope.len()));
+                    envelope
+                        .push(EnvelopeColumn::try_new(*key, column).map_err(|error| error.at(def.location.clone()))?);
+                }
+            }
+            if let Some(watermark) = def.watermark.as_ref().filter(|watermark| watermark.column == column.name) {
+                event_times = Some(EventTimes::try_new(fields.len(), &column.data_type, watermark.max_future)?);
+            }
+            fields.push(column.field());
+        }
+        let (table, is_topic) = match &def.connector {
+            Connector::Kafka(topic) => (topic.topic.clone(), true),
+            Connector::Filesystem(files) => (files.path.clone(), false),
+        };
+        Ok(TableDecoder {
+            names: Names { by_partition: BTreeMap::new(), table, is_topic, declared_in: def.location.file.clone() },
+            on_bad_row: def.on_bad_row,
+            clock,
+            schema: Arc::new(Schema::new(fields)),
+            json: JsonDecoder::try_new(&physical).map_err(|error| error.at(def.location.clone()))?,
+            places,
+            envelope,
+            event_times,
+            runs: Vec::new(),
+            batches: Vec::new(),
+            done_rows: 0,
+            done_bytes: 0,
+            dead_letters: Vec::new(),
+            progress: BTreeMap::new(),
+            positions: Offsets::new(),
+        })
+    }
+
+    /// Columns of the batches: those asked for, in that order.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Names a partition's origin for the topic column, dead letters and errors: the path of the file it stands for.
+    /// Without it the table's topic or declared path is used.
+    pub fn name_partition(&mut self, partition: Partition, name: impl Into<String>) {
+        self.names.by_partition.insert(partition, name.into());
+    }
+
+    /// Says where the source begins, so that the first ranges start there and not at the first record seen.
+    pub fn start_at(&mut self, positions: &Offsets) {
+        self.positions.extend(positions);
+    }
+
+    /// Takes one record, in the order of the source.
+    ///
+    /// # Errors
+    /// With `OnBadRow::Fail` the first record that is no row: `Invalid`; nothing of this batch should be used then.
+    pub fn push(&mut self, record: &Record<'_>) -> Result<()> {
+        let progress = match self.progress.get_mut(&record.partition) {
+            Some(progress) => progress,
+            None => {
+                let from = self.positions.get(&record.partition).copied().unwrap_or(record.offset);
+                self.progress.entry(record.partition).or_insert(PartitionProgress::starting_at(from))
+            }
+        };
+        progress.records += 1;
+        progress.to = record.offset.saturating_add(1);
+        if let Err(error) = self.decode(record) {
+            return self.refuse(record, error);
+        }
+        for column in &mut self.envelope {
+            column.append(self.names.of(record.partition), record);
+        }
+        match self.runs.last_mut() {
+            Some((partition, rows)) if *partition == record.partition => *rows += 1,
+            _ => self.runs.push((record.partition, 1)),
+        }
+        let rows = self.json.len();
+        let large = record.value.is_some_and(|value| value.len() > 64 * 1024);
+        if rows >= BATCH_ROWS_MAX || ((rows % 256 == 0 || large) && self.open_bytes() >= BATCH_BYTES_MAX) {
+            self.end_batch()?;
+        }
+        Ok(())
+    }
+
+    fn decode(&mut self, record: &Record<'_>) -> Result<(), RowError> {
+        let Some(value) = record.value else {
+            return Err(RowError { column: None, reason: "value is null (tombstone)".into() });
+        };
+        for column in &self.envelope {
+            column.check(record)?;
+        }
+        self.json.decode(value)
+    }
+
+    #[cold]
+    fn refuse(&mut self, record: &Record<'_>, error: RowError) -> Result<()> {
+        if self.on_bad_row == OnBadRow::Fail {
+            return Err(self.names.bad_row(record, &error));
+        }
+        self.done_bytes += record.value.map_or(0, <[u8]>::len) + record.key.map_or(0, <[u8]>::len) + error.reason.len();
+        self.dead_letters.push(DeadLetter {
+            topic: self.names.of(record.partition).to_owned(),
+            partition: record.partition,
+            offset: record.offset,
+            timestamp_ms: record.timestamp_ms,
+            key: record.key.map(<[u8]>::to_vec),
+            value: record.value.map(<[u8]>::to_vec),
+            column: error.column,
+            reason: error.reason,
+        });
+        Ok(())
+    }
+
+    /// Rows since the last [`TableDecoder::finish`].
+    pub fn rows(&self) -> usize {
+        self.done_rows + self.json.len()
+    }
+
+    /// Roughly what rows and dead letters since then occupy, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.done_bytes + self.open_bytes()
+    }
+
+    fn open_bytes(&self) -> usize {
+        self.json.bytes() + self.envelope.iter().map(EnvelopeColumn::bytes).sum::<usize>()
+    }
+
+    /// Ends what the records since the last call have begun.
+    ///
+    /// `polled`: what the source told with them. Its positions end the partitions' ranges, also of partitions without
+    /// records; where it has none for a partition, the range ends behind the last record.
+    pub fn finish(&mut self, polled: &Polled) -> Result<SourceBatch> {
+        if !self.json.is_empty() {
+            self.end_batch()?;
+        }
+        for (&partition, &position) in &polled.positions {
+            let known = self.positions.get(&partition).copied();
+            match self.progress.get_mut(&partition) {
+                Some(progress) => progress.to = progress.to.max(position),
+                None if known.is_some_and(|known| known < position) => {
+                    let mut moved = PartitionProgress::starting_at(known.unwrap_or(position));
+                    moved.to = position;
+                    self.progress.insert(partition, moved);
+                }
+                // Nothing was read from here yet: the range of the first records will start at this position.
+                None => {
+                    self.positions.insert(partition, position);
+                }
+            }
+        }
+        let mut progress = BTreeMap::new();
+        for (partition, contributed) in std::mem::take(&mut self.progress) {
+            self.positions.insert(partition, contributed.to);
+            let end = polled.ends.get(&partition).copied().unwrap_or(contributed.to).max(contributed.to);
+            progress.insert(
+                partition,
+                Progress {
+                    from: contributed.from,
+                    to: contributed.to,
+                    records: contributed.records,
+                    event_time_max: contributed.event_time_max,
+                    clamped: contributed.clamped,
+                    end,
+                },
+            );
+        }
+        self.done_rows = 0;
+        self.done_bytes = 0;
+        Ok(SourceBatch {
+            batches: std::mem::take(&mut self.batches),
+            progress,
+            dead_letters: std::mem::take(&mut self.dead_letters),
+            finished: polled.finished,
+        })
+    }
+
+    fn end_batch(&mut self) -> Result<()> {
+        let rows = self.json.len();
+        self.done_bytes += self.open_bytes();
+        self.done_rows += rows;
+        let values = self.json.flush()?;
+        let envelope = self.envelope.iter_mut().map(EnvelopeColumn::finish).collect::<Result<Vec<ArrayRef>>>()?;
+        let columns = self
+            .places
+            .iter()
+            .map(|place| match *place {
+                Place::Json(index) => Arc::clone(values.column(index)),
+                Place::Envelope(index) => Arc::clone(&envelope[index]),
+            })
+            .collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let batch = RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?;
+        if let Some(event_times) = &self.event_times {
+            let now: Micros = self.clock.now();
+            event_times.observe(&batch, &self.runs, now, &mut self.progress)?;
+        }
+        self.runs.clear();
+        self.batches.push(batch);
+        Ok(())
+    }
+}
+
+impl Names {
+    fn of(&self, partition: Partition) -> &str {
+        self.by_partition.get(&partition).unwrap_or(&self.table)
+    }
+
+    fn bad_row(&self, record: &Record<'_>, error: &RowError) -> Error {
+        let name = self.of(record.partition);
+        let primary = if self.is_topic {
+            format!("cannot decode row from topic \"{name}\", partition {}, offset {}", record.partition, record.offset)
+        } else {
+            format!("cannot decode row from file \"{name}\", record {}", record.offset)
+        };
+        Error::invalid(primary).detail(&error.reason).hint(format!(
+            "fix the producer, or set 'on-bad-row' = 'dead-letter' in {} to keep going",
+            self.declared_in
+        ))
+    }
+}

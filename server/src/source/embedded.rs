@@ -211,7 +211,9 @@ impl EmbeddedLog {
     /// `OverBudget` above 16 MiB at once, `Invalid` for a partition that does not exist, `Unavailable` where the disk
     /// refuses; none of the records is then readable.
     pub fn append(&self, topic: &str, partition: Partition, records: &[NewRecord<'_>]) -> Result<Offset> {
-        futures::executor::block_on(self.append_async(topic, partition, records))
+        // Unconstrained: called from within a task whose budget is spent, the future would wait for the task's own
+        // scheduler, which waits for us.
+        futures::executor::block_on(tokio::task::unconstrained(self.append_async(topic, partition, records)))
     }
 
     /// See [`EmbeddedLog::append`].

@@ -33,10 +33,6 @@ impl Input {
         Ok(input)
     }
 
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
     pub(super) fn unread(&self) -> &[u8] {
         &self.buffer[self.start..self.end]
     }

@@ -1,0 +1,141 @@
+//! Why a record became no row, and how that is told.
+
+use std::fmt;
+
+use arrow::datatypes::{DataType, TimeUnit};
+
+/// How many bytes of a value a reason quotes.
+const QUOTE_BYTES_MAX: usize = 64;
+
+/// A record that is no row of the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowError {
+    /// The column's path, as in `player.positions[2].x`; `None` where the record as a whole is not readable.
+    pub column: Option<String>,
+    /// One sentence: what was found and what the schema says.
+    pub reason: String,
+}
+
+impl fmt::Display for RowError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+impl std::error::Error for RowError {}
+
+/// The same, on its way up: a path grows by each level it passes.
+pub(super) enum Fault {
+    Syntax {
+        at: usize,
+        what: &'static str,
+    },
+    /// The value at hand does not fit, with a word more on why; the column makes a [`Fault::Value`] of it.
+    Mismatch(Option<&'static str>),
+    Value(Box<ValueFault>),
+    /// The record as a whole is not what was expected.
+    Record(String),
+}
+
+pub(super) struct ValueFault {
+    pub(super) path: String,
+    /// What the field is, as in `is 12; the schema says varchar`.
+    pub(super) says: String,
+}
+
+impl Fault {
+    pub(super) fn value(says: String) -> Self {
+        Fault::Value(Box::new(ValueFault { path: String::new(), says }))
+    }
+
+    /// A value found where the schema wants something else.
+    pub(super) fn unfit(found: &[u8], why: Option<&'static str>, wanted: &DataType) -> Self {
+        let why = why.map(|why| format!(", {why}")).unwrap_or_default();
+        Fault::value(format!("is {}{why}; the schema says {}", quote(found), sql_type(wanted)))
+    }
+
+    /// Names the field in which it happened.
+    pub(super) fn in_field(self, name: &str) -> Self {
+        self.under(|path| match path.as_bytes().first() {
+            None => name.to_owned(),
+            Some(b'[') => format!("{name}{path}"),
+            Some(_) => format!("{name}.{path}"),
+        })
+    }
+
+    /// Names the item of a list in which it happened, from 0.
+    pub(super) fn in_item(self, index: usize) -> Self {
+        self.under(|path| match path.as_bytes().first() {
+            None | Some(b'[') => format!("[{index}]{path}"),
+            Some(_) => format!("[{index}].{path}"),
+        })
+    }
+
+    fn under(mut self, name: impl FnOnce(&str) -> String) -> Self {
+        if let Fault::Value(value) = &mut self {
+            value.path = name(&value.path);
+        }
+        self
+    }
+}
+
+impl From<Fault> for RowError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Syntax { at, what } => {
+                RowError { column: None, reason: format!("the record is not valid JSON at byte {at}: {what}") }
+            }
+            // Columns make values of their mismatches, so this one is not about a column.
+            Fault::Mismatch(why) => RowError { column: None, reason: why.unwrap_or("the record does not fit").into() },
+            Fault::Record(reason) => RowError { column: None, reason },
+            Fault::Value(value) => {
+                RowError { reason: format!("field \"{}\" {}", value.path, value.says), column: Some(value.path) }
+            }
+        }
+    }
+}
+
+/// The beginning of a value, for people.
+pub(super) fn quote(value: &[u8]) -> String {
+    if value.len() <= QUOTE_BYTES_MAX {
+        return String::from_utf8_lossy(value).into_owned();
+    }
+    let mut end = QUOTE_BYTES_MAX;
+    while end > QUOTE_BYTES_MAX - 3 && value[end] & 0xc0 == 0x80 {
+        end -= 1;
+    }
+    format!("{}…", String::from_utf8_lossy(&value[..end]))
+}
+
+/// The type as a schema file spells it.
+pub(super) fn sql_type(data_type: &DataType) -> String {
+    let digits = |unit: &TimeUnit| match unit {
+        TimeUnit::Second => 0,
+        TimeUnit::Millisecond => 3,
+        TimeUnit::Microsecond => 6,
+        TimeUnit::Nanosecond => 9,
+    };
+    match data_type {
+        DataType::Boolean => "boolean".into(),
+        DataType::Int8 => "tinyint".into(),
+        DataType::Int16 => "smallint".into(),
+        DataType::Int32 => "int".into(),
+        DataType::Int64 => "bigint".into(),
+        DataType::UInt8 => "tinyint unsigned".into(),
+        DataType::UInt16 => "smallint unsigned".into(),
+        DataType::UInt32 => "int unsigned".into(),
+        DataType::UInt64 => "bigint unsigned".into(),
+        DataType::Float32 => "real".into(),
+        DataType::Float64 => "double".into(),
+        DataType::Decimal128(precision, scale) => format!("decimal({precision},{scale})"),
+        DataType::Date32 => "date, as 'YYYY-MM-DD'".into(),
+        DataType::Time32(unit) | DataType::Time64(unit) => format!("time({}), as 'HH:MM:SS'", digits(unit)),
+        DataType::Timestamp(unit, None) => format!("timestamp({})", digits(unit)),
+        DataType::Timestamp(unit, Some(_)) => format!("timestamp({}) with time zone", digits(unit)),
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "varchar".into(),
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => "bytea, as base64 text".into(),
+        DataType::Struct(_) => "struct".into(),
+        DataType::List(item) | DataType::LargeList(item) => format!("list of {}", sql_type(item.data_type())),
+        other => other.to_string(),
+    }
+}

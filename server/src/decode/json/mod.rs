@@ -1,0 +1,148 @@
+//! JSON objects → a record batch, straight into typed columns.
+//!
+//! What a value may be is decided by the column's declared type, and nothing is converted that is not listed here:
+//!
+//! | column | JSON |
+//! | --- | --- |
+//! | boolean | `true`, `false` |
+//! | integers | a number that is whole (`67`, `67.0`, `1e3`) and in range |
+//! | real, double | a number; the nearest float, refused where that would be infinite |
+//! | decimal(p,s) | a number, or a string written like one; exact, refused where digits would be lost |
+//! | varchar | a string; an object or a list keeps its raw text; a number or boolean is refused |
+//! | bytea | a string of base64 (standard alphabet, padded or not) |
+//! | date | `"YYYY-MM-DD"` |
+//! | time | `"HH:MM:SS[.fraction]"` |
+//! | timestamp | RFC 3339 (`T` or space, fraction and offset optional, no offset means UTC), or a whole number: **milliseconds** since the Unix epoch, whatever the column's unit |
+//! | struct, list | an object, a list |
+//!
+//! `null` and an absent field are NULL; for a column that is NOT NULL they make a bad row. Of a field that occurs twice
+//! the last one counts. A bad row leaves no trace. Limits: see [`RECORD_BYTES_MAX`] and `scan`.
+
+mod column;
+mod fault;
+mod number;
+mod object;
+mod scan;
+#[cfg(test)]
+mod tests;
+mod time;
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+
+pub use self::fault::RowError;
+use self::fault::{Fault, quote};
+use self::object::Object;
+use self::scan::Cursor;
+use crate::error::Result;
+
+/// A larger record is a bad row. 16 MiB, far above what brokers accept by default (1 MiB).
+pub const RECORD_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// A column to decode, and the names its field may have beside its own.
+#[derive(Debug, Clone)]
+pub struct JsonColumn {
+    pub field: Field,
+    pub aliases: Vec<String>,
+}
+
+/// See the module's first lines.
+pub struct JsonDecoder {
+    schema: SchemaRef,
+    root: Object,
+    rows: usize,
+}
+
+impl fmt::Debug for JsonDecoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JsonDecoder").field("schema", &self.schema).field("rows", &self.rows).finish_non_exhaustive()
+    }
+}
+
+impl JsonDecoder {
+    /// A decoder for `columns`; with none of them it only checks that records are JSON objects.
+    ///
+    /// # Errors
+    /// `Invalid` for a type that is not decoded and for a name that stands for two columns.
+    pub fn try_new(columns: &[JsonColumn]) -> Result<Self> {
+        let schema = Schema::new(columns.iter().map(|column| column.field.clone()).collect::<Vec<_>>());
+        Ok(JsonDecoder { schema: Arc::new(schema), root: Object::try_new(columns)?, rows: 0 })
+    }
+
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Appends one row.
+    ///
+    /// # Errors
+    /// The record is no row; the decoder is as it was before the call. Also where a column has grown to 2 GiB:
+    /// flush before [`JsonDecoder::bytes`] comes near that.
+    pub fn decode(&mut self, record: &[u8]) -> Result<(), RowError> {
+        match self.append(record) {
+            Ok(()) => {
+                self.rows += 1;
+                Ok(())
+            }
+            Err(fault) => {
+                self.root.truncate(self.rows);
+                Err(fault.into())
+            }
+        }
+    }
+
+    fn append(&mut self, record: &[u8]) -> Result<(), Fault> {
+        let mut cursor = Cursor::new(record);
+        if record.len() > RECORD_BYTES_MAX {
+            return Err(Fault::Record("the record is larger than 16777216 bytes".into()));
+        }
+        cursor.skip_space();
+        if cursor.peek() != b'{' {
+            return Err(not_an_object(cursor));
+        }
+        self.root.append(&mut cursor, self.rows)?;
+        cursor.skip_space();
+        if cursor.pos < record.len() {
+            return Err(cursor.syntax("something follows the object"));
+        }
+        Ok(())
+    }
+
+    /// Rows since the last flush.
+    pub fn len(&self) -> usize {
+        self.rows
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
+    /// Roughly what these rows occupy, in bytes. Takes a few nanoseconds a column.
+    pub fn bytes(&self) -> usize {
+        self.root.columns().map(column::Column::bytes).sum()
+    }
+
+    /// Takes the rows as one batch.
+    pub fn flush(&mut self) -> Result<RecordBatch> {
+        let options = RecordBatchOptions::new().with_row_count(Some(self.rows));
+        self.rows = 0;
+        Ok(RecordBatch::try_new_with_options(self.schema.clone(), self.root.finish()?, &options)?)
+    }
+}
+
+#[cold]
+fn not_an_object(mut cursor: Cursor<'_>) -> Fault {
+    if cursor.bytes.is_empty() {
+        return Fault::Record("the record is empty, not a JSON object".into());
+    }
+    let start = cursor.pos;
+    match cursor.skip_value() {
+        Ok(()) => {
+            Fault::Record(format!("the record is {}, not a JSON object", quote(&cursor.bytes[start..cursor.pos])))
+        }
+        Err(syntax) => syntax,
+    }
+}

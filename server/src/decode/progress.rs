@@ -1,0 +1,117 @@
+//! How far the records of one batch bring each partition, in offsets and in event time.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::{
+    DataType, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
+    TimestampSecondType,
+};
+use arrow::record_batch::RecordBatch;
+
+use crate::clock::Micros;
+use crate::error::{Error, Result};
+use crate::source::{Offset, Partition};
+
+/// What the records since the last `finish` add up to for one partition.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PartitionProgress {
+    pub(super) from: Offset,
+    pub(super) to: Offset,
+    /// Dead letters included.
+    pub(super) records: u64,
+    pub(super) event_time_max: Option<Micros>,
+    pub(super) clamped: u64,
+}
+
+impl PartitionProgress {
+    pub(super) fn starting_at(from: Offset) -> Self {
+        PartitionProgress { from, to: from, records: 0, event_time_max: None, clamped: 0 }
+    }
+}
+
+/// Reads event times out of finished batches.
+pub(super) struct EventTimes {
+    column: usize,
+    unit: TimeUnit,
+    max_future: Micros,
+}
+
+impl EventTimes {
+    /// `max_future`: how far ahead of processing time an event time counts; later ones are clamped to that.
+    ///
+    /// # Errors
+    /// `Invalid` for a column that is no timestamp.
+    pub(super) fn try_new(column: usize, data_type: &DataType, max_future: Duration) -> Result<Self> {
+        let DataType::Timestamp(unit, _) = data_type else {
+            return Err(Error::invalid("a watermark column must be a TIMESTAMP").hint("declare it as TIMESTAMP(3)"));
+        };
+        let max_future = Micros::try_from(max_future.as_micros()).unwrap_or(Micros::MAX);
+        Ok(EventTimes { column, unit: *unit, max_future })
+    }
+
+    /// Adds a batch's event times to its partitions. `runs`: how many rows in a row came from which partition.
+    pub(super) fn observe(
+        &self,
+        batch: &RecordBatch,
+        runs: &[(Partition, usize)],
+        now: Micros,
+        progress: &mut BTreeMap<Partition, PartitionProgress>,
+    ) -> Result<()> {
+        let column = batch.column(self.column);
+        let values: &[i64] = match self.unit {
+            TimeUnit::Second => column.as_primitive::<TimestampSecondType>().values(),
+            TimeUnit::Millisecond => column.as_primitive::<TimestampMillisecondType>().values(),
+            TimeUnit::Microsecond => column.as_primitive::<TimestampMicrosecondType>().values(),
+            TimeUnit::Nanosecond => column.as_primitive::<TimestampNanosecondType>().values(),
+        };
+        let bound = now.saturating_add(self.max_future);
+        let latest = latest_not_clamped(bound, self.unit);
+        let mut row = 0;
+        for &(partition, rows) in runs {
+            let range = row..row + rows;
+            row += rows;
+            let (max, clamped) = match column.nulls().filter(|nulls| nulls.null_count() > 0) {
+                None => max_and_above(values[range].iter().copied(), latest),
+                Some(nulls) => max_and_above(range.filter(|row| nulls.is_valid(*row)).map(|row| values[row]), latest),
+            };
+            let progress = progress
+                .get_mut(&partition)
+                .ok_or_else(|| Error::bug(format!("rows of partition {partition}, which contributed no records")))?;
+            progress.clamped += clamped;
+            progress.event_time_max = progress.event_time_max.max(max.map(|max| to_micros(max, self.unit).min(bound)));
+        }
+        Ok(())
+    }
+}
+
+fn max_and_above(values: impl Iterator<Item = i64>, latest: i64) -> (Option<i64>, u64) {
+    let (mut max, mut any, mut above) = (i64::MIN, false, 0);
+    for value in values {
+        max = max.max(value);
+        above += u64::from(value > latest);
+        any = true;
+    }
+    (any.then_some(max), above)
+}
+
+/// Rounds down where the unit is finer, and stays at the ends of the range where it is too coarse for it.
+fn to_micros(value: i64, unit: TimeUnit) -> Micros {
+    match unit {
+        TimeUnit::Second => value.saturating_mul(1_000_000),
+        TimeUnit::Millisecond => value.saturating_mul(1_000),
+        TimeUnit::Microsecond => value,
+        TimeUnit::Nanosecond => value.div_euclid(1_000),
+    }
+}
+
+/// The largest value of the unit that [`to_micros`] does not take beyond `bound`.
+fn latest_not_clamped(bound: Micros, unit: TimeUnit) -> i64 {
+    match unit {
+        TimeUnit::Second => bound.div_euclid(1_000_000),
+        TimeUnit::Millisecond => bound.div_euclid(1_000),
+        TimeUnit::Microsecond => bound,
+        TimeUnit::Nanosecond => bound.saturating_mul(1_000).saturating_add(999),
+    }
+}
