@@ -4,6 +4,11 @@
 //! It never commits offsets anywhere and never skips one silently: what it cannot give is an error.
 //! Sources block; each runs on an operating-system thread of its own (see `reader`).
 
+pub mod embedded;
+pub mod filesystem;
+pub mod kafka;
+pub mod reader;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -60,10 +65,15 @@ pub struct Polled {
     pub ends: Offsets,
     /// The source is bounded and everything has been handed out.
     pub finished: bool,
+    /// Why nothing may be coming although the source goes on trying, in one sentence: the query is degraded, not failed.
+    pub trouble: Option<String>,
 }
 
 /// A stream of records in partitions.
 pub trait Source: Send {
+    /// The next offset of each partition. Before the first poll: where reading begins.
+    fn positions(&self) -> Offsets;
+
     /// Hands the records at hand to `visit`, in offset order within a partition.
     ///
     /// # Errors

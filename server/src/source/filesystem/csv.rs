@@ -1,0 +1,312 @@
+//! CSV with a header line: whole chunks through arrow's decoder, bad rows found by halving the chunk that fails.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::ArrayRef;
+use arrow::csv::ReaderBuilder;
+use arrow::csv::reader::Decoder;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::record_batch::RecordBatch;
+
+use super::input::Input;
+use super::layout::{Failure, Layout, Origin, missing_column, names};
+use super::{BatchReader, Files};
+use crate::catalog::{OnBadRow, TableDef};
+use crate::error::{Error, Result};
+use crate::source::{DeadLetter, Offset, Offsets, Progress, SourceBatch};
+
+/// Bytes of text decoded at once.
+const CHUNK_BYTES: usize = 4 << 20;
+const FIELD_COUNT_REASON: &str = "the record does not have one line with as many fields as the header";
+
+pub(super) struct CsvReader {
+    table: String,
+    on_bad_row: OnBadRow,
+    layout: Layout,
+    files: Files,
+    open: Option<OpenFile>,
+}
+
+struct OpenFile {
+    input: Input,
+    schema: SchemaRef,
+    header: Vec<String>,
+    /// For each physical column of the layout: its place in the file.
+    indices: Vec<usize>,
+}
+
+/// A part of the rows of one chunk, decoded.
+struct Part {
+    batch: RecordBatch,
+    arrays: Vec<ArrayRef>,
+}
+
+impl CsvReader {
+    pub(super) fn try_new(def: &TableDef, files: Vec<PathBuf>, layout: Layout, resume: &Offsets) -> Result<Self> {
+        for column in &layout.physical {
+            if column.data_type.is_nested() {
+                return Err(Error::invalid(format!(
+                    "column \"{}\" of table \"{}\" is {}, which CSV cannot hold",
+                    column.name, def.name, column.data_type
+                ))
+                .at(def.location.clone())
+                .hint("use JSON or Parquet, or declare the column as VARCHAR"));
+            }
+        }
+        let files = Files::new(files, resume);
+        Ok(CsvReader { table: def.name.clone(), on_bad_row: def.on_bad_row, layout, files, open: None })
+    }
+
+    fn open(&self, path: &Path, skip: Offset) -> Result<OpenFile> {
+        let mut input = Input::open(path)?;
+        let file = path.display().to_string();
+        let Some(line) = cut_records(&mut input, 1, 0)?.pop() else {
+            return Err(Error::invalid(format!("file {file} is empty; a CSV file begins with a header line")));
+        };
+        let header = header_fields(&input.unread()[line.clone()], &file)?;
+        input.consume(line.end);
+        let has = header.iter().map(String::as_str).collect::<Vec<_>>();
+        let mut fields = has.iter().map(|name| Field::new(*name, DataType::Utf8, true)).collect::<Vec<_>>();
+        let mut indices = Vec::new();
+        for column in &self.layout.physical {
+            let found = names(column).find_map(|name| has.iter().position(|found| *found == name));
+            let index = found.ok_or_else(|| missing_column(column, &file, &has))?;
+            fields[index] = Field::new(has[index], decoded_type(&column.data_type), true);
+            indices.push(index);
+        }
+        let mut left = usize::try_from(skip).unwrap_or(0);
+        while left > 0 {
+            let records = cut_records(&mut input, left.min(8192), 0)?;
+            let Some(last) = records.last() else { break };
+            left -= records.len();
+            input.consume(last.end);
+        }
+        Ok(OpenFile { input, schema: Arc::new(Schema::new(fields)), header, indices })
+    }
+}
+
+impl BatchReader for CsvReader {
+    fn positions(&self) -> Offsets {
+        self.files.positions()
+    }
+
+    fn next(&mut self, rows_max: usize) -> Result<SourceBatch> {
+        let from = self.files.positions.clone();
+        while let Some(path) = self.files.path().map(Path::to_owned) {
+            let first = self.files.positions[self.files.current];
+            let mut open = match self.open.take() {
+                Some(open) => open,
+                None => self.open(&path, first)?,
+            };
+            let records = cut_records(&mut open.input, rows_max.max(1), first)?;
+            let Some(consumed) = records.last().map(|last| last.end) else {
+                self.files.close();
+                continue;
+            };
+            let partition = self.files.partition();
+            let file = path.display().to_string();
+            let mut out = SourceBatch::default();
+            let mut observed =
+                Progress { from: first, to: first, records: 0, event_time_max: None, clamped: 0, end: first };
+            let mut work = Work { reader: self, open: &open, file: &file, records: &records, first };
+            work.decode(0..records.len(), &mut out, &mut observed)?;
+            open.input.consume(consumed);
+            self.open = Some(open);
+            *self.files.position() += records.len() as Offset;
+            out.progress = self.files.progress(&from);
+            let progress = out.progress.get_mut(&partition).expect("all files are in it");
+            (progress.event_time_max, progress.clamped) = (observed.event_time_max, observed.clamped);
+            return Ok(out);
+        }
+        Ok(SourceBatch { progress: self.files.progress(&from), finished: true, ..Default::default() })
+    }
+}
+
+/// The records of one chunk.
+struct Work<'a> {
+    reader: &'a CsvReader,
+    open: &'a OpenFile,
+    file: &'a str,
+    records: &'a [Range<usize>],
+    /// Number of the chunk's first record.
+    first: Offset,
+}
+
+impl Work<'_> {
+    /// Decodes the records `range`. Those that fail are halved until the bad record stands alone.
+    fn decode(&mut self, range: Range<usize>, out: &mut SourceBatch, observed: &mut Progress) -> Result<()> {
+        match self.try_decode(range.clone()) {
+            Ok(part) => {
+                self.reader.layout.observe(&part.arrays, observed)?;
+                out.batches.push(part.batch);
+                Ok(())
+            }
+            Err(failure) if range.len() == 1 => self.bad_row(range.start, failure, out),
+            Err(_) => {
+                let middle = range.start + range.len() / 2;
+                self.decode(range.start..middle, out, observed)?;
+                self.decode(middle..range.end, out, observed)
+            }
+        }
+    }
+
+    fn try_decode(&self, range: Range<usize>) -> Result<Part, Failure> {
+        let text = &self.open.input.unread()[self.records[range.start].start..self.records[range.end - 1].end];
+        let mut indices = self.open.indices.clone();
+        indices.sort_unstable();
+        indices.dedup();
+        let decoded = self.decode_text(text, &indices, range.len())?;
+        let position = |index: &usize| indices.binary_search(index).expect("of the same set");
+        let arrays =
+            self.open.indices.iter().map(|index| Arc::clone(decoded.column(position(index)))).collect::<Vec<_>>();
+        let offsets = range.map(|record| self.first + record as Offset).collect();
+        let origin = Origin { file: self.file, partition: self.reader.files.partition(), offsets };
+        let batch = self.reader.layout.assemble(&arrays, &origin)?;
+        Ok(Part { batch, arrays })
+    }
+
+    fn decode_text(&self, text: &[u8], indices: &[usize], rows: usize) -> Result<RecordBatch, Failure> {
+        // One row more than expected: text that holds more rows than we cut is noticed.
+        let mut decoder: Decoder = ReaderBuilder::new(Arc::clone(&self.open.schema))
+            .with_header(false)
+            .with_batch_size(rows + 1)
+            .with_projection(indices.to_vec())
+            .build_decoder();
+        let mut at = 0;
+        loop {
+            // The last call is given nothing, which ends a record without a line end.
+            let taken = decoder.decode(&text[at..])?;
+            at += taken;
+            if taken == 0 {
+                break;
+            }
+        }
+        match decoder.flush()? {
+            Some(batch) if batch.num_rows() == rows && at == text.len() => Ok(batch),
+            _ => Err(Failure { column: None, reason: FIELD_COUNT_REASON.to_owned() }),
+        }
+    }
+
+    fn bad_row(&self, record: usize, failure: Failure, out: &mut SourceBatch) -> Result<()> {
+        let number = self.first + record as Offset;
+        let line = &self.open.input.unread()[self.records[record].clone()];
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let column = failure.column.clone().or_else(|| self.column_in(&failure.reason));
+        if self.reader.on_bad_row == OnBadRow::Fail {
+            return Err(Error::invalid(format!(
+                "cannot decode row from file {}, record {number}, for table \"{}\"",
+                self.file, self.reader.table
+            ))
+            .detail(failure.reason)
+            .hint("correct the file, or set 'on-bad-row' = 'dead-letter' to keep going"));
+        }
+        out.dead_letters.push(DeadLetter {
+            topic: self.file.to_owned(),
+            partition: self.reader.files.partition(),
+            offset: number,
+            timestamp_ms: None,
+            key: None,
+            value: Some(line.to_owned()),
+            column,
+            reason: failure.reason,
+        });
+        Ok(())
+    }
+
+    /// arrow names the failing column by its place in the file: "… for column 3 at line …".
+    fn column_in(&self, reason: &str) -> Option<String> {
+        let (_, rest) = reason.split_once("for column ")?;
+        let number = rest.split(|c: char| !c.is_ascii_digit()).next()?;
+        self.open.header.get(number.parse::<usize>().ok()?).cloned()
+    }
+}
+
+/// What arrow's CSV decoder makes directly; all else comes as text and is cast.
+fn decoded_type(declared: &DataType) -> DataType {
+    let direct = declared.is_integer()
+        || declared.is_floating()
+        || matches!(
+            declared,
+            DataType::Boolean
+                | DataType::Utf8
+                | DataType::Utf8View
+                | DataType::Date32
+                | DataType::Timestamp(..)
+                | DataType::Decimal128(..)
+                | DataType::Decimal256(..)
+        );
+    if direct { declared.clone() } else { DataType::Utf8 }
+}
+
+/// Up to `max` whole records at the beginning of what is unread, as ranges of it. Empty lines are not records.
+fn cut_records(input: &mut Input, max: usize, first: Offset) -> Result<Vec<Range<usize>>> {
+    let mut records: Vec<Range<usize>> = Vec::new();
+    let mut at = 0;
+    while records.len() < max && at < CHUNK_BYTES {
+        let unread = input.unread();
+        let length = match record_length(&unread[at..]) {
+            Some(length) => length,
+            None if input.at_end_of_file() => unread.len() - at,
+            None => {
+                input.check_record(unread.len() - at, first + records.len() as Offset)?;
+                input.fill()?;
+                continue;
+            }
+        };
+        if length == 0 {
+            break;
+        }
+        let record = at..at + length;
+        let empty = matches!(&unread[record.clone()], b"\n" | b"\r\n");
+        if empty && at == 0 {
+            input.consume(length);
+            continue;
+        }
+        if !empty {
+            input.check_record(length, first + records.len() as Offset)?;
+            records.push(record);
+        }
+        at += length;
+    }
+    Ok(records)
+}
+
+/// The length of the first record with its line end; `None` where its end is not there. As csv-core cuts: a quote
+/// opens a quoted field only at the field's beginning, and a doubled quote stands for one.
+fn record_length(text: &[u8]) -> Option<usize> {
+    let line_end = memchr::memchr(b'\n', text)?;
+    if memchr::memchr(b'"', &text[..line_end]).is_none() {
+        return Some(line_end + 1);
+    }
+    enum At {
+        FieldStart,
+        Plain,
+        Quoted,
+        QuoteInQuoted,
+    }
+    let mut state = At::FieldStart;
+    for (index, byte) in text.iter().enumerate() {
+        state = match (state, byte) {
+            (At::Quoted, b'"') => At::QuoteInQuoted,
+            (At::Quoted, _) | (At::QuoteInQuoted | At::FieldStart, b'"') => At::Quoted,
+            (_, b'\n') => return Some(index + 1),
+            (_, b',') => At::FieldStart,
+            _ => At::Plain,
+        };
+    }
+    None
+}
+
+/// The names of the header line, by the same decoder that reads the rows.
+fn header_fields(line: &[u8], file: &str) -> Result<Vec<String>> {
+    let text = std::str::from_utf8(line)
+        .map_err(|_| Error::invalid(format!("the header line of {file} is not UTF-8 text")))?;
+    let format = arrow::csv::reader::Format::default().with_header(true);
+    let (schema, _) = format
+        .infer_schema(text.as_bytes(), Some(0))
+        .map_err(|error| Error::invalid(format!("cannot read the header line of {file}")).detail(error.to_string()))?;
+    Ok(schema.fields().iter().map(|field| field.name().trim().to_owned()).collect())
+}

@@ -1,0 +1,291 @@
+//! Files in, rows and dead letters out.
+
+use std::path::Path;
+use std::time::Duration;
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Int32Type, Int64Type, TimeUnit};
+use arrow::util::pretty::pretty_format_batches;
+
+use super::*;
+use crate::catalog::{Column, ColumnKind, FilesystemPath, MetadataKey, OnBadRow, WatermarkDef};
+use crate::error::{ErrorKind, Location};
+use crate::source::{DeadLetter, PollLimits, Polled, Source};
+
+fn write(dir: &Path, name: &str, text: &str) {
+    std::fs::write(dir.join(name), text).unwrap();
+}
+
+fn read_lines(source: &mut NdjsonSource, records_max: usize) -> (Vec<(Partition, Offset, String)>, Polled) {
+    let mut lines = Vec::new();
+    let limits = PollLimits { records_max, bytes_max: usize::MAX, wait: Duration::ZERO };
+    let polled = source
+        .poll(limits, &mut |record| {
+            let text = String::from_utf8(record.value.unwrap().to_vec()).unwrap();
+            lines.push((record.partition, record.offset, text));
+        })
+        .unwrap();
+    (lines, polled)
+}
+
+fn line(partition: Partition, offset: Offset, text: &str) -> (Partition, Offset, String) {
+    (partition, offset, text.to_owned())
+}
+
+#[test]
+fn a_folder_is_read_file_by_file_in_name_order_and_blank_lines_have_no_number() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "b.ndjson", "\u{feff}3\r\n\n  \n4");
+    write(dir.path(), "a.ndjson", "1\n2\n");
+    write(dir.path(), "empty.ndjson", "");
+    write(dir.path(), ".hidden", "x\n");
+    write(dir.path(), "_SUCCESS", "x\n");
+    std::fs::create_dir(dir.path().join("folder")).unwrap();
+    let mut source = NdjsonSource::open(dir.path(), &Offsets::new()).unwrap();
+    let (lines, polled) = read_lines(&mut source, 100);
+    assert_eq!(lines, [line(0, 0, "1"), line(0, 1, "2"), line(1, 0, "3"), line(1, 1, "4")]);
+    assert!(polled.finished);
+    assert_eq!(polled.positions, Offsets::from([(0, 2), (1, 2), (2, 0)]));
+    assert_eq!(polled.ends, polled.positions);
+}
+
+#[test]
+fn reading_resumes_by_record_number() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "a", "1\n\n2\n3\n");
+    write(dir.path(), "b", "4\n5\n");
+    let mut source = NdjsonSource::open(dir.path(), &Offsets::from([(0, 2), (1, 1)])).unwrap();
+    let (lines, polled) = read_lines(&mut source, 1);
+    assert_eq!(lines, [line(0, 2, "3")]);
+    // The end is known only when it has been seen: such a file still holds more, as far as we know.
+    assert!(!polled.finished && polled.ends[&0] > polled.positions[&0]);
+    assert_eq!(read_lines(&mut source, 9).0, [line(1, 1, "5")]);
+}
+
+#[test]
+fn lines_longer_than_the_buffer_come_whole_and_too_long_ones_are_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let long = "x".repeat(3 << 20);
+    write(dir.path(), "a", &format!("1\n{long}\n2\n"));
+    let mut source = NdjsonSource::open(&dir.path().join("a"), &Offsets::new()).unwrap();
+    assert_eq!(read_lines(&mut source, 9).0, [line(0, 0, "1"), line(0, 1, &long), line(0, 2, "2")]);
+
+    write(dir.path(), "b", &"x".repeat(RECORD_BYTES_MAX + 1));
+    let mut source = NdjsonSource::open(&dir.path().join("b"), &Offsets::new()).unwrap();
+    let limits = PollLimits { records_max: 1, bytes_max: 1, wait: Duration::ZERO };
+    let error = source.poll(limits, &mut |_| ()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert!(error.primary().starts_with("record 0 of "), "{error:?}");
+}
+
+#[test]
+fn a_path_that_does_not_exist_is_named() {
+    let error = list_files(Path::new("/no/such/path")).unwrap_err();
+    assert_eq!((error.kind(), error.primary()), (ErrorKind::Invalid, "no such file or folder: /no/such/path"));
+}
+
+fn column(name: &str, data_type: DataType, nullable: bool) -> Column {
+    Column { name: name.into(), data_type, nullable, kind: ColumnKind::Physical { aliases: vec![] }, comment: None }
+}
+
+/// `id BIGINT NOT NULL, name VARCHAR, ts TIMESTAMP(3), number BIGINT METADATA FROM 'offset'`, watermark on ts.
+fn table(path: &Path, format: Format, on_bad_row: OnBadRow) -> TableDef {
+    TableDef {
+        name: "t".into(),
+        columns: vec![
+            column("id", DataType::Int64, false),
+            column("name", DataType::Utf8View, true),
+            column("ts", DataType::Timestamp(TimeUnit::Millisecond, None), true),
+            Column { kind: ColumnKind::Metadata(MetadataKey::Offset), ..column("number", DataType::Int64, false) },
+        ],
+        watermark: Some(WatermarkDef {
+            column: "ts".into(),
+            delay: Duration::ZERO,
+            idle_timeout: None,
+            max_future: Duration::from_secs(3600),
+        }),
+        primary_key: vec![],
+        connector: Connector::Filesystem(FilesystemPath { path: path.display().to_string() }),
+        format,
+        on_bad_row,
+        text: String::new(),
+        location: Location { file: "t.sql".into(), line: 1, column: 1 },
+    }
+}
+
+/// 2020-01-01T12:00:00Z
+const NOON: i64 = 1_577_880_000_000_000;
+
+struct Read {
+    batches: Vec<RecordBatch>,
+    dead: Vec<DeadLetter>,
+    last: SourceBatch,
+    largest: usize,
+}
+
+fn read(def: &TableDef, columns: &[usize], resume: &Offsets, rows_max: usize) -> Result<Read> {
+    let mut reader = open_batches(def, columns, resume, Clock::manual(NOON))?;
+    let mut read = Read { batches: vec![], dead: vec![], last: SourceBatch::default(), largest: 0 };
+    let mut at = reader.positions();
+    loop {
+        let batch = reader.next(rows_max)?;
+        for (partition, progress) in &batch.progress {
+            assert_eq!(progress.from, at[partition], "ranges join without a gap");
+            at.insert(*partition, progress.to);
+        }
+        read.largest = read.largest.max(batch.batches.iter().map(RecordBatch::num_rows).sum::<usize>());
+        read.batches.extend(batch.batches.iter().cloned());
+        read.dead.extend(batch.dead_letters.iter().cloned());
+        let finished = batch.finished;
+        if batch.progress.values().any(|progress| progress.records > 0) || read.last.progress.is_empty() {
+            read.last = batch;
+        }
+        if finished {
+            return Ok(read);
+        }
+    }
+}
+
+fn shown(batches: &[RecordBatch]) -> String {
+    pretty_format_batches(batches).unwrap().to_string()
+}
+
+const CSV: &str = "ts,unused,name,id\n\
+    2020-01-01T10:00:00,a,\"one, \"\"quoted\"\"\",1\n\
+    2020-01-01T10:00:01,b,\"two\nlines\",2\n\
+    \n\
+    ,c,,3\n\
+    2020-01-01T23:00:00,d,far,4";
+
+#[test]
+fn csv_columns_are_found_by_name_and_quotes_may_hold_anything() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "a.csv", CSV);
+    for rows_max in [1, 2, 100] {
+        let def = table(&dir.path().join("a.csv"), Format::Csv, OnBadRow::Fail);
+        let read = read(&def, &[0, 1, 3], &Offsets::new(), rows_max).unwrap();
+        assert!(read.largest <= rows_max);
+        let batch = arrow::compute::concat_batches(&read.batches[0].schema(), &read.batches).unwrap();
+        assert_eq!(batch.schema().field(1).data_type(), &DataType::Utf8View);
+        let names = batch.column(1).as_string_view().iter().map(|name| name.map(str::to_owned)).collect::<Vec<_>>();
+        let expected = [Some("one, \"quoted\""), Some("two\nlines"), None, Some("far")];
+        assert_eq!(names, expected.map(|name| name.map(str::to_owned)));
+        assert_eq!(batch.column(0).as_primitive::<Int64Type>().values().as_ref(), [1, 2, 3, 4]);
+        assert_eq!(batch.column(2).as_primitive::<Int64Type>().values().as_ref(), [0, 1, 2, 3]);
+        // The watermark's column is read although no query asked for it; the future is clamped to an hour from now.
+        let progress = read.last.progress[&0];
+        assert_eq!((progress.event_time_max, progress.clamped), (Some(NOON + 3_600_000_000), 1));
+    }
+}
+
+#[test]
+fn csv_rows_that_do_not_fit_become_dead_letters_and_the_others_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows = (0..50).map(|id| match id {
+        7 => "x7,seven,\n".to_owned(),
+        8 => ",eight,\n".to_owned(),
+        30 => "30,thirty\n".to_owned(),
+        _ => format!("{id},n{id},\n"),
+    });
+    write(dir.path(), "a.csv", &format!("id,name,ts\n{}", rows.collect::<String>()));
+    let def = table(dir.path(), Format::Csv, OnBadRow::DeadLetter);
+    for rows_max in [1, 16, 100] {
+        let read = read(&def, &[0, 3], &Offsets::new(), rows_max).unwrap();
+        let ids = read.batches.iter().flat_map(|batch| batch.column(0).as_primitive::<Int64Type>().values().to_vec());
+        let good = (0..50).filter(|id| ![7, 8, 30].contains(id)).collect::<Vec<_>>();
+        assert_eq!(ids.collect::<Vec<_>>(), good);
+        let numbers =
+            read.batches.iter().flat_map(|batch| batch.column(1).as_primitive::<Int64Type>().values().to_vec());
+        assert_eq!(numbers.collect::<Vec<_>>(), good);
+        let dead = read.dead.iter().map(|dead| (dead.offset, dead.value.as_deref(), dead.column.as_deref()));
+        assert_eq!(
+            dead.collect::<Vec<_>>(),
+            [
+                (7, Some(&b"x7,seven,"[..]), Some("id")),
+                (8, Some(&b",eight,"[..]), Some("id")),
+                (30, Some(&b"30,thirty"[..]), None),
+            ]
+        );
+    }
+    let strict = table(dir.path(), Format::Csv, OnBadRow::Fail);
+    let error = read(&strict, &[0], &Offsets::new(), 100).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert!(error.primary().ends_with("a.csv, record 7, for table \"t\""), "{error:?}");
+}
+
+#[test]
+fn csv_resumes_by_record_number() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "a.csv", CSV);
+    write(dir.path(), "b.csv", "id,name,ts\n9,nine,\n");
+    let def = table(dir.path(), Format::Csv, OnBadRow::Fail);
+    let read = read(&def, &[0, 3], &Offsets::from([(0, 2)]), 100).unwrap();
+    let expected = "\
++----+--------+
+| id | number |
++----+--------+
+| 3  | 2      |
+| 4  | 3      |
+| 9  | 0      |
++----+--------+";
+    assert_eq!(shown(&read.batches), expected);
+}
+
+#[test]
+fn a_column_that_a_file_lacks_is_named_with_those_it_has() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "a.csv", "identity,name,ts\n1,a,\n");
+    let mut def = table(&dir.path().join("a.csv"), Format::Csv, OnBadRow::Fail);
+    let error = read(&def, &[0], &Offsets::new(), 10).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert!(error.primary().ends_with("has no column \"id\""), "{error:?}");
+    assert!(error.report().contains("identity, name, ts"), "{error:?}");
+    def.columns[0].kind = ColumnKind::Physical { aliases: vec!["identity".into()] };
+    assert_eq!(read(&def, &[0], &Offsets::new(), 10).unwrap().batches[0].num_rows(), 1);
+
+    write(dir.path(), "empty.csv", "");
+    let def = table(&dir.path().join("empty.csv"), Format::Csv, OnBadRow::Fail);
+    assert!(read(&def, &[0], &Offsets::new(), 10).err().unwrap().primary().contains("is empty"));
+}
+
+#[test]
+fn parquet_columns_are_cast_to_the_declared_types() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "{\"name\":\"a\",\"id\":1,\"extra\":true,\"ts\":\"2020-01-01T10:00:00\"}\n{\"name\":null,\"id\":2}\n{\"name\":\"c\",\"id\":3}";
+    let schema = arrow::datatypes::Schema::new(vec![
+        arrow::datatypes::Field::new("name", DataType::Utf8, true),
+        arrow::datatypes::Field::new("id", DataType::Int32, true),
+        arrow::datatypes::Field::new("extra", DataType::Boolean, true),
+        arrow::datatypes::Field::new("ts", DataType::Timestamp(TimeUnit::Microsecond, None), true),
+    ]);
+    let mut decoder = arrow_json::ReaderBuilder::new(schema.into()).build_decoder().unwrap();
+    decoder.decode(text.as_bytes()).unwrap();
+    let batch = decoder.flush().unwrap().unwrap();
+    assert_eq!(batch.column(1).as_primitive::<Int32Type>().len(), 3);
+    let file = std::fs::File::create(dir.path().join("a.parquet")).unwrap();
+    let mut writer = ::parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+
+    let def = table(dir.path(), Format::Parquet, OnBadRow::Fail);
+    for rows_max in [1, 100] {
+        let read = read(&def, &[1, 0, 3], &Offsets::from([(0, 1)]), rows_max).unwrap();
+        assert_eq!(read.batches[0].schema().field(1).data_type(), &DataType::Int64);
+        let expected = "\
++------+----+--------+
+| name | id | number |
++------+----+--------+
+|      | 2  | 1      |
+| c    | 3  | 2      |
++------+----+--------+";
+        assert_eq!(shown(&read.batches), expected);
+    }
+    let all = read(&def, &[], &Offsets::new(), 100).unwrap();
+    assert_eq!((all.batches[0].num_rows(), all.batches[0].num_columns()), (3, 0));
+    assert_eq!(all.last.progress[&0].event_time_max, Some(NOON - 7_200_000_000));
+
+    let mut strict = def.clone();
+    strict.columns[1].nullable = false;
+    let error = read(&strict, &[1], &Offsets::new(), 100).err().unwrap();
+    assert!(error.report().contains("field \"name\" is missing; the schema says NOT NULL"), "{error:?}");
+}

@@ -1,0 +1,411 @@
+//! One table being read: a thread of its own polls the source, decodes and queues batches.
+//!
+//! The thread takes what is at hand at once. While the queue is full it goes on filling the batch it has, up to the
+//! limits, and then stops fetching: a slow query makes larger batches first and back-pressure after that.
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::sync::mpsc::{self, error::TryRecvError, error::TrySendError};
+
+use super::embedded::{EmbeddedLog, EmbeddedSource};
+use super::filesystem::{self, BatchReader, NdjsonSource};
+use super::kafka::{self, KafkaSettings, KafkaSource};
+use super::{Offsets, Partition, PollLimits, Polled, Progress, Source, SourceBatch};
+use crate::catalog::{Connector, Format, KafkaTopic, StartAt, TableDef};
+use crate::clock::Clock;
+use crate::decode::TableDecoder;
+use crate::error::{Error, ErrorKind, Result};
+
+/// How long the thread waits for records before it looks whether it should end.
+const WAIT: Duration = Duration::from_millis(50);
+/// How long it waits for more records while the queue is full.
+const WAIT_FOR_ROOM: Duration = Duration::from_millis(10);
+/// Between two tries to open a source that does not answer.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What sources need from outside.
+#[derive(Debug, Clone)]
+pub struct SourceDeps {
+    pub kafka: KafkaSettings,
+    /// Opened where `brokers` is `embedded`.
+    pub embedded: Option<Arc<EmbeddedLog>>,
+    pub clock: Clock,
+}
+
+/// Where to begin, where to end, how to cut.
+#[derive(Debug, Clone, Default)]
+pub struct OpenSpec {
+    /// The next offset per partition, from a checkpoint; empty: the table's own start.
+    pub resume: Offsets,
+    /// Offsets to stop at. `None`: a topic is read for ever, files to their end.
+    pub until: Option<Offsets>,
+    /// Instead of the topic's own start, where `resume` is empty.
+    pub start: Option<StartAt>,
+    /// At most this many records a batch, in input order: 1 reads row by row.
+    pub epoch_rows: Option<usize>,
+}
+
+/// Bounds the memory of one reader: about `(queue_batches + 1) × batch_bytes_max`, and what the source prefetches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReaderLimits {
+    /// Records per batch.
+    pub batch_rows_max: usize,
+    /// Decoded bytes per batch; a batch ends with the record that passes it.
+    pub batch_bytes_max: usize,
+    /// Batches that wait for the query.
+    pub queue_batches: usize,
+}
+
+impl Default for ReaderLimits {
+    fn default() -> Self {
+        ReaderLimits { batch_rows_max: 64 * 1024, batch_bytes_max: 32 << 20, queue_batches: 4 }
+    }
+}
+
+/// The receiving end of a reader's thread. Dropping it ends the thread within about 100 ms, without waiting for it.
+#[derive(Debug)]
+pub struct Reader {
+    batches: mpsc::Receiver<Result<SourceBatch>>,
+    trouble: Arc<Mutex<Option<String>>>,
+    thread: JoinHandle<()>,
+    table: String,
+    /// The last batch or an error has been handed out.
+    ended: bool,
+}
+
+/// Starts reading a table. `columns`: indices into its columns, ascending; batches have these columns.
+///
+/// The first batch comes at once and tells where every partition begins and ends, with or without rows. A topic whose
+/// brokers do not answer is tried again for ever, unless the read is bounded; see [`Reader::trouble`].
+///
+/// # Errors
+/// `Unavailable` where no thread can be started. All else comes out of [`Reader::next`].
+pub fn spawn_reader(
+    name: &str,
+    def: Arc<TableDef>,
+    columns: Vec<usize>,
+    open: OpenSpec,
+    limits: ReaderLimits,
+    deps: SourceDeps,
+) -> Result<Reader> {
+    let (sender, batches) = mpsc::channel(limits.queue_batches.max(1));
+    let trouble = Arc::new(Mutex::new(None));
+    let table = def.name.clone();
+    let rows_max = limits.batch_rows_max.min(open.epoch_rows.unwrap_or(usize::MAX)).max(1);
+    let task = Task {
+        def,
+        columns,
+        open,
+        rows_max,
+        bytes_max: limits.batch_bytes_max.max(1),
+        deps,
+        sender,
+        trouble: Arc::clone(&trouble),
+    };
+    let thread = thread::Builder::new().name(name.to_owned()).spawn(move || task.run()).map_err(|error| {
+        Error::unavailable(format!("cannot start a thread to read table \"{name}\"")).caused_by(error)
+    })?;
+    Ok(Reader { batches, trouble, thread, table, ended: false })
+}
+
+impl Reader {
+    /// The next batch; `None` behind the last one, or behind an error.
+    ///
+    /// Cancel-safe: a batch is taken or it stays.
+    pub async fn next(&mut self) -> Option<Result<SourceBatch>> {
+        if self.ended {
+            return None;
+        }
+        let next = self.batches.recv().await;
+        self.taken(next)
+    }
+
+    /// The next batch if one is there.
+    pub fn try_next(&mut self) -> Option<Result<SourceBatch>> {
+        if self.ended {
+            return None;
+        }
+        match self.batches.try_recv() {
+            Ok(next) => self.taken(Some(next)),
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Disconnected) => self.taken(None),
+        }
+    }
+
+    fn taken(&mut self, next: Option<Result<SourceBatch>>) -> Option<Result<SourceBatch>> {
+        // A thread that ends without a last word has panicked; that must not look like the end of the input.
+        let next =
+            next.unwrap_or_else(|| Err(Error::bug(format!("the thread that reads table \"{}\" died", self.table))));
+        self.ended = next.as_ref().map_or(true, |batch| batch.finished);
+        Some(next)
+    }
+
+    /// Why nothing may be coming, in one sentence; `None` while all is well. A change is announced by a batch, which
+    /// may be empty.
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.lock().clone()
+    }
+
+    /// Ends the thread and waits for it: then nothing of it holds the log or a file any more. Blocks for about 100 ms at
+    /// most, longer only where a broker is being waited for.
+    pub fn stop(self) {
+        drop(self.batches);
+        // Its panic has been reported by `next`.
+        let _ = self.thread.join();
+    }
+}
+
+struct Task {
+    def: Arc<TableDef>,
+    columns: Vec<usize>,
+    open: OpenSpec,
+    rows_max: usize,
+    bytes_max: usize,
+    deps: SourceDeps,
+    sender: mpsc::Sender<Result<SourceBatch>>,
+    trouble: Arc<Mutex<Option<String>>>,
+}
+
+enum Input {
+    Records(Box<dyn Source>, Box<TableDecoder>),
+    Batches(Box<dyn BatchReader>),
+}
+
+/// The query is gone: nobody is left to tell.
+struct Gone;
+
+impl Task {
+    fn run(self) {
+        let result = match self.open_until_answered() {
+            Ok(Ok(Input::Records(source, decoder))) => self.read_records(source, *decoder),
+            Ok(Ok(Input::Batches(reader))) => self.read_batches(reader),
+            Ok(Err(error)) => Ok(Err(error)),
+            Err(gone) => Err(gone),
+        };
+        if let Ok(Err(error)) = result {
+            // Fails only where nobody listens any more.
+            let _ = self.sender.blocking_send(Err(error));
+        }
+    }
+
+    fn open_until_answered(&self) -> Result<Result<Input>, Gone> {
+        loop {
+            match self.open() {
+                Err(error)
+                    if error.kind() == ErrorKind::Unavailable && self.open.until.is_none() && self.is_topic() =>
+                {
+                    if self.set_trouble(Some(one_sentence(&error))) {
+                        self.send(SourceBatch::default())?;
+                    }
+                    self.wait_to_retry()?;
+                }
+                opened => {
+                    self.set_trouble(None);
+                    return Ok(opened);
+                }
+            }
+        }
+    }
+
+    fn is_topic(&self) -> bool {
+        matches!(self.def.connector, Connector::Kafka(_))
+    }
+
+    fn open(&self) -> Result<Input> {
+        let (open, until) = (&self.open, self.open.until.as_ref());
+        let mut names = Vec::new();
+        let source: Box<dyn Source> = match &self.def.connector {
+            Connector::Kafka(topic) => {
+                let topic = KafkaTopic { start: open.start.unwrap_or(topic.start), ..topic.clone() };
+                match embedded(&self.def, &topic, &self.deps)? {
+                    Some(log) => Box::new(EmbeddedSource::open(log, &topic, &open.resume, until)?),
+                    None => Box::new(KafkaSource::open(&self.deps.kafka, &topic, &open.resume, until)?),
+                }
+            }
+            Connector::Filesystem(files) if self.def.format == Format::Json => {
+                let source = NdjsonSource::open(files.path.as_ref(), &open.resume)?;
+                names = source.files().iter().map(|path| path.display().to_string()).collect();
+                Box::new(source)
+            }
+            Connector::Filesystem(_) => {
+                let clock = self.deps.clock.clone();
+                return filesystem::open_batches(&self.def, &self.columns, &open.resume, clock).map(Input::Batches);
+            }
+        };
+        let mut decoder = TableDecoder::try_new(&self.def, &self.columns, self.deps.clock.clone())?;
+        decoder.start_at(&source.positions());
+        for (partition, name) in names.into_iter().enumerate() {
+            decoder.name_partition(partition as Partition, name);
+        }
+        Ok(Input::Records(source, Box::new(decoder)))
+    }
+
+    fn read_records(&self, mut source: Box<dyn Source>, mut decoder: TableDecoder) -> Result<Result<()>, Gone> {
+        let mut told: Option<Offsets> = None;
+        // Records and news since the last batch that was sent.
+        let (mut records, mut news) = (0, false);
+        loop {
+            if self.sender.is_closed() {
+                return Err(Gone);
+            }
+            let waiting_for_room = records > 0 || news;
+            let limits = PollLimits {
+                records_max: self.rows_max - records,
+                bytes_max: self.bytes_max.saturating_sub(decoder.bytes()).max(1),
+                wait: match (&told, waiting_for_room) {
+                    // The first batch does not wait for records: it tells where the partitions stand.
+                    (None, _) => Duration::ZERO,
+                    (_, true) => WAIT_FOR_ROOM,
+                    (_, false) => WAIT,
+                },
+            };
+            let mut pushed = Ok(());
+            let polled = source.poll(limits, &mut |record| {
+                if pushed.is_ok() {
+                    records += 1;
+                    pushed = decoder.push(&record);
+                }
+            });
+            if let Err(error) = pushed {
+                return Ok(Err(error));
+            }
+            let polled = match polled {
+                Ok(polled) => polled,
+                Err(error)
+                    if error.kind() == ErrorKind::Unavailable && self.open.until.is_none() && self.is_topic() =>
+                {
+                    news |= self.set_trouble(Some(one_sentence(&error)));
+                    self.wait_to_retry()?;
+                    continue;
+                }
+                Err(error) => return Ok(Err(error)),
+            };
+            news |= self.set_trouble(polled.trouble.clone());
+            news |= records > 0 || polled.finished || told.as_ref() != Some(&polled.positions);
+            if !news {
+                continue;
+            }
+            let full = records >= self.rows_max || decoder.bytes() >= self.bytes_max || polled.finished;
+            if !full {
+                match self.sender.try_reserve() {
+                    Ok(permit) => match finish(&mut decoder, &polled) {
+                        Ok(batch) => permit.send(Ok(batch)),
+                        Err(error) => return Ok(Err(error)),
+                    },
+                    Err(TrySendError::Full(())) => continue,
+                    Err(TrySendError::Closed(())) => return Err(Gone),
+                }
+            } else {
+                match finish(&mut decoder, &polled) {
+                    Ok(batch) => self.send(batch)?,
+                    Err(error) => return Ok(Err(error)),
+                }
+            }
+            (records, news, told) = (0, false, Some(polled.positions));
+            if polled.finished {
+                return Ok(Ok(()));
+            }
+        }
+    }
+
+    fn read_batches(&self, mut reader: Box<dyn BatchReader>) -> Result<Result<()>, Gone> {
+        let begin = reader.positions().into_iter();
+        let progress = begin.map(|(partition, at)| (partition, standing(at, at + 1))).collect();
+        self.send(SourceBatch { progress, ..Default::default() })?;
+        loop {
+            match reader.next(self.rows_max.min(BATCH_FILE_ROWS)) {
+                Ok(batch) => {
+                    let finished = batch.finished;
+                    self.send(batch)?;
+                    if finished {
+                        return Ok(Ok(()));
+                    }
+                }
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+    }
+
+    /// Waits for room in the queue.
+    fn send(&self, batch: SourceBatch) -> Result<(), Gone> {
+        self.sender.blocking_send(Ok(batch)).map_err(|_| Gone)
+    }
+
+    /// Whether that is news.
+    fn set_trouble(&self, trouble: Option<String>) -> bool {
+        let mut known = self.trouble.lock();
+        let changed = *known != trouble;
+        *known = trouble;
+        changed
+    }
+
+    fn wait_to_retry(&self) -> Result<(), Gone> {
+        let until = Instant::now() + RETRY;
+        while Instant::now() < until {
+            if self.sender.is_closed() {
+                return Err(Gone);
+            }
+            thread::sleep(WAIT);
+        }
+        Ok(())
+    }
+}
+
+/// Rows of a CSV or Parquet batch: DataFusion's own batch size.
+const BATCH_FILE_ROWS: usize = 8192;
+
+/// Ends a batch; also partitions that contributed nothing are in it, so that their lag is known.
+fn finish(decoder: &mut TableDecoder, polled: &Polled) -> Result<SourceBatch> {
+    let mut batch = decoder.finish(polled)?;
+    for (partition, position) in &polled.positions {
+        let end = polled.ends.get(partition).copied().unwrap_or(*position);
+        batch.progress.entry(*partition).or_insert_with(|| standing(*position, end));
+    }
+    Ok(batch)
+}
+
+fn standing(at: i64, end: i64) -> Progress {
+    Progress { from: at, to: at, records: 0, event_time_max: None, clamped: 0, end }
+}
+
+fn one_sentence(error: &Error) -> String {
+    error.report().lines().next().unwrap_or_default().to_owned()
+}
+
+/// The embedded log, where the table's brokers mean it.
+fn embedded<'a>(def: &TableDef, topic: &KafkaTopic, deps: &'a SourceDeps) -> Result<Option<&'a Arc<EmbeddedLog>>> {
+    if !deps.kafka.is_embedded(topic.brokers.as_deref()) {
+        return Ok(None);
+    }
+    let log = deps.embedded.as_ref().ok_or_else(|| {
+        Error::invalid(format!("table \"{}\" reads the embedded log, which is not open here", def.name))
+            .at(def.location.clone())
+            .hint("set brokers under [kafka] to a Kafka cluster, or run this where the server's data directory is")
+    })?;
+    Ok(Some(log))
+}
+
+/// First and next offset of every partition of a table, for a bounded read of what is there now.
+///
+/// For files the ends are not known before they are read: they are left out, and `until` should be `None`.
+///
+/// # Errors
+/// As opening the source.
+pub fn snapshot_offsets(def: &TableDef, deps: &SourceDeps) -> Result<(Offsets, Option<Offsets>)> {
+    match &def.connector {
+        Connector::Kafka(topic) => match embedded(def, topic, deps)? {
+            Some(log) => Ok((log.begins(&topic.topic)?, Some(log.ends(&topic.topic)?))),
+            None => kafka::snapshot_offsets(&deps.kafka, topic).map(|(begin, end)| (begin, Some(end))),
+        },
+        Connector::Filesystem(files) => {
+            let files = filesystem::list_files(files.path.as_ref())?;
+            Ok(((0..files.len()).map(|id| (id as Partition, 0)).collect(), None))
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! The reader's thread between a real source and the query.
+
+use std::sync::Arc;
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Int64Type};
+
+use super::*;
+use crate::catalog::{Column, ColumnKind, FilesystemPath, OnBadRow};
+use crate::error::Location;
+use crate::source::embedded::{EmbeddedSettings, NewRecord};
+
+fn table(connector: Connector, format: Format) -> Arc<TableDef> {
+    let id = Column {
+        name: "id".into(),
+        data_type: DataType::Int64,
+        nullable: false,
+        kind: ColumnKind::Physical { aliases: vec![] },
+        comment: None,
+    };
+    Arc::new(TableDef {
+        name: "t".into(),
+        columns: vec![id],
+        watermark: None,
+        primary_key: vec![],
+        connector,
+        format,
+        on_bad_row: OnBadRow::DeadLetter,
+        text: String::new(),
+        location: Location { file: "t.sql".into(), line: 1, column: 1 },
+    })
+}
+
+fn topic() -> Arc<TableDef> {
+    table(Connector::Kafka(KafkaTopic { topic: "t".into(), brokers: None, start: StartAt::Earliest }), Format::Json)
+}
+
+fn deps(log: Option<&Arc<EmbeddedLog>>) -> SourceDeps {
+    SourceDeps { kafka: KafkaSettings::default(), embedded: log.cloned(), clock: Clock::manual(0) }
+}
+
+fn log(dir: &std::path::Path) -> Arc<EmbeddedLog> {
+    let log = EmbeddedLog::open(dir, EmbeddedSettings::default(), Clock::manual(0)).unwrap();
+    log.create_topic("t", 2).unwrap();
+    log
+}
+
+fn append(log: &EmbeddedLog, partition: Partition, ids: std::ops::Range<i64>) {
+    let texts = ids.map(|id| format!("{{\"id\":{id}}}")).collect::<Vec<_>>();
+    let records = texts.iter().map(|text| NewRecord { value: Some(text.as_bytes()), ..Default::default() });
+    log.append("t", partition, &records.collect::<Vec<_>>()).unwrap();
+}
+
+fn spawn(def: &Arc<TableDef>, open: OpenSpec, limits: ReaderLimits, log: Option<&Arc<EmbeddedLog>>) -> Reader {
+    spawn_reader("t", Arc::clone(def), vec![0], open, limits, deps(log)).unwrap()
+}
+
+fn ids(batches: &[RecordBatch]) -> Vec<i64> {
+    batches.iter().flat_map(|batch| batch.column(0).as_primitive::<Int64Type>().values().to_vec()).collect()
+}
+
+/// Reads on until `rows` rows have come or the input has ended; checks that ranges join.
+async fn read(reader: &mut Reader, rows: usize) -> (Vec<i64>, Vec<usize>, Offsets) {
+    let (mut seen, mut cuts, mut at) = (Vec::new(), Vec::new(), Offsets::new());
+    while seen.len() < rows {
+        let batch = reader.next().await.expect("more rows").unwrap();
+        for (partition, progress) in &batch.progress {
+            let before = at.insert(*partition, progress.to);
+            assert_eq!(before.unwrap_or(progress.from), progress.from, "ranges join without a gap");
+        }
+        cuts.push(ids(&batch.batches).len());
+        seen.extend(ids(&batch.batches));
+        if batch.finished {
+            break;
+        }
+    }
+    (seen, cuts, at)
+}
+
+#[tokio::test]
+async fn rows_of_a_topic_arrive_as_they_are_appended() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = log(dir.path());
+    let mut reader = spawn(&topic(), OpenSpec::default(), ReaderLimits::default(), Some(&log));
+    let first = reader.next().await.unwrap().unwrap();
+    let standing = standing(0, 0);
+    assert_eq!(first.progress.into_iter().collect::<Vec<_>>(), [(0, standing), (1, standing)]);
+    append(&log, 0, 0..3);
+    assert_eq!(read(&mut reader, 3).await.0, [0, 1, 2]);
+    append(&log, 0, 3..5);
+    let (rows, _, at) = read(&mut reader, 2).await;
+    assert_eq!((rows, at[&0]), (vec![3, 4], 5));
+    reader.stop();
+}
+
+#[tokio::test]
+async fn epoch_rows_cuts_exactly_and_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = log(dir.path());
+    append(&log, 0, 0..7);
+    let open = OpenSpec { epoch_rows: Some(3), until: Some(log.ends("t").unwrap()), ..Default::default() };
+    let mut reader = spawn(&topic(), open, ReaderLimits::default(), Some(&log));
+    let (rows, cuts, at) = read(&mut reader, usize::MAX).await;
+    assert_eq!(rows, (0..7).collect::<Vec<_>>());
+    assert_eq!(cuts.into_iter().filter(|rows| *rows > 0).collect::<Vec<_>>(), [3, 3, 1]);
+    assert_eq!(at, Offsets::from([(0, 7), (1, 0)]));
+    assert!(reader.next().await.is_none(), "nothing follows the last batch");
+}
+
+#[tokio::test]
+async fn a_reader_goes_on_from_a_checkpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = log(dir.path());
+    append(&log, 0, 0..10);
+    append(&log, 1, 100..110);
+    let open = OpenSpec {
+        resume: Offsets::from([(0, 6), (1, 10)]),
+        until: Some(log.ends("t").unwrap()),
+        ..Default::default()
+    };
+    let mut reader = spawn(&topic(), open, ReaderLimits::default(), Some(&log));
+    assert_eq!(read(&mut reader, usize::MAX).await.0, [6, 7, 8, 9]);
+}
+
+#[tokio::test]
+async fn a_slow_query_gets_larger_batches_and_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = log(dir.path());
+    let limits = ReaderLimits { queue_batches: 1, batch_rows_max: 40, ..Default::default() };
+    let mut reader = spawn(&topic(), OpenSpec::default(), limits, Some(&log));
+    // Nobody takes batches meanwhile: they pile up in the batch under construction, then in the log.
+    for round in 0..100 {
+        append(&log, 0, round * 2..round * 2 + 2);
+    }
+    let (rows, cuts, _) = read(&mut reader, 200).await;
+    assert_eq!(rows, (0..200).collect::<Vec<_>>());
+    assert!(cuts.iter().all(|rows| *rows <= 40));
+}
+
+#[tokio::test]
+async fn bad_records_travel_beside_the_rows() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.ndjson");
+    std::fs::write(&path, "{\"id\":1}\nnonsense\n{\"id\":3}\n").unwrap();
+    let files = Connector::Filesystem(FilesystemPath { path: path.display().to_string() });
+    let mut reader = spawn(&table(files, Format::Json), OpenSpec::default(), ReaderLimits::default(), None);
+    let mut all = Vec::new();
+    let mut dead = Vec::new();
+    while let Some(batch) = reader.next().await {
+        let batch = batch.unwrap();
+        all.extend(ids(&batch.batches));
+        dead.extend(batch.dead_letters);
+    }
+    assert_eq!(all, [1, 3]);
+    assert_eq!((dead[0].offset, dead[0].value.as_deref()), (1, Some(&b"nonsense"[..])));
+    assert_eq!(dead[0].topic, path.display().to_string());
+}
+
+#[tokio::test]
+async fn csv_files_come_through_the_same_reader() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("a.csv"), "id\n1\n2\n").unwrap();
+    std::fs::write(dir.path().join("b.csv"), "id\n3\n").unwrap();
+    let files = Connector::Filesystem(FilesystemPath { path: dir.path().display().to_string() });
+    let open = OpenSpec { epoch_rows: Some(1), ..Default::default() };
+    let mut reader = spawn(&table(files, Format::Csv), open, ReaderLimits::default(), None);
+    let (rows, cuts, at) = read(&mut reader, usize::MAX).await;
+    assert_eq!((rows, at), (vec![1, 2, 3], Offsets::from([(0, 2), (1, 1)])));
+    assert!(cuts.iter().all(|rows| *rows <= 1));
+}
+
+#[tokio::test]
+async fn an_error_is_the_last_thing_that_comes() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = log(dir.path());
+    let open = OpenSpec { resume: Offsets::from([(0, 5)]), ..Default::default() };
+    let mut reader = spawn(&topic(), open, ReaderLimits::default(), Some(&log));
+    let error = reader.next().await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(reader.next().await.is_none() && reader.try_next().is_none());
+
+    let mut reader = spawn(&topic(), OpenSpec::default(), ReaderLimits::default(), None);
+    let error = reader.next().await.unwrap().unwrap_err();
+    assert!(error.primary().contains("embedded log, which is not open here"), "{error:?}");
+}
+
+#[tokio::test]
+async fn brokers_that_do_not_answer_are_trouble_or_for_a_bounded_read_an_error() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let brokers = silent.local_addr().unwrap().to_string();
+    let kafka = KafkaSettings { brokers, connect_timeout_ms: 100, ..Default::default() };
+    let deps = SourceDeps { kafka, ..deps(None) };
+    let spawn = |open| spawn_reader("t", topic(), vec![0], open, ReaderLimits::default(), deps.clone()).unwrap();
+    let mut reader = spawn(OpenSpec::default());
+    let batch = reader.next().await.unwrap().unwrap();
+    assert!(batch.progress.is_empty() && !batch.finished);
+    assert!(reader.trouble().unwrap().starts_with("no answer from the Kafka brokers"));
+    reader.stop();
+
+    let mut reader = spawn(OpenSpec { until: Some(Offsets::new()), ..Default::default() });
+    assert_eq!(reader.next().await.unwrap().unwrap_err().kind(), ErrorKind::Unavailable);
+}
+
+#[tokio::test]
+async fn a_stopped_reader_lets_go_of_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = log(dir.path());
+    append(&log, 0, 0..10_000);
+    let limits = ReaderLimits { queue_batches: 1, batch_rows_max: 10, ..Default::default() };
+    // Its queue is full: the thread waits for room.
+    let mut reader = spawn(&topic(), OpenSpec::default(), limits, Some(&log));
+    reader.next().await.unwrap().unwrap();
+    reader.stop();
+    assert_eq!(Arc::strong_count(&log), 1);
+}
+
+#[test]
+fn a_snapshot_tells_what_is_there_now() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = log(dir.path());
+    append(&log, 1, 0..4);
+    let (begin, end) = snapshot_offsets(&topic(), &deps(Some(&log))).unwrap();
+    assert_eq!(begin, Offsets::from([(0, 0), (1, 0)]));
+    assert_eq!(end, Some(Offsets::from([(0, 0), (1, 4)])));
+}
