@@ -6,10 +6,14 @@
 //!
 //! Modules stand in the order in which data flows; `server/README.md` is the map.
 
+pub mod admin;
 pub mod catalog;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod error;
+pub mod logging;
+pub mod server;
 pub mod sink;
 pub mod source;
 pub mod status;

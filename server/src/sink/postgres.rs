@@ -433,8 +433,12 @@ impl PostgresSink {
         let day = boundary.div_euclid(DAY_MICROS);
         let mut retained = Retained { boundary, dropped: Vec::new(), deleted: 0 };
         if let Layout::Plain { .. } = sql.layout {
-            let delete =
-                format!("DELETE FROM {} WHERE {} < {}", sql.qualified, sql.columns[column].quoted, sql.day_literal(column, day));
+            let delete = format!(
+                "DELETE FROM {} WHERE {} < {}",
+                sql.qualified,
+                sql.columns[column].quoted,
+                sql.day_literal(column, day)
+            );
             retained.deleted = db.execute_typed(&delete, &[]).await.map_err(|error| failed(what(), &error))?;
         }
         db.batch_execute("COMMIT").await.map_err(|error| failed(what(), &error))?;
@@ -519,8 +523,14 @@ impl PostgresSink {
             .collect();
         if existing.len() + missing.len() > PARTITIONS_MAX {
             return Err(Error::over_budget(format!("hot table {} would have too many partitions", sql.qualified))
-                .detail(format!("{} exist and {} days are new; {PARTITIONS_MAX} is the limit", existing.len(), missing.len()))
-                .hint("are the event times right? leave such rows out in the query, or lower postgres.retention_days"));
+                .detail(format!(
+                    "{} exist and {} days are new; {PARTITIONS_MAX} is the limit",
+                    existing.len(),
+                    missing.len()
+                ))
+                .hint(
+                    "are the event times right? leave such rows out in the query, or lower postgres.retention_days",
+                ));
         }
         for day in missing {
             db.batch_execute(&sql.create_partition(day)?)
@@ -548,7 +558,8 @@ impl PostgresSink {
                 writer.write(row, keyed.then_some(number), &mut buffer)?;
                 number += 1;
                 if buffer.len() >= COPY_CHUNK_BYTES {
-                    let chunk = std::mem::replace(&mut buffer, Vec::with_capacity(COPY_CHUNK_BYTES + COPY_CHUNK_BYTES / 4));
+                    let chunk =
+                        std::mem::replace(&mut buffer, Vec::with_capacity(COPY_CHUNK_BYTES + COPY_CHUNK_BYTES / 4));
                     sink.send(chunk.into()).await?;
                 }
             }

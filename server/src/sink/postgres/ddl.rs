@@ -261,13 +261,19 @@ impl TableSql {
         for column in &self.columns {
             match existing.iter().find(|other| other.name == column.name) {
                 Some(other) if other.data_type != column.data_type => {
-                    return Some(format!("column {} is {}, the view has {}", column.name, other.data_type, column.data_type));
+                    return Some(format!(
+                        "column {} is {}, the view has {}",
+                        column.name, other.data_type, column.data_type
+                    ));
                 }
                 Some(other) if other.not_null && !column.not_null && !self.is_key(column) => {
                     return Some(format!("column {} is NOT NULL, the view's can be null", column.name));
                 }
                 None if column.not_null => {
-                    return Some(format!("column {} is new and NOT NULL, so the old rows have no value for it", column.name));
+                    return Some(format!(
+                        "column {} is new and NOT NULL, so the old rows have no value for it",
+                        column.name
+                    ));
                 }
                 _ => {}
             }
@@ -438,7 +444,8 @@ pub(crate) fn partition_day(name: &str) -> Option<Day> {
     }
     let (year, rest) = digits.split_at(digits.len() - 4);
     let year: i64 = year.parse().ok()?;
-    let day = days_from_civil(if before_christ { 1 - year } else { year }, rest[..2].parse().ok()?, rest[2..].parse().ok()?);
+    let day =
+        days_from_civil(if before_christ { 1 - year } else { year }, rest[..2].parse().ok()?, rest[2..].parse().ok()?);
     Some(day)
 }
 

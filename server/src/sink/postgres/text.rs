@@ -179,7 +179,8 @@ fn scalar_writer(array: &ArrayRef) -> Result<(RawWriter, bool)> {
         }
         DataType::Interval(IntervalUnit::YearMonth) => {
             let array = array.as_primitive::<IntervalYearMonthType>().clone();
-            let write = move |row: usize, out: &mut Vec<u8>| push_display(format_args!("{} mons", array.value(row)), out);
+            let write =
+                move |row: usize, out: &mut Vec<u8>| push_display(format_args!("{} mons", array.value(row)), out);
             (boxed(write), false)
         }
         DataType::Interval(IntervalUnit::DayTime) => {
