@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use arrow::array::{
     Array, ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, DurationMicrosecondArray, Float32Array,
-    Float64Array, Int16Array, Int32Array, Int64Array, IntervalMonthDayNanoArray, ListArray, RecordBatch, StringArray,
-    StructArray, Time64MicrosecondArray, TimestampMicrosecondArray, TimestampMillisecondArray, UInt64Array,
+    Float64Array, Int16Array, Int64Array, IntervalMonthDayNanoArray, ListArray, RecordBatch, StringArray, StructArray,
+    Time64MicrosecondArray, TimestampMicrosecondArray, TimestampMillisecondArray, UInt64Array,
 };
 use arrow::datatypes::{DataType, Field, Int32Type, IntervalMonthDayNano, Schema, SchemaRef, TimeUnit};
 use libtest_mimic::Trial;
@@ -49,7 +49,8 @@ async fn place() -> Result<Place, libtest_mimic::Failed> {
     let (db, connection) = tokio_postgres::connect(&url, NoTls).await?;
     tokio::spawn(connection);
     let schema = unique("hot");
-    db.batch_execute(&format!("CREATE SCHEMA \"{schema}\"; SET search_path = \"{schema}\"; SET timezone = 'UTC'")).await?;
+    db.batch_execute(&format!("CREATE SCHEMA \"{schema}\"; SET search_path = \"{schema}\"; SET timezone = 'UTC'"))
+        .await?;
     let settings = PostgresSettings {
         url: Some(Secret::new(url)),
         schema: schema.clone(),
@@ -101,7 +102,8 @@ fn rows(hot: &HotTable, rows: &[(Option<&str>, i64, i64)]) -> RecordBatch {
 async fn applied_again() -> Outcome {
     let place = place().await?;
     let hot = momentum();
-    let delta = [rows(&hot, &[(Some("m1"), 20_000, 1), (Some("m2"), 20_000, 2)]), rows(&hot, &[(Some("m1"), 20_001, 3)])];
+    let delta =
+        [rows(&hot, &[(Some("m1"), 20_000, 1), (Some("m2"), 20_000, 2)]), rows(&hot, &[(Some("m1"), 20_001, 3)])];
     assert_eq!(place.sink.prepare(&hot, 1).await?, 0);
     assert_eq!(place.sink.apply(&hot, 1, 0, 3, &delta).await?, Applied::Written { rows: 3, expired: 0 });
     assert_eq!(place.sink.apply(&hot, 1, 0, 3, &delta).await?, Applied::AlreadyApplied { at: 3 });
@@ -124,6 +126,10 @@ async fn last_row_wins() -> Outcome {
     assert_eq!(place.rows("SELECT match_id, shots FROM momentum ORDER BY 1").await?, ["(m1,2)", "(,5)"]);
     place.sink.apply(&hot, 1, 1, 2, &second).await?;
     assert_eq!(place.rows("SELECT match_id, shots FROM momentum ORDER BY 1").await?, ["(m1,9)", "(,6)"]);
+    let mut many: Vec<(Option<&str>, i64, i64)> = (0..3_000).map(|shots| (Some("m1"), 20_000, shots)).collect();
+    many.push((None, 20_000, 8));
+    place.sink.apply(&hot, 1, 2, 3, &[rows(&hot, &many)]).await?;
+    assert_eq!(place.rows("SELECT match_id, shots FROM momentum ORDER BY 1").await?, ["(m1,2999)", "(,8)"]);
 
     let all_key = HotTable {
         query: "pairs".to_owned(),
@@ -159,7 +165,7 @@ async fn every_type() -> Outcome {
     let decimals = Decimal128Array::from(vec![Some(-12_345), None]).with_precision_and_scale(10, 2)?;
     let span = IntervalMonthDayNano { months: 1, days: -2, nanoseconds: 3_500_000_000 };
     let columns: Vec<(&str, ArrayRef, &str)> = vec![
-        ("bool", Arc::new(BooleanArray::from(vec![Some(true), None])), "t"),
+        ("bool", Arc::new(BooleanArray::from(vec![Some(true), None])), "true"),
         ("i16", Arc::new(Int16Array::from(vec![Some(i16::MIN), None])), "-32768"),
         ("i64", Arc::new(Int64Array::from(vec![Some(i64::MIN), None])), "-9223372036854775808"),
         ("u64", Arc::new(UInt64Array::from(vec![Some(u64::MAX), None])), "18446744073709551615"),
@@ -175,7 +181,11 @@ async fn every_type() -> Outcome {
             Arc::new(TimestampMicrosecondArray::from(vec![Some(moment), None]).with_timezone("Europe/Berlin")),
             "2024-06-06 16:00:00.123456+00",
         ),
-        ("old", Arc::new(TimestampMicrosecondArray::from(vec![Some(-62_135_596_800_000_001), None])), "0001-12-31 23:59:59.999999 BC"),
+        (
+            "old",
+            Arc::new(TimestampMicrosecondArray::from(vec![Some(-62_135_596_800_000_001), None])),
+            "0001-12-31 23:59:59.999999 BC",
+        ),
         ("far", Arc::new(TimestampMicrosecondArray::from(vec![Some(i64::MAX), None])), "infinity"),
         ("dur", Arc::new(DurationMicrosecondArray::from(vec![Some(-1_500_000), None])), "-00:00:01.5"),
         ("span", Arc::new(IntervalMonthDayNanoArray::from(vec![Some(span), None])), "1 mon -2 days +00:00:03.5"),
@@ -184,7 +194,9 @@ async fn every_type() -> Outcome {
         ("list", Arc::new(list), "{1,NULL,3}"),
         ("json", Arc::new(pair), "{\"name\": \"it's \\\"x\\\"\\\\\u{FFFD}\"}"),
     ];
-    let batch = RecordBatch::try_from_iter_with_nullable(columns.iter().map(|(name, array, _)| (*name, Arc::clone(array), true)))?;
+    let batch = RecordBatch::try_from_iter_with_nullable(
+        columns.iter().map(|(name, array, _)| (*name, Arc::clone(array), true)),
+    )?;
     let hot = HotTable {
         query: "types".to_owned(),
         table: "types".to_owned(),
@@ -193,16 +205,25 @@ async fn every_type() -> Outcome {
         time_column: None,
     };
     place.sink.prepare(&hot, 1).await?;
-    place.sink.apply(&hot, 1, 0, 1, &[batch]).await?;
-    for (name, array, expected) in &columns {
-        let row = place.db.query_one(&format!("SELECT \"{name}\"::text FROM types WHERE bool"), &[]).await?;
-        assert_eq!(row.get::<_, Option<&str>>(0), Some(*expected), "{name}");
-        if array.is_null(1) {
-            let row = place.db.query_one(&format!("SELECT \"{name}\"::text FROM types WHERE bool IS NULL"), &[]).await?;
-            assert_eq!(row.get::<_, Option<&str>>(0), None, "{name}");
+    // Few rows travel another way than many.
+    let mut copies = vec![batch.clone()];
+    for (checkpoint, count) in [(0, 1), (1, 1_000)] {
+        copies.resize(count, batch.clone());
+        place.db.batch_execute("DELETE FROM types").await?;
+        place.sink.apply(&hot, 1, checkpoint, checkpoint + 1, &copies).await?;
+        for (name, array, expected) in &columns {
+            let found = place
+                .rows(&format!("SELECT DISTINCT \"{name}\"::text = $x${expected}$x$ FROM types WHERE bool"))
+                .await?;
+            assert_eq!(found, ["(t)"], "{name}");
+            if array.is_null(1) {
+                let nulls =
+                    place.rows(&format!("SELECT DISTINCT \"{name}\" IS NULL FROM types WHERE bool IS NULL")).await?;
+                assert_eq!(nulls, ["(t)"], "{name}");
+            }
         }
     }
-    assert_eq!(place.sink.prepare(&hot, 2).await?, 1, "every type is found in the catalog as it was declared");
+    assert_eq!(place.sink.prepare(&hot, 2).await?, 2, "every type is found in the catalog as it was declared");
     place.done().await
 }
 
@@ -265,7 +286,9 @@ async fn two_at_once() -> Outcome {
     let place = place().await?;
     let hot = HotTable { primary_key: Vec::new(), ..momentum() };
     let delta = [rows(&hot, &vec![(Some("m1"), 20_000, 1); 20_000])];
-    let sink = PostgresSink::connect(PostgresSettings { lock_timeout: Duration::from_secs(60), ..place.settings.clone() }).await?;
+    let sink =
+        PostgresSink::connect(PostgresSettings { lock_timeout: Duration::from_secs(60), ..place.settings.clone() })
+            .await?;
     sink.prepare(&hot, 1).await?;
     let (a, b) = tokio::join!(sink.apply(&hot, 1, 0, 1, &delta), sink.apply(&hot, 1, 0, 1, &delta));
     let mut answers = [format!("{:?}", a?), format!("{:?}", b?)];
@@ -277,7 +300,8 @@ async fn two_at_once() -> Outcome {
         (0..4).map(|i| HotTable { query: format!("q{i}"), table: format!("t{i}"), ..momentum() }).collect();
     let fresh = PostgresSettings { schema: format!("{}2", place.schema), ..place.settings.clone() };
     place.db.batch_execute(&format!("CREATE SCHEMA \"{}\"", fresh.schema)).await?;
-    let sink = PostgresSink::connect(PostgresSettings { lock_timeout: Duration::from_secs(60), ..fresh.clone() }).await?;
+    let sink =
+        PostgresSink::connect(PostgresSettings { lock_timeout: Duration::from_secs(60), ..fresh.clone() }).await?;
     let (a, b, c, d) = tokio::join!(
         sink.prepare(&others[0], 1),
         sink.prepare(&others[1], 1),
@@ -328,7 +352,12 @@ async fn retention() -> Outcome {
     let ahead = "SELECT to_regclass('momentum_p20241016') IS NOT NULL, to_regclass('momentum_p20241017') IS NOT NULL";
     assert_eq!(place.rows(ahead).await?, ["(t,f)"], "two days more than the last row's");
 
-    let plain = HotTable { query: "latest".to_owned(), table: "latest".to_owned(), primary_key: vec!["match_id".to_owned()], ..momentum() };
+    let plain = HotTable {
+        query: "latest".to_owned(),
+        table: "latest".to_owned(),
+        primary_key: vec!["match_id".to_owned()],
+        ..momentum()
+    };
     place.sink.prepare(&plain, 1).await?;
     place.sink.apply(&plain, 1, 0, 1, &delta).await?;
     assert_eq!(place.sink.retain(&plain, 1, 20_012 * DAY).await?.deleted, 1);

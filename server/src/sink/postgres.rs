@@ -20,7 +20,7 @@ use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use futures::SinkExt;
 use serde::{Deserialize, Serialize};
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{ToSql, Type};
 
 pub use self::marker::{Marker, Verdict, decide_marker, kind_of_sqlstate, retry_delay};
 
@@ -132,6 +132,9 @@ pub struct Retained {
 const DAYS_AHEAD: Day = 2;
 /// Ten years of days. A delta that needs more has event times that are no times, and would fill the catalog with tables.
 const PARTITIONS_MAX: usize = 3_660;
+/// Up to this many rows travel as parameters of one statement. A temporary table for each would leave dead rows in the catalog,
+/// several times a second for every query, and costs three more round trips.
+const PARAMETER_ROWS_MAX: u64 = 1_000;
 /// Bytes of text handed to the connection at once.
 const COPY_CHUNK_BYTES: usize = 256 * 1024;
 /// A statement's own timeout is the server's; when this many of them have passed the connection is taken for dead.
@@ -370,7 +373,12 @@ impl PostgresSink {
         if rows > 0 {
             let days = placed.iter().flat_map(|batch| batch.days.iter().copied()).collect();
             self.ensure_partitions(&db, sql, days).await?;
-            self.copy_rows(&db, sql, &placed).await.map_err(|error| error.or(what()))?;
+            let written = if rows <= PARAMETER_ROWS_MAX {
+                self.insert_rows(&db, sql, &placed).await
+            } else {
+                self.copy_rows(&db, sql, &placed).await
+            };
+            written.map_err(|error| error.or(what()))?;
         }
         if expired > 0 {
             db.execute_typed(
@@ -537,6 +545,20 @@ impl PostgresSink {
                 .await
                 .map_err(|error| failed(format!("create a partition of hot table {}", sql.qualified), &error))?;
         }
+        Ok(())
+    }
+
+    async fn insert_rows(&self, db: &Lease<'_>, sql: &TableSql, placed: &[Placed<'_>]) -> Result<(), CopyError> {
+        let mut columns: Vec<Vec<Option<String>>> = vec![Vec::new(); sql.columns.len()];
+        for batch in placed {
+            let mut writer = RowWriter::try_new(batch.batch)?;
+            for (at, column) in columns.iter_mut().enumerate() {
+                writer.texts(at, &batch.rows, column)?;
+            }
+        }
+        let parameters: Vec<(&(dyn ToSql + Sync), Type)> =
+            columns.iter().map(|column| (column as &(dyn ToSql + Sync), Type::TEXT_ARRAY)).collect();
+        db.execute_typed(&sql.merge_arrays(), &parameters).await?;
         Ok(())
     }
 

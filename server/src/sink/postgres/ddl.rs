@@ -310,9 +310,33 @@ impl TableSql {
         format!("COPY {} ({}) FROM STDIN", self.qualified, self.column_list())
     }
 
-    /// Moves the delta into the table: the last row of each key, in key order, so that two writers lock in one order.
+    /// Moves the delta from its temporary table into the hot table.
     pub(crate) fn merge_delta(&self) -> String {
+        self.merge(&format!("pg_temp.{DELTA_TABLE}"))
+    }
+
+    /// Moves a delta into the hot table that comes as one `text[]` parameter a column.
+    pub(crate) fn merge_arrays(&self) -> String {
+        let parameters: Vec<String> = (1..=self.columns.len()).map(|number| format!("${number}")).collect();
+        let typed: Vec<String> =
+            self.columns.iter().map(|column| format!("{0}::{1} AS {0}", column.quoted, column.data_type)).collect();
+        self.merge(&format!(
+            "(SELECT {}, {DELTA_ROW} FROM unnest({}) WITH ORDINALITY AS texts ({}, {DELTA_ROW})) AS delta",
+            typed.join(", "),
+            parameters.join(", "),
+            self.column_list()
+        ))
+    }
+
+    /// With a key, the last row of each, in key order, so that two writers lock in one order.
+    fn merge(&self, delta: &str) -> String {
         let columns = self.column_list();
+        if self.key.is_empty() {
+            return format!(
+                "INSERT INTO {} ({columns}) SELECT {columns} FROM {delta} ORDER BY {DELTA_ROW}",
+                self.qualified
+            );
+        }
         let key = self.key_list();
         let updates: Vec<String> = self
             .columns
@@ -324,7 +348,7 @@ impl TableSql {
         let action =
             if updates.is_empty() { "DO NOTHING".to_owned() } else { format!("DO UPDATE SET {}", updates.join(", ")) };
         format!(
-            "INSERT INTO {} ({columns}) SELECT DISTINCT ON ({key}) {columns} FROM pg_temp.{DELTA_TABLE} \
+            "INSERT INTO {} ({columns}) SELECT DISTINCT ON ({key}) {columns} FROM {delta} \
              ORDER BY {key}, {DELTA_ROW} DESC ON CONFLICT ({key}) {action}",
             self.qualified
         )
