@@ -250,13 +250,21 @@ impl Config {
         };
         let engine = &self.engine;
         let at_least_one = "write 1 or more";
-        refuse(engine.checkpoint_interval.is_zero(), "engine.checkpoint_interval is zero", "write \"250ms\", for example");
+        refuse(
+            engine.checkpoint_interval.is_zero(),
+            "engine.checkpoint_interval is zero",
+            "write \"250ms\", for example",
+        );
         refuse(engine.epoch_rows_max == 0, "engine.epoch_rows_max is zero", at_least_one);
         refuse(engine.reader_queue_batches == 0, "engine.reader_queue_batches is zero", at_least_one);
         refuse(engine.partitions > 1024, "engine.partitions is more than 1024", "write 0 for one partition a core");
         refuse(self.postgres.connections_max == 0, "postgres.connections_max is zero", at_least_one);
         refuse(self.postgres.retention_days == 0, "postgres.retention_days is zero", at_least_one);
-        refuse(self.postgres.statement_timeout.is_zero(), "postgres.statement_timeout is zero", "write \"60s\", for example");
+        refuse(
+            self.postgres.statement_timeout.is_zero(),
+            "postgres.statement_timeout is zero",
+            "write \"60s\", for example",
+        );
         refuse(
             self.flight.tls_cert_file.is_some() != self.flight.tls_key_file.is_some(),
             "flight.tls_cert_file and flight.tls_key_file belong together",
@@ -271,7 +279,11 @@ impl Config {
         let mut names: Vec<&str> = self.auth.users.iter().map(|user| user.name.as_str()).collect();
         names.sort_unstable();
         refuse(names.first() == Some(&""), "a user in auth.users has no name", "give each user a name");
-        refuse(names.windows(2).any(|pair| pair[0] == pair[1]), "two users in auth.users have one name", "names must differ");
+        refuse(
+            names.windows(2).any(|pair| pair[0] == pair[1]),
+            "two users in auth.users have one name",
+            "names must differ",
+        );
         refuse(
             self.auth.users.iter().any(|user| user.password.expose().is_empty()),
             "a user in auth.users has an empty password",
@@ -279,7 +291,9 @@ impl Config {
         );
         let allowed = self.auth.insecure_listeners;
         refuse(
-            !allowed && !self.flight.listen.ip().is_loopback() && (names.is_empty() || self.flight.tls_cert_file.is_none()),
+            !allowed
+                && !self.flight.listen.ip().is_loopback()
+                && (names.is_empty() || self.flight.tls_cert_file.is_none()),
             "flight.listen can be reached from other machines without users and TLS",
             "set auth.users, flight.tls_cert_file and flight.tls_key_file, or listen on 127.0.0.1; where a proxy or a private \
              network guards it, set auth.insecure_listeners = true",

@@ -43,7 +43,8 @@ impl Config {
         if !syntax.is_empty() {
             return Err(syntax.iter().map(|error| places.error(error.span(), error.message().to_owned())).collect());
         }
-        let mut tree: Table = toml::from_str(text).map_err(|error| vec![places.error(error.span(), error.message().to_owned())])?;
+        let mut tree: Table =
+            toml::from_str(text).map_err(|error| vec![places.error(error.span(), error.message().to_owned())])?;
         let mut errors = Vec::new();
 
         // Keys are tried one by one, so that the second mistake is found together with the first.
@@ -95,7 +96,8 @@ impl Config {
         if !errors.is_empty() {
             return Err(errors);
         }
-        let config = Config::deserialize(Value::Table(tree)).map_err(|error| vec![places.error(None, error.message().to_owned())])?;
+        let config = Config::deserialize(Value::Table(tree))
+            .map_err(|error| vec![places.error(None, error.message().to_owned())])?;
         let mistakes = config.mistakes();
         if mistakes.is_empty() {
             return Ok(config);

@@ -81,9 +81,13 @@ fn variables_win_over_the_file() {
 
 #[test]
 fn a_misspelt_variable_is_an_error() {
-    let errors = parse_with("", &[("TOUCHLINE_POSTGRES_URI", "x"), ("TOUCHLINE_ENGINE_PARTITIONS", "many")]).expect_err("two");
+    let errors =
+        parse_with("", &[("TOUCHLINE_POSTGRES_URI", "x"), ("TOUCHLINE_ENGINE_PARTITIONS", "many")]).expect_err("two");
     assert_eq!(errors.len(), 2, "{errors:?}");
-    assert!(errors[0].starts_with("variable TOUCHLINE_ENGINE_PARTITIONS: engine.partitions: invalid type"), "{errors:?}");
+    assert!(
+        errors[0].starts_with("variable TOUCHLINE_ENGINE_PARTITIONS: engine.partitions: invalid type"),
+        "{errors:?}"
+    );
     assert!(errors[1].starts_with("variable TOUCHLINE_POSTGRES_URI: unknown key `uri`"), "{errors:?}");
 }
 
@@ -101,7 +105,8 @@ fn secrets_come_from_variables_and_files_and_are_not_printed() {
     assert_eq!(config.auth.users[0].password, Secret::new("from the file"));
     assert!(!format!("{config:?}").contains("hunter2"));
 
-    let errors = parse("[postgres]\nurl = \"${env:NOT_THERE}\"\nschema = \"${nonsense}\"\n").expect_err("neither is there");
+    let errors =
+        parse("[postgres]\nurl = \"${env:NOT_THERE}\"\nschema = \"${nonsense}\"\n").expect_err("neither is there");
     assert_eq!(errors[0], "t.toml:3:1: \"${nonsense}\" is not known; write ${env:NAME} or ${file:PATH}", "{errors:?}");
     assert_eq!(errors[1], "t.toml:2:1: environment variable NOT_THERE is not set", "{errors:?}");
 }

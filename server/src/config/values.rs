@@ -32,7 +32,8 @@ impl ByteSize {
     }
 
     pub fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || format!("\"{text}\" is not a size; write a whole number and a unit, as in \"64MiB\" or \"10MB\"");
+        let wrong =
+            || format!("\"{text}\" is not a size; write a whole number and a unit, as in \"64MiB\" or \"10MB\"");
         let text = text.trim();
         let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
         let number: u64 = text[..digits].parse().map_err(|_| wrong())?;
@@ -40,9 +41,11 @@ impl ByteSize {
         if unit.is_empty() {
             return Ok(ByteSize(number));
         }
-        let (_, factor) =
-            SIZE_UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit)).ok_or_else(wrong)?;
-        number.checked_mul(*factor).map(ByteSize).ok_or_else(|| format!("\"{text}\" is more bytes than 64 bits can count"))
+        let (_, factor) = SIZE_UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit)).ok_or_else(wrong)?;
+        number
+            .checked_mul(*factor)
+            .map(ByteSize)
+            .ok_or_else(|| format!("\"{text}\" is more bytes than 64 bits can count"))
     }
 }
 
@@ -88,7 +91,9 @@ pub mod duration {
 
     pub fn parse(text: &str) -> Result<Duration, String> {
         let wrong = || {
-            format!("\"{text}\" is not a duration; write a whole number and a unit, as in \"250ms\", \"10s\", \"5m\" or \"2h\"")
+            format!(
+                "\"{text}\" is not a duration; write a whole number and a unit, as in \"250ms\", \"10s\", \"5m\" or \"2h\""
+            )
         };
         let trimmed = text.trim();
         let digits = trimmed.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
@@ -172,7 +177,8 @@ mod tests {
 
     #[test]
     fn sizes_are_a_whole_number_and_a_unit() {
-        let cases = [("64MiB", 64 << 20), ("10MB", 10_000_000), ("1 kb", 1000), ("512", 512), ("0B", 0), ("3gib", 3 << 30)];
+        let cases =
+            [("64MiB", 64 << 20), ("10MB", 10_000_000), ("1 kb", 1000), ("512", 512), ("0B", 0), ("3gib", 3 << 30)];
         for (text, bytes) in cases {
             assert_eq!(ByteSize::parse(text), Ok(ByteSize(bytes)), "{text}");
         }

@@ -20,7 +20,7 @@ use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use futures::SinkExt;
 use serde::{Deserialize, Serialize};
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{ToSql, Type};
 
 pub use self::marker::{Marker, Verdict, decide_marker, kind_of_sqlstate, retry_delay};
 
@@ -132,6 +132,9 @@ pub struct Retained {
 const DAYS_AHEAD: Day = 2;
 /// Ten years of days. A delta that needs more has event times that are no times, and would fill the catalog with tables.
 const PARTITIONS_MAX: usize = 3_660;
+/// Up to this many rows travel as parameters of one statement. A temporary table for each would leave dead rows in the catalog,
+/// several times a second for every query, and costs three more round trips.
+const PARAMETER_ROWS_MAX: u64 = 1_000;
 /// Bytes of text handed to the connection at once.
 const COPY_CHUNK_BYTES: usize = 256 * 1024;
 /// A statement's own timeout is the server's; when this many of them have passed the connection is taken for dead.
@@ -370,7 +373,12 @@ impl PostgresSink {
         if rows > 0 {
             let days = placed.iter().flat_map(|batch| batch.days.iter().copied()).collect();
             self.ensure_partitions(&db, sql, days).await?;
-            self.copy_rows(&db, sql, &placed).await.map_err(|error| error.or(what()))?;
+            let written = if rows <= PARAMETER_ROWS_MAX {
+                self.insert_rows(&db, sql, &placed).await
+            } else {
+                self.copy_rows(&db, sql, &placed).await
+            };
+            written.map_err(|error| error.or(what()))?;
         }
         if expired > 0 {
             db.execute_typed(
@@ -433,8 +441,12 @@ impl PostgresSink {
         let day = boundary.div_euclid(DAY_MICROS);
         let mut retained = Retained { boundary, dropped: Vec::new(), deleted: 0 };
         if let Layout::Plain { .. } = sql.layout {
-            let delete =
-                format!("DELETE FROM {} WHERE {} < {}", sql.qualified, sql.columns[column].quoted, sql.day_literal(column, day));
+            let delete = format!(
+                "DELETE FROM {} WHERE {} < {}",
+                sql.qualified,
+                sql.columns[column].quoted,
+                sql.day_literal(column, day)
+            );
             retained.deleted = db.execute_typed(&delete, &[]).await.map_err(|error| failed(what(), &error))?;
         }
         db.batch_execute("COMMIT").await.map_err(|error| failed(what(), &error))?;
@@ -519,14 +531,34 @@ impl PostgresSink {
             .collect();
         if existing.len() + missing.len() > PARTITIONS_MAX {
             return Err(Error::over_budget(format!("hot table {} would have too many partitions", sql.qualified))
-                .detail(format!("{} exist and {} days are new; {PARTITIONS_MAX} is the limit", existing.len(), missing.len()))
-                .hint("are the event times right? leave such rows out in the query, or lower postgres.retention_days"));
+                .detail(format!(
+                    "{} exist and {} days are new; {PARTITIONS_MAX} is the limit",
+                    existing.len(),
+                    missing.len()
+                ))
+                .hint(
+                    "are the event times right? leave such rows out in the query, or lower postgres.retention_days",
+                ));
         }
         for day in missing {
             db.batch_execute(&sql.create_partition(day)?)
                 .await
                 .map_err(|error| failed(format!("create a partition of hot table {}", sql.qualified), &error))?;
         }
+        Ok(())
+    }
+
+    async fn insert_rows(&self, db: &Lease<'_>, sql: &TableSql, placed: &[Placed<'_>]) -> Result<(), CopyError> {
+        let mut columns: Vec<Vec<Option<String>>> = vec![Vec::new(); sql.columns.len()];
+        for batch in placed {
+            let mut writer = RowWriter::try_new(batch.batch)?;
+            for (at, column) in columns.iter_mut().enumerate() {
+                writer.texts(at, &batch.rows, column)?;
+            }
+        }
+        let parameters: Vec<(&(dyn ToSql + Sync), Type)> =
+            columns.iter().map(|column| (column as &(dyn ToSql + Sync), Type::TEXT_ARRAY)).collect();
+        db.execute_typed(&sql.merge_arrays(), &parameters).await?;
         Ok(())
     }
 
@@ -548,7 +580,8 @@ impl PostgresSink {
                 writer.write(row, keyed.then_some(number), &mut buffer)?;
                 number += 1;
                 if buffer.len() >= COPY_CHUNK_BYTES {
-                    let chunk = std::mem::replace(&mut buffer, Vec::with_capacity(COPY_CHUNK_BYTES + COPY_CHUNK_BYTES / 4));
+                    let chunk =
+                        std::mem::replace(&mut buffer, Vec::with_capacity(COPY_CHUNK_BYTES + COPY_CHUNK_BYTES / 4));
                     sink.send(chunk.into()).await?;
                 }
             }

@@ -160,12 +160,14 @@ impl Pool {
             "3D000" => Error::invalid(format!("the database of {target} does not exist"))
                 .detail(detail)
                 .hint("create it, or name another one in postgres.url"),
-            _ => Error::new(kind_of_sqlstate(Some(code)), format!("Postgres at {target} refuses the connection")).detail(detail),
+            _ => Error::new(kind_of_sqlstate(Some(code)), format!("Postgres at {target} refuses the connection"))
+                .detail(detail),
         }
     }
 }
 
-const LOGIN_HINT: &str = "check the user and the password in postgres.url, for example url = \"${env:TOUCHLINE_POSTGRES_URL}\"";
+const LOGIN_HINT: &str =
+    "check the user and the password in postgres.url, for example url = \"${env:TOUCHLINE_POSTGRES_URL}\"";
 
 /// The connection's own task. It ends when the client is dropped or the connection breaks, which the next statement reports.
 fn spawn<S, T>(connection: tokio_postgres::Connection<S, T>)
@@ -239,10 +241,9 @@ fn tls(mode: SslMode, ca_file: Option<&std::path::Path>) -> Result<MakeRustlsCon
         .map_err(|error| Error::bug("TLS has no protocol versions").caused_by(error))?;
     let config = match ca_file {
         Some(path) => builder.with_root_certificates(roots(path)?).with_no_client_auth(),
-        None => builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(EncryptOnly(provider)))
-            .with_no_client_auth(),
+        None => {
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(EncryptOnly(provider))).with_no_client_auth()
+        }
     };
     Ok(MakeRustlsConnect::new(config))
 }
@@ -281,7 +282,12 @@ impl ServerCertVerifier for EncryptOnly {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        rustls::crypto::verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -290,7 +296,12 @@ impl ServerCertVerifier for EncryptOnly {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        rustls::crypto::verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

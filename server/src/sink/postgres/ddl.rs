@@ -261,13 +261,19 @@ impl TableSql {
         for column in &self.columns {
             match existing.iter().find(|other| other.name == column.name) {
                 Some(other) if other.data_type != column.data_type => {
-                    return Some(format!("column {} is {}, the view has {}", column.name, other.data_type, column.data_type));
+                    return Some(format!(
+                        "column {} is {}, the view has {}",
+                        column.name, other.data_type, column.data_type
+                    ));
                 }
                 Some(other) if other.not_null && !column.not_null && !self.is_key(column) => {
                     return Some(format!("column {} is NOT NULL, the view's can be null", column.name));
                 }
                 None if column.not_null => {
-                    return Some(format!("column {} is new and NOT NULL, so the old rows have no value for it", column.name));
+                    return Some(format!(
+                        "column {} is new and NOT NULL, so the old rows have no value for it",
+                        column.name
+                    ));
                 }
                 _ => {}
             }
@@ -304,9 +310,33 @@ impl TableSql {
         format!("COPY {} ({}) FROM STDIN", self.qualified, self.column_list())
     }
 
-    /// Moves the delta into the table: the last row of each key, in key order, so that two writers lock in one order.
+    /// Moves the delta from its temporary table into the hot table.
     pub(crate) fn merge_delta(&self) -> String {
+        self.merge(&format!("pg_temp.{DELTA_TABLE}"))
+    }
+
+    /// Moves a delta into the hot table that comes as one `text[]` parameter a column.
+    pub(crate) fn merge_arrays(&self) -> String {
+        let parameters: Vec<String> = (1..=self.columns.len()).map(|number| format!("${number}")).collect();
+        let typed: Vec<String> =
+            self.columns.iter().map(|column| format!("{0}::{1} AS {0}", column.quoted, column.data_type)).collect();
+        self.merge(&format!(
+            "(SELECT {}, {DELTA_ROW} FROM unnest({}) WITH ORDINALITY AS texts ({}, {DELTA_ROW})) AS delta",
+            typed.join(", "),
+            parameters.join(", "),
+            self.column_list()
+        ))
+    }
+
+    /// With a key, the last row of each, in key order, so that two writers lock in one order.
+    fn merge(&self, delta: &str) -> String {
         let columns = self.column_list();
+        if self.key.is_empty() {
+            return format!(
+                "INSERT INTO {} ({columns}) SELECT {columns} FROM {delta} ORDER BY {DELTA_ROW}",
+                self.qualified
+            );
+        }
         let key = self.key_list();
         let updates: Vec<String> = self
             .columns
@@ -318,7 +348,7 @@ impl TableSql {
         let action =
             if updates.is_empty() { "DO NOTHING".to_owned() } else { format!("DO UPDATE SET {}", updates.join(", ")) };
         format!(
-            "INSERT INTO {} ({columns}) SELECT DISTINCT ON ({key}) {columns} FROM pg_temp.{DELTA_TABLE} \
+            "INSERT INTO {} ({columns}) SELECT DISTINCT ON ({key}) {columns} FROM {delta} \
              ORDER BY {key}, {DELTA_ROW} DESC ON CONFLICT ({key}) {action}",
             self.qualified
         )
@@ -438,7 +468,8 @@ pub(crate) fn partition_day(name: &str) -> Option<Day> {
     }
     let (year, rest) = digits.split_at(digits.len() - 4);
     let year: i64 = year.parse().ok()?;
-    let day = days_from_civil(if before_christ { 1 - year } else { year }, rest[..2].parse().ok()?, rest[2..].parse().ok()?);
+    let day =
+        days_from_civil(if before_christ { 1 - year } else { year }, rest[..2].parse().ok()?, rest[2..].parse().ok()?);
     Some(day)
 }
 

@@ -87,13 +87,18 @@ mod tests {
             (None, 5, 8, 3, Verdict::Behind { at: 0 }),
         ];
         for (row, from, to, generation, verdict) in cases {
-            assert_eq!(decide_marker(row, from, to, generation), verdict, "{row:?} {from}..{to} generation {generation}");
+            assert_eq!(
+                decide_marker(row, from, to, generation),
+                verdict,
+                "{row:?} {from}..{to} generation {generation}"
+            );
         }
     }
 
     #[test]
     fn what_passes_by_itself_is_retried_and_nothing_else() {
-        let retried = ["08006", "53100", "53300", "57P01", "57P03", "57014", "40001", "40P01", "55P03", "25006", "58030"];
+        let retried =
+            ["08006", "53100", "53300", "57P01", "57P03", "57014", "40001", "40P01", "55P03", "25006", "58030"];
         for code in retried {
             assert_eq!(kind_of_sqlstate(Some(code)), ErrorKind::Unavailable, "{code}");
         }

@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, DurationMicrosecondArray, Float32Array, Float64Array,
-    Int32Array, Int64Array, ListArray, StringArray, StringViewArray, StructArray, Time64MicrosecondArray,
+    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, DurationMicrosecondArray, Float32Array,
+    Float64Array, Int32Array, Int64Array, ListArray, StringArray, StringViewArray, StructArray, Time64MicrosecondArray,
     TimestampMicrosecondArray, TimestampMillisecondArray, TimestampNanosecondArray, UInt64Array,
 };
 use arrow::datatypes::{DataType, Field, Int32Type, Schema, TimeUnit};
@@ -52,7 +52,8 @@ fn scalars_are_written_as_postgres_reads_them() {
     let floats = vec![0.1, 1e300, -0.0, f64::NAN, f64::NEG_INFINITY];
     assert_eq!(texts(Arc::new(Float64Array::from(floats))), ["0.1", "1e300", "-0.0", "NaN", "-Infinity"]);
     assert_eq!(texts(Arc::new(Float32Array::from(vec![0.1, 3.4e38]))), ["0.1", "3.4e38"]);
-    let decimals = Decimal128Array::from(vec![Some(-12345), Some(5), None]).with_precision_and_scale(10, 2).expect("fits");
+    let decimals =
+        Decimal128Array::from(vec![Some(-12345), Some(5), None]).with_precision_and_scale(10, 2).expect("fits");
     assert_eq!(texts(Arc::new(decimals)), ["-123.45", "0.05", "\\N"]);
     assert_eq!(texts(Arc::new(BinaryArray::from(vec![&b"\x00\xff\\"[..]]))), ["\\\\x00ff5c"]);
 }
@@ -74,9 +75,16 @@ fn moments_are_written_in_utc_to_the_microsecond() {
     // Nanoseconds are cut towards the past, so that the order of rows does not change.
     let nanos = TimestampNanosecondArray::from(vec![1_999, -1]);
     assert_eq!(texts(Arc::new(nanos)), ["1970-01-01 00:00:00.000001", "1969-12-31 23:59:59.999999"]);
-    let far = TimestampMicrosecondArray::from(vec![i64::MAX, i64::MIN, 253_402_300_800_000_000, -62_135_596_800_000_001]);
-    assert_eq!(texts(Arc::new(far)), ["infinity", "-infinity", "10000-01-01 00:00:00", "0001-12-31 23:59:59.999999 BC"]);
-    assert_eq!(texts(Arc::new(Date32Array::from(vec![0, 19_782, -719_163]))), ["1970-01-01", "2024-02-29", "0001-12-31 BC"]);
+    let far =
+        TimestampMicrosecondArray::from(vec![i64::MAX, i64::MIN, 253_402_300_800_000_000, -62_135_596_800_000_001]);
+    assert_eq!(
+        texts(Arc::new(far)),
+        ["infinity", "-infinity", "10000-01-01 00:00:00", "0001-12-31 23:59:59.999999 BC"]
+    );
+    assert_eq!(
+        texts(Arc::new(Date32Array::from(vec![0, 19_782, -719_163]))),
+        ["1970-01-01", "2024-02-29", "0001-12-31 BC"]
+    );
     assert_eq!(texts(Arc::new(Time64MicrosecondArray::from(vec![86_399_000_001]))), ["23:59:59.000001"]);
     assert_eq!(texts(Arc::new(DurationMicrosecondArray::from(vec![-1_500_000]))), ["-1.500000 secs"]);
 }
@@ -121,10 +129,13 @@ fn every_arrow_type_has_one_postgres_type() {
     for (arrow, postgres) in cases {
         assert_eq!(postgres_type(&arrow).as_deref(), Some(postgres), "{arrow}");
     }
-    assert_eq!(postgres_type(&DataType::RunEndEncoded(
-        Arc::new(Field::new("run_ends", DataType::Int32, false)),
-        Arc::new(Field::new("values", DataType::Utf8, true)),
-    )), None);
+    assert_eq!(
+        postgres_type(&DataType::RunEndEncoded(
+            Arc::new(Field::new("run_ends", DataType::Int32, false)),
+            Arc::new(Field::new("values", DataType::Utf8, true)),
+        )),
+        None
+    );
 }
 
 #[test]
@@ -138,7 +149,13 @@ fn names_are_quoted_or_refused() {
 
 #[test]
 fn a_table_is_partitioned_by_day_where_its_key_has_the_time() {
-    let columns = || Schema::new(vec![Field::new("match_id", DataType::Utf8, false), time(true), Field::new("n", DataType::Int64, true)]);
+    let columns = || {
+        Schema::new(vec![
+            Field::new("match_id", DataType::Utf8, false),
+            time(true),
+            Field::new("n", DataType::Int64, true),
+        ])
+    };
     let keyed = sql(&hot(columns(), &["match_id", "window_start"], Some("window_start")));
     assert_eq!(keyed.layout, Layout::Daily { column: 1 });
     assert_eq!(
@@ -156,7 +173,10 @@ fn a_table_is_partitioned_by_day_where_its_key_has_the_time() {
     );
     assert_eq!(sql(&hot(columns(), &["match_id"], Some("window_start"))).layout, Layout::Plain { time: Some(1) });
     assert_eq!(sql(&hot(columns(), &[], Some("window_start"))).layout, Layout::Plain { time: Some(1) });
-    assert_eq!(sql(&hot(Schema::new(vec![time(false)]), &[], Some("window_start"))).layout, Layout::Daily { column: 0 });
+    assert_eq!(
+        sql(&hot(Schema::new(vec![time(false)]), &[], Some("window_start"))).layout,
+        Layout::Daily { column: 0 }
+    );
     assert_eq!(sql(&hot(columns(), &["match_id"], None)).layout, Layout::Plain { time: None });
 }
 
@@ -164,7 +184,9 @@ fn a_table_is_partitioned_by_day_where_its_key_has_the_time() {
 fn a_key_of_all_columns_does_nothing_on_conflict_and_a_key_with_nulls_is_unique_with_nulls_as_equals() {
     let table = sql(&hot(Schema::new(vec![Field::new("a", DataType::Int32, true)]), &["a"], None));
     assert!(table.merge_delta().ends_with("ON CONFLICT (\"a\") DO NOTHING"), "{}", table.merge_delta());
-    assert!(table.create(150_000).contains("CREATE UNIQUE INDEX ON \"public\".\"momentum\" (\"a\") NULLS NOT DISTINCT"));
+    assert!(
+        table.create(150_000).contains("CREATE UNIQUE INDEX ON \"public\".\"momentum\" (\"a\") NULLS NOT DISTINCT")
+    );
     assert!(table.create(140_000).contains("PRIMARY KEY (\"a\")"));
 }
 
@@ -178,11 +200,17 @@ fn partitions_are_named_by_their_day() {
     for other in ["momentum", "momentum_p", "momentum_p2026010", "momentum_p2026010x", "momentum_old"] {
         assert_eq!(partition_day(other), None, "{other}");
     }
-    let long = TableSql::new("public", &HotTable { table: "ü".repeat(31), ..hot(Schema::new(vec![time(false)]), &[], Some("window_start")) })
-        .expect("62 bytes");
+    let long = TableSql::new(
+        "public",
+        &HotTable { table: "ü".repeat(31), ..hot(Schema::new(vec![time(false)]), &[], Some("window_start")) },
+    )
+    .expect("62 bytes");
     assert!(long.partition_name(0).len() <= 63 && long.partition_name(0).ends_with("_p19700101"));
     assert!(
-        table.create_partition(0).expect("legal").ends_with("FOR VALUES FROM ('1970-01-01 00:00:00') TO ('1970-01-02 00:00:00');")
+        table
+            .create_partition(0)
+            .expect("legal")
+            .ends_with("FOR VALUES FROM ('1970-01-01 00:00:00') TO ('1970-01-02 00:00:00');")
     );
 }
 
@@ -200,10 +228,14 @@ fn a_table_is_taken_only_when_it_is_ours_and_fits() {
     assert_eq!(table.check_owner(Some(&comment), &table.columns).expect("ours"), None);
     assert!(refused(table.check_owner(None, &table.columns)).contains("RENAME TO \"momentum_old\""));
     assert!(refused(table.check_owner(Some("orders of 2019"), &table.columns)).contains("was not made by this server"));
-    let other = TableSql::new("public", &HotTable { query: "other".to_owned(), ..hot(columns(&[]), &["a"], None) }).expect("valid");
+    let other = TableSql::new("public", &HotTable { query: "other".to_owned(), ..hot(columns(&[]), &["a"], None) })
+        .expect("valid");
     assert!(refused(table.check_owner(Some(&other.comment()), &table.columns)).contains("belongs to another query"));
     let rekeyed = sql(&hot(columns(&[]), &["b"], None));
-    assert!(refused(table.check_owner(Some(&rekeyed.comment()), &table.columns)).contains("its key or its partition column"));
+    assert!(
+        refused(table.check_owner(Some(&rekeyed.comment()), &table.columns))
+            .contains("its key or its partition column")
+    );
 
     let wider = sql(&hot(columns(&[Field::new("c", DataType::Float64, true)]), &["a"], None));
     assert_eq!(
@@ -240,7 +272,8 @@ fn an_object_store_that_is_older_than_the_table_is_refused() {
 
 #[test]
 fn a_wrong_address_is_an_error_that_does_not_show_the_password() {
-    for url in ["postgres://u:hunter2@h:port/d", "nonsense hunter2", "postgres://u:hunter2@h/d?sslmode=verify-hunter2"] {
+    for url in ["postgres://u:hunter2@h:port/d", "nonsense hunter2", "postgres://u:hunter2@h/d?sslmode=verify-hunter2"]
+    {
         let settings = PostgresSettings { url: Some(Secret::new(url)), ..PostgresSettings::default() };
         let report = Pool::new(&settings).expect_err(url).report();
         assert!(!report.contains("hunter2"), "{report}");

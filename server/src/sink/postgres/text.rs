@@ -43,6 +43,24 @@ impl RowWriter {
         Ok(RowWriter { columns, scratch: Vec::new() })
     }
 
+    /// The raw texts of a column's values, for a `text[]` parameter.
+    pub(crate) fn texts(&mut self, column: usize, rows: &[usize], out: &mut Vec<Option<String>>) -> Result<()> {
+        let column = &mut self.columns[column];
+        for &row in rows {
+            out.push(if column.array.is_null(row) {
+                None
+            } else {
+                let mut text = Vec::new();
+                (column.write)(row, &mut text)?;
+                Some(
+                    String::from_utf8(text)
+                        .map_err(|error| Error::bug("a value's text is not UTF-8").caused_by(error))?,
+                )
+            });
+        }
+        Ok(())
+    }
+
     /// Appends row `row` as a line; `number`, where given, is one more column at its end.
     pub(crate) fn write(&mut self, row: usize, number: Option<u64>, out: &mut Vec<u8>) -> Result<()> {
         for (at, column) in self.columns.iter_mut().enumerate() {
@@ -179,7 +197,8 @@ fn scalar_writer(array: &ArrayRef) -> Result<(RawWriter, bool)> {
         }
         DataType::Interval(IntervalUnit::YearMonth) => {
             let array = array.as_primitive::<IntervalYearMonthType>().clone();
-            let write = move |row: usize, out: &mut Vec<u8>| push_display(format_args!("{} mons", array.value(row)), out);
+            let write =
+                move |row: usize, out: &mut Vec<u8>| push_display(format_args!("{} mons", array.value(row)), out);
             (boxed(write), false)
         }
         DataType::Interval(IntervalUnit::DayTime) => {

@@ -1,0 +1,210 @@
+//! `touchline check`: reads every file, plans every query, and reports all mistakes at once. Connects to nothing.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::fail_all;
+use crate::catalog::Statement;
+use crate::error::{Error, Location, Result};
+
+#[derive(Debug, Args)]
+#[command(after_help = "Ends with 0 when everything is right, with 64 when something is wrong.")]
+pub struct CheckArgs {
+    /// Folders that hold schemas/ and queries/, or single files, which see each other's tables
+    #[arg(value_name = "DIR", default_value = ".")]
+    paths: Vec<PathBuf>,
+}
+
+/// A file and what stands in it.
+#[derive(Debug)]
+struct CheckedFile {
+    name: String,
+    statements: Vec<Statement>,
+    mistakes: usize,
+}
+
+pub(super) fn run(args: &CheckArgs) -> Result<ExitCode> {
+    let files = sql_files(&args.paths)?;
+    let mut errors = Vec::new();
+    let mut checked: Vec<CheckedFile> = files
+        .iter()
+        .map(|path| {
+            let name = path.strip_prefix("./").unwrap_or(path).display().to_string();
+            let statements = read(path, &name).unwrap_or_else(|mistakes| {
+                errors.extend(mistakes);
+                Vec::new()
+            });
+            CheckedFile { name, statements, mistakes: 0 }
+        })
+        .collect();
+    errors.extend(defined_twice(&checked));
+    errors.extend(plan(&checked));
+    for file in &mut checked {
+        file.mistakes = errors.iter().filter(|error| error.location().is_some_and(|at| at.file == file.name)).count();
+        println!("{}", summary(file));
+    }
+    Ok(fail_all(errors))
+}
+
+/// The `*.sql` files of the given folders, schemas before queries, each kind in name order.
+fn sql_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for path in paths {
+        if path.is_file() {
+            files.push(path.clone());
+            continue;
+        }
+        let folders = [path.join("schemas"), path.join("queries")];
+        let inside: Vec<&Path> = folders.iter().map(PathBuf::as_path).filter(|folder| folder.is_dir()).collect();
+        let before = files.len();
+        for folder in if inside.is_empty() { vec![path.as_path()] } else { inside } {
+            let entries = std::fs::read_dir(folder).map_err(|error| {
+                Error::invalid(format!("cannot read folder {}", folder.display())).detail(error.to_string())
+            })?;
+            let mut found: Vec<PathBuf> = entries
+                .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+                .filter(|file| file.is_file() && file.extension().is_some_and(|extension| extension == "sql"))
+                .collect();
+            found.sort();
+            files.extend(found);
+        }
+        if files.len() == before {
+            return Err(Error::invalid(format!("there is no .sql file in {}", path.display()))
+                .hint("name a folder that holds schemas/ and queries/, or files"));
+        }
+    }
+    Ok(files)
+}
+
+fn read(path: &Path, name: &str) -> Result<Vec<Statement>, Vec<Error>> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        let location = Location { file: name.to_owned(), line: 0, column: 0 };
+        vec![Error::invalid("the file cannot be read").detail(error.to_string()).at(location)]
+    })?;
+    parse_file(name, &text)
+}
+
+/// Becomes `use crate::sql::parser::parse_file` when the parser is merged.
+fn parse_file(_name: &str, _text: &str) -> Result<Vec<Statement>, Vec<Error>> {
+    Ok(Vec::new())
+}
+
+/// Plans every query over the declared tables, as the server does when it registers them; all mistakes, with their places.
+fn plan(_files: &[CheckedFile]) -> Vec<Error> {
+    Vec::new()
+}
+
+/// A table or view may be defined once, in whichever file.
+fn defined_twice(files: &[CheckedFile]) -> Vec<Error> {
+    let mut first: BTreeMap<&str, &Location> = BTreeMap::new();
+    let mut errors = Vec::new();
+    for statement in files.iter().flat_map(|file| &file.statements) {
+        let (name, location) = match statement {
+            Statement::CreateTable(table) => (&table.name, &table.location),
+            Statement::CreateView(view) => (&view.name, &view.location),
+            Statement::Insert { .. } | Statement::Select(_) => continue,
+        };
+        match first.get(name.as_str()) {
+            None => _ = first.insert(name, location),
+            Some(other) => errors.push(
+                Error::invalid(format!("{name} is defined twice"))
+                    .detail(format!("the other definition is at {other}"))
+                    .hint("rename one of them, or delete it")
+                    .at(location.clone()),
+            ),
+        }
+    }
+    errors
+}
+
+/// `queries/momentum.sql: 1 view`.
+fn summary(file: &CheckedFile) -> String {
+    let mut counts = [("table", 0), ("view", 0), ("insert", 0), ("select", 0)];
+    for statement in &file.statements {
+        let kind = match statement {
+            Statement::CreateTable(_) => 0,
+            Statement::CreateView(_) => 1,
+            Statement::Insert { .. } => 2,
+            Statement::Select(_) => 3,
+        };
+        counts[kind].1 += 1;
+    }
+    let plural = |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
+    let mut parts: Vec<String> =
+        counts.iter().filter(|(_, count)| *count > 0).map(|(word, count)| plural(*count, word)).collect();
+    if file.mistakes > 0 {
+        parts.push(plural(file.mistakes, "mistake"));
+    }
+    format!("{}: {}", file.name, if parts.is_empty() { "no statement".to_owned() } else { parts.join(", ") })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::catalog::{Connector, FilesystemPath, Format, OnBadRow, TableDef, WatermarkDef};
+
+    fn file(name: &str, table: &str, line: u64) -> CheckedFile {
+        let table = TableDef {
+            name: table.to_owned(),
+            columns: Vec::new(),
+            watermark: Some(WatermarkDef {
+                column: "ts".to_owned(),
+                delay: Duration::ZERO,
+                idle_timeout: None,
+                max_future: Duration::ZERO,
+            }),
+            primary_key: Vec::new(),
+            connector: Connector::Filesystem(FilesystemPath { path: "x".to_owned() }),
+            format: Format::Json,
+            on_bad_row: OnBadRow::Fail,
+            text: String::new(),
+            location: Location { file: name.to_owned(), line, column: 1 },
+        };
+        CheckedFile { name: name.to_owned(), statements: vec![Statement::CreateTable(table)], mistakes: 0 }
+    }
+
+    #[test]
+    fn a_name_that_is_defined_twice_is_reported_at_the_second_place_with_the_first() {
+        let errors = defined_twice(&[file("a.sql", "t", 2), file("b.sql", "u", 1), file("c.sql", "t", 7)]);
+        assert_eq!(errors.len(), 1);
+        assert!(
+            errors[0]
+                .report()
+                .starts_with("c.sql:7:1: t is defined twice\n  detail: the other definition is at a.sql:2:1")
+        );
+    }
+
+    #[test]
+    fn a_summary_counts_what_stands_in_a_file() {
+        let mut checked = file("a.sql", "t", 1);
+        assert_eq!(summary(&checked), "a.sql: 1 table");
+        checked.mistakes = 2;
+        assert_eq!(summary(&checked), "a.sql: 1 table, 2 mistakes");
+        checked.statements.clear();
+        checked.mistakes = 0;
+        assert_eq!(summary(&checked), "a.sql: no statement");
+    }
+
+    #[test]
+    fn schemas_come_before_queries_and_other_files_do_not_count() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for sub in ["schemas", "queries"] {
+            std::fs::create_dir(folder.path().join(sub)).expect("made");
+        }
+        for name in ["queries/b.sql", "queries/a.sql", "schemas/z.sql", "schemas/README.md"] {
+            std::fs::write(folder.path().join(name), "").expect("written");
+        }
+        let found = sql_files(&[folder.path().to_path_buf()]).expect("three files");
+        let names: Vec<_> =
+            found.iter().map(|path| path.strip_prefix(folder.path()).expect("inside").display().to_string()).collect();
+        assert_eq!(names, ["schemas/z.sql", "queries/a.sql", "queries/b.sql"]);
+        assert!(sql_files(&[folder.path().join("nowhere")]).is_err());
+        let empty = tempfile::tempdir().expect("a folder");
+        assert!(sql_files(&[empty.path().to_path_buf()]).is_err());
+    }
+}

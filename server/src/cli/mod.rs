@@ -1,0 +1,106 @@
+//! The command line: one module a command. Results go to standard output, everything else to standard error.
+
+mod check;
+mod demo;
+pub mod output;
+mod serve;
+mod status;
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Environment, duration};
+use crate::error::{Error, Result};
+
+/// SQL streaming analytics: Kafka topics in; Parquet, Postgres and Arrow Flight SQL out.
+#[derive(Debug, Parser)]
+#[command(name = "touchline", version, max_term_width = 100, after_help = EXIT_CODES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 64 wrong input or configuration, 69 a service does not answer, 70 a bug, \
+    74 damaged data, 75 a limit was reached, 78 another server has taken over.\n\
+    Errors say what to do. `touchline help COMMAND` says more about a command.";
+
+/// What the user asked for.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run everything on this machine with nothing installed: simulated matches, all queries, Flight SQL
+    Demo(demo::DemoArgs),
+    /// Run the server on a configuration file
+    Serve(serve::ServeArgs),
+    /// Check schemas and queries without running them
+    Check(check::CheckArgs),
+}
+
+/// Reads the arguments. Ends the process with a message where they are wrong or `--help` is among them.
+pub fn parse() -> Command {
+    match Arguments::try_parse() {
+        Ok(arguments) => arguments.command,
+        // `exit` prints where it belongs and ends with 0 for help and with 2 for a usage error, as people expect.
+        Err(error) => error.exit(),
+    }
+}
+
+impl Command {
+    /// # Errors
+    /// What ended the command, for [`fail`].
+    pub async fn run(self) -> Result<ExitCode> {
+        match self {
+            Command::Demo(args) => demo::run(args).await,
+            Command::Serve(args) => serve::run(args).await,
+            Command::Check(args) => check::run(&args),
+        }
+    }
+}
+
+/// Prints an error and returns its exit code.
+pub fn fail(error: &Error) -> ExitCode {
+    eprintln!("error: {}", error.report());
+    ExitCode::from(error.kind().exit_code())
+}
+
+/// Prints several errors, in the order of their places; the exit code is that of the first.
+fn fail_all(mut errors: Vec<Error>) -> ExitCode {
+    errors.sort_by(|a, b| a.location().cmp(&b.location()).then_with(|| a.primary().cmp(b.primary())));
+    let code = errors.first().map_or(ExitCode::SUCCESS, |error| ExitCode::from(error.kind().exit_code()));
+    for error in &errors {
+        eprintln!("error: {}", error.report());
+    }
+    code
+}
+
+/// The process's variables that are text.
+fn environment() -> Environment {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect::<BTreeMap<_, _>>()
+}
+
+/// For `--for 30s` and the like.
+fn duration_argument(text: &str) -> Result<Duration, String> {
+    duration::parse(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_well_formed_and_every_one_has_a_help_text() {
+        let command = Arguments::command();
+        command.clone().debug_assert();
+        for sub in command.get_subcommands() {
+            for argument in sub.get_arguments().filter(|argument| argument.get_id() != "help") {
+                assert!(argument.get_help().is_some(), "{} {}", sub.get_name(), argument.get_id());
+            }
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Rows for people and programs: an aligned table, one JSON object a line, or CSV.
+
+use std::io::Write;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use arrow::util::pretty::pretty_format_batches_with_schema;
+use clap::ValueEnum;
+
+use crate::error::{Error, Result};
+
+/// `--output`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum OutputFormat {
+    /// An aligned table
+    #[default]
+    Table,
+    /// One JSON object a line
+    Json,
+    /// With a header line
+    Csv,
+}
+
+/// Writes a whole result. An empty one still has its header, except as JSON, where there is nothing to write.
+///
+/// # Errors
+/// `Unavailable` where `out` does not take it, `Invalid` for a type that the format has no text for.
+pub fn write_rows(out: &mut dyn Write, format: OutputFormat, schema: SchemaRef, batches: &[RecordBatch]) -> Result<()> {
+    match format {
+        OutputFormat::Table => {
+            let table = pretty_format_batches_with_schema(schema, batches)?;
+            writeln!(out, "{table}")?;
+        }
+        OutputFormat::Json => {
+            let builder = arrow::json::WriterBuilder::new().with_explicit_nulls(true);
+            let mut writer = builder.build::<_, arrow::json::writer::LineDelimited>(&mut *out);
+            for batch in batches {
+                writer.write(batch)?;
+            }
+            writer.finish()?;
+        }
+        OutputFormat::Csv => {
+            let mut writer = arrow::csv::WriterBuilder::new().with_header(true).build(&mut *out);
+            // The header goes out with the first batch, so there is always one.
+            writer.write(&RecordBatch::new_empty(schema))?;
+            for batch in batches {
+                writer.write(batch)?;
+            }
+        }
+    }
+    out.flush().map_err(Error::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, Int64Array, StringArray};
+
+    use super::*;
+
+    fn text(format: OutputFormat, rows: usize) -> String {
+        let names: ArrayRef = Arc::new(StringArray::from(vec![Some("a,b"), None]).slice(0, rows));
+        let numbers: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]).slice(0, rows));
+        let batch = RecordBatch::try_from_iter_with_nullable([("name", names, true), ("n", numbers, true)])
+            .expect("two columns");
+        let mut out = Vec::new();
+        write_rows(&mut out, format, batch.schema(), &[batch]).expect("written");
+        String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn each_format_writes_nulls_and_empty_results_its_own_way() {
+        assert_eq!(text(OutputFormat::Json, 2), "{\"name\":\"a,b\",\"n\":1}\n{\"name\":null,\"n\":2}\n");
+        assert_eq!(text(OutputFormat::Json, 0), "");
+        assert_eq!(text(OutputFormat::Csv, 2), "name,n\n\"a,b\",1\n,2\n");
+        assert_eq!(text(OutputFormat::Csv, 0), "name,n\n");
+        assert_eq!(
+            text(OutputFormat::Table, 2),
+            "+------+---+\n| name | n |\n+------+---+\n| a,b  | 1 |\n|      | 2 |\n+------+---+\n"
+        );
+        assert!(text(OutputFormat::Table, 0).contains("name"));
+    }
+}

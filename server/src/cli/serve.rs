@@ -1,0 +1,88 @@
+//! `touchline serve`: the server, until a signal ends it.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{environment, fail_all};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::logging;
+use crate::server::Server;
+
+/// Read when no other is named and it exists.
+const DEFAULT_FILE: &str = "touchline.toml";
+/// From the first signal to the end, whatever the sinks do: supervisors kill soon after.
+const STOP_WITHIN: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "SIGTERM or Ctrl-C makes a last checkpoint and ends within 10 seconds; a second one ends at once, which \
+    loses nothing either.\nEvery key of the file can also be a variable: TOUCHLINE_<SECTION>_<KEY>."
+)]
+pub struct ServeArgs {
+    /// Configuration file; without it touchline.toml in the working directory, or else the defaults
+    #[arg(short, long, value_name = "FILE", env = "TOUCHLINE_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+pub(super) async fn run(args: ServeArgs) -> Result<ExitCode> {
+    let file = args.config.or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.exists()));
+    let config = match Config::load(file.as_deref(), &environment()) {
+        Ok(config) => config,
+        Err(errors) => return Ok(fail_all(errors)),
+    };
+    logging::start(&config.log)?;
+    let mut signals = Signals::new()?;
+    let server = Server::start(config, Clock::System).await?;
+    tracing::info!(
+        flight = %server.flight_addr(),
+        http = %server.http_addr(),
+        postgres = server.postgres_enabled(),
+        config = file.as_deref().map_or("defaults", |file| Path::to_str(file).unwrap_or("a file")),
+        "serving"
+    );
+    let signal = signals.next().await;
+    tracing::info!(signal, "stopping");
+    stop(server, &mut signals).await
+}
+
+/// Ends the server in order, unless a second signal or the grace period comes first.
+pub(super) async fn stop(server: Server, signals: &mut Signals) -> Result<ExitCode> {
+    tokio::select! {
+        stopped = tokio::time::timeout(STOP_WITHIN, server.stop()) => match stopped {
+            Ok(stopped) => stopped.map(|()| ExitCode::SUCCESS),
+            Err(_) => Err(Error::unavailable(format!("the server did not stop within {} s", STOP_WITHIN.as_secs()))
+                .detail("the last checkpoint stands; what came after it is read again at the next start")),
+        },
+        signal = signals.next() => {
+            eprintln!("{signal} again: ending at once; the last checkpoint stands");
+            // What a shell reports of a process that the signal has killed.
+            Ok(ExitCode::from(if signal == "SIGINT" { 130 } else { 143 }))
+        }
+    }
+}
+
+/// The two signals that ask for an end. From now on they no longer end the process by themselves.
+#[derive(Debug)]
+pub(super) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    pub(super) fn new() -> Result<Self> {
+        Ok(Signals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    pub(super) async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+        }
+    }
+}
