@@ -10,6 +10,7 @@ pub mod catalog;
 pub mod clock;
 pub mod error;
 pub mod operator;
+pub mod simulate;
 pub mod source;
 pub mod status;
 pub mod tables;
