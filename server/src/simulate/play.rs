@@ -13,15 +13,15 @@ const MINUTE: i64 = 60 * SECOND;
 const HALF: i64 = 45 * MINUTE;
 pub(super) const BREAK: i64 = 15 * MINUTE;
 
-/// Goals a match, home and away, and the mean expected goals of a shot: together they set how well a side converts.
+/// Goals a match, home and away; shots, and their mean expected goals as they are drawn here: how well a side converts.
 const GOALS: [f64; 2] = [1.53, 1.18];
 const SHOTS: f64 = 23.6;
-const XG_PER_SHOT: f64 = 0.104;
+const XG_PER_SHOT: f64 = 0.139;
 const PENALTY_SCORED: f64 = 0.76;
 
 /// Seconds between actions, stretched because touches and duels are not told.
 const STEP_SECONDS: [(f64, f64); 9] =
-    [(0.0, 0.2), (0.24, 1.8), (0.49, 3.5), (0.70, 5.2), (0.83, 7.0), (0.92, 10.5), (0.95, 19.0), (0.99, 54.0), (1.0, 90.0)];
+    [(0.0, 0.2), (0.24, 1.4), (0.49, 2.7), (0.70, 4.0), (0.83, 5.5), (0.92, 8.2), (0.95, 15.0), (0.99, 42.0), (1.0, 70.0)];
 /// Share of passes that arrive, by twelfths of the pitch.
 const COMPLETION: [f64; 12] = [0.76, 0.80, 0.82, 0.86, 0.87, 0.87, 0.87, 0.86, 0.83, 0.75, 0.62, 0.44];
 /// Metres from a shot to the goal line, and across from the middle of the goal.
@@ -151,14 +151,14 @@ impl Game {
             } else if u < 0.054 {
                 turned(self, "tackle");
                 (side, x, y) = (other, mirror_x, mirror_y);
-            } else if u < 0.058 && x > 70.0 {
+            } else if (0.054..0.066).contains(&u) && x > 70.0 {
                 self.tell(clock, "offside", Some(side)).place = Some((x, y));
                 (side, x, y) = (other, mirror_x, mirror_y);
                 clock += 10 * SECOND;
-            } else if u < 0.0585 {
+            } else if (0.066..0.0664).contains(&u) {
                 self.tell(clock, "injury", Some(side));
                 clock += 40 * SECOND;
-            } else if x > 84.0 && self.draws.chance(0.135 + 0.01 * f64::from(self.reds[other])) {
+            } else if x > 84.0 && self.draws.chance(0.108 + 0.01 * f64::from(self.reds[other])) {
                 let kept = self.shoot(clock, side, last_passer);
                 (side, x, y) = if kept { (side, 118.0, 40.0) } else { (other, 25.0, 40.0) };
                 clock += 20 * SECOND;
@@ -290,7 +290,7 @@ impl Game {
     }
 
     fn card(&mut self, clock: i64, side: usize) {
-        let yellow = self.draws.chance(0.145);
+        let yellow = self.draws.chance(0.155);
         let red = !yellow && self.draws.chance(0.0035);
         if !yellow && !red {
             return;
