@@ -1,0 +1,16 @@
+-- On which devices do people take part?
+--
+-- Inputs   engagements
+-- Columns  window_start, window_end  UTC
+--          match_id, device_type, platform
+--          events                    number of acts
+--          users                     viewers who did them, exact
+-- Emission once, when a window closes
+-- Lateness 5 s (engagements); later rows go to touchline.late
+CREATE MATERIALIZED VIEW device_minutes WITH ('primary-key' = 'match_id, device_type, platform, window_start') AS
+SELECT window_start, window_end, match_id,
+       coalesce(device_type, 'unknown') AS device_type, coalesce(platform, 'unknown') AS platform,
+       count(*) AS events, count(DISTINCT user_id) AS users
+FROM TUMBLE(engagements, event_time, INTERVAL '1 minute')
+GROUP BY window_start, window_end, match_id, coalesce(device_type, 'unknown'), coalesce(platform, 'unknown')
+EMIT ON WINDOW CLOSE;
