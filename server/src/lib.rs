@@ -36,8 +36,14 @@ pub mod sink;
 pub mod status;
 pub mod tables;
 
+pub mod flight_sql;
 
+pub mod admin;
+pub mod logging;
 
 pub mod registry;
+pub mod server;
 
+pub mod simulate;
 
+pub mod cli;

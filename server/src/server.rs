@@ -1,54 +1,156 @@
 //! The server: everything that runs between `start` and `stop`.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
+use tracing::{error, info};
 
+use crate::admin;
+use crate::checkpoint::Generation;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::epoch::{LoopSettings, QueryDeps};
 use crate::error::{Error, Result};
+use crate::flight_sql::session::AdHocSettings;
+use crate::flight_sql::{self, FlightDeps, Tls};
+use crate::pipeline::PlanSettings;
+use crate::registry::{Registry, follow};
+use crate::sink::parquet::SealLimits;
 use crate::sink::postgres::PostgresSink;
-use crate::{admin, tables::Published};
+use crate::source::embedded::EmbeddedLog;
+use crate::source::kafka::EMBEDDED;
+use crate::source::reader::{ReaderLimits, SourceDeps};
+use crate::store::Store;
+use crate::tables::Published;
+use crate::tables::snapshot::Snapshots;
+
+/// How long listeners may take to finish the calls that are under way when the server stops.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// Rows of the tail that are sealed at once, at most: bounds the memory of a seal.
+const SEAL_ROWS_MAX: u64 = 1 << 20;
 
 /// A running server. Dropping it without [`Server::stop`] ends it as a crash would, which loses nothing.
 #[derive(Debug)]
 pub struct Server {
     published: Arc<Published>,
-    flight: TcpListener,
+    embedded: Option<Arc<EmbeddedLog>>,
+    flight_addr: SocketAddr,
     http_addr: SocketAddr,
-    postgres: Option<PostgresSink>,
-    stop_http: oneshot::Sender<()>,
-    http: JoinHandle<Result<()>>,
+    postgres: bool,
+    registry: Arc<Mutex<Registry>>,
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<Result<()>>>,
+    fatal: watch::Receiver<Option<Arc<Error>>>,
 }
 
 impl Server {
+    /// Opens storage, starts every query of the definition files, and listens.
+    ///
     /// # Errors
-    /// `Invalid` for an occupied port or a refused login, `Unavailable` where a service does not answer.
+    /// `Invalid` for an occupied port, a refused login, an unusable directory; `Unavailable` where a service does not answer.
     pub async fn start(config: Config, clock: Clock) -> Result<Server> {
+        let flight_listener = bind("flight.listen", config.flight.listen).await?;
+        let http_listener = bind("http.listen", config.http.listen).await?;
+        let (flight_addr, http_addr) = (flight_listener.local_addr()?, http_listener.local_addr()?);
         let published = Arc::new(Published::default());
+        let public = Store::open(&config.tables_url(), &config.s3).await?;
+        let private = Store::open(&config.state_url(), &config.s3).await?;
+        let generation = Generation::claim(&private).await?;
         let postgres = match &config.postgres.url {
-            Some(_) => Some(PostgresSink::connect(config.postgres.clone()).await?),
+            Some(_) => Some(Arc::new(PostgresSink::connect(config.postgres.clone()).await?)),
             None => None,
         };
-        let flight = bind("flight.listen", config.flight.listen).await?;
-        let http = bind("http.listen", config.http.listen).await?;
-        let http_addr = http.local_addr()?;
-        let (stop_http, stopped) = oneshot::channel();
-        let http = tokio::spawn(admin::serve(http, Arc::clone(&published), clock, async {
-            let _ = stopped.await;
-        }));
-        Ok(Server { published, flight, http_addr, postgres, stop_http, http })
+        let embedded = if config.kafka.brokers == EMBEDDED {
+            let directory = config.data_dir.join("log");
+            Some(EmbeddedLog::open(&directory, config.embedded_log.clone(), clock.clone())?)
+        } else {
+            None
+        };
+        let sources = SourceDeps { kafka: config.kafka.clone(), embedded: embedded.clone(), clock: clock.clone() };
+
+        let (stop, stopped) = watch::channel(false);
+        let (fatal, fatal_seen) = watch::channel(None);
+        let deps = QueryDeps {
+            private,
+            public: public.clone(),
+            generation,
+            clock: clock.clone(),
+            sources: sources.clone(),
+            reader_limits: ReaderLimits {
+                queue_batches: config.engine.reader_queue_batches,
+                ..ReaderLimits::default()
+            },
+            epoch_rows_max: config.engine.epoch_rows_max,
+            settings: LoopSettings {
+                checkpoint_interval: config.engine.checkpoint_interval,
+                state_bytes_max: config.engine.state_bytes_max.bytes(),
+                seal: SealLimits {
+                    rows_max: SEAL_ROWS_MAX,
+                    bytes_max: config.engine.seal_bytes.bytes(),
+                    age_max: config.engine.seal_age,
+                },
+            },
+            postgres: postgres.clone(),
+            published: Arc::clone(&published),
+        };
+        let partitions = match config.engine.partitions {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            given => given,
+        };
+        let plan_settings = PlanSettings { partitions, wide_rows: config.engine.epoch_rows_wide };
+        let directories: Vec<PathBuf> = vec![config.catalog.schemas_dir.clone(), config.catalog.queries_dir.clone()];
+        let mut registry = Registry::new(directories.clone(), deps, plan_settings, fatal);
+        registry.apply().await?;
+        let registry = Arc::new(Mutex::new(registry));
+
+        let mut tasks = Vec::new();
+        let debounce = config.catalog.debounce;
+        tasks.push(tokio::spawn(follow(Arc::clone(&registry), directories, debounce, stopped.clone())));
+        let shutdown = |mut stopped: watch::Receiver<bool>| async move {
+            let _ = stopped.wait_for(|stop| *stop).await;
+        };
+        let flight = FlightDeps {
+            published: Arc::clone(&published),
+            store: Arc::clone(public.objects()),
+            reader: Arc::new(Snapshots::new(sources)),
+            settings: AdHocSettings::default(),
+            users: config.auth.users.iter().map(|user| (user.name.clone(), user.password.expose().to_owned())).collect(),
+            tls: tls(&config)?,
+        };
+        tasks.push(tokio::spawn(flight_sql::serve(flight_listener, flight, shutdown(stopped.clone()))));
+        let http = admin::serve(http_listener, Arc::clone(&published), clock, shutdown(stopped));
+        tasks.push(tokio::spawn(http));
+        info!(%flight_addr, %http_addr, generation = generation.number, "server started");
+        Ok(Server {
+            published,
+            embedded,
+            flight_addr,
+            http_addr,
+            postgres: postgres.is_some(),
+            registry,
+            stop,
+            tasks,
+            fatal: fatal_seen,
+        })
     }
 
     pub fn published(&self) -> &Arc<Published> {
         &self.published
     }
 
+    /// The embedded log, where topics live in this process.
+    pub fn embedded(&self) -> Option<&Arc<EmbeddedLog>> {
+        self.embedded.as_ref()
+    }
+
     pub fn flight_addr(&self) -> SocketAddr {
-        self.flight.local_addr().unwrap_or(self.http_addr)
+        self.flight_addr
     }
 
     pub fn http_addr(&self) -> SocketAddr {
@@ -56,15 +158,53 @@ impl Server {
     }
 
     pub fn postgres_enabled(&self) -> bool {
-        self.postgres.is_some()
+        self.postgres
     }
 
+    /// Returns when the process has to stop: another server has taken over.
+    pub async fn fatal(&self) -> Error {
+        let mut fatal = self.fatal.clone();
+        match fatal.wait_for(Option::is_some).await {
+            Ok(error) => error.as_ref().map_or_else(|| Error::bug("no reason to stop"), |error| error.duplicate()),
+            // The registry is gone: only `stop` does that, and then nobody waits here.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Stops every query with a last checkpoint, then the listeners.
+    ///
     /// # Errors
     /// The first that a part of the server ended with.
     pub async fn stop(self) -> Result<()> {
-        let _ = self.stop_http.send(());
-        self.http.await.map_err(|error| Error::bug("the HTTP listener panicked").caused_by(error))?
+        self.registry.lock().await.stop_all().await;
+        let _ = self.stop.send(true);
+        let mut outcome = Ok(());
+        for task in self.tasks {
+            let abort = task.abort_handle();
+            match tokio::time::timeout(GRACE, task).await {
+                Ok(Ok(Ok(()))) => {}
+                Ok(Ok(Err(error))) => outcome = outcome.and(Err(error)),
+                Ok(Err(error)) => error!(%error, "a part of the server panicked"),
+                // A client that keeps its call open does not keep the server.
+                Err(_) => abort.abort(),
+            }
+        }
+        outcome
     }
+}
+
+fn tls(config: &Config) -> Result<Option<Tls>> {
+    let (Some(certificates), Some(key)) = (&config.flight.tls_cert_file, &config.flight.tls_key_file) else {
+        return Ok(None);
+    };
+    let read = |path: &PathBuf| {
+        std::fs::read(path).map_err(|error| {
+            Error::invalid(format!("cannot read {}", path.display()))
+                .caused_by(error)
+                .hint("check flight.tls_cert_file and flight.tls_key_file")
+        })
+    };
+    Ok(Some(Tls { certificates: read(certificates)?, key: read(key)? }))
 }
 
 /// `key`: the setting to change where the address is taken.

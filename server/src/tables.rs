@@ -4,6 +4,7 @@
 //! read it. `stores` is the one object store that such a plan can reach.
 
 pub mod catalog;
+pub mod snapshot;
 pub mod source;
 pub mod stores;
 pub mod system;

@@ -126,7 +126,12 @@ pub async fn read_section(store: &Store, section: &Section) -> Result<Vec<Record
 
 /// Reads sections, several at a time, in the order given.
 pub async fn read_sections(store: &Store, sections: &[Section]) -> Result<Vec<Vec<RecordBatch>>> {
-    stream::iter(sections).map(|section| read_section(store, section)).buffered(READS_AT_ONCE).try_collect().await
+    // Owned, so that the future stays `Send` wherever it is awaited: rust-lang/rust#89976.
+    let reads = sections.iter().cloned().map(|section| {
+        let store = store.clone();
+        async move { read_section(&store, &section).await }
+    });
+    stream::iter(reads.collect::<Vec<_>>()).buffered(READS_AT_ONCE).try_collect().await
 }
 
 fn damaged(section: &Section) -> Error {

@@ -57,6 +57,8 @@ const CLEAN_UP_EVERY: u64 = 64;
 #[derive(Debug, Clone, Copy)]
 pub struct LoopSettings {
     pub checkpoint_interval: Duration,
+    /// State a query may hold, bytes. Beyond it the query fails; its last checkpoint stands.
+    pub state_bytes_max: u64,
     pub seal: SealLimits,
 }
 
@@ -114,7 +116,10 @@ impl QueryLoop {
                 turn = self.driver.turn(self.wait()) => turn?,
             };
             match turn {
-                Turn::Epoch(result) => self.take(result),
+                Turn::Epoch(result) => {
+                    self.take(result);
+                    self.check_state_size()?;
+                }
                 Turn::Quiet => {}
                 Turn::Finished => {
                     self.checkpoint_and_sinks().await?;
@@ -154,6 +159,16 @@ impl QueryLoop {
     fn wait(&self) -> Duration {
         let due = self.settings.checkpoint_interval.saturating_sub(self.last_checkpoint.elapsed());
         if self.dirty { due.min(TURN_WAIT) } else { TURN_WAIT }
+    }
+
+    fn check_state_size(&self) -> Result<()> {
+        let (held, limit) = (self.driver.pipeline.state_bytes() as u64, self.settings.state_bytes_max);
+        if held <= limit {
+            return Ok(());
+        }
+        Err(Error::over_budget(format!("the windows of query {} hold {held} bytes of state", self.status.name))
+            .detail(format!("engine.state_bytes_max is {limit} bytes"))
+            .hint("raise it, use shorter windows or fewer keys, or look for a watermark that stands still in touchline.watermarks"))
     }
 
     fn take(&mut self, result: EpochResult) {

@@ -17,6 +17,8 @@ pub mod errors;
 mod interval;
 mod options;
 pub mod parser;
+pub mod rewrite;
+pub mod session;
 mod source_text;
 pub mod window;
 mod window_batch;

@@ -89,6 +89,15 @@ fn bound(floor: Option<i64>, add: i64, nullable: bool, of: Expr) -> Expr {
     ScalarUDF::new_from_impl(WindowBound { signature: one_argument(), floor, add, nullable }).call(vec![of])
 }
 
+/// The start of the pane of `width_us` microseconds that a time falls into; NULL where there is none.
+///
+/// # Errors
+/// Planning errors for a type that is not a timestamp, or a width that its unit cannot say.
+pub(super) fn pane_start(time: Expr, data_type: &DataType, width_us: i64) -> Result<Expr> {
+    let units = WindowKind::Tumble { size_us: width_us }.in_unit(time_unit(data_type)?)?;
+    Ok(bound(Some(units.size), 0, true, time))
+}
+
 fn one_argument() -> Signature {
     Signature::any(1, Volatility::Immutable)
 }

@@ -1,3 +1,0 @@
-//! The command line, one file a command.
-
-pub mod sql;
