@@ -45,7 +45,8 @@ const HALF_LIVES_MAX: f64 = 8.0;
 const LIFT_MAX: f64 = 30.0;
 
 /// Seconds from seeing to reacting, and more for typing a comment: log-normal, medians 2.5 and 9 s.
-const REACTION_SECONDS: [(f64, f64); 6] = [(0.0, 0.6), (0.05, 0.93), (0.25, 1.67), (0.5, 2.5), (0.95, 6.7), (1.0, 12.0)];
+const REACTION_SECONDS: [(f64, f64); 6] =
+    [(0.0, 0.6), (0.05, 0.93), (0.25, 1.67), (0.5, 2.5), (0.95, 6.7), (1.0, 12.0)];
 const TYPING_SECONDS: [(f64, f64); 6] = [(0.0, 2.5), (0.05, 4.0), (0.25, 6.4), (0.5, 9.0), (0.95, 20.5), (1.0, 35.0)];
 
 /// An event on the pitch as the crowd takes it.
@@ -150,9 +151,10 @@ impl Audience {
             .collect();
         let lift = weights.iter().map(|(_, weight)| weight).sum::<f64>().min(LIFT_MAX - 1.0);
         // Before a penalty is taken people hold their breath.
-        let hush = self.stirs.iter().any(|(stir, ..)| {
-            stir.kind == "penalty" && (35_000..45_000).contains(&(second_ms - stir.at_ms))
-        });
+        let hush = self
+            .stirs
+            .iter()
+            .any(|(stir, ..)| stir.kind == "penalty" && (35_000..45_000).contains(&(second_ms - stir.at_ms)));
         let quiet = if hush { 0.3 } else { 1.0 };
         self.arrivals(self.rate * quiet, second_ms, None, out);
         if lift > 0.0 {
@@ -173,9 +175,9 @@ impl Audience {
     }
 
     fn act(&mut self, at_ms: i64, stir: Option<Stir>) -> Option<Act> {
-        let weights = PERSONAS.each_ref().map(|persona| {
-            persona.share * persona.rate * if stir.is_some() { persona.stir } else { 1.0 }
-        });
+        let weights = PERSONAS
+            .each_ref()
+            .map(|persona| persona.share * persona.rate * if stir.is_some() { persona.stir } else { 1.0 });
         let persona = self.draws.pick(&[0, 1, 2, 3, 4].map(|persona| (persona, weights[persona])));
         let viewer = self.viewer_of(persona);
         let traits = self.viewer(viewer);
@@ -276,8 +278,12 @@ impl Audience {
         });
         let persona = persona.unwrap_or(&PERSONAS[4]);
         let mut draws = Draws::new(self.seed, &[0x7669_6577, self.number, viewer as u64]);
-        let (device, delay) =
-            draws.pick(&[(("mobile", 22.0), 0.55), (("desktop", 18.0), 0.25), (("tablet", 20.0), 0.10), (("tv", 6.0), 0.10)]);
+        let (device, delay) = draws.pick(&[
+            (("mobile", 22.0), 0.55),
+            (("desktop", 18.0), 0.25),
+            (("tablet", 20.0), 0.10),
+            (("tv", 6.0), 0.10),
+        ]);
         let platform = match device {
             "mobile" => draws.pick(&[("ios", 0.45), ("android", 0.55)]),
             "tablet" => draws.pick(&[("ios", 0.55), ("android", 0.45)]),
@@ -297,7 +303,13 @@ impl Audience {
         };
         let skew_ms = match draws.unit() {
             u if u < 0.0001 => 3_600_000,
-            u if u < 0.0021 => if draws.chance(0.5) { 30_000 } else { -30_000 },
+            u if u < 0.0021 => {
+                if draws.chance(0.5) {
+                    30_000
+                } else {
+                    -30_000
+                }
+            }
             _ => (draws.normal() * 500.0) as i64,
         };
         Viewer {
@@ -314,9 +326,8 @@ impl Audience {
     }
 }
 
-const COUNTRIES: [(&str, f64); 8] = [
-    ("GB", 0.3), ("DE", 0.15), ("ES", 0.15), ("FR", 0.1), ("IT", 0.1), ("BR", 0.1), ("NG", 0.05), ("IN", 0.05),
-];
+const COUNTRIES: [(&str, f64); 8] =
+    [("GB", 0.3), ("DE", 0.15), ("ES", 0.15), ("FR", 0.1), ("IT", 0.1), ("BR", 0.1), ("NG", 0.05), ("IN", 0.05)];
 const COMMENTS: [(&str, f64); 6] = [
     ("what a match", 0.3),
     ("never in doubt", 0.2),

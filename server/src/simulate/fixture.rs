@@ -4,7 +4,9 @@ use super::audience::{Act, Audience, Stir};
 use super::play::{Action, minute, play};
 use super::record::{Object, uuid_text};
 use super::roster::{SQUAD, player_id, player_name, team_id, team_name};
-use super::{Air, ENGAGEMENTS, GoalTruth, LIVE_MATCHES, MATCH_EVENTS, PLAYER_LIVE_STATS, SimulationSettings, TEAM_LIVE_STATS};
+use super::{
+    Air, ENGAGEMENTS, GoalTruth, LIVE_MATCHES, MATCH_EVENTS, PLAYER_LIVE_STATS, SimulationSettings, TEAM_LIVE_STATS,
+};
 
 const KICK_OFFS_APART_MS: i64 = 7_000;
 const SCOREBOARD_EVERY_MS: i64 = 10_000;
@@ -102,7 +104,8 @@ impl Fixture {
             return;
         }
         let mut changed = None;
-        while let Some(action) = self.actions.get(self.next_action).filter(|action| action.at_ms < from + 1000).cloned() {
+        while let Some(action) = self.actions.get(self.next_action).filter(|action| action.at_ms < from + 1000).cloned()
+        {
             self.next_action += 1;
             let before = (self.board.score, self.board.status);
             self.count(&action, air);

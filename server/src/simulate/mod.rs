@@ -223,7 +223,10 @@ pub struct Simulation {
 
 impl std::fmt::Debug for Simulation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Simulation").field("second_ms", &self.second_ms).field("end_ms", &self.end_ms).finish_non_exhaustive()
+        f.debug_struct("Simulation")
+            .field("second_ms", &self.second_ms)
+            .field("end_ms", &self.end_ms)
+            .finish_non_exhaustive()
     }
 }
 

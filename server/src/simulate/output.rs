@@ -131,7 +131,8 @@ pub fn pump(
     while let Some(first) = &next {
         let at = now();
         let early = due(first).saturating_sub(at);
-        let pause = if early > 0 { Duration::from_micros(early.unsigned_abs()).min(PUMP_WAIT_MAX) } else { Duration::ZERO };
+        let pause =
+            if early > 0 { Duration::from_micros(early.unsigned_abs()).min(PUMP_WAIT_MAX) } else { Duration::ZERO };
         if wait(pause).is_break() {
             break;
         }

@@ -20,8 +20,17 @@ const XG_PER_SHOT: f64 = 0.139;
 const PENALTY_SCORED: f64 = 0.76;
 
 /// Seconds between actions, stretched because touches and duels are not told.
-const STEP_SECONDS: [(f64, f64); 9] =
-    [(0.0, 0.2), (0.24, 1.4), (0.49, 2.7), (0.70, 4.0), (0.83, 5.5), (0.92, 8.2), (0.95, 15.0), (0.99, 42.0), (1.0, 70.0)];
+const STEP_SECONDS: [(f64, f64); 9] = [
+    (0.0, 0.2),
+    (0.24, 1.4),
+    (0.49, 2.7),
+    (0.70, 4.0),
+    (0.83, 5.5),
+    (0.92, 8.2),
+    (0.95, 15.0),
+    (0.99, 42.0),
+    (1.0, 70.0),
+];
 /// Share of passes that arrive, by twelfths of the pitch.
 const COMPLETION: [f64; 12] = [0.76, 0.80, 0.82, 0.86, 0.87, 0.87, 0.87, 0.86, 0.83, 0.75, 0.62, 0.44];
 /// Metres from a shot to the goal line, and across from the middle of the goal.

@@ -68,11 +68,14 @@ impl Object {
     }
 
     pub(super) fn bool_or_null(self, key: &str, value: Option<bool>) -> Self {
-        self.raw(key, match value {
-            Some(true) => "true",
-            Some(false) => "false",
-            None => "null",
-        })
+        self.raw(
+            key,
+            match value {
+                Some(true) => "true",
+                Some(false) => "false",
+                None => "null",
+            },
+        )
     }
 
     /// RFC 3339 in UTC with milliseconds; `ms` since the Unix epoch, not before it.

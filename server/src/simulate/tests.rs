@@ -103,10 +103,15 @@ fn the_scoreboard_agrees_with_the_goals() {
         let (records, truth) = simulate(&settings);
         let last = records.iter().filter(|record| record.topic == LIVE_MATCHES);
         let last = last.filter_map(|record| serde_json::from_slice::<Value>(&record.value).ok());
-        let last = last.filter(|value| value["status"] == "FINISHED").max_by_key(|value| value["timestamp"].to_string());
+        let last =
+            last.filter(|value| value["status"] == "FINISHED").max_by_key(|value| value["timestamp"].to_string());
         let last = last.unwrap();
         let stand = |team: &str| truth.goals.iter().filter(|goal| !goal.cancelled && goal.team_id == team).count();
-        assert_eq!((&last["home_score"], &last["away_score"]), (&stand("t001").into(), &stand("t002").into()), "seed {seed}");
+        assert_eq!(
+            (&last["home_score"], &last["away_score"]),
+            (&stand("t001").into(), &stand("t002").into()),
+            "seed {seed}"
+        );
     }
 }
 
@@ -163,7 +168,8 @@ fn the_pump_ends_when_told() {
     let mut simulation = Simulation::new(&settings).unwrap();
     let ended = pump(&mut simulation, 0.0, &|| 0, &mut |_| ControlFlow::Break(()), &mut |_| unreachable!());
     assert_eq!(ended.unwrap(), None);
-    let failed = pump(&mut simulation, 0.0, &|| 0, &mut |_| ControlFlow::Continue(()), &mut |_| Err(Error::bug("full")));
+    let failed =
+        pump(&mut simulation, 0.0, &|| 0, &mut |_| ControlFlow::Continue(()), &mut |_| Err(Error::bug("full")));
     assert_eq!(failed.unwrap_err().primary(), "full");
 }
 
@@ -172,7 +178,8 @@ fn the_pump_ends_when_told() {
 fn files_hold_what_was_simulated() {
     let folder = tempfile::tempdir().unwrap();
     let to = folder.path().join("new");
-    let args = SimulateArgs { profile: Profile::Smoke, seed: 5, matches: 1, viewers: Some(100), start: None, to: to.clone() };
+    let args =
+        SimulateArgs { profile: Profile::Smoke, seed: 5, matches: 1, viewers: Some(100), start: None, to: to.clone() };
     let summary = run(&args).unwrap();
     let (records, truth) = simulate(&SimulationSettings { viewers: 100, ..SimulationSettings::new(Profile::Smoke, 5) });
     for topic in TOPICS {
