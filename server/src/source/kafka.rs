@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
+use rdkafka::metadata::Metadata;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
 
@@ -139,7 +140,8 @@ impl KafkaSource {
         let now = Instant::now();
         if self.trouble.is_some() && now >= self.probe_due {
             let answer = self.queue.consumer().fetch_metadata(Some(&self.topic.name), PROBE_TIMEOUT);
-            if answer.is_ok() {
+            let topic_is_there = |metadata: Metadata| metadata.topics().iter().all(|topic| topic.error().is_none());
+            if answer.is_ok_and(topic_is_there) {
                 self.trouble = None;
             }
             self.probe_due = Instant::now() + PROBE_EVERY;
@@ -225,7 +227,7 @@ impl Source for KafkaSource {
         self.probe();
         self.look_for_partitions()?;
 
-        let (mut records, mut bytes, mut failure) = (0, 0, None);
+        let (mut records, mut bytes, mut failure, mut trouble) = (0, 0, None, None);
         let (mut heard, mut wait) = (false, limits.wait);
         while records < limits.records_max && bytes < limits.bytes_max && failure.is_none() {
             let (partitions, topic) = (&mut self.partitions, &self.topic);
@@ -254,7 +256,7 @@ impl Source for KafkaSource {
                     let position = state_of(partitions, partition).map_or(0, |state| state.position);
                     match judge(topic, partition, position, code, &text) {
                         Verdict::Fatal(error) => failure = failure.take().or(Some(error)),
-                        Verdict::Trouble(reason) => tracing::warn!(topic = topic.name, partition, "{reason}"),
+                        Verdict::Trouble(reason) => trouble = Some(reason),
                     }
                 }
             });
@@ -266,7 +268,10 @@ impl Source for KafkaSource {
         if let Some(failure) = failure {
             return Err(self.with_lost_range(failure));
         }
-        if heard {
+        if trouble.is_some() {
+            self.trouble = trouble;
+            self.probe_due = Instant::now() + PROBE_EVERY;
+        } else if heard {
             self.trouble = None;
         }
         self.update_ends();

@@ -44,6 +44,7 @@ impl std::fmt::Debug for Record<'_> {
 
 /// A record's headers, read only where a query asks for them.
 pub trait RecordHeaders {
+    #[expect(clippy::type_complexity, reason = "a name for it would say less")]
     fn visit(&self, each: &mut dyn FnMut(&[u8], Option<&[u8]>));
 }
 

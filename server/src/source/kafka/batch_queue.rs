@@ -198,7 +198,7 @@ fn visit_message(message: &rd::rd_kafka_message_t, visit: &mut dyn FnMut(Deliver
 }
 
 /// A field of a message, borrowed for as long as the message. A null pointer is a null field, not an empty one.
-fn bytes<'a>(_owner: &'a rd::rd_kafka_message_t, start: *mut c_void, length: usize) -> Option<&'a [u8]> {
+fn bytes(_owner: &rd::rd_kafka_message_t, start: *mut c_void, length: usize) -> Option<&[u8]> {
     if start.is_null() {
         return None;
     }

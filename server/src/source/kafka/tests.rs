@@ -254,6 +254,21 @@ fn an_offset_outside_the_log_names_the_lost_range() {
 }
 
 #[test]
+fn errors_of_a_partition_stop_the_source_only_where_waiting_cannot_help() {
+    let topic = Topic { name: TOPIC.into(), name_c: c"events".into(), brokers: "b:9092".into() };
+    let verdict = |code| match judge(&topic, 2, 7, code, "text") {
+        Verdict::Fatal(Failure::OutOfRange { partition, position }) => format!("lost {partition} {position}"),
+        Verdict::Fatal(Failure::Other(error)) => format!("{:?}", error.kind()),
+        Verdict::Trouble(reason) => reason,
+    };
+    assert_eq!(verdict(RDKafkaErrorCode::AutoOffsetReset), "lost 2 7");
+    assert_eq!(verdict(RDKafkaErrorCode::LogTruncation), "lost 2 7");
+    assert_eq!(verdict(RDKafkaErrorCode::TopicAuthorizationFailed), "Invalid");
+    assert_eq!(verdict(RDKafkaErrorCode::BadMessage), "Corrupt");
+    assert_eq!(verdict(RDKafkaErrorCode::UnknownTopicOrPartition), "partition 2 of topic \"events\": text");
+}
+
+#[test]
 fn an_offset_that_goes_out_of_range_while_reading_stops_the_source() {
     let cluster = cluster(1);
     cluster.write(0, 0..10);
