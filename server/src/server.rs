@@ -89,10 +89,10 @@ impl Server {
             epoch_rows_max: config.engine.epoch_rows_max,
             settings: LoopSettings {
                 checkpoint_interval: config.engine.checkpoint_interval,
-                state_bytes_max: config.engine.state_bytes_max.bytes(),
+                state_bytes_max: config.engine.state_bytes_max.0,
                 seal: SealLimits {
                     rows_max: SEAL_ROWS_MAX,
-                    bytes_max: config.engine.seal_bytes.bytes(),
+                    bytes_max: config.engine.seal_bytes.0,
                     age_max: config.engine.seal_age,
                 },
             },

@@ -3,12 +3,21 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Args;
 
 use super::fail_all;
 use crate::catalog::Statement;
+use crate::clock::Clock;
 use crate::error::{Error, Location, Result};
+use crate::pipeline::{PlanSettings, Planned};
+use crate::registry::Catalog;
+use crate::sink::parquet::public_schema;
+use crate::source::kafka::KafkaSettings;
+use crate::source::reader::SourceDeps;
+use crate::sql::parse_file;
+use crate::tables::snapshot::Snapshots;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Ends with 0 when everything is right, with 64 when something is wrong.")]
@@ -26,7 +35,7 @@ struct CheckedFile {
     mistakes: usize,
 }
 
-pub(super) fn run(args: &CheckArgs) -> Result<ExitCode> {
+pub(super) async fn run(args: &CheckArgs) -> Result<ExitCode> {
     let files = sql_files(&args.paths)?;
     let mut errors = Vec::new();
     let mut checked: Vec<CheckedFile> = files
@@ -41,7 +50,7 @@ pub(super) fn run(args: &CheckArgs) -> Result<ExitCode> {
         })
         .collect();
     errors.extend(defined_twice(&checked));
-    errors.extend(plan(&checked));
+    errors.extend(plan(&checked).await);
     for file in &mut checked {
         file.mistakes = errors.iter().filter(|error| error.location().is_some_and(|at| at.file == file.name)).count();
         println!("{}", summary(file));
@@ -87,14 +96,35 @@ fn read(path: &Path, name: &str) -> Result<Vec<Statement>, Vec<Error>> {
     parse_file(name, &text)
 }
 
-/// Becomes `use crate::sql::parser::parse_file` when the parser is merged.
-fn parse_file(_name: &str, _text: &str) -> Result<Vec<Statement>, Vec<Error>> {
-    Ok(Vec::new())
-}
-
 /// Plans every query over the declared tables, as the server does when it registers them; all mistakes, with their places.
-fn plan(_files: &[CheckedFile]) -> Vec<Error> {
-    Vec::new()
+async fn plan(files: &[CheckedFile]) -> Vec<Error> {
+    let mut catalog = Catalog::new(Arc::new(Snapshots::new(SourceDeps {
+        kafka: KafkaSettings::default(),
+        embedded: None,
+        clock: Clock::System,
+    })));
+    for statement in files.iter().flat_map(|file| &file.statements) {
+        if let Statement::CreateTable(table) = statement {
+            catalog.tables.insert(table.name.clone(), Arc::new(table.clone()));
+        }
+    }
+    let mut errors = Vec::new();
+    for statement in files.iter().flat_map(|file| &file.statements) {
+        let view = match statement {
+            Statement::CreateTable(_) => continue,
+            Statement::CreateView(view) | Statement::Insert { view, .. } | Statement::Select(view) => view,
+        };
+        let planned = crate::pipeline::plan(view, &catalog, PlanSettings { partitions: 1, wide_rows: usize::MAX }).await;
+        match planned {
+            Ok(Planned::Stream(pipeline)) => {
+                let storable = public_schema(&pipeline.schema);
+                errors.extend(storable.err().map(|error| error.at(view.location.clone())));
+            }
+            Ok(Planned::Batch(..)) => {}
+            Err(error) => errors.push(error),
+        }
+    }
+    errors
 }
 
 /// A table or view may be defined once, in whichever file.

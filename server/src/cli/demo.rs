@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::Args;
 use tokio::time::{Instant, MissedTickBehavior};
 
+use super::demo_input::Simulated;
 use super::serve::{Signals, stop};
 use super::status::{Reading, block, line};
 use super::{duration_argument, environment, fail_all};
@@ -46,12 +47,9 @@ pub struct DemoArgs {
     /// Port of health and metrics on 127.0.0.1; 0 takes a free one
     #[arg(long, value_name = "PORT", default_value_t = 8080)]
     http_port: u16,
-    /// Match minutes that pass in a minute
-    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = speed)]
+    /// Match minutes that pass in a minute, until the matches have caught up with the clock
+    #[arg(long, value_name = "FACTOR", default_value_t = 60.0, value_parser = speed)]
     speed: f64,
-    /// What kind of evening to simulate
-    #[arg(long, value_name = "NAME", default_value = "default")]
-    profile: String,
 }
 
 fn speed(text: &str) -> Result<f64, String> {
@@ -90,7 +88,8 @@ pub(super) async fn run(args: DemoArgs) -> Result<ExitCode> {
     let started = Instant::now();
     let mut signals = Signals::new()?;
     let server = Server::start(config, Clock::System).await.map_err(name_options)?;
-    let simulation = simulate(&server, &args).await?;
+    let log = server.embedded().ok_or_else(|| Error::bug("the demo has no embedded log"))?;
+    let mut simulation = Simulated::start(log, Clock::System, args.speed)?;
     let terminal = std::io::stdout().is_terminal();
     print(&welcome(&server, &args.data_dir, started.elapsed()));
 
@@ -99,9 +98,10 @@ pub(super) async fn run(args: DemoArgs) -> Result<ExitCode> {
     let ended = tokio::select! {
         signal = signals.next() => Ok(signal),
         () = at(end) => Ok("the time is up"),
-        failed = simulation => failed.map(|()| "the simulation has ended"),
+        failed = simulation.ended() => failed.map(|()| "the simulation has ended"),
         () = display.run(started) => Ok("the display has ended"),
     };
+    drop(simulation);
     display.draw(started.elapsed());
     print(&format!("{}; stopping with a last checkpoint …\n", ended.as_deref().unwrap_or("the simulation failed")));
     let code = stop(server, &mut signals).await?;
@@ -115,11 +115,6 @@ async fn at(end: Option<Instant>) {
         Some(end) => tokio::time::sleep_until(end).await,
         None => std::future::pending().await,
     }
-}
-
-/// Starts the simulator on the server's embedded log. The future returned ends when the simulation does.
-async fn simulate(_server: &Server, _args: &DemoArgs) -> Result<impl Future<Output = Result<()>> + use<>> {
-    Ok(std::future::pending())
 }
 
 /// An occupied port is named by a setting; here it has an option.

@@ -2,8 +2,11 @@
 
 mod check;
 mod demo;
+mod demo_input;
 pub mod output;
+mod run;
 mod serve;
+mod sql;
 mod status;
 
 use std::collections::BTreeMap;
@@ -34,8 +37,14 @@ pub enum Command {
     Demo(demo::DemoArgs),
     /// Run the server on a configuration file
     Serve(serve::ServeArgs),
+    /// Run statements over files to their end, and print or write the results
+    Run(run::RunArgs),
     /// Check schemas and queries without running them
     Check(check::CheckArgs),
+    /// Ask a running server by Flight SQL
+    Sql(sql::SqlArgs),
+    /// Write a simulated match and its audience to files
+    Simulate(crate::simulate::SimulateArgs),
 }
 
 /// Reads the arguments. Ends the process with a message where they are wrong or `--help` is among them.
@@ -54,9 +63,20 @@ impl Command {
         match self {
             Command::Demo(args) => demo::run(args).await,
             Command::Serve(args) => serve::run(args).await,
-            Command::Check(args) => check::run(&args),
+            Command::Run(args) => run::run(args).await.map(|()| ExitCode::SUCCESS),
+            Command::Check(args) => check::run(&args).await,
+            Command::Sql(args) => sql::run(args).await.map(|()| ExitCode::SUCCESS),
+            Command::Simulate(args) => simulate(&args),
         }
     }
+}
+
+fn simulate(args: &crate::simulate::SimulateArgs) -> Result<ExitCode> {
+    let summary = crate::simulate::run(args)?;
+    for (topic, records) in &summary.records {
+        println!("{topic}: {records} records");
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Prints an error and returns its exit code.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use clap::Args;
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::MemTable;
@@ -16,7 +17,7 @@ use datafusion::physical_plan::execute_stream;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use futures::TryStreamExt;
 
-use super::output::{OutputFormat, Printer};
+use super::output::{OutputFormat, write_rows};
 use crate::catalog::{Connector, Statement, TableDef, ViewDef};
 use crate::clock::Clock;
 use crate::epoch::{Driver, EpochLimits, Turn};
@@ -29,7 +30,8 @@ use crate::source::kafka::KafkaSettings;
 use crate::source::reader::{OpenSpec, ReaderLimits, SourceDeps, spawn_reader};
 use crate::sql::dialect::StreamDialect;
 use crate::sql::{parse_file, report};
-use crate::tables::SourceTable;
+use crate::tables::snapshot::Snapshots;
+use crate::tables::source::SourceTable;
 use crate::watermark::SourceWatermark;
 
 /// Rows from which on an epoch runs on all cores.
@@ -78,9 +80,18 @@ pub async fn run(args: RunArgs) -> Result<()> {
             Statement::CreateView(view) => session.add_view(view).await?,
             Statement::Insert { target, view } => session.insert(&target, view).await?,
             Statement::Select(view) => {
-                let mut printer = Printer::new(args.output, std::io::stdout());
-                session.execute(&view, &mut |batch| printer.write(&batch)).await.map_err(|e| e.at(view.location.clone()))?;
-                printer.finish()?;
+                let (mut schema, mut batches) = (None, Vec::new());
+                let mut collect = |batch: RecordBatch| {
+                    schema.get_or_insert_with(|| batch.schema());
+                    batches.push(batch);
+                    Ok(())
+                };
+                session.execute(&view, &mut collect).await.map_err(|error| error.at(view.location.clone()))?;
+                let schema = match schema {
+                    Some(schema) => schema,
+                    None => session.schema(&view).await?,
+                };
+                write_rows(&mut std::io::stdout().lock(), args.output, schema, &batches)?;
             }
         }
     }
@@ -139,7 +150,7 @@ impl Tables for Known<'_> {
     }
 
     fn provider(&self, table: &Arc<TableDef>) -> Result<Arc<dyn TableProvider>> {
-        Ok(Arc::new(SourceTable::new(Arc::clone(table), self.0.sources.clone())))
+        Ok(Arc::new(SourceTable::new(Arc::clone(table), Arc::new(Snapshots::new(self.0.sources.clone())))))
     }
 
     fn results(&self) -> Vec<(String, Arc<dyn TableProvider>)> {
@@ -219,6 +230,14 @@ impl Session {
         }
     }
 
+    /// What a query's rows look like, where there are none.
+    async fn schema(&self, view: &ViewDef) -> Result<SchemaRef> {
+        Ok(match plan(view, &Known(self), self.settings).await? {
+            Planned::Stream(pipeline) => Arc::clone(&pipeline.schema),
+            Planned::Batch(_, logical) => Arc::new(logical.schema().as_arrow().clone()),
+        })
+    }
+
     async fn stream(&self, pipeline: Pipeline, sink: &mut dyn FnMut(RecordBatch) -> Result<()>) -> Result<()> {
         let (mut readers, mut watermarks, mut offsets) = (Vec::new(), Vec::new(), Vec::new());
         for slot in &pipeline.slots {
@@ -283,10 +302,7 @@ impl Session {
             .map_err(|error| error.at(view.location.clone()))?;
             let schema = match schema {
                 Some(schema) => schema,
-                None => match plan(&view, &Known(self), self.settings).await? {
-                    Planned::Stream(pipeline) => Arc::clone(&pipeline.schema),
-                    Planned::Batch(_, logical) => Arc::new(logical.schema().as_arrow().clone()),
-                },
+                None => self.schema(&view).await?,
             };
             self.results.insert(view.name.clone(), Arc::new(MemTable::try_new(schema, vec![batches])?));
         }

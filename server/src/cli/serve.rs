@@ -46,9 +46,17 @@ pub(super) async fn run(args: ServeArgs) -> Result<ExitCode> {
         config = file.as_deref().map_or("defaults", |file| Path::to_str(file).unwrap_or("a file")),
         "serving"
     );
-    let signal = signals.next().await;
-    tracing::info!(signal, "stopping");
-    stop(server, &mut signals).await
+    tokio::select! {
+        signal = signals.next() => {
+            tracing::info!(signal, "stopping");
+            stop(server, &mut signals).await
+        }
+        fatal = server.fatal() => {
+            // What is under way belongs to the other server now.
+            drop(server);
+            Err(fatal)
+        }
+    }
 }
 
 /// Ends the server in order, unless a second signal or the grace period comes first.

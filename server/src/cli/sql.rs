@@ -27,7 +27,7 @@ pub struct SqlArgs {
     #[arg(short = 'c', long = "command", value_name = "SQL")]
     pub command: Option<String>,
     /// Where the server listens for Flight SQL
-    #[arg(long, default_value = "http://127.0.0.1:50051", env = "TOUCHLINE_URL")]
+    #[arg(long, default_value = "http://127.0.0.1:31337", env = "TOUCHLINE_URL")]
     pub url: String,
     /// User name, where the server has users
     #[arg(long)]

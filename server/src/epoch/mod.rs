@@ -34,7 +34,7 @@ use crate::checkpoint::{
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::parquet::SealLimits;
-use crate::sink::postgres::{HotTable, PostgresSink, refuse_older_store, retry_delay};
+use crate::sink::postgres::{Applied, HotTable, PostgresSink, refuse_older_store, retry_delay};
 use crate::source::DeadLetter;
 use crate::pipeline::LateRow;
 use crate::status::{PartitionStatus, QueryState, QueryStatus, SourceStatus};
@@ -353,8 +353,12 @@ impl QueryLoop {
             };
             refuse_older_store(&table, applied, head)?;
             let Some((to, batches)) = outputs::after(&entries, applied) else { return Ok(applied) };
-            sink.apply(&table, generation, applied, to, &batches).await?;
-            Ok(to)
+            match sink.apply(&table, generation, applied, to, &batches).await? {
+                Applied::Written { .. } => Ok(to),
+                Applied::AlreadyApplied { at } | Applied::Ahead { at } => Ok(at),
+                Applied::Behind { at } => Err(Error::unavailable(format!("hot table {} has been set back", table.table))
+                    .detail(format!("it stands at checkpoint {at} and not at {applied}; its rows are written again from there"))),
+            }
         }));
         Ok(())
     }

@@ -23,6 +23,12 @@ pub struct Catalog {
     snapshots: Arc<dyn SnapshotReader>,
 }
 
+impl Catalog {
+    pub fn new(snapshots: Arc<dyn SnapshotReader>) -> Self {
+        Catalog { tables: BTreeMap::new(), views: BTreeMap::new(), snapshots }
+    }
+}
+
 impl Tables for Catalog {
     fn definition(&self, name: &str) -> Option<Arc<TableDef>> {
         self.tables.get(name).cloned()
@@ -108,7 +114,7 @@ impl Files {
 
     fn catalog(&self, snapshots: &Arc<dyn SnapshotReader>) -> Loaded {
         let mut errors = Vec::new();
-        let mut catalog = Catalog { tables: BTreeMap::new(), views: BTreeMap::new(), snapshots: Arc::clone(snapshots) };
+        let mut catalog = Catalog::new(Arc::clone(snapshots));
         let statements = self.files.values().flat_map(|state| &state.good);
         for statement in statements {
             let (name, location) = match statement {
