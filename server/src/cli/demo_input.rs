@@ -1,0 +1,113 @@
+//! What feeds the demo: simulated matches, one pair after the other, into the embedded log on a thread of their own.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::catalog::{KafkaTopic, StartAt};
+use crate::clock::{Clock, Micros};
+use crate::error::{Error, Result};
+use crate::simulate::{SimRecord, Simulation, SimulationSettings, TOPICS, pump};
+use crate::source::embedded::{EmbeddedLog, EmbeddedSource, NewRecord};
+use crate::source::{Partition, PollLimits, Source};
+
+/// Dropping it ends the simulation within one of its waits.
+#[derive(Debug)]
+pub(super) struct Simulated {
+    /// Its loss tells the thread to end.
+    _run: Sender<()>,
+    ended: oneshot::Receiver<Result<()>>,
+}
+
+impl Simulated {
+    /// Starts the matches where those of an earlier demo on the same log have ended. `speed`: match minutes a minute.
+    ///
+    /// # Errors
+    /// Those of the log.
+    pub(super) fn start(log: &Arc<EmbeddedLog>, clock: Clock, speed: f64) -> Result<Self> {
+        let after = latest_event(log)?;
+        let (run, running) = channel();
+        let (report, ended) = oneshot::channel();
+        let log = Arc::clone(log);
+        thread::Builder::new()
+            .name("simulation".to_owned())
+            .spawn(move || {
+                let _ = report.send(play(&log, &clock, speed, after, &running));
+            })
+            .map_err(|error| Error::unavailable("cannot start the simulation's thread").caused_by(error))?;
+        Ok(Simulated { _run: run, ended })
+    }
+
+    /// Returns when the simulation ends by itself, which only an error makes it do.
+    pub(super) async fn ended(&mut self) -> Result<()> {
+        (&mut self.ended).await.unwrap_or_else(|_| Err(Error::bug("the simulation panicked")))
+    }
+}
+
+fn play(log: &EmbeddedLog, clock: &Clock, speed: f64, mut after: Option<Micros>, running: &Receiver<()>) -> Result<()> {
+    loop {
+        let mut simulation = Simulation::new(&SimulationSettings::demo(clock.now(), after))?;
+        let mut stopped = false;
+        let mut wait = |pause: Duration| match running.recv_timeout(pause) {
+            Err(RecvTimeoutError::Disconnected) => {
+                stopped = true;
+                ControlFlow::Break(())
+            }
+            Ok(()) | Err(RecvTimeoutError::Timeout) => ControlFlow::Continue(()),
+        };
+        let latest = pump(&mut simulation, speed, &|| clock.now(), &mut wait, &mut |records| append(log, records))?;
+        if stopped {
+            return Ok(());
+        }
+        after = latest.max(after);
+    }
+}
+
+/// Records of one key stay in one partition, as a Kafka producer would have it.
+fn append(log: &EmbeddedLog, records: &[SimRecord]) -> Result<()> {
+    for topic in TOPICS {
+        let partitions = u64::from(log.ensure_topic(topic)?);
+        let mut by_partition: Vec<Vec<NewRecord<'_>>> = Vec::new();
+        by_partition.resize_with(usize::try_from(partitions).unwrap_or(1), Vec::new);
+        for record in records.iter().filter(|record| record.topic == topic) {
+            let mut hash = DefaultHasher::new();
+            record.key.hash(&mut hash);
+            let partition = usize::try_from(hash.finish() % partitions).unwrap_or(0);
+            by_partition[partition].push(NewRecord {
+                timestamp_ms: Some(record.event_time_ms),
+                key: Some(record.key.as_bytes()),
+                value: Some(&record.value),
+            });
+        }
+        for (partition, records) in by_partition.iter().enumerate().filter(|(_, records)| !records.is_empty()) {
+            log.append(topic, Partition::try_from(partition).unwrap_or(0), records)?;
+        }
+    }
+    Ok(())
+}
+
+/// The latest event time at the ends of the log's topics; `None` on a new one.
+fn latest_event(log: &Arc<EmbeddedLog>) -> Result<Option<Micros>> {
+    let mut latest = None;
+    for topic in TOPICS {
+        log.ensure_topic(topic)?;
+        let begins = log.begins(topic)?;
+        let last = log.ends(topic)?.into_iter().map(|(partition, end)| {
+            let begin = begins.get(&partition).copied().unwrap_or(end);
+            (partition, (end - LOOKED_AT).max(begin))
+        });
+        let def = KafkaTopic { topic: topic.to_owned(), brokers: None, start: StartAt::Earliest };
+        let mut source = EmbeddedSource::open(log, &def, &last.collect(), None)?;
+        let limits = PollLimits { records_max: 100_000, bytes_max: 64 << 20, wait: Duration::ZERO };
+        source.poll(limits, &mut |record| latest = latest.max(record.timestamp_ms))?;
+    }
+    Ok(latest.map(|ms| ms.saturating_mul(1000)))
+}
+
+/// Records at the end of a partition that are looked at: events are out of order, so the last is not always the latest.
+const LOOKED_AT: i64 = 1_000;
