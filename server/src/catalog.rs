@@ -177,7 +177,10 @@ pub enum Statement {
     CreateTable(TableDef),
     CreateView(ViewDef),
     /// `INSERT INTO target SELECT …`; the view is named after the target.
-    Insert { target: String, view: ViewDef },
+    Insert {
+        target: String,
+        view: ViewDef,
+    },
     /// A bare `SELECT`.
     Select(ViewDef),
 }

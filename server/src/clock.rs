@@ -1,7 +1,7 @@
 //! Processing time as a value: the only module that reads the wall clock.
 
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Microseconds since the Unix epoch, UTC, as in Arrow `Timestamp(Microsecond)`.

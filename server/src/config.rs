@@ -3,7 +3,6 @@
 //! Values come from one TOML file and from environment variables, which win: `TOUCHLINE_<SECTION>_<KEY>` is `key` of `[section]`,
 //! and `TOUCHLINE_DATA_DIR` is `data_dir`. `deploy/touchline.toml` is made from this file by a test.
 
-mod elsewhere;
 mod load;
 mod values;
 
@@ -13,11 +12,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::elsewhere::{EmbeddedSettings, KafkaSettings, StoreSettings};
 pub use self::load::{Environment, one_error};
 pub use self::values::{ByteSize, Secret, duration};
 use crate::error::Error;
+pub use crate::flight_sql::session::AdHocSettings;
 use crate::sink::postgres::PostgresSettings;
+pub use crate::source::embedded::EmbeddedSettings;
+pub use crate::source::kafka::KafkaSettings;
+pub use crate::store::StoreSettings;
 
 /// Everything that can be set.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,6 +40,8 @@ pub struct Config {
     pub postgres: PostgresSettings,
     /// Arrow Flight SQL, which BI tools and `touchline sql` connect to.
     pub flight: FlightSettings,
+    /// Statements that clients send by Flight SQL.
+    pub adhoc: AdHocSettings,
     /// Health, readiness and metrics.
     pub http: HttpSettings,
     /// How queries run.
@@ -220,6 +224,7 @@ impl Default for Config {
             embedded_log: EmbeddedSettings::default(),
             postgres: PostgresSettings::default(),
             flight: FlightSettings::default(),
+            adhoc: AdHocSettings::default(),
             http: HttpSettings::default(),
             engine: EngineSettings::default(),
             catalog: CatalogSettings::default(),

@@ -16,7 +16,6 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::epoch::{LoopSettings, QueryDeps};
 use crate::error::{Error, Result};
-use crate::flight_sql::session::AdHocSettings;
 use crate::flight_sql::{self, FlightDeps, Tls};
 use crate::pipeline::PlanSettings;
 use crate::registry::{Registry, follow};
@@ -119,8 +118,13 @@ impl Server {
             published: Arc::clone(&published),
             store: Arc::clone(public.objects()),
             reader: Arc::new(Snapshots::new(sources)),
-            settings: AdHocSettings::default(),
-            users: config.auth.users.iter().map(|user| (user.name.clone(), user.password.expose().to_owned())).collect(),
+            settings: config.adhoc.clone(),
+            users: config
+                .auth
+                .users
+                .iter()
+                .map(|user| (user.name.clone(), user.password.expose().to_owned()))
+                .collect(),
             tls: tls(&config)?,
         };
         tasks.push(tokio::spawn(flight_sql::serve(flight_listener, flight, shutdown(stopped.clone()))));

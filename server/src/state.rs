@@ -55,7 +55,8 @@ impl PaneState {
 
     /// All batches of the panes in `[from, to)`, those of the running epoch included.
     pub fn batches(&self, from: Micros, to: Micros) -> Vec<RecordBatch> {
-        let committed = self.panes.range(from..to).flat_map(|(_, segments)| segments.iter().map(|segment| &segment.batch));
+        let committed =
+            self.panes.range(from..to).flat_map(|(_, segments)| segments.iter().map(|segment| &segment.batch));
         let pending = self.pending.range(from..to).flat_map(|(_, batches)| batches);
         committed.chain(pending).cloned().collect()
     }
@@ -63,7 +64,11 @@ impl PaneState {
     /// Makes the epoch's rows part of the state and forgets the panes up to and including `done_through`.
     ///
     /// `merge` makes one batch of several; it is called where a level of a pane has filled up.
-    pub fn commit(&mut self, done_through: Micros, merge: impl Fn(&[RecordBatch]) -> Result<RecordBatch>) -> Result<()> {
+    pub fn commit(
+        &mut self,
+        done_through: Micros,
+        merge: impl Fn(&[RecordBatch]) -> Result<RecordBatch>,
+    ) -> Result<()> {
         self.pending_bytes = 0;
         for (pane, batches) in std::mem::take(&mut self.pending) {
             if pane <= done_through {

@@ -53,7 +53,12 @@ impl SourceWatermark {
     }
 
     /// Takes up where a checkpoint left: `current` stays a lower bound whatever the partitions say.
-    pub fn restore(&mut self, current: Micros, partitions: impl IntoIterator<Item = (Partition, Option<Micros>)>, now: Micros) {
+    pub fn restore(
+        &mut self,
+        current: Micros,
+        partitions: impl IntoIterator<Item = (Partition, Option<Micros>)>,
+        now: Micros,
+    ) {
         self.current = self.current.max(current);
         for (partition, event_time_max) in partitions {
             self.partitions.insert(partition, PartitionTime { event_time_max, active_at: now, behind: false });

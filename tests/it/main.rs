@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod deploy;
+mod postgres;
 mod process;
 mod registered;
 mod services;
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
     tests.extend(services_answer::tests());
     tests.extend(deploy::tests());
     tests.extend(bad_input::tests());
+    tests.extend(postgres::tests());
     services::announce_skipped(&tests);
     libtest_mimic::run(&arguments, tests).exit_code()
 }

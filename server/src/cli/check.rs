@@ -114,7 +114,8 @@ async fn plan(files: &[CheckedFile]) -> Vec<Error> {
             Statement::CreateTable(_) => continue,
             Statement::CreateView(view) | Statement::Insert { view, .. } | Statement::Select(view) => view,
         };
-        let planned = crate::pipeline::plan(view, &catalog, PlanSettings { partitions: 1, wide_rows: usize::MAX }).await;
+        let planned =
+            crate::pipeline::plan(view, &catalog, PlanSettings { partitions: 1, wide_rows: usize::MAX }).await;
         match planned {
             Ok(Planned::Stream(pipeline)) => {
                 let storable = public_schema(&pipeline.schema);

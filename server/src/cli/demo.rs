@@ -74,6 +74,8 @@ pub(super) async fn run(args: DemoArgs) -> Result<ExitCode> {
         }
     }
     config.kafka.brokers = "embedded".to_owned();
+    // Two matches are two keys: partitions without one would hold every watermark back until they count as idle.
+    config.embedded_log.partitions = 1;
     config.data_dir = args.data_dir.clone();
     config.catalog.schemas_dir = args.schemas.clone();
     config.catalog.queries_dir = args.queries.clone();

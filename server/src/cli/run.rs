@@ -60,7 +60,7 @@ pub struct RunArgs {
 ///
 /// # Errors
 /// The first one that stops a statement; mistakes in the text are all reported together before anything runs.
-pub async fn run(args: RunArgs) -> Result<()> {
+pub(super) async fn run(args: RunArgs) -> Result<()> {
     let statements = read_statements(&args.files)?;
     let partitions = match args.partitions {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
@@ -180,7 +180,11 @@ impl Session {
     }
 
     fn check_name(&self, name: &str, location: &crate::error::Location) -> Result<()> {
-        let first = self.tables.get(name).map(|table| &table.location).or_else(|| self.views.get(name).map(|view| &view.location));
+        let first = self
+            .tables
+            .get(name)
+            .map(|table| &table.location)
+            .or_else(|| self.views.get(name).map(|view| &view.location));
         match first {
             None => Ok(()),
             Some(first) => Err(Error::invalid(format!("\"{name}\" is defined twice"))
@@ -283,7 +287,9 @@ impl Session {
     async fn compute_views_of(&mut self, query: &ViewDef) -> Result<()> {
         let text = query.query.to_string();
         let tokens = Tokenizer::new(&StreamDialect::default(), &text).tokenize().unwrap_or_default();
-        let named = |name: &String| tokens.iter().any(|token| matches!(token, Token::Word(word) if word.value.eq_ignore_ascii_case(name)));
+        let named = |name: &String| {
+            tokens.iter().any(|token| matches!(token, Token::Word(word) if word.value.eq_ignore_ascii_case(name)))
+        };
         let views: Vec<Arc<ViewDef>> = self
             .views
             .values()

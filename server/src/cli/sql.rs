@@ -55,7 +55,7 @@ pub enum Output {
 
 /// # Errors
 /// `Unavailable` if the server cannot be reached, else what it answers.
-pub async fn run(args: SqlArgs) -> Result<()> {
+pub(super) async fn run(args: SqlArgs) -> Result<()> {
     let mut client = connect(&args).await?;
     if let Some(sql) = &args.command {
         return execute(&mut client, sql, args.output, &mut io::stdout().lock()).await;

@@ -145,8 +145,14 @@ fn what_contradicts_itself_is_refused() {
 const SAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/touchline.toml");
 
 /// The files that hold settings, for their doc-comments.
-const SOURCES: [&str; 3] =
-    [include_str!("../config.rs"), include_str!("elsewhere.rs"), include_str!("../sink/postgres.rs")];
+const SOURCES: [&str; 6] = [
+    include_str!("../config.rs"),
+    include_str!("../store.rs"),
+    include_str!("../source/kafka/settings.rs"),
+    include_str!("../source/embedded.rs"),
+    include_str!("../sink/postgres.rs"),
+    include_str!("../flight_sql/session.rs"),
+];
 
 #[test]
 fn the_sample_file_lists_every_key_with_its_comment() {

@@ -62,7 +62,12 @@ fn record(partition: Partition, offset: Offset, value: &str) -> Record<'_> {
 }
 
 fn polled(positions: &[(Partition, Offset)], ends: &[(Partition, Offset)]) -> Polled {
-    Polled { positions: positions.iter().copied().collect(), ends: ends.iter().copied().collect(), finished: false, trouble: None }
+    Polled {
+        positions: positions.iter().copied().collect(),
+        ends: ends.iter().copied().collect(),
+        finished: false,
+        trouble: None,
+    }
 }
 
 struct TwoHeaders;

@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::pipeline::{Pipeline, StepInput, StepOutput};
 use crate::source::reader::Reader;
 use crate::source::{DeadLetter, Offsets, SourceBatch};
-use crate::watermark::{END, NONE, SourceWatermark};
+use crate::watermark::{END, SourceWatermark};
 
 /// How much one epoch may take.
 #[derive(Debug, Clone, Copy)]
@@ -227,8 +227,8 @@ impl Driver {
         self.watermarks.iter().map(SourceWatermark::current).collect()
     }
 
-    /// The slowest source's watermark, if every source has one.
-    pub fn watermark(&self) -> Option<Micros> {
-        self.watermarks.iter().map(SourceWatermark::current).min().filter(|at| *at != NONE)
+    /// Why a source brings nothing, where one does not answer.
+    pub fn trouble(&self) -> Option<String> {
+        self.readers.iter().flatten().find_map(Reader::trouble)
     }
 }

@@ -52,7 +52,9 @@ pub(super) fn late_batch(query: &str, rows: &[LateRow]) -> Result<Option<RecordB
     if rows.is_empty() {
         return Ok(None);
     }
-    let time = |of: fn(&LateRow) -> Micros| Arc::new(rows.iter().map(|row| Some(of(row))).collect::<TimestampMicrosecondArray>());
+    let time = |of: fn(&LateRow) -> Micros| {
+        Arc::new(rows.iter().map(|row| Some(of(row))).collect::<TimestampMicrosecondArray>())
+    };
     let columns: Vec<ArrayRef> = vec![
         Arc::new(rows.iter().map(|_| Some(query)).collect::<StringArray>()),
         Arc::new(rows.iter().map(|row| Some(row.operator.as_str())).collect::<StringArray>()),

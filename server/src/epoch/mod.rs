@@ -28,15 +28,13 @@ pub use ledger::{dead_letter_schema, late_schema};
 use outputs::Output;
 pub use restore::{QueryDeps, QueryPlan};
 
-use crate::checkpoint::{
-    Accounting, Chain, Manifest, OperatorState, PartitionState, Section, SegmentRef, SourceState,
-};
-use crate::clock::Clock;
+use crate::checkpoint::{Accounting, Chain, Manifest, OperatorState, PartitionState, Section, SegmentRef, SourceState};
+use crate::clock::{Clock, Micros};
 use crate::error::{Error, ErrorKind, Result};
+use crate::pipeline::LateRow;
 use crate::sink::parquet::SealLimits;
 use crate::sink::postgres::{Applied, HotTable, PostgresSink, refuse_older_store, retry_delay};
 use crate::source::DeadLetter;
-use crate::pipeline::LateRow;
 use crate::status::{PartitionStatus, QueryState, QueryStatus, SourceStatus};
 use crate::store::Store;
 use crate::watermark::NONE;
@@ -46,6 +44,9 @@ const TURN_WAIT: Duration = Duration::from_millis(100);
 
 /// How long a stop waits for each write of the hot table. What is not written by then is at the next start.
 const STOP_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often days past retention are looked for.
+const RETAIN_EVERY: Duration = Duration::from_secs(600);
 
 /// Manifests of a chain that are kept for looking back.
 const MANIFESTS_KEPT: u64 = 10;
@@ -78,8 +79,16 @@ pub struct QueryLoop {
     /// Where the segments are that a checkpoint holds, by operator and segment.
     written: HashMap<(String, u64), Section>,
     hot: Option<Hot>,
+    /// Why a source brings nothing, as last reported.
+    trouble: Option<String>,
     dirty: bool,
     last_checkpoint: Instant,
+}
+
+impl std::fmt::Debug for QueryLoop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "QueryLoop({}, checkpoint {})", self.status.name, self.chain.head().id)
+    }
 }
 
 /// The query's table in Postgres.
@@ -89,6 +98,7 @@ struct Hot {
     /// The checkpoint up to which it is written; `None` until Postgres has answered.
     applied: Option<u64>,
     running: Option<JoinHandle<Result<u64>>>,
+    retained_at: Instant,
     retry_at: Instant,
     failures: u32,
 }
@@ -132,6 +142,7 @@ impl QueryLoop {
             if self.last_checkpoint.elapsed() >= self.settings.checkpoint_interval {
                 self.checkpoint_and_sinks().await?;
             }
+            self.watch_sources();
             self.report();
         }
         self.checkpoint().await?;
@@ -145,7 +156,9 @@ impl QueryLoop {
 
     /// Input has ended, but rows may still be on their way into the hot table and into public files.
     async fn drain_sinks(&mut self, stop: &mut watch::Receiver<bool>) -> Result<()> {
-        while self.outputs.iter().any(Output::has_tail) || self.hot.as_ref().is_some_and(|_| self.outputs[VIEW].has_hot()) {
+        while self.outputs.iter().any(Output::has_tail)
+            || self.hot.as_ref().is_some_and(|_| self.outputs[VIEW].has_hot())
+        {
             tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => return Ok(()),
@@ -228,7 +241,8 @@ impl QueryLoop {
                 kind: "window".to_owned(),
                 state_version: 1,
                 schema_sha256: operator.state_schema_sha256()?,
-                watermark: Some(stateful.watermark.evaluate(&self.driver.current_watermarks())).filter(|at| *at != NONE),
+                watermark: Some(stateful.watermark.evaluate(&self.driver.current_watermarks()))
+                    .filter(|at| *at != NONE),
                 segments,
             });
         }
@@ -338,6 +352,14 @@ impl QueryLoop {
         if hot.retry_at > Instant::now() {
             return Ok(());
         }
+        if hot.applied.is_some() && hot.retained_at.elapsed() >= RETAIN_EVERY {
+            hot.retained_at = Instant::now();
+            // A replay of old events must not be dropped as it comes: event time counts where it is behind.
+            let now = self.driver.current_watermarks().into_iter().min().unwrap_or(NONE).min(self.clock.now());
+            if now != NONE {
+                tokio::spawn(retain(Arc::clone(&hot.sink), hot.table.clone(), self.chain.generation().number, now));
+            }
+        }
         let known = hot.applied;
         let entries = self.outputs[VIEW].hot_entries();
         // Without an answer yet, the table is made, and a server before us fenced off, also while there are no rows.
@@ -356,8 +378,11 @@ impl QueryLoop {
             match sink.apply(&table, generation, applied, to, &batches).await? {
                 Applied::Written { .. } => Ok(to),
                 Applied::AlreadyApplied { at } | Applied::Ahead { at } => Ok(at),
-                Applied::Behind { at } => Err(Error::unavailable(format!("hot table {} has been set back", table.table))
-                    .detail(format!("it stands at checkpoint {at} and not at {applied}; its rows are written again from there"))),
+                Applied::Behind { at } => {
+                    Err(Error::unavailable(format!("hot table {} has been set back", table.table)).detail(format!(
+                        "it stands at checkpoint {at} and not at {applied}; its rows are written again from there"
+                    )))
+                }
             }
         }));
         Ok(())
@@ -389,6 +414,22 @@ impl QueryLoop {
             }
         }
         Ok(())
+    }
+
+    /// A source that does not answer degrades the query until it does.
+    fn watch_sources(&mut self) {
+        let trouble = self.driver.trouble();
+        if trouble == self.trouble {
+            return;
+        }
+        match &trouble {
+            Some(reason) => {
+                warn!(query = self.status.name, reason, "a source does not answer");
+                self.status.set(QueryState::Degraded, Some(reason.clone()));
+            }
+            None => self.status.set(QueryState::Running, None),
+        }
+        self.trouble = trouble;
     }
 
     fn report(&self) {
@@ -428,6 +469,15 @@ impl QueryLoop {
 /// Whether the query has been told to stop, or nobody is left who could tell it.
 fn stopping(stop: &watch::Receiver<bool>) -> bool {
     *stop.borrow() || stop.has_changed().is_err()
+}
+
+/// Drops the days of a hot table that are past its retention. Beside the loop: it waits for readers of the table.
+async fn retain(sink: Arc<PostgresSink>, table: HotTable, generation: u64, now: Micros) {
+    match sink.retain(&table, generation, now).await {
+        Ok(retained) if retained.dropped.is_empty() => {}
+        Ok(retained) => info!(table = table.table, dropped = retained.dropped.len(), "days past retention dropped"),
+        Err(error) => warn!(table = table.table, error = error.report(), "days past retention not dropped yet"),
+    }
 }
 
 /// What a checkpoint says of one output, or nothing yet.

@@ -1,13 +1,11 @@
 //! One output of a query, from the rows of the running checkpoint to public files: the view itself, or one of its ledgers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 
-use crate::checkpoint::{
-    BundleBuilder, Generation, Manifest, QueryPaths, SealIntent, TailEntry, read_section,
-};
+use crate::checkpoint::{BundleBuilder, Generation, Manifest, QueryPaths, SealIntent, TailEntry, read_section};
 use crate::clock::Micros;
 use crate::error::Result;
 use crate::sink::parquet::{SealLimits, SealNames, plan_seal, tail_entry, write_sealed};
@@ -73,8 +71,8 @@ impl Output {
         let Some(state) = super::output_state(head, &self.name) else { return Ok(()) };
         self.sealed = crate::checkpoint::read_sealed_files(private, &state.sealed).await?;
         for entry in state.tail.iter().chain(&state.hot) {
-            if !self.rows.contains_key(&entry.checkpoint) {
-                self.rows.insert(entry.checkpoint, read_section(private, &entry.section).await?.into());
+            if let btree_map::Entry::Vacant(place) = self.rows.entry(entry.checkpoint) {
+                place.insert(read_section(private, &entry.section).await?.into());
             }
         }
         self.tail = state.tail.clone();

@@ -12,9 +12,7 @@ use super::ledger::{dead_letter_schema, late_schema};
 use super::outputs::Output;
 use super::{Hot, LoopSettings, QueryLoop};
 use crate::catalog::ViewDef;
-use crate::checkpoint::{
-    Chain, DEAD_LETTER_LEDGER, Generation, LATE_LEDGER, Manifest, Section, read_sections,
-};
+use crate::checkpoint::{Chain, DEAD_LETTER_LEDGER, Generation, LATE_LEDGER, Manifest, Section, read_sections};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::pipeline::Pipeline;
@@ -99,6 +97,7 @@ impl QueryLoop {
                 },
                 applied: None,
                 running: None,
+                retained_at: Instant::now(),
                 retry_at: Instant::now(),
                 failures: 0,
             }),
@@ -120,6 +119,7 @@ impl QueryLoop {
             accounting: head.accounting,
             written,
             hot,
+            trouble: None,
             dirty: true,
             last_checkpoint: Instant::now(),
         })
@@ -155,8 +155,11 @@ async fn restore_operators(
     for state in &head.operators {
         let stateful = pipeline.operators().iter().find(|stateful| stateful.operator.id == state.id);
         let Some(operator) = stateful.map(|stateful| &stateful.operator) else {
-            return Err(Error::corrupt(format!("checkpoint {} of query {:?} has state for an operator that the query does not have", head.id, head.query))
-                .detail(format!("operator {:?}", state.id)));
+            return Err(Error::corrupt(format!(
+                "checkpoint {} of query {:?} has state for an operator that the query does not have",
+                head.id, head.query
+            ))
+            .detail(format!("operator {:?}", state.id)));
         };
         if state.schema_sha256 != operator.state_schema_sha256()? {
             return Err(Error::invalid(format!("the state of query {:?} was written in another form", head.query))

@@ -10,12 +10,13 @@ use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use sqlparser::ast::{self, ObjectName, Query, Value, ValueWithSpan, VisitMut, VisitorMut};
-use sqlparser::dialect::GenericDialect;
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::ParserError;
 use sqlparser::tokenizer::{Token, Tokenizer};
 
 use crate::error::{Error, Result};
+use crate::sql::dialect::StreamDialect;
+use crate::sql::window_tvf::WindowTvfNode;
 
 /// Bytes of a statement's text.
 pub const SQL_BYTES_MAX: usize = 256 * 1024;
@@ -47,17 +48,17 @@ pub fn parse(sql: &str) -> Result<Parsed> {
     if sql.len() > SQL_BYTES_MAX {
         return Err(Error::over_budget(format!("the statement has {} bytes; the limit is {SQL_BYTES_MAX}", sql.len())));
     }
-    let dialect = GenericDialect {};
-    let tokens = Tokenizer::new(&dialect, sql)
-        .tokenize()
+    let tokens = Tokenizer::new(&StreamDialect::default(), sql)
+        .tokenize_with_location()
         .map_err(|error| Error::invalid(format!("cannot read the statement: {error}")))?;
-    let count = tokens.iter().filter(|token| !matches!(token, Token::Whitespace(_))).count();
+    let dialect = StreamDialect::for_tokens(&tokens);
+    let count = tokens.iter().filter(|token| !matches!(token.token, Token::Whitespace(_))).count();
     if count > TOKENS_MAX {
         return Err(Error::over_budget(format!("the statement has {count} tokens; the limit is {TOKENS_MAX}"))
             .hint("put long lists of values into a table or into several statements"));
     }
     let set_operations = tokens.iter().filter(|token| {
-        matches!(token, Token::Word(word) if matches!(word.keyword, Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT))
+        matches!(&token.token, Token::Word(word) if matches!(word.keyword, Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT))
     });
     if set_operations.count() > SET_OPERATIONS_MAX {
         return Err(Error::over_budget(format!(
@@ -265,6 +266,8 @@ fn node_reads(plan: &LogicalPlan) -> Result<()> {
         | LogicalPlan::DescribeTable(_)
         | LogicalPlan::Unnest(_)
         | LogicalPlan::RecursiveQuery(_) => return Ok(()),
+        // Becomes a projection and an unnest.
+        LogicalPlan::Extension(extension) if extension.node.as_any().is::<WindowTvfNode>() => return Ok(()),
         LogicalPlan::Extension(extension) => extension.node.name().to_owned(),
         LogicalPlan::Statement(statement) => statement.name().to_owned(),
         LogicalPlan::Dml(dml) => dml.op.name().to_owned(),

@@ -22,10 +22,10 @@ use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
-use datafusion::prelude::SessionConfig;
+use datafusion::prelude::SessionContext;
 use futures::{FutureExt, Stream, StreamExt};
 use object_store::ObjectStore;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::AbortHandle;
@@ -34,6 +34,7 @@ use tokio::time::{Instant, timeout_at};
 use super::guard;
 use super::wire::{wire_schema, wire_type};
 use crate::error::{Error, Result};
+use crate::sql::{ExpandWindowTvfs, add_window_functions, session_config};
 use crate::tables::catalog::{CATALOG, Catalog, PUBLIC_SCHEMA};
 use crate::tables::stores::PublicStore;
 use crate::tables::view::Pins;
@@ -48,7 +49,7 @@ const BUFFERED_MESSAGES: usize = 4;
 const PARAMETER_ROWS_MAX: usize = 1_000;
 
 /// Limits of ad-hoc statements.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdHocSettings {
     /// Threads for ad-hoc statements; streams have their own. Default 2.
@@ -323,12 +324,13 @@ fn session_state(settings: &AdHocSettings, catalog: Catalog, store: Arc<dyn Obje
         // A statement that does not fit into memory fails; it does not fill the disk that the streams need.
         .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
         .build_arc()?;
-    let config = SessionConfig::new()
+    let config = session_config()
         .with_target_partitions(settings.threads)
         .with_default_catalog_and_schema(CATALOG, PUBLIC_SCHEMA)
         .with_create_default_catalog_and_schema(false)
         .with_information_schema(true);
-    Ok(SessionStateBuilder::new()
+    let watermarks = Arc::new(catalog.clone());
+    let state = SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(env)
         .with_catalog_list(Arc::new(catalog))
@@ -336,7 +338,13 @@ fn session_state(settings: &AdHocSettings, catalog: Catalog, store: Arc<dyn Obje
         // Formats and factories serve COPY and CREATE EXTERNAL TABLE alone.
         .with_table_factories(Default::default())
         .with_file_formats(Vec::new())
-        .build())
+        .build();
+    let context = SessionContext::new_with_state(state);
+    touchline_udfs::register(&context);
+    add_window_functions(&context, watermarks)?;
+    // What is read here ends, so a window function is a projection and an unnest.
+    context.add_analyzer_rule(Arc::new(ExpandWindowTvfs));
+    Ok(context.state())
 }
 
 async fn prepare(state: &SessionState, sql: &str) -> Outcome<Prepared> {

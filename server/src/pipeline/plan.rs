@@ -34,8 +34,8 @@ use crate::catalog::{TableDef, ViewDef};
 use crate::error::{Error, Result};
 use crate::operator::lookup_join::{Dimension, LookupJoinExec, LookupJoinType};
 use crate::operator::window::{LateGateExec, WindowAggExec, WindowAggNode, WindowOperator};
-use crate::sql::rewrite::{Streams, reads_stream, rewrite};
 use crate::sql::planning_error;
+use crate::sql::rewrite::{Streams, reads_stream, rewrite};
 use crate::sql::session::session;
 use crate::sql::window_tvf::WatermarkColumns;
 
@@ -230,7 +230,12 @@ impl UserDefinedLogicalNodeCore for LookupJoinNode {
     }
 
     fn expressions(&self) -> Vec<Expr> {
-        self.join.on.iter().flat_map(|(left, right)| [left.clone(), right.clone()]).chain(self.join.filter.clone()).collect()
+        self.join
+            .on
+            .iter()
+            .flat_map(|(left, right)| [left.clone(), right.clone()])
+            .chain(self.join.filter.clone())
+            .collect()
     }
 
     fn fmt_for_explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -238,11 +243,7 @@ impl UserDefinedLogicalNodeCore for LookupJoinNode {
         write!(f, "LookupJoin: type={}, on=[{}]", self.join.join_type, on.join(", "))
     }
 
-    fn with_exprs_and_inputs(
-        &self,
-        exprs: Vec<Expr>,
-        inputs: Vec<LogicalPlan>,
-    ) -> datafusion::error::Result<Self> {
+    fn with_exprs_and_inputs(&self, exprs: Vec<Expr>, inputs: Vec<LogicalPlan>) -> datafusion::error::Result<Self> {
         let join = LogicalPlan::Join(self.join.clone()).with_new_exprs(exprs, inputs)?;
         match join {
             LogicalPlan::Join(join) => Ok(LookupJoinNode { join, stream_left: self.stream_left }),
@@ -389,14 +390,8 @@ fn lookup_join(
         Some(filter) => Some(join_filter(planner, filter, stream, logical, session, context)?),
     };
     let dimension = Arc::new(Dimension::new(Arc::clone(&physical[table])));
-    let join = LookupJoinExec::try_new(
-        Arc::clone(&physical[stream]),
-        dimension,
-        on,
-        filter,
-        join_type,
-        node.stream_left,
-    )?;
+    let join =
+        LookupJoinExec::try_new(Arc::clone(&physical[stream]), dimension, on, filter, join_type, node.stream_left)?;
     Ok(Arc::new(join))
 }
 
@@ -412,9 +407,7 @@ fn join_filter(
     let (near, far) = (logical[stream].schema(), logical[1 - stream].schema());
     let both = near.join(far)?;
     let expr = planner.create_physical_expr(filter, &both, session, context)?;
-    let indices = JoinFilter::build_column_indices(
-        (0..near.fields().len()).collect(),
-        (0..far.fields().len()).collect(),
-    );
+    let indices =
+        JoinFilter::build_column_indices((0..near.fields().len()).collect(), (0..far.fields().len()).collect());
     Ok(JoinFilter::new(expr, indices, Arc::new(both.as_arrow().clone())))
 }

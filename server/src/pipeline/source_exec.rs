@@ -62,19 +62,19 @@ impl StreamSlot {
 
 /// A stream table while its query is being planned.
 #[derive(Debug)]
-pub struct StreamTable {
+pub(super) struct StreamTable {
     slot: Arc<StreamSlot>,
     cell: Arc<EpochCell>,
     schema: SchemaRef,
 }
 
 impl StreamTable {
-    pub fn new(slot: Arc<StreamSlot>, cell: Arc<EpochCell>) -> Self {
+    pub(super) fn new(slot: Arc<StreamSlot>, cell: Arc<EpochCell>) -> Self {
         let schema = slot.table.schema();
         StreamTable { slot, cell, schema }
     }
 
-    pub fn slot(&self) -> &Arc<StreamSlot> {
+    pub(super) fn slot(&self) -> &Arc<StreamSlot> {
         &self.slot
     }
 }

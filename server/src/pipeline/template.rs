@@ -22,7 +22,7 @@ use crate::operator::lookup_join::LookupJoinExec;
 use crate::operator::window::{LateGateExec, WindowAggExec};
 
 /// A checked plan. Never executed itself.
-pub struct Template {
+pub(super) struct Template {
     plan: Arc<dyn ExecutionPlan>,
     drains: usize,
 }
@@ -42,18 +42,18 @@ impl fmt::Display for Template {
 impl Template {
     /// # Errors
     /// `Invalid` where a node is not known to be right over a stream.
-    pub fn try_new(plan: Arc<dyn ExecutionPlan>) -> Result<Self> {
+    pub(super) fn try_new(plan: Arc<dyn ExecutionPlan>) -> Result<Self> {
         admit(&plan, Parent::Other)?;
         let drains = drains(&plan);
         Ok(Template { plan, drains })
     }
 
     /// Inputs that every run reports as read to their end: partitions of leaves and of stateful operators.
-    pub fn drains(&self) -> usize {
+    pub(super) fn drains(&self) -> usize {
         self.drains
     }
 
-    pub async fn run(&self, context: &Arc<TaskContext>) -> Result<Vec<RecordBatch>> {
+    pub(super) async fn run(&self, context: &Arc<TaskContext>) -> Result<Vec<RecordBatch>> {
         let plan = instantiate(&self.plan)?;
         let partitions = plan.output_partitioning().partition_count();
         if partitions == 1 {
@@ -107,7 +107,11 @@ fn admit(node: &Arc<dyn ExecutionPlan>, parent: Parent) -> Result<()> {
             return Err(refuse("a sort, which would order each epoch by itself"));
         }
         next = Parent::PartialAggregate;
-    } else if !(node.is::<EpochSourceExec>() || node.is::<LateGateExec>() || node.is::<LookupJoinExec>() || stateless(node)) {
+    } else if !(node.is::<EpochSourceExec>()
+        || node.is::<LateGateExec>()
+        || node.is::<LookupJoinExec>()
+        || stateless(node))
+    {
         return Err(refuse(&format!("{}, which would work on each epoch by itself", node.name())));
     }
     if node.fetch().is_some() {
@@ -151,7 +155,10 @@ fn drains(node: &Arc<dyn ExecutionPlan>) -> usize {
 }
 
 /// Every leaf and every windowed aggregate of a plan.
-pub(super) fn visit(node: &Arc<dyn ExecutionPlan>, each: &mut dyn FnMut(&Arc<dyn ExecutionPlan>) -> Result<()>) -> Result<()> {
+pub(super) fn visit(
+    node: &Arc<dyn ExecutionPlan>,
+    each: &mut dyn FnMut(&Arc<dyn ExecutionPlan>) -> Result<()>,
+) -> Result<()> {
     each(node)?;
     node.children().into_iter().try_for_each(|child| visit(child, each))
 }

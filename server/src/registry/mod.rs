@@ -50,7 +50,15 @@ impl Registry {
         fatal: signal::Sender<Option<Arc<Error>>>,
     ) -> Self {
         let snapshots = Arc::new(Snapshots::new(deps.sources.clone()));
-        Registry { files: Files::default(), directories, deps, snapshots, plan_settings, running: BTreeMap::new(), fatal }
+        Registry {
+            files: Files::default(),
+            directories,
+            deps,
+            snapshots,
+            plan_settings,
+            running: BTreeMap::new(),
+            fatal,
+        }
     }
 
     /// Reads the files again and starts, replaces and stops queries accordingly.
@@ -78,7 +86,8 @@ impl Registry {
         for (name, view) in &catalog.views {
             match planned(Arc::clone(view), Arc::clone(&catalog), self.plan_settings).await {
                 Ok(plan) => {
-                    let unchanged = self.running.get(name).is_some_and(|running| running.fingerprint == plan.fingerprint);
+                    let unchanged =
+                        self.running.get(name).is_some_and(|running| running.fingerprint == plan.fingerprint);
                     if !unchanged {
                         self.stop(name).await;
                         self.start(plan, Arc::clone(&catalog));
@@ -109,8 +118,7 @@ impl Registry {
         let name = plan.view.name.clone();
         let status = Arc::new(QueryStatus::new(&name, &plan.view.location.file));
         self.deps.published.put_query(Arc::clone(&status));
-        let running =
-            Running::start(plan, catalog, self.deps.clone(), self.plan_settings, status, self.fatal.clone());
+        let running = Running::start(plan, catalog, self.deps.clone(), self.plan_settings, status, self.fatal.clone());
         info!(query = name, fingerprint = &running.fingerprint[..8], "query started");
         self.running.insert(name, running);
     }

@@ -28,7 +28,7 @@ pub struct FileWriter {
 #[derive(Debug)]
 enum Encoder {
     Json(arrow::json::LineDelimitedWriter<BufWriter<File>>),
-    Csv(arrow::csv::Writer<BufWriter<File>>),
+    Csv(Box<arrow::csv::Writer<BufWriter<File>>>),
     Parquet(Box<ArrowWriter<BufWriter<File>>>),
 }
 
@@ -39,8 +39,11 @@ impl FileWriter {
     /// `Invalid` where the path cannot be written, with the path.
     pub fn create(table: &TableDef) -> Result<Self> {
         let Connector::Filesystem(connector) = &table.connector else {
-            return Err(Error::invalid(format!("cannot INSERT INTO \"{}\", which is not a filesystem table", table.name))
-                .hint("declare the target with 'connector' = 'filesystem'"));
+            return Err(Error::invalid(format!(
+                "cannot INSERT INTO \"{}\", which is not a filesystem table",
+                table.name
+            ))
+            .hint("declare the target with 'connector' = 'filesystem'"));
         };
         let target = file_of(Path::new(&connector.path), table.format);
         let refused = |error: std::io::Error| {
@@ -61,12 +64,13 @@ impl FileWriter {
                 let mut writer = arrow::csv::WriterBuilder::new().with_header(true).build(file);
                 // The header line stands there also when no row follows.
                 writer.write(&RecordBatch::new_empty(SchemaRef::clone(&schema)))?;
-                Encoder::Csv(writer)
+                Encoder::Csv(Box::new(writer))
             }
             Format::Parquet => {
                 let level = ZstdLevel::try_new(1).map_err(|error| Error::bug("compression level").caused_by(error))?;
                 let properties = WriterProperties::builder().set_compression(Compression::ZSTD(level)).build();
-                let writer = ArrowWriter::try_new(file, public_schema(&schema)?, Some(properties)).map_err(not_parquet)?;
+                let writer =
+                    ArrowWriter::try_new(file, public_schema(&schema)?, Some(properties)).map_err(not_parquet)?;
                 Encoder::Parquet(Box::new(writer))
             }
         };
@@ -87,7 +91,8 @@ impl FileWriter {
                 fields.len()
             )));
         }
-        let columns = batch.columns().iter().zip(fields).map(|(column, field)| fit(column, field)).collect::<Result<Vec<_>>>()?;
+        let columns =
+            batch.columns().iter().zip(fields).map(|(column, field)| fit(column, field)).collect::<Result<Vec<_>>>()?;
         let batch = RecordBatch::try_new(SchemaRef::clone(&self.schema), columns)?;
         match &mut self.format {
             Encoder::Json(writer) => Ok(writer.write(&batch)?),
@@ -137,7 +142,8 @@ fn file_of(path: &Path, format: Format) -> PathBuf {
 
 /// The columns that stand in the file: metadata columns are the reader's.
 fn physical_schema(table: &TableDef) -> SchemaRef {
-    let physical = table.columns.iter().filter(|column| matches!(column.kind, crate::catalog::ColumnKind::Physical { .. }));
+    let physical =
+        table.columns.iter().filter(|column| matches!(column.kind, crate::catalog::ColumnKind::Physical { .. }));
     Schema::new(physical.map(crate::catalog::Column::field).collect::<Vec<_>>()).into()
 }
 
@@ -145,6 +151,8 @@ fn fit(column: &ArrayRef, field: &Field) -> Result<ArrayRef> {
     if column.data_type() == field.data_type() {
         return Ok(ArrayRef::clone(column));
     }
-    let error = |from: &DataType| Error::invalid(format!("column \"{}\" is {}, which {from} does not fit", field.name(), field.data_type()));
+    let error = |from: &DataType| {
+        Error::invalid(format!("column \"{}\" is {}, which {from} does not fit", field.name(), field.data_type()))
+    };
     cast(column, field.data_type()).map_err(|cause| error(column.data_type()).caused_by(cause))
 }

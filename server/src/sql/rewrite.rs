@@ -11,8 +11,8 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, ExprSchema};
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{
-    Aggregate, Expr, Extension, JoinType, LogicalPlan, Projection, SubqueryAlias, TableScan, UserDefinedLogicalNodeCore,
-    Volatility,
+    Aggregate, Expr, Extension, JoinType, LogicalPlan, Projection, SubqueryAlias, TableScan,
+    UserDefinedLogicalNodeCore, Volatility,
 };
 
 use super::window::WindowKind;
@@ -73,13 +73,15 @@ impl Rewriter<'_> {
             LogicalPlan::Extension(extension) if extension.node.as_any().is::<WindowTvfNode>() => {
                 // Without a GROUP BY a window function only adds columns (HOP: a row for each window): no state.
                 let inputs = extension.node.inputs().into_iter().cloned().collect::<Vec<_>>();
-                let input = self.plan(inputs.into_iter().next().ok_or_else(|| Error::bug("window function without input"))?)?;
+                let input =
+                    self.plan(inputs.into_iter().next().ok_or_else(|| Error::bug("window function without input"))?)?;
                 let node = extension.node.with_exprs_and_inputs(extension.node.expressions(), vec![input])?;
                 Ok(expand_for_batch(LogicalPlan::Extension(Extension { node }))?)
             }
             other => {
                 self.refuse(&other)?;
-                let children = other.inputs().into_iter().cloned().map(|input| self.plan(input)).collect::<Result<Vec<_>>>()?;
+                let children =
+                    other.inputs().into_iter().cloned().map(|input| self.plan(input)).collect::<Result<Vec<_>>>()?;
                 Ok(other.with_new_exprs(other.expressions(), children)?)
             }
         }
@@ -95,8 +97,10 @@ impl Rewriter<'_> {
         match plan {
             LogicalPlan::Sort(_) => Err(Error::invalid("ORDER BY is not possible over a stream")
                 .hint("a view has no order; sort in the query that reads it")),
-            LogicalPlan::Limit(_) => Err(Error::invalid("LIMIT is not possible over a stream")
-                .hint("limit in the query that reads the view")),
+            LogicalPlan::Limit(_) => {
+                Err(Error::invalid("LIMIT is not possible over a stream")
+                    .hint("limit in the query that reads the view"))
+            }
             LogicalPlan::Distinct(_) => Err(Error::invalid("DISTINCT over a stream would keep every row for ever")
                 .hint("group by a window: SELECT … FROM TUMBLE(t, ts, INTERVAL '1 minute') GROUP BY window_start, …")),
             LogicalPlan::Window(_) => Err(Error::invalid("OVER is not available over a stream yet")
@@ -181,11 +185,8 @@ impl Rewriter<'_> {
             Some(time) => time.clone(),
             None => window_time_column(input).ok_or_else(|| Error::bug("a window column without its function"))?,
         };
-        let watermark = if by_function.is_some() {
-            self.edges().column(input, &time)
-        } else {
-            self.edges().window_function(input)
-        };
+        let watermark =
+            if by_function.is_some() { self.edges().column(input, &time) } else { self.edges().window_function(input) };
         let watermark = watermark.ok_or_else(|| {
             Error::invalid(format!("column \"{}\" has no watermark, so its windows would never close", time.name))
                 .hint("declare WATERMARK FOR it in the table's CREATE TABLE, and pass it on unchanged")
@@ -280,8 +281,12 @@ impl Rewriter<'_> {
                     return Ok(expand_for_batch(other)?);
                 }
                 self.refuse(&other)?;
-                let children =
-                    other.inputs().into_iter().cloned().map(|input| self.lower(input, pane_us)).collect::<Result<Vec<_>>>()?;
+                let children = other
+                    .inputs()
+                    .into_iter()
+                    .cloned()
+                    .map(|input| self.lower(input, pane_us))
+                    .collect::<Result<Vec<_>>>()?;
                 Ok(other.with_new_exprs(other.expressions(), children)?)
             }
         }
@@ -294,8 +299,10 @@ impl Rewriter<'_> {
                 Ok(matches!(expr, Expr::ScalarFunction(call) if call.func.signature().volatility == Volatility::Volatile))
             })?;
             if volatile {
-                return Err(Error::invalid(format!("\"{expr}\" gives another value each time, which a window's state cannot hold"))
-                    .hint("use event time, or compute it in the query that reads the view"));
+                return Err(Error::invalid(format!(
+                    "\"{expr}\" gives another value each time, which a window's state cannot hold"
+                ))
+                .hint("use event time, or compute it in the query that reads the view"));
             }
         }
         Ok(())
@@ -330,7 +337,9 @@ fn trace(plan: &LogicalPlan, column: &Column) -> Option<Grouping> {
             let at = plan.schema().maybe_index_of_column(column)?;
             let mut found = union.inputs.iter().map(|input| trace(input, &column_at(input.schema(), at)));
             let first = found.next()??;
-            found.all(|other| other.is_some_and(|other| other.part == first.part && other.kind == first.kind)).then_some(first)
+            found
+                .all(|other| other.is_some_and(|other| other.part == first.part && other.kind == first.kind))
+                .then_some(first)
         }
         _ => below(plan, column).and_then(|(input, column)| trace(input, &column)),
     }
@@ -362,9 +371,7 @@ fn column_at(schema: &DFSchema, at: usize) -> Column {
 
 /// The time column of the window function below an aggregate, for messages.
 fn window_time_column(plan: &LogicalPlan) -> Option<Column> {
-    as_tvf(plan)
-        .map(|tvf| tvf.time_column.clone())
-        .or_else(|| plan.inputs().into_iter().find_map(window_time_column))
+    as_tvf(plan).map(|tvf| tvf.time_column.clone()).or_else(|| plan.inputs().into_iter().find_map(window_time_column))
 }
 
 /// Watermarks of time columns on the edges of a plan that has not been rewritten yet.
@@ -451,12 +458,13 @@ fn tumble_call(expr: &Expr) -> Result<Option<(Column, WindowKind)>> {
 /// In an overlapping window a row's window columns have no single value before the aggregation.
 fn check_window_columns_untouched(aggregate: &Aggregate, input: &LogicalPlan) -> Result<()> {
     let refuse = |expr: &Expr| {
-        Err(Error::invalid(format!("\"{expr}\" uses a window column of HOP below the aggregation, where a row is in several windows"))
-            .hint("use window_start and window_end as they are in GROUP BY, and compute with them above it"))
+        Err(Error::invalid(format!(
+            "\"{expr}\" uses a window column of HOP below the aggregation, where a row is in several windows"
+        ))
+        .hint("use window_start and window_end as they are in GROUP BY, and compute with them above it"))
     };
-    let touches = |plan: &LogicalPlan, expr: &Expr| {
-        expr.column_refs().into_iter().any(|column| trace(plan, column).is_some())
-    };
+    let touches =
+        |plan: &LogicalPlan, expr: &Expr| expr.column_refs().into_iter().any(|column| trace(plan, column).is_some());
     for expr in &aggregate.aggr_expr {
         if touches(input, expr) {
             return refuse(expr);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
+use datafusion::common::TableReference;
 use datafusion::error::Result;
 use datafusion::logical_expr::TableType;
 
@@ -15,6 +16,7 @@ use super::source::{SnapshotReader, SourceTable};
 use super::system::{SystemTable, SystemTableKind};
 use super::view::ViewTable;
 use super::{Published, PublishedView};
+use crate::sql::window_tvf::WatermarkColumns;
 
 pub const CATALOG: &str = "touchline";
 /// The default schema.
@@ -29,6 +31,13 @@ const LEDGERS: [&str; 2] = ["late", "dead_letters"];
 pub struct Catalog {
     published: Arc<Published>,
     reader: Arc<dyn SnapshotReader>,
+}
+
+impl WatermarkColumns for Catalog {
+    fn watermark_column(&self, table: &TableReference) -> Option<String> {
+        let source = self.published.source(table.table())?;
+        source.watermark.as_ref().map(|watermark| watermark.column.clone())
+    }
 }
 
 /// One table as metadata requests list it.

@@ -10,14 +10,14 @@ use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::error::Result;
 use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
-use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_expr::GroupsAccumulatorAdapter;
+use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_plan::aggregates::group_values::new_group_values;
 use datafusion::physical_plan::aggregates::order::GroupOrdering;
 
 /// How the partial states of one windowed aggregate merge.
 #[derive(Debug)]
-pub struct StateMerge {
+pub(super) struct StateMerge {
     aggregates: Vec<Arc<AggregateFunctionExpr>>,
     /// Number of leading key columns of a segment.
     keys: usize,
@@ -27,17 +27,17 @@ pub struct StateMerge {
 
 impl StateMerge {
     /// `partial`: the output schema of the partial aggregation, `(pane, key…, state…)`.
-    pub fn try_new(aggregates: Vec<Arc<AggregateFunctionExpr>>, partial: &Schema, keys: usize) -> Result<Self> {
+    pub(super) fn try_new(aggregates: Vec<Arc<AggregateFunctionExpr>>, partial: &Schema, keys: usize) -> Result<Self> {
         let schema = Arc::new(Schema::new(partial.fields().iter().skip(1).cloned().collect::<Vec<_>>()));
         Ok(StateMerge { aggregates, keys, schema })
     }
 
-    pub fn schema(&self) -> &SchemaRef {
+    pub(super) fn schema(&self) -> &SchemaRef {
         &self.schema
     }
 
     /// One segment with one row for each key of `segments`.
-    pub fn merge(&self, segments: &[RecordBatch]) -> Result<RecordBatch> {
+    pub(super) fn merge(&self, segments: &[RecordBatch]) -> Result<RecordBatch> {
         let mut groups = self.group(segments)?;
         let mut columns = groups.keys;
         for accumulator in &mut groups.accumulators {
@@ -47,7 +47,7 @@ impl StateMerge {
     }
 
     /// Final values: one array for each key, then one for each aggregate, and the number of rows.
-    pub fn finish(&self, segments: &[RecordBatch]) -> Result<(Vec<ArrayRef>, usize)> {
+    pub(super) fn finish(&self, segments: &[RecordBatch]) -> Result<(Vec<ArrayRef>, usize)> {
         let mut groups = self.group(segments)?;
         let mut columns = groups.keys;
         for accumulator in &mut groups.accumulators {

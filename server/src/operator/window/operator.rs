@@ -43,7 +43,7 @@ impl WindowOperator {
         &self.schema
     }
 
-    pub(crate) fn set_merge(&self, merge: StateMerge) {
+    pub(super) fn set_merge(&self, merge: StateMerge) {
         // The narrow and the wide plan both say it, and they say the same.
         let _ = self.merge.set(merge);
     }
@@ -63,7 +63,8 @@ impl WindowOperator {
             inner.panes.append(*first, rest);
             return Ok(());
         }
-        let mut rows: Vec<u32> = (0..u32::try_from(panes.len()).map_err(|_| Error::bug("batch of over 2^32 rows"))?).collect();
+        let mut rows: Vec<u32> =
+            (0..u32::try_from(panes.len()).map_err(|_| Error::bug("batch of over 2^32 rows"))?).collect();
         rows.sort_by_key(|row| panes[*row as usize]);
         for run in rows.chunk_by(|a, b| panes[*a as usize] == panes[*b as usize]) {
             let part = take_record_batch(&rest, &UInt32Array::from(run.to_vec()))?;
@@ -119,7 +120,8 @@ impl WindowOperator {
         }
         let merge = self.merge()?;
         let (values, rows) = merge.finish(&segments)?;
-        let keys = values.len() - self.columns.iter().filter(|column| matches!(column, OutputColumn::Aggregate(_))).count();
+        let keys =
+            values.len() - self.columns.iter().filter(|column| matches!(column, OutputColumn::Aggregate(_))).count();
         let columns = self
             .columns
             .iter()

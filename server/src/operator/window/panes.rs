@@ -40,7 +40,8 @@ impl Windows {
         let first = self.first_end(pane).saturating_sub(self.size);
         let last = self.last_start(pane);
         let slide = self.slide;
-        std::iter::successors(Some(first), move |start| start.checked_add(slide)).take_while(move |start| *start <= last)
+        std::iter::successors(Some(first), move |start| start.checked_add(slide))
+            .take_while(move |start| *start <= last)
     }
 
     /// Windows that end at or before this are closed once the watermark is at `watermark`.

@@ -19,6 +19,7 @@ pub struct KafkaSettings {
     pub security_protocol: SecurityProtocol,
     /// `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`; needed with the two `sasl_` protocols.
     pub sasl_mechanism: Option<SaslMechanism>,
+    /// Needed with the two `sasl_` protocols.
     pub sasl_username: Option<String>,
     /// Never shown in logs or in `touchline.settings`.
     pub sasl_password: Option<Secret>,
