@@ -2,8 +2,10 @@
 //!
 //! Each module has `pub(crate) fn tests() -> Vec<Trial>`; tests/README.md shows how to write one. `#[test]` does nothing here.
 
+mod bad_input;
 mod deploy;
 mod postgres;
+mod process;
 mod registered;
 mod services;
 mod services_answer;
@@ -18,6 +20,7 @@ fn main() -> ExitCode {
     tests.extend(registered::tests());
     tests.extend(services_answer::tests());
     tests.extend(deploy::tests());
+    tests.extend(bad_input::tests());
     tests.extend(postgres::tests());
     services::announce_skipped(&tests);
     libtest_mimic::run(&arguments, tests).exit_code()

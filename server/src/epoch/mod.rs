@@ -120,12 +120,12 @@ impl QueryLoop {
         self.status.set(QueryState::Running, None);
         self.publish();
         loop {
-            let turn = tokio::select! {
-                biased;
-                _ = stop.wait_for(|stop| *stop) => break,
-                turn = self.driver.turn(self.wait()) => turn?,
-            };
-            match turn {
+            if stopping(&stop) {
+                break;
+            }
+            // Never cancelled: an epoch that is dropped half-way has moved the offsets and not the state, and the last
+            // checkpoint would lose its rows. A stop waits for it instead.
+            match self.driver.turn(self.wait()).await? {
                 Turn::Epoch(result) => {
                     self.take(result);
                     self.check_state_size()?;
@@ -464,6 +464,11 @@ impl QueryLoop {
             sources.insert(slot.table.name.clone(), status);
         }
     }
+}
+
+/// Whether the query has been told to stop, or nobody is left who could tell it.
+fn stopping(stop: &watch::Receiver<bool>) -> bool {
+    *stop.borrow() || stop.has_changed().is_err()
 }
 
 /// Drops the days of a hot table that are past its retention. Beside the loop: it waits for readers of the table.
