@@ -17,6 +17,7 @@ COUNTRIES = numpy.array([list(b"DE"), list(b"GB"), list(b"ES"), list(b"FR"), lis
 START_MS = 1_764_170_000_000
 # A record that comes last in a topic and closes every window: a topic has no end by itself.
 CLOSING_MS = START_MS + 3_600_000
+CLOSING_MATCH = "m-100000"
 CHUNK = 250_000
 HEX = numpy.frombuffer(b"0123456789abcdef", "u1")
 WORDS = numpy.frombuffer(b"what a goal that was the best one of this season so far and they know it well enough too ", "u1")
