@@ -217,6 +217,9 @@ async fn what_would_start_anew_with_each_epoch_is_refused_with_a_way_out() {
         ("SELECT c.id FROM clicks c JOIN taps t ON t.id = c.id", "a join of two streams is not available yet"),
         ("SELECT c.id FROM pages p LEFT JOIN clicks c ON p.page = c.page", "Left JOIN would keep the rows of a static table that match nothing, which is never known of a stream"),
         ("SELECT id FROM clicks WHERE n > (SELECT max(n) FROM taps)", "a subquery in an expression cannot read a stream"),
+        ("SELECT id, now() AS seen FROM clicks", "now() is not available over a stream: it would stand still at the time the query was started"),
+        ("SELECT id FROM clicks WHERE CAST(ts AS DATE) = current_date", "current_date() is not available over a stream: it would stand still at the time the query was started"),
+        ("CREATE MATERIALIZED VIEW v WITH ('primary-key' = 'id, team') AS SELECT id FROM clicks", "the primary key names column \"team\", which the view does not have"),
         ("SELECT window_end, count(*) FROM HOP(clicks, ts, INTERVAL '1 second', INTERVAL '5 seconds') WHERE window_start > '2020-01-01' GROUP BY window_end", ""),
     ] {
         let error = try_planned(query, 1).await.expect_err(query);
