@@ -57,7 +57,7 @@ pub struct Stateful {
 #[derive(Debug, Default)]
 pub struct StepInput {
     pub epoch: u64,
-    /// The epoch's processing time: what `now()` says in it.
+    /// The epoch's processing time.
     pub now: Micros,
     /// Rows of each slot, with the slot's columns.
     pub batches: Vec<Vec<RecordBatch>>,

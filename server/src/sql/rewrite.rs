@@ -35,8 +35,32 @@ pub trait Streams {
 /// # Errors
 /// `Invalid` for anything that would need unbounded state or is not available yet, with what to write instead.
 pub fn rewrite(plan: LogicalPlan, streams: &dyn Streams, allowed_lateness_us: i64) -> Result<LogicalPlan> {
+    refuse_time_of_planning(&plan)?;
     let mut rewriter = Rewriter { streams, allowed_lateness_us, next_operator: 0 };
     rewriter.plan(plan)
+}
+
+/// `now()` and its like: the optimizer writes the time of planning in their place, and this plan runs for months.
+fn refuse_time_of_planning(plan: &LogicalPlan) -> Result<()> {
+    let mut found = None;
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| match expr {
+                Expr::ScalarFunction(call) if call.func.signature().volatility == Volatility::Stable => {
+                    found = Some(call.func.name().to_owned());
+                    Ok(TreeNodeRecursion::Stop)
+                }
+                _ => Ok(TreeNodeRecursion::Continue),
+            })
+        })
+    })?;
+    match found {
+        None => Ok(()),
+        Some(name) => Err(Error::invalid(format!(
+            "{name}() is not available over a stream: it would stand still at the time the query was started"
+        ))
+        .hint("use the row's event time, or the record's time as a metadata column: at TIMESTAMP(3) METADATA FROM 'timestamp'")),
+    }
 }
 
 /// Whether a plan reads any stream.

@@ -66,7 +66,9 @@ impl ExecutionPlan for LateGateExec {
     }
 
     fn maintains_input_order(&self) -> Vec<bool> {
-        vec![true]
+        // It does, but saying so would let the optimizer move the sort of an ordered aggregate (`array_agg(x ORDER BY y)`)
+        // below this node, where the template cannot tell it from a sort that orders one epoch's output.
+        vec![false]
     }
 
     fn benefits_from_input_partitioning(&self) -> Vec<bool> {
