@@ -71,9 +71,7 @@ async fn planned(query: &str, partitions: usize) -> Pipeline {
 fn rows(pipeline: &Pipeline, slot: usize, rows: &[(i64, &str, i64, i64)]) -> Vec<RecordBatch> {
     let text: Vec<String> = rows
         .iter()
-        .map(|(id, page, n, second)| {
-            format!(r#"{{"id":{id},"page":"{page}","n":{n},"ts":{}}}"#, second * 1000)
-        })
+        .map(|(id, page, n, second)| format!(r#"{{"id":{id},"page":"{page}","n":{n},"ts":{}}}"#, second * 1000))
         .collect();
     let slot = &pipeline.slots[slot];
     json(slot.table.schema(), &text.join("\n")).iter().map(|batch| batch.project(slot.columns()).unwrap()).collect()
@@ -90,7 +88,8 @@ async fn epoch(pipeline: &Pipeline, batches: Vec<Vec<RecordBatch>>, before: Micr
 const SECOND: Micros = 1_000_000;
 
 fn shown(batches: &[RecordBatch]) -> String {
-    let mut lines: Vec<String> = pretty_format_batches(batches).unwrap().to_string().lines().map(str::to_owned).collect();
+    let mut lines: Vec<String> =
+        pretty_format_batches(batches).unwrap().to_string().lines().map(str::to_owned).collect();
     let rows = lines.len().saturating_sub(1);
     if rows > 3 {
         lines[3..rows].sort();
@@ -133,7 +132,8 @@ async fn a_late_row_is_dropped_once_for_each_window_that_had_closed_and_counts_i
     let windows: Vec<_> = output.late.iter().map(|row| (row.window_start / SECOND, row.window_end / SECOND)).collect();
     assert_eq!(windows, [(0, 10), (-5, 5), (0, 10)]);
     assert_eq!(output.late[0].watermark, 12 * SECOND);
-    let counts: Vec<i64> = output.batches.iter().flat_map(|batch| batch.column(1).as_primitive::<Int64Type>().values().to_vec()).collect();
+    let counts: Vec<i64> =
+        output.batches.iter().flat_map(|batch| batch.column(1).as_primitive::<Int64Type>().values().to_vec()).collect();
     assert_eq!(counts, [1]);
 }
 
@@ -201,25 +201,50 @@ async fn windows_of_windows_close_in_the_epoch_in_which_their_input_does() {
     assert!(output.late.is_empty());
     assert!(shown(&output.batches).contains("| 1970-01-01T00:01:00 | 2       |"), "{}", shown(&output.batches));
     let output = epoch(&pipeline, vec![vec![]], 60 * SECOND, END).await;
-    let busiest: Vec<i64> = output.batches.iter().flat_map(|batch| batch.column(1).as_primitive::<Int64Type>().values().to_vec()).collect();
+    let busiest: Vec<i64> =
+        output.batches.iter().flat_map(|batch| batch.column(1).as_primitive::<Int64Type>().values().to_vec()).collect();
     assert_eq!(busiest.iter().max(), Some(&1));
 }
 
 #[tokio::test]
 async fn what_would_start_anew_with_each_epoch_is_refused_with_a_way_out() {
     for (query, primary) in [
-        ("SELECT page, count(*) FROM clicks GROUP BY page", "an aggregate over a stream needs a window, or it would never be final"),
+        (
+            "SELECT page, count(*) FROM clicks GROUP BY page",
+            "an aggregate over a stream needs a window, or it would never be final",
+        ),
         ("SELECT DISTINCT page FROM clicks", "DISTINCT over a stream would keep every row for ever"),
         ("SELECT page FROM clicks ORDER BY page", "ORDER BY is not possible over a stream"),
         ("SELECT page FROM clicks LIMIT 3", "LIMIT is not possible over a stream"),
-        ("SELECT row_number() OVER (PARTITION BY page ORDER BY ts) FROM clicks", "OVER is not available over a stream yet"),
+        (
+            "SELECT row_number() OVER (PARTITION BY page ORDER BY ts) FROM clicks",
+            "OVER is not available over a stream yet",
+        ),
         ("SELECT c.id FROM clicks c JOIN taps t ON t.id = c.id", "a join of two streams is not available yet"),
-        ("SELECT c.id FROM pages p LEFT JOIN clicks c ON p.page = c.page", "Left JOIN would keep the rows of a static table that match nothing, which is never known of a stream"),
-        ("SELECT id FROM clicks WHERE n > (SELECT max(n) FROM taps)", "a subquery in an expression cannot read a stream"),
-        ("SELECT id, now() AS seen FROM clicks", "now() is not available over a stream: it would stand still at the time the query was started"),
-        ("SELECT id FROM clicks WHERE CAST(ts AS DATE) = current_date", "current_date() is not available over a stream: it would stand still at the time the query was started"),
-        ("CREATE MATERIALIZED VIEW v WITH ('primary-key' = 'id, team') AS SELECT id FROM clicks", "the primary key names column \"team\", which the view does not have"),
-        ("SELECT window_end, count(*) FROM HOP(clicks, ts, INTERVAL '1 second', INTERVAL '5 seconds') WHERE window_start > '2020-01-01' GROUP BY window_end", ""),
+        (
+            "SELECT c.id FROM pages p LEFT JOIN clicks c ON p.page = c.page",
+            "Left JOIN would keep the rows of a static table that match nothing, which is never known of a stream",
+        ),
+        (
+            "SELECT id FROM clicks WHERE n > (SELECT max(n) FROM taps)",
+            "a subquery in an expression cannot read a stream",
+        ),
+        (
+            "SELECT id, now() AS seen FROM clicks",
+            "now() is not available over a stream: it would stand still at the time the query was started",
+        ),
+        (
+            "SELECT id FROM clicks WHERE CAST(ts AS DATE) = current_date",
+            "current_date() is not available over a stream: it would stand still at the time the query was started",
+        ),
+        (
+            "CREATE MATERIALIZED VIEW v WITH ('primary-key' = 'id, team') AS SELECT id FROM clicks",
+            "the primary key names column \"team\", which the view does not have",
+        ),
+        (
+            "SELECT window_end, count(*) FROM HOP(clicks, ts, INTERVAL '1 second', INTERVAL '5 seconds') WHERE window_start > '2020-01-01' GROUP BY window_end",
+            "",
+        ),
     ] {
         let error = try_planned(query, 1).await.expect_err(query);
         assert!(error.hint_text().is_some(), "{query}: {}", error.report());
