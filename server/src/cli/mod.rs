@@ -32,7 +32,7 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 64 wrong input or configuration, 6
 
 /// What the user asked for.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+enum Command {
     /// Run everything on this machine with nothing installed: simulated matches, all queries, Flight SQL
     Demo(demo::DemoArgs),
     /// Run the server on a configuration file
@@ -47,8 +47,24 @@ pub enum Command {
     Simulate(crate::simulate::SimulateArgs),
 }
 
+/// The whole program. It stands in the library and is called once, so that its futures are compiled here and not a second
+/// time in the binary.
+pub fn main() -> ExitCode {
+    // One provider for all TLS of the process; a second one cannot have been installed before.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let command = parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error.into()),
+    };
+    let code = runtime.block_on(command.run()).unwrap_or_else(|error| fail(&error));
+    // Whatever still runs may be dropped: what counts has been stopped in order, or was told to end at once.
+    runtime.shutdown_background();
+    code
+}
+
 /// Reads the arguments. Ends the process with a message where they are wrong or `--help` is among them.
-pub fn parse() -> Command {
+fn parse() -> Command {
     match Arguments::try_parse() {
         Ok(arguments) => arguments.command,
         // `exit` prints where it belongs and ends with 0 for help and with 2 for a usage error, as people expect.
@@ -59,7 +75,7 @@ pub fn parse() -> Command {
 impl Command {
     /// # Errors
     /// What ended the command, for [`fail`].
-    pub async fn run(self) -> Result<ExitCode> {
+    async fn run(self) -> Result<ExitCode> {
         match self {
             Command::Demo(args) => demo::run(args).await,
             Command::Serve(args) => serve::run(args).await,
@@ -80,7 +96,7 @@ fn simulate(args: &crate::simulate::SimulateArgs) -> Result<ExitCode> {
 }
 
 /// Prints an error and returns its exit code.
-pub fn fail(error: &Error) -> ExitCode {
+fn fail(error: &Error) -> ExitCode {
     eprintln!("error: {}", error.report());
     ExitCode::from(error.kind().exit_code())
 }
