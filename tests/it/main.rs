@@ -3,6 +3,7 @@
 //! Each module has `pub(crate) fn tests() -> Vec<Trial>`; tests/README.md shows how to write one. `#[test]` does nothing here.
 
 mod deploy;
+mod real_input;
 mod registered;
 mod services;
 mod services_answer;
@@ -17,6 +18,7 @@ fn main() -> ExitCode {
     tests.extend(registered::tests());
     tests.extend(services_answer::tests());
     tests.extend(deploy::tests());
+    tests.extend(real_input::tests());
     services::announce_skipped(&tests);
     libtest_mimic::run(&arguments, tests).exit_code()
 }

@@ -37,45 +37,49 @@ def same(left, right):
     return left == right
 
 
-def differences(expected, found, key, partial):
-    """What is lost, doubled, added or wrong. `partial`: rows may be missing still, but what is there is right and there once."""
+def differences(expected, found, key):
+    """Two lists: what is wrong for good (doubled, added or not as it should be), and what is not there (yet)."""
     of = lambda row: tuple(row[column] for column in key)
+    faults = []
     wanted, seen = {of(row): row for row in expected}, set()
     if len(wanted) != len(expected):
-        yield f"the key {key} is not unique in the expected rows"
+        faults.append(f"the key {key} is not unique in the expected rows")
     for row in found:
         if row["match_id"] == matches.END_MATCH:
             continue
         name = of(row)
         if name in seen:
-            yield f"doubled: {row}"
+            faults.append(f"doubled: {row}")
         elif name not in wanted:
-            yield f"added: {row}"
+            faults.append(f"added: {row}")
         else:
             other = wanted[name]
             wrong = {column: (other.get(column), row.get(column)) for column in {*row, *other}
                      if column not in row or column not in other or not same(other[column], row[column])}
             if wrong:
-                yield f"wrong: {dict(zip(key, name))}: (expected, found) is {wrong}"
+                faults.append(f"wrong: {dict(zip(key, name))}: (expected, found) is {wrong}")
         seen.add(name)
-    if not partial:
-        for name in wanted.keys() - seen:
-            yield f"lost: {wanted[name]}"
+    return faults, [f"lost: {row}" for name, row in wanted.items() if name not in seen]
 
 
-def compare(server, expected, places, partial=False):
-    """One line for each difference, some of each view and place."""
-    lines = []
+def compare(server, expected, places):
+    """What is not there (yet), some of each view and place, a line each; no line where all is as it should be.
+
+    Anything worse is a failure at once: what is public stays as it is.
+    """
+    faulty, incomplete = [], []
     for view, rows in expected.items():
         for place in places:
             if place == "postgres" and view in oracle.NOT_IN_POSTGRES:
                 continue
             found = getattr(server, f"from_{place}")(view)
-            wrong = list(differences(rows, found, oracle.KEYS[view], partial))
-            if wrong:
-                lines.append(f"{view} in {place}: {len(wrong)} differences; {len(rows)} rows expected, {len(found)} found")
-                lines.extend(f"    {line}" for line in wrong[:DIFFERENCES_SHOWN])
-    return lines
+            for lines, into in zip(differences(rows, found, oracle.KEYS[view]), (faulty, incomplete)):
+                if lines:
+                    into.append(f"{view} in {place}: {len(lines)} differences; {len(rows)} rows expected, {len(found)} found")
+                    into.extend(f"    {line}" for line in lines[:DIFFERENCES_SHOWN])
+    if faulty:
+        raise Failure("\n".join(["rows that are wrong", *faulty]))
+    return incomplete
 
 
 def fill_with_kills(server, topic, lines, kills, expected):
@@ -89,9 +93,7 @@ def fill_with_kills(server, topic, lines, kills, expected):
         if chunk in fatal:
             server.kill()
             say(f"killed after {at[chunk + 1]} of {len(lines)} records")
-            wrong = compare(server, expected, ("parquet", "postgres"), partial=True)
-            if wrong:
-                raise Failure("\n".join(["while the server was dead:", *wrong]))
+            compare(server, expected, ("parquet", "postgres"))
             server.start()
 
 
@@ -115,7 +117,7 @@ def run(options, directory):
     with Server(options.binary, name, directory, list(oracle.KEYS), s3) as server:
         try:
             say(f"seed {options.seed}, topic {name}")
-            records = matches.load(options.matches, options.binary, server.lookups)
+            records = matches.load(options.matches, options.binary, server.lookups, options.seed)
             topic_rows = matches.arrange(records, options.partitions, options.seed)
             lines = [(partition, json.dumps(record, ensure_ascii=False)) for partition, record in topic_rows]
             expected = expect(lines, options.partitions, directory, server.lookups)
@@ -130,9 +132,9 @@ def run(options, directory):
             say(f"all rows are there {time.monotonic() - started:.1f} s after the last record")
             server.stop()
             # The last checkpoint must neither add nor repeat anything.
-            wrong = compare(server, expected, ("parquet", "postgres"))
-            if wrong:
-                raise Failure("\n".join(["after the server had stopped:", *wrong]))
+            lost = compare(server, expected, ("parquet", "postgres"))
+            if lost:
+                raise Failure("\n".join(["after the server had stopped:", *lost]))
         except Exception:
             for number in range(1, server.starts + 1):
                 log = (directory / f"server-{number}.log").read_text(encoding="utf-8", errors="replace").splitlines()
@@ -156,18 +158,16 @@ def expect(lines, partitions, directory, lookups):
 
 
 def finish(server, expected):
-    """Waits until all input is read and all results are in their places, right; then looks at the counters."""
-    wrong = ["nothing compared yet"]
+    """Waits until all input is read and all results are in their places; then looks at the counters."""
+    lost = []
 
     def complete():
-        if any(row["lag"] for row in server.sql("SELECT lag FROM touchline.lag")):
-            return False
-        wrong[:] = compare(server, expected, ("parquet", "postgres", "flight"))
-        return not wrong
+        lost[:] = compare(server, expected, ("parquet", "postgres", "flight"))
+        return not lost and not any(row["lag"] for row in server.sql("SELECT lag FROM touchline.lag"))
 
     def state():
-        queries = server.sql("SELECT * FROM touchline.queries")
-        return "\n".join(["every row is in its place", *wrong, *map(str, queries), *map(str, server.sql("SELECT * FROM touchline.watermarks"))])
+        rows = [row for table in ("queries", "lag", "watermarks") for row in server.sql(f"SELECT * FROM touchline.{table}")]
+        return "\n".join(["every row is in its place", *lost, *map(str, rows)])
 
     until(RESULT_LIMIT_S, complete, state)
     for row in server.sql("SELECT name, state, reason, rows_late, rows_dead FROM touchline.queries"):

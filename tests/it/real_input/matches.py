@@ -126,22 +126,23 @@ def real(files, data):
     return records
 
 
-def simulated(binary, data):
+def simulated(binary, data, seed):
     """Records of two matches by `touchline simulate`, which writes the tables to look up beside them."""
-    command = [binary, "simulate", "--profile", "standard", "--viewers", "10", "--matches", "2", "--start", at(KICK_OFF), "--to", data]
+    command = [binary, "simulate", "--profile", "standard", "--viewers", "10", "--matches", "2"]
+    command += ["--seed", str(seed), "--start", at(KICK_OFF), "--to", data]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=120)
     with open(data / "match-events.ndjson", encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]
 
 
-def load(folder, binary, data):
+def load(folder, binary, data, seed):
     """Records of two matches, in the order in which they happened."""
     files = sorted(pathlib.Path(folder).glob("*.ndjson.gz"))
     if files:
         records = real(files, data)
     else:
         print(f"NO REAL MATCHES in {folder}: the test runs on simulated ones", file=sys.stderr, flush=True)
-        records = simulated(binary, data)
+        records = simulated(binary, data, seed)
     return sorted(records, key=lambda record: record["timestamp"])
 
 

@@ -85,8 +85,10 @@ def until(limit_s, condition, what):
 class Topic:
     def __init__(self, brokers, name, partitions):
         self.name = name
-        self.producer = confluent_kafka.Producer({"bootstrap.servers": brokers, "enable.idempotence": True, "linger.ms": 1})
-        admin = confluent_kafka.admin.AdminClient({"bootstrap.servers": brokers})
+        # Errors only in the log: 3 is that in syslog's counting.
+        common = {"bootstrap.servers": brokers, "log_level": 3}
+        self.producer = confluent_kafka.Producer({**common, "enable.idempotence": True, "linger.ms": 1})
+        admin = confluent_kafka.admin.AdminClient(common)
         made = admin.create_topics([confluent_kafka.admin.NewTopic(name, num_partitions=partitions, replication_factor=1)])
         made[name].result(30)
 
