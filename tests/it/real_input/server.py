@@ -195,7 +195,7 @@ class Server:
             return plain(cursor.fetch_arrow_table())
 
     def from_flight(self, view):
-        return self.sql(f'SELECT * FROM "{view}"')
+        return self.sql(f"SELECT * FROM {view}")
 
     def from_postgres(self, view):
         with psycopg.connect(self.postgres_url, row_factory=psycopg.rows.dict_row) as db:
