@@ -18,14 +18,14 @@ pub(crate) fn tests() -> Vec<Trial> {
         trial("real_input::two_matches_in_two_partitions_give_what_duckdb_gives", needs, || {
             replay(&["--partitions", "2"])
         }),
-        trial("real_input::four_partitions_and_kills_lose_and_double_nothing", needs, || {
-            replay(&["--partitions", "4", "--kills", "3"])
+        trial("real_input::with_four_partitions_kills_and_stops_lose_and_double_nothing", needs, || {
+            replay(&["--partitions", "4", "--kills", "3", "--stops", "3"])
         }),
-        trial("real_input::one_partition_and_kills_lose_and_double_nothing", needs, || {
-            replay(&["--partitions", "1", "--kills", "3"])
+        trial("real_input::with_one_partition_kills_and_stops_lose_and_double_nothing", needs, || {
+            replay(&["--partitions", "1", "--kills", "3", "--stops", "1"])
         }),
-        trial("real_input::kills_lose_and_double_nothing_on_s3", with_s3, || {
-            replay(&["--partitions", "2", "--kills", "2", "--storage", "s3"])
+        trial("real_input::on_s3_kills_and_stops_lose_and_double_nothing", with_s3, || {
+            replay(&["--partitions", "2", "--kills", "2", "--stops", "1", "--storage", "s3"])
         }),
     ]
 }

@@ -1,6 +1,6 @@
 """Real matches through real Kafka into a real server, and every row of every result compared with DuckDB's.
 
-    python tests/it/real_input --binary target/release/touchline --partitions 4 --kills 3 [--storage s3] [--matches DIR] [--seed N]
+    python tests/it/real_input --binary target/release/touchline --partitions 4 --kills 3 --stops 2 [--storage s3] [--matches DIR] [--seed N]
 
 Needs the environment variables that tests/run sets. Ends with 0 where nothing is lost, doubled or wrong, else with 1 and what is.
 """
@@ -10,6 +10,7 @@ import json
 import math
 import os
 import pathlib
+import random
 import sys
 import tempfile
 import time
@@ -82,17 +83,21 @@ def compare(server, expected, places):
     return incomplete
 
 
-def fill_with_kills(server, topic, lines, kills, expected):
-    """Fills the topic little by little; at `kills` places the server is killed just after a chunk, and what is public is looked at."""
+def fill_with_restarts(server, topic, lines, options, expected):
+    """Fills the topic little by little. In between the server is killed or stopped, each time just after a chunk has come, and what
+    is public then is looked at."""
+    ends = ["killed"] * options.kills + ["stopped"] * options.stops
+    random.Random(options.seed).shuffle(ends)
     at = [round(len(lines) * chunk / CHUNKS) for chunk in range(CHUNKS + 1)]
-    fatal = {round(CHUNKS * (kill + 1) / (kills + 1)) for kill in range(kills)}
+    end_after = {round(CHUNKS * (number + 1) / (len(ends) + 1)): end for number, end in enumerate(ends)}
     for chunk in range(CHUNKS):
         topic.produce(lines[at[chunk]:at[chunk + 1]])
-        # Not all at once: what has been read so far must be somewhere on its way when the server dies.
-        until(READ_LIMIT_S, lambda: records_read(server) >= at[chunk], lambda: f"{at[chunk]} records read: {server.sql('SELECT * FROM touchline.lag')}")
-        if chunk in fatal:
-            server.kill()
-            say(f"killed after {at[chunk + 1]} of {len(lines)} records")
+        # Not all at once: what has been read so far must be somewhere on its way when the server ends.
+        until(READ_LIMIT_S, lambda: records_read(server) >= at[chunk],
+              lambda: f"{at[chunk]} records read: {server.sql('SELECT * FROM touchline.lag')}")
+        if end := end_after.get(chunk):
+            server.kill() if end == "killed" else server.stop()
+            say(f"{end} after {at[chunk + 1]} of {len(lines)} records")
             compare(server, expected, ("parquet", "postgres"))
             server.start()
 
@@ -124,8 +129,8 @@ def run(options, directory):
             expected = expect(lines, dead, options.partitions, directory, server.lookups)
             topic = Topic(os.environ["TOUCHLINE_TEST_KAFKA"], name, options.partitions)
             server.start()
-            if options.kills:
-                fill_with_kills(server, topic, lines, options.kills, expected)
+            if options.kills or options.stops:
+                fill_with_restarts(server, topic, lines, options, expected)
             else:
                 topic.produce(lines)
             started = time.monotonic()
@@ -142,7 +147,7 @@ def run(options, directory):
                 print(f"--- end of the log of start {number}", *log[-20:], sep="\n", file=sys.stderr)
             raise
         rows = ", ".join(f"{view} {len(rows)}" for view, rows in expected.items())
-        say(f"right: {len(records)} records, {options.partitions} partitions, {options.kills} kills, {options.storage}; rows: {rows}")
+        say(f"right: {len(records)} records, {options.partitions} partitions, {options.kills} kills, {options.stops} stops, {options.storage}; rows: {rows}")
 
 
 def expect(lines, broken, partitions, directory, lookups):
@@ -188,6 +193,7 @@ def main():
     parser.add_argument("--binary", type=pathlib.Path, required=True)
     parser.add_argument("--partitions", type=int, default=2)
     parser.add_argument("--kills", type=int, default=0)
+    parser.add_argument("--stops", type=int, default=0)
     parser.add_argument("--storage", choices=("file", "s3"), default="file")
     parser.add_argument("--matches", type=pathlib.Path, required=True)
     parser.add_argument("--seed", type=int, default=42)
