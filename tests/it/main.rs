@@ -3,6 +3,7 @@
 //! Each module has `pub(crate) fn tests() -> Vec<Trial>`; tests/README.md shows how to write one. `#[test]` does nothing here.
 
 mod deploy;
+mod process;
 mod real_input;
 mod registered;
 mod services;

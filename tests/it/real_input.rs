@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 
 use libtest_mimic::Trial;
 
+use crate::process::binary;
 use crate::services::{self, Need, Outcome, trial};
 
 pub(crate) fn tests() -> Vec<Trial> {
@@ -38,7 +39,7 @@ fn replay(arguments: &[&str]) -> Outcome {
         .arg("-B")
         .arg(program)
         .arg("--binary")
-        .arg(services::binary()?)
+        .arg(binary()?)
         .arg("--matches")
         .arg(matches())
         .args(arguments)

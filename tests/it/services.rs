@@ -69,19 +69,6 @@ pub(crate) fn python() -> Result<PathBuf, Failed> {
     variable("TOUCHLINE_TEST_PYTHON").map(PathBuf::from)
 }
 
-/// The program under test: `TOUCHLINE_TEST_BINARY`, or else what cargo has built into the folder of this test.
-pub(crate) fn binary() -> Result<PathBuf, Failed> {
-    let binary = match variable("TOUCHLINE_TEST_BINARY") {
-        Ok(binary) => PathBuf::from(binary),
-        // The test itself is in `deps/` beside it.
-        Err(_) => std::env::current_exe()?.with_file_name("../touchline"),
-    };
-    if binary.is_file() {
-        return Ok(binary);
-    }
-    Err(format!("there is no {}; build it, or name it by TOUCHLINE_TEST_BINARY", binary.display()).into())
-}
-
 /// `docker compose`, with nothing more on its command line.
 pub(crate) fn docker_compose() -> Result<Command, Failed> {
     let answers = Command::new("docker")

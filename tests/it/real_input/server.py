@@ -152,7 +152,9 @@ class Server:
 
     def start(self):
         self.starts += 1
-        environment = {**os.environ, "REAL_INPUT_POSTGRES": self.postgres_url}
+        # None of the caller's own settings, which would win over the file.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("TOUCHLINE_")}
+        environment["REAL_INPUT_POSTGRES"] = self.postgres_url
         with open(self.log(), "wb") as log:
             self.process = subprocess.Popen(
                 [self.binary, "serve", "--config", self.config], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
