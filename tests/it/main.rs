@@ -6,6 +6,7 @@ mod bad_input;
 mod deploy;
 mod postgres;
 mod process;
+mod real_input;
 mod registered;
 mod services;
 mod services_answer;
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
     tests.extend(deploy::tests());
     tests.extend(bad_input::tests());
     tests.extend(postgres::tests());
+    tests.extend(real_input::tests());
     services::announce_skipped(&tests);
     libtest_mimic::run(&arguments, tests).exit_code()
 }

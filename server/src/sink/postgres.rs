@@ -477,8 +477,10 @@ impl PostgresSink {
 
     async fn begin(&self, db: &Lease<'_>) -> Result<()> {
         let settings = &self.inner.settings;
+        // Without notices: the client would log that a table of ours exists already, at each start and for each query.
         db.batch_execute(&format!(
-            "BEGIN; SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}",
+            "BEGIN; SET LOCAL client_min_messages = warning; SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = {}; \
+             SET LOCAL statement_timeout = {}",
             settings.lock_timeout.as_millis(),
             settings.statement_timeout.as_millis()
         ))

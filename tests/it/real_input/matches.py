@@ -30,6 +30,9 @@ INTERCEPTION, SLIDING_TACKLE, LEFT_FOOT, RIGHT_FOOT = 1401, 1601, 401, 402
 DISORDER_S = 4.5
 # Longer than any window, so that the last record closes all that the matches have opened.
 AFTER_THE_END = datetime.timedelta(hours=1)
+BROKEN_RECORDS = 8
+# No shot of these matches is corrected afterwards: a hot table would have the last version only, the files have both.
+SIMULATED_SEED = "42"
 END_MATCH = "end-of-input"
 
 
@@ -128,7 +131,8 @@ def real(files, data):
 
 def simulated(binary, data):
     """Records of two matches by `touchline simulate`, which writes the tables to look up beside them."""
-    command = [binary, "simulate", "--profile", "standard", "--viewers", "10", "--matches", "2", "--start", at(KICK_OFF), "--to", data]
+    command = [binary, "simulate", "--profile", "standard", "--viewers", "10", "--matches", "2"]
+    command += ["--seed", SIMULATED_SEED, "--start", at(KICK_OFF), "--to", data]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=120)
     with open(data / "match-events.ndjson", encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]
@@ -170,3 +174,20 @@ def arrange(records, partitions, seed):
             "event_id": f"{END_MATCH}-{partition}", "match_id": END_MATCH, "event_type": "full_time", "timestamp": at(end),
         }))
     return topic
+
+
+def with_broken_records(topic, seed):
+    """Puts some records that no query can read among the others, none of them last. Returns also at which indices they are."""
+    chance = random.Random(seed)
+    broken = {}
+    for kind in range(BROKEN_RECORDS):
+        partition, line = topic[chance.randrange(len(topic) - 100)]
+        time_lost = re.sub(r'("timestamp": ?)"[^"]*"', r'\1"tomorrow"', line)
+        broken[chance.randrange(len(topic) - 100)] = (partition, (line[:-20], "no JSON", "", time_lost)[kind % 4])
+    result, indices = [], set()
+    for index, record in enumerate(topic):
+        if index in broken:
+            indices.add(len(result))
+            result.append(broken[index])
+        result.append(record)
+    return result, indices

@@ -14,14 +14,21 @@ KEYS = {
     "event_alerts": ["alert_id", "kind"],
     "match_archive": ["source_partition", "source_offset"],
 }
-# The view says so itself, by 'postgres' = 'false'.
-NOT_IN_POSTGRES = {"match_archive"}
+VIEWS = tuple(KEYS)
+# What else the server shows: the topic itself, and the records that cannot be read.
+DEAD_LETTERS = "touchline.dead_letters"
+KEYS |= {"match_events": ["source_partition", "source_offset"], DEAD_LETTERS: ["query", "partition", "offset"]}
+# Where a result is, if not everywhere. match_archive says so itself, by 'postgres' = 'false'.
+PLACES = {"match_archive": {"parquet", "flight"}, DEAD_LETTERS: {"parquet", "flight"}, "match_events": {"flight"}}
+# When the server has met a dead letter, which topic it is from, and what it says of it; and columns of the topic that no match has.
+NOT_COMPARED = {"seen_at", "topic", "timestamp", "key", "column", "reason"}
 
 COLUMNS = {
     "event_id": "VARCHAR", "match_id": "VARCHAR", "event_type": "VARCHAR", "team_id": "VARCHAR", "team_side": "VARCHAR",
     "player_id": "VARCHAR", "assist_player_id": "VARCHAR", "minute": "INTEGER", "added_time": "INTEGER", "period": "INTEGER",
     "x": "DOUBLE", "y": "DOUBLE", "end_x": "DOUBLE", "end_y": "DOUBLE", "completed": "BOOLEAN", "body_part": "VARCHAR",
-    "shot_type": "VARCHAR", "op": "VARCHAR", "revision": "INTEGER", "timestamp": "TIMESTAMP",
+    "shot_type": "VARCHAR", "op": "VARCHAR", "revision": "INTEGER", "player_name": "VARCHAR", "xg": "DOUBLE", "description": "VARCHAR",
+    "timestamp": "TIMESTAMP",
 }
 
 SHOTS = "('shot', 'shot_on_target', 'goal')"
@@ -117,6 +124,9 @@ QUERIES = {
         FROM events
         WHERE event_type IN ('penalty', 'red_card') AND coalesce(op, '') <> 'retract'
            OR event_type IN ('goal', 'own_goal') AND (minute >= 85 OR op = 'retract')""",
+    # The source table itself, every record of the topic that can be read.
+    "match_events": """
+        SELECT * EXCLUDE (happened, "timestamp"), happened AS event_time FROM events""",
     "match_archive": """
         SELECT event_id, match_id, event_type, team_id, team_side, player_id, assist_player_id, minute, added_time, period, x, y,
                body_part, shot_type, op, revision, happened AS event_time, happened::DATE AS event_date, source_partition, source_offset

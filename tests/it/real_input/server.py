@@ -85,8 +85,10 @@ def until(limit_s, condition, what):
 class Topic:
     def __init__(self, brokers, name, partitions):
         self.name = name
-        self.producer = confluent_kafka.Producer({"bootstrap.servers": brokers, "enable.idempotence": True, "linger.ms": 1})
-        admin = confluent_kafka.admin.AdminClient({"bootstrap.servers": brokers})
+        # Errors only in the log: 3 is that in syslog's counting.
+        common = {"bootstrap.servers": brokers, "log_level": 3}
+        self.producer = confluent_kafka.Producer({**common, "enable.idempotence": True, "linger.ms": 1})
+        admin = confluent_kafka.admin.AdminClient(common)
         made = admin.create_topics([confluent_kafka.admin.NewTopic(name, num_partitions=partitions, replication_factor=1)])
         made[name].result(30)
 
@@ -150,7 +152,9 @@ class Server:
 
     def start(self):
         self.starts += 1
-        environment = {**os.environ, "REAL_INPUT_POSTGRES": self.postgres_url}
+        # None of the caller's own settings, which would win over the file.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("TOUCHLINE_")}
+        environment["REAL_INPUT_POSTGRES"] = self.postgres_url
         with open(self.log(), "wb") as log:
             self.process = subprocess.Popen(
                 [self.binary, "serve", "--config", self.config], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
@@ -193,7 +197,7 @@ class Server:
             return plain(cursor.fetch_arrow_table())
 
     def from_flight(self, view):
-        return self.sql(f'SELECT * FROM "{view}"')
+        return self.sql(f"SELECT * FROM {view}")
 
     def from_postgres(self, view):
         with psycopg.connect(self.postgres_url, row_factory=psycopg.rows.dict_row) as db:
