@@ -56,7 +56,7 @@ def first_row(binary, runs, views=("match_archive", "crowd_10s")):
                     if time.monotonic() - started > LIMIT_S or demo.poll() is not None:
                         raise measure.Failed(f"touchline demo gave no row of {waiting}")
                     try:
-                        with flight_sql.connect(f"grpc://127.0.0.1:{port}") as connection, connection.cursor() as cursor:
+                        with flight_sql.connect(f"grpc://127.0.0.1:{port}", autocommit=True) as connection, connection.cursor() as cursor:
                             for view in list(waiting):
                                 cursor.execute(f"SELECT * FROM {view} LIMIT 1")
                                 if cursor.fetchone() is not None:
