@@ -92,7 +92,7 @@ class Bench:
         return job, cold
 
     def rounds(self, query, source, engines, flink_source):
-        """Runs all engines in turn, `--runs` times, after one round that is not counted."""
+        """Runs all engines in turn, `--runs` times, after one round that is not counted; Flink's is the one that starts it."""
         costs = {name: [] for name in engines}
         self.measured[query, source] = costs
         job = None
@@ -109,6 +109,8 @@ class Bench:
         try:
             for number in range(-1, self.options.runs):
                 for name, run in engines.items():
+                    if number < 0 and name == FLINK_WARM:
+                        continue
                     cost = run()
                     if number >= 0:
                         costs[name].append(cost)
@@ -225,21 +227,30 @@ def main():
     parser.add_argument("--touchline", metavar="PATH", type=pathlib.Path, help="a binary to measure; default: this checkout is built")
     parser.add_argument("--write", action="store_true", help="put the table into README.md")
     options = parser.parse_args()
-    command = shlex.join(["tests/bench/run", *sys.argv[1:]])
+    # A path of this machine says nothing to others.
+    command = shlex.join(["tests/bench/run", *(os.path.basename(word) if os.sep in word else word for word in sys.argv[1:])])
 
     started = time.monotonic()
     binary = options.touchline.resolve() if options.touchline else build()
     with tempfile.TemporaryDirectory(prefix="touchline-bench-") as folder:
         bench = Bench(options, binary, folder)
-        if "file" in options.only:
-            bench.from_file()
-        if "kafka" in options.only:
-            bench.from_kafka()
-        text = bench.text(bench.others(options.only), command)
+        others, failed = [], None
+        try:
+            others = bench.others(options.only)
+            if "file" in options.only:
+                bench.from_file()
+            if "kafka" in options.only:
+                bench.from_kafka()
+        except measure.Failed as error:
+            # What was measured before is still worth seeing, but not worth keeping.
+            failed = error
+        text = bench.text(others, command)
     print(text)
+    say(f"took {time.monotonic() - started:.0f} s")
+    if failed:
+        raise failed
     if options.write:
         report.write(text)
-    say(f"took {time.monotonic() - started:.0f} s")
 
 
 if __name__ == "__main__":
