@@ -17,12 +17,18 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 LIMIT_S = 120
 
 
-def run_file(binary, data, query, folder, *options):
-    """`touchline run` of a query over a file: its cost, and the Parquet file with the rows."""
+def command(binary, data, query, folder, *options):
+    """`touchline run` of a query over a file, and the Parquet file that it writes."""
     out = pathlib.Path(folder) / "touchline.parquet"
     statements = pathlib.Path(folder) / "touchline.sql"
     statements.write_text(queries.touchline_file(data, query, out))
-    cost, _ = measure.process([binary, "run", *options, statements], LIMIT_S)
+    return [str(binary), "run", *map(str, options), str(statements)], out
+
+
+def run_file(*arguments):
+    """Runs `command(…)`: its cost, and the Parquet file with the rows."""
+    run, out = command(*arguments)
+    cost, _ = measure.process(run, LIMIT_S)
     return cost, out
 
 
@@ -56,7 +62,7 @@ def first_row(binary, runs, views=("match_archive", "crowd_10s")):
                     if time.monotonic() - started > LIMIT_S or demo.poll() is not None:
                         raise measure.Failed(f"touchline demo gave no row of {waiting}")
                     try:
-                        with flight_sql.connect(f"grpc://127.0.0.1:{port}") as connection, connection.cursor() as cursor:
+                        with flight_sql.connect(f"grpc://127.0.0.1:{port}", autocommit=True) as connection, connection.cursor() as cursor:
                             for view in list(waiting):
                                 cursor.execute(f"SELECT * FROM {view} LIMIT 1")
                                 if cursor.fetchone() is not None:
@@ -86,10 +92,11 @@ def bytes_a_key(binary, data_dir, folder, runs):
     )
     each, peaks = [], []
     for _ in range(runs):
-        large, out = run_file(binary, many, "tumble", folder, "--partitions", "1")
+        run, out = command(binary, many, "tumble", folder, "--partitions", 1)
+        large = measure.peak_memory(run, LIMIT_S)
         if queries.rows(queries.parquet(out)) != keys:
             raise measure.Failed(f"the tumble over {keys} keys gave {queries.rows(queries.parquet(out))} rows")
-        small, _ = run_file(binary, few, "tumble", folder, "--partitions", "1")
-        each.append((large.rss_max - small.rss_max) / keys)
-        peaks.append((large.rss_max, small.rss_max))
+        small = measure.peak_memory(command(binary, few, "tumble", folder, "--partitions", 1)[0], LIMIT_S)
+        each.append((large - small) / keys)
+        peaks.append((large, small))
     return each, peaks

@@ -45,10 +45,14 @@ def file(shape, folder):
     path = os.path.join(folder, shape.name())
     if not os.path.exists(path):
         staging = f"{path}.{os.getpid()}"
-        with open(staging, "wb") as out:
-            for lines in chunks(shape):
-                out.write(lines)
-        os.rename(staging, path)
+        try:
+            with open(staging, "wb") as out:
+                for lines in chunks(shape):
+                    out.write(lines)
+            os.rename(staging, path)
+        except BaseException:
+            os.unlink(staging)
+            raise
     return path
 
 

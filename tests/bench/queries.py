@@ -10,12 +10,7 @@ import duckdb
 import generate
 
 HERE = pathlib.Path(__file__).resolve().parent
-NAMES = ["tumble", "hop", "filter"]
-TITLES = {
-    "tumble": "1-minute tumbling count and average by match and type",
-    "hop": "the same in windows of 10 minutes, one every 10 seconds",
-    "filter": "filter and project, about 1 row of 16",
-}
+NAMES = ["tumble", "filter", "hop"]
 # Name and type in Touchline and, but for text, in Flink.
 WINDOWED = [("window_start", "TIMESTAMP(3)"), ("match_id", "VARCHAR"), ("engagement_type", "VARCHAR"), ("events", "BIGINT"), ("watch_ms", "DOUBLE")]
 COLUMNS = {

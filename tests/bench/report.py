@@ -6,8 +6,6 @@ import platform
 import statistics
 import subprocess
 
-import queries
-
 HERE = pathlib.Path(__file__).resolve().parent
 BEGIN, END = "<!-- begin: written by tests/bench/run -->", "<!-- end -->"
 SECONDS = "{:.2f} ({:.2f}–{:.2f})"
@@ -34,12 +32,13 @@ def rates(events, measured, baseline):
         ours = rate(events, engines[baseline]) if engines.get(baseline) else None
         for engine, costs in engines.items():
             if isinstance(costs, str):
-                rows.append([query, source, engine, "–", "–", "–", costs])
+                rows.append([query, source, engine, "–", "–", "–", "–", costs])
+            if not costs or isinstance(costs, str):
                 continue
             own = rate(events, costs)
             times = "–" if engine == baseline or ours is None else f"{ours / own:.2f}"
-            rows.append([query, source, engine, shown([c.cpu for c in costs]), shown([c.wall for c in costs]), f"{own:.3f}", times])
-    header = ["query", "source", "engine", "CPU s, median (min–max)", "wall s", "M events/s per core", f"{baseline} is faster by"]
+            rows.append([query, source, engine, str(len(costs)), shown([c.cpu for c in costs]), shown([c.wall for c in costs]), f"{own:.3f}", times])
+    header = ["query", "source", "engine", "runs", "CPU s, median (min–max)", "wall s", "M events/s per core", f"{baseline} is faster by"]
     return table(header, rows)
 
 
@@ -67,7 +66,3 @@ def write(text):
     before, _, rest = readme.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
     readme.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
-
-
-def titles():
-    return "\n".join(f"* `{name}`: {queries.TITLES[name]}" for name in queries.NAMES)

@@ -83,13 +83,13 @@ class Server:
         raise self.failed(f"did not read everything within {limit_s} s: {json.dumps(self.metrics())}")
 
     def visible(self):
-        with flight_sql.connect(f"grpc://{self.flight}") as connection, connection.cursor() as cursor:
+        with flight_sql.connect(f"grpc://{self.flight}", autocommit=True) as connection, connection.cursor() as cursor:
             cursor.execute("SELECT count(*) FROM measured")
             return cursor.fetchone()[0]
 
     def save(self, path):
         """All rows of the view, as its readers see them, into a Parquet file."""
-        with flight_sql.connect(f"grpc://{self.flight}") as connection, connection.cursor() as cursor:
+        with flight_sql.connect(f"grpc://{self.flight}", autocommit=True) as connection, connection.cursor() as cursor:
             cursor.execute("SELECT * FROM measured")
             pyarrow.parquet.write_table(cursor.fetch_arrow_table(), path)
 

@@ -40,7 +40,8 @@ class Broker:
 def fill(broker, lines, last):
     """Makes a topic of a new name with these lines, then the record `last`. Returns the name."""
     name = f"{NAME}-{os.getpid()}"
-    for made in AdminClient({"bootstrap.servers": broker}).create_topics([NewTopic(name, 1, 1)]).values():
+    admin = AdminClient({"bootstrap.servers": broker})
+    for made in admin.create_topics([NewTopic(name, 1, 1)]).values():
         made.result(30)
     producer = confluent_kafka.Producer({
         "bootstrap.servers": broker, "linger.ms": 50, "batch.size": 1 << 20, "acks": 1,
@@ -72,5 +73,6 @@ def fill(broker, lines, last):
 
 
 def delete(broker, name):
-    for gone in AdminClient({"bootstrap.servers": broker}).delete_topics([name]).values():
+    admin = AdminClient({"bootstrap.servers": broker})
+    for gone in admin.delete_topics([name]).values():
         gone.result(30)
