@@ -2,7 +2,9 @@
 //!
 //! Each module has `pub(crate) fn tests() -> Vec<Trial>`; tests/README.md shows how to write one. `#[test]` does nothing here.
 
+mod architecture;
 mod deploy;
+mod docs;
 mod registered;
 mod services;
 mod services_answer;
@@ -17,6 +19,8 @@ fn main() -> ExitCode {
     tests.extend(registered::tests());
     tests.extend(services_answer::tests());
     tests.extend(deploy::tests());
+    tests.extend(architecture::tests());
+    tests.extend(docs::tests());
     services::announce_skipped(&tests);
     libtest_mimic::run(&arguments, tests).exit_code()
 }
