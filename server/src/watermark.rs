@@ -103,6 +103,11 @@ impl SourceWatermark {
         self.current
     }
 
+    /// The latest event time that counts: times in the far future have been clamped.
+    pub fn newest(&self) -> Micros {
+        self.partitions.values().filter_map(|time| time.event_time_max).fold(self.current, Micros::max)
+    }
+
     /// Every partition with its progress, and whether it is left out of the minimum at `now`.
     pub fn partitions(&self, now: Micros) -> impl Iterator<Item = (Partition, PartitionTime, bool)> + '_ {
         self.partitions.iter().map(move |(partition, time)| (*partition, *time, self.is_idle(time, now)))

@@ -2,8 +2,10 @@
 //!
 //! Each module has `pub(crate) fn tests() -> Vec<Trial>`; tests/README.md shows how to write one. `#[test]` does nothing here.
 
+mod architecture;
 mod bad_input;
 mod deploy;
+mod docs;
 mod postgres;
 mod process;
 mod real_input;
@@ -21,7 +23,9 @@ fn main() -> ExitCode {
     tests.extend(registered::tests());
     tests.extend(services_answer::tests());
     tests.extend(deploy::tests());
+    tests.extend(architecture::tests());
     tests.extend(bad_input::tests());
+    tests.extend(docs::tests());
     tests.extend(postgres::tests());
     tests.extend(real_input::tests());
     services::announce_skipped(&tests);

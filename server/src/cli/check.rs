@@ -21,7 +21,7 @@ use crate::tables::snapshot::Snapshots;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Ends with 0 when everything is right, with 64 when something is wrong.")]
-pub struct CheckArgs {
+pub(super) struct CheckArgs {
     /// Folders that hold schemas/ and queries/, or single files, which see each other's tables
     #[arg(value_name = "DIR", default_value = ".")]
     paths: Vec<PathBuf>,

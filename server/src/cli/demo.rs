@@ -28,7 +28,7 @@ const LINE_EVERY: Duration = Duration::from_secs(5);
 #[derive(Debug, Args)]
 #[command(after_help = "Where TOUCHLINE_POSTGRES_URL is set, the hot tables appear there, too.\n\
     A second start on the same folder continues where the first has ended.")]
-pub struct DemoArgs {
+pub(super) struct DemoArgs {
     /// End after this time, for example 30s or 5m; without it Ctrl-C ends the demo
     #[arg(long = "for", value_name = "TIME", value_parser = duration_argument)]
     limit: Option<Duration>,

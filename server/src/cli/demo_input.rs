@@ -30,7 +30,7 @@ impl Simulated {
     /// # Errors
     /// Those of the log.
     pub(super) fn start(log: &Arc<EmbeddedLog>, clock: Clock, speed: f64) -> Result<Self> {
-        let after = latest_event(log)?;
+        let after = latest_event(log, clock.now())?;
         let (run, running) = channel();
         let (report, ended) = oneshot::channel();
         let log = Arc::clone(log);
@@ -64,7 +64,7 @@ fn play(log: &EmbeddedLog, clock: &Clock, speed: f64, mut after: Option<Micros>,
         if stopped {
             return Ok(());
         }
-        after = latest.max(after);
+        after = latest.map(|latest| latest.min(clock.now())).max(after);
     }
 }
 
@@ -91,8 +91,9 @@ fn append(log: &EmbeddedLog, records: &[SimRecord]) -> Result<()> {
     Ok(())
 }
 
-/// The latest event time at the ends of the log's topics; `None` on a new one.
-fn latest_event(log: &Arc<EmbeddedLog>) -> Result<Option<Micros>> {
+/// The latest event time up to `now` at the ends of the log's topics; `None` on a new one. The simulation spoils some records
+/// with times in the future, and what follows must not wait for those.
+fn latest_event(log: &Arc<EmbeddedLog>, now: Micros) -> Result<Option<Micros>> {
     let mut latest = None;
     for topic in TOPICS {
         log.ensure_topic(topic)?;
@@ -104,7 +105,7 @@ fn latest_event(log: &Arc<EmbeddedLog>) -> Result<Option<Micros>> {
         let def = KafkaTopic { topic: topic.to_owned(), brokers: None, start: StartAt::Earliest };
         let mut source = EmbeddedSource::open(log, &def, &last.collect(), None)?;
         let limits = PollLimits { records_max: 100_000, bytes_max: 64 << 20, wait: Duration::ZERO };
-        source.poll(limits, &mut |record| latest = latest.max(record.timestamp_ms))?;
+        source.poll(limits, &mut |record| latest = latest.max(record.timestamp_ms.filter(|ms| *ms <= now / 1000)))?;
     }
     Ok(latest.map(|ms| ms.saturating_mul(1000)))
 }

@@ -41,7 +41,7 @@ const WIDE_ROWS: usize = 32 * 1024;
 const EPOCH_ROWS_MAX: usize = 256 * 1024;
 
 #[derive(Debug, Clone, Args)]
-pub struct RunArgs {
+pub(super) struct RunArgs {
     /// Files with statements, run in the order given.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,

@@ -24,7 +24,7 @@ const STOP_WITHIN: Duration = Duration::from_secs(10);
     after_help = "SIGTERM or Ctrl-C makes a last checkpoint and ends within 10 seconds; a second one ends at once, which \
     loses nothing either.\nEvery key of the file can also be a variable: TOUCHLINE_<SECTION>_<KEY>."
 )]
-pub struct ServeArgs {
+pub(super) struct ServeArgs {
     /// Configuration file; without it touchline.toml in the working directory, or else the defaults
     #[arg(short, long, value_name = "FILE", env = "TOUCHLINE_CONFIG")]
     config: Option<PathBuf>,

@@ -22,7 +22,7 @@ const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Asks a running server.
 #[derive(Debug, Clone, Args)]
-pub struct SqlArgs {
+pub(super) struct SqlArgs {
     /// The statement. Without it statements are read from standard input, each ending with a semicolon
     #[arg(short = 'c', long = "command", value_name = "SQL")]
     pub command: Option<String>,

@@ -203,18 +203,25 @@ impl Driver {
         if now.saturating_sub(self.last_rows_at) < timeout {
             return;
         }
-        if let Some(at) = self.pipeline.close_all_at() {
+        if let Some(at) = self.closes_on_silence() {
             self.watermarks.iter_mut().for_each(|watermark| {
                 watermark.force(at);
             });
         }
     }
 
+    /// The watermark to which silence may raise the sources'; `None` where it would close nothing.
+    fn closes_on_silence(&self) -> Option<Micros> {
+        let newest = self.watermarks.iter().map(SourceWatermark::newest).max()?;
+        let reached = self.current_watermarks().into_iter().min()?;
+        self.pipeline.close_all_at(newest).filter(|at| *at > reached)
+    }
+
     /// `wait`, or less where a partition falls idle or an emission timeout is due before.
     fn until_due(&self, wait: Duration) -> Duration {
         let now = self.clock.now();
         let idle = self.watermarks.iter().filter_map(|watermark| watermark.next_idle_at(now)).min();
-        let timeout = self.pipeline.emit.timeout.filter(|_| self.pipeline.open_panes() > 0).map(|timeout| {
+        let timeout = self.pipeline.emit.timeout.filter(|_| self.closes_on_silence().is_some()).map(|timeout| {
             self.last_rows_at.saturating_add(Micros::try_from(timeout.as_micros()).unwrap_or(Micros::MAX))
         });
         match idle.into_iter().chain(timeout).min() {

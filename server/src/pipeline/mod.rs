@@ -140,8 +140,11 @@ impl Pipeline {
     }
 
     /// The source watermark that would close every open window, for `EMIT TIMEOUT`; `None` where no window is open.
-    pub fn close_all_at(&self) -> Option<Micros> {
-        self.operators.iter().filter_map(|stateful| stateful.operator.close_all_at()).max()
+    ///
+    /// Windows of rows later than `newest` stay open: one row with a time in the far future must not make all rows late
+    /// that come before it.
+    pub fn close_all_at(&self, newest: Micros) -> Option<Micros> {
+        self.operators.iter().filter_map(|stateful| stateful.operator.close_all_at(newest)).max()
     }
 
     /// Bytes of state.

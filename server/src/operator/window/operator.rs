@@ -181,10 +181,10 @@ impl WindowOperator {
         Some(end.saturating_add(self.windows.allowed_lateness))
     }
 
-    /// The watermark that would close every open window that holds rows.
-    pub fn close_all_at(&self) -> Option<Micros> {
+    /// The watermark that would close every open window that holds rows, but for rows later than `newest`.
+    pub fn close_all_at(&self, newest: Micros) -> Option<Micros> {
         let inner = self.state.lock();
-        let last = inner.panes.pane_starts().last().copied()?;
+        let last = inner.panes.pane_starts().into_iter().filter(|start| *start <= newest).next_back()?;
         Some(self.windows.last_end(last).saturating_add(self.windows.allowed_lateness))
     }
 
