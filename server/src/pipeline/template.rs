@@ -43,7 +43,7 @@ impl Template {
     /// # Errors
     /// `Invalid` where a node is not known to be right over a stream.
     pub(super) fn try_new(plan: Arc<dyn ExecutionPlan>) -> Result<Self> {
-        admit(&plan, Parent::Other)?;
+        admit(&plan, false)?;
         let drains = drains(&plan);
         Ok(Template { plan, drains })
     }
@@ -85,29 +85,15 @@ fn instantiate(node: &Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> 
     if fresh.is::<SortExec>() { Ok(fresh.reset_state()?) } else { Ok(fresh) }
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum Parent {
-    WindowAggregate,
-    PartialAggregate,
-    Other,
-}
-
-fn admit(node: &Arc<dyn ExecutionPlan>, parent: Parent) -> Result<()> {
-    let mut next = Parent::Other;
-    if node.is::<WindowAggExec>() {
-        next = Parent::WindowAggregate;
-    } else if let Some(aggregate) = node.downcast_ref::<AggregateExec>() {
-        if parent != Parent::WindowAggregate || *aggregate.mode() != AggregateMode::Partial {
+/// `below_window`: the node feeds a windowed aggregate directly.
+fn admit(node: &Arc<dyn ExecutionPlan>, below_window: bool) -> Result<()> {
+    let is_window = node.is::<WindowAggExec>();
+    if let Some(aggregate) = node.downcast_ref::<AggregateExec>() {
+        if !below_window || *aggregate.mode() != AggregateMode::Partial {
             return Err(refuse("an aggregate that would start anew with every epoch"));
         }
-        next = Parent::PartialAggregate;
-    } else if node.is::<SortExec>() {
-        // Sorting the input of a partial aggregate is how ordered aggregates are fed; anywhere else it orders one epoch.
-        if parent != Parent::PartialAggregate {
-            return Err(refuse("a sort, which would order each epoch by itself"));
-        }
-        next = Parent::PartialAggregate;
-    } else if !(node.is::<EpochSourceExec>()
+    } else if !(is_window
+        || node.is::<EpochSourceExec>()
         || node.is::<LateGateExec>()
         || node.is::<LookupJoinExec>()
         || stateless(node))
@@ -117,7 +103,7 @@ fn admit(node: &Arc<dyn ExecutionPlan>, parent: Parent) -> Result<()> {
     if node.fetch().is_some() {
         return Err(refuse("LIMIT, which would cut each epoch by itself"));
     }
-    node.children().into_iter().try_for_each(|child| admit(child, next))
+    node.children().into_iter().try_for_each(|child| admit(child, is_window))
 }
 
 fn stateless(node: &Arc<dyn ExecutionPlan>) -> bool {
@@ -132,6 +118,8 @@ fn stateless(node: &Arc<dyn ExecutionPlan>) -> bool {
             | "CoalescePartitionsExec"
             | "CooperativeExec"
             | "RepartitionExec"
+            // Without a limit a sort changes no row; it feeds aggregates that have an ORDER BY of their own.
+            | "SortExec"
             | "EmptyExec"
             | "PlaceholderRowExec"
     )

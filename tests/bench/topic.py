@@ -1,0 +1,76 @@
+"""A real Kafka broker, and a topic of one partition filled with the records of a file."""
+
+import os
+import pathlib
+import shlex
+import subprocess
+
+import confluent_kafka
+from confluent_kafka.admin import AdminClient, NewTopic
+
+import service
+
+SERVICES = pathlib.Path(service.__file__).resolve().parent
+NAME = "engagements"
+
+
+class Broker:
+    """The one named by TOUCHLINE_TEST_KAFKA, else one of our own that ends with us."""
+
+    def __init__(self):
+        self.process = None
+        self.address = os.environ.get("TOUCHLINE_TEST_KAFKA")
+        if self.address:
+            return
+        self.process = subprocess.Popen([SERVICES / "kafka", "--until-eof"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for line in self.process.stdout:
+            if line.startswith("export "):
+                self.address = shlex.split(line)[1].partition("=")[2]
+            if line.strip() == "ready":
+                return
+        self.process.wait()
+        raise service.Unavailable("Kafka could not be started")
+
+    def close(self):
+        if self.process:
+            self.process.stdin.close()
+            self.process.wait(60)
+
+
+def fill(broker, lines, last):
+    """Makes a topic of a new name with these lines, then the record `last`. Returns the name."""
+    name = f"{NAME}-{os.getpid()}"
+    for made in AdminClient({"bootstrap.servers": broker}).create_topics([NewTopic(name, 1, 1)]).values():
+        made.result(30)
+    producer = confluent_kafka.Producer({
+        "bootstrap.servers": broker, "linger.ms": 50, "batch.size": 1 << 20, "acks": 1,
+        "queue.buffering.max.messages": 500_000, "queue.buffering.max.kbytes": 512 << 10,
+    })
+    refused = []
+
+    def delivered(error, _message):
+        if error is not None:
+            refused.append(error)
+
+    with open(lines, "rb") as file:
+        for number, line in enumerate(file):
+            record = line[:-1]
+            while True:
+                try:
+                    producer.produce(name, record, on_delivery=delivered)
+                    break
+                except BufferError:
+                    producer.poll(0.05)
+            if number % 20_000 == 0:
+                producer.poll(0)
+    # Behind all others: it closes the windows.
+    if producer.flush(120) == 0:
+        producer.produce(name, last, on_delivery=delivered)
+        if producer.flush(60) == 0 and not refused:
+            return name
+    raise service.Unavailable(f"the topic could not be filled: {refused[:1] or 'Kafka does not take records'}")
+
+
+def delete(broker, name):
+    for gone in AdminClient({"bootstrap.servers": broker}).delete_topics([name]).values():
+        gone.result(30)

@@ -1,0 +1,233 @@
+"""A `touchline serve` of the test's own: its folders, its topic, its Postgres schema, and what can be read from it."""
+
+import datetime
+import decimal
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import time
+
+import adbc_driver_flightsql.dbapi
+import confluent_kafka
+import confluent_kafka.admin
+import psycopg
+import psycopg.sql
+import pyarrow.dataset
+import pyarrow.fs
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+SCHEMAS = ("match_events", "players", "teams")
+
+START_LIMIT_S = 60
+# What the server promises after SIGTERM, and some time for a busy machine to notice.
+STOP_LIMIT_S = 10 + 5
+POLL_S = 0.1
+
+CONFIG = """
+data_dir = "{data_dir}"
+
+[storage]
+{storage}
+
+[s3]
+{s3}
+
+[kafka]
+brokers = "{kafka}"
+
+[postgres]
+url = "${{env:REAL_INPUT_POSTGRES}}"
+schema = "{name}"
+# The matches were played years ago.
+retention_days = 36500
+
+[flight]
+listen = "127.0.0.1:0"
+
+[http]
+listen = "127.0.0.1:0"
+
+[engine]
+partitions = 2
+# So that epochs run narrow and wide.
+epoch_rows_wide = 64
+# Public files soon, and several of them.
+seal_age = "1s"
+
+[catalog]
+schemas_dir = "{schemas}"
+queries_dir = "{queries}"
+
+[log]
+format = "json"
+"""
+
+
+class Failure(Exception):
+    """The product does not do what it should."""
+
+
+def until(limit_s, condition, what):
+    """The first true value of `condition`, asked again and again; a failure that says `what` after `limit_s`."""
+    deadline = time.monotonic() + limit_s
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise Failure(f"after {limit_s} s still not so: {what() if callable(what) else what}")
+        time.sleep(POLL_S)
+
+
+class Topic:
+    def __init__(self, brokers, name, partitions):
+        self.name = name
+        self.producer = confluent_kafka.Producer({"bootstrap.servers": brokers, "enable.idempotence": True, "linger.ms": 1})
+        admin = confluent_kafka.admin.AdminClient({"bootstrap.servers": brokers})
+        made = admin.create_topics([confluent_kafka.admin.NewTopic(name, num_partitions=partitions, replication_factor=1)])
+        made[name].result(30)
+
+    def produce(self, topic):
+        """Returns when all are in the topic, in this order within each partition."""
+        failed = []
+
+        def delivered(error, _message):
+            if error is not None:
+                failed.append(error)
+
+        for partition, line in topic:
+            self.producer.produce(self.name, value=line.encode(), partition=partition, on_delivery=delivered)
+            self.producer.poll(0)
+        left = self.producer.flush(60)
+        if left or failed:
+            raise RuntimeError(f"{left} records not delivered, errors: {failed[:3]}")
+
+
+class Server:
+    """Also the places where its results are. `with` ends the process in any case."""
+
+    def __init__(self, binary, name, directory, views, s3=None):
+        self.binary, self.name, self.directory, self.s3 = binary, name, directory, s3
+        self.postgres_url = os.environ["TOUCHLINE_TEST_POSTGRES"]
+        self.process = self.flight = None
+        self.starts = 0
+        self.schemas, queries = directory / "schemas", directory / "queries"
+        # Tables to look up lie beside the schema that names them.
+        self.lookups = self.schemas / "data"
+        self.lookups.mkdir(parents=True)
+        queries.mkdir()
+        for schema in SCHEMAS:
+            text = (ROOT / "schemas" / f"{schema}.sql").read_text(encoding="utf-8")
+            (self.schemas / f"{schema}.sql").write_text(text.replace("'topic' = 'match-events'", f"'topic' = '{name}'"), encoding="utf-8")
+        for view in views:
+            shutil.copy(ROOT / "queries" / f"{view}.sql", queries)
+        storage = s3_settings = ""
+        if s3:
+            storage = "".join(f'{kind}_url = "s3://{s3["bucket"]}/{name}/{kind}"\n' for kind in ("tables", "state"))
+            s3_settings = f'endpoint = "{s3["endpoint"]}"\nallow_http = true\n'
+        self.config = directory / "touchline.toml"
+        self.config.write_text(CONFIG.format(
+            data_dir=directory / "data", storage=storage, s3=s3_settings, kafka=os.environ["TOUCHLINE_TEST_KAFKA"],
+            name=name, schemas=self.schemas, queries=queries), encoding="utf-8")
+        with psycopg.connect(self.postgres_url) as db:
+            db.execute(psycopg.sql.SQL("CREATE SCHEMA {}").format(psycopg.sql.Identifier(name)))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        with psycopg.connect(self.postgres_url) as db:
+            db.execute(psycopg.sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(psycopg.sql.Identifier(self.name)))
+
+    def log(self):
+        return self.directory / f"server-{self.starts}.log"
+
+    def start(self):
+        self.starts += 1
+        environment = {**os.environ, "REAL_INPUT_POSTGRES": self.postgres_url}
+        with open(self.log(), "wb") as log:
+            self.process = subprocess.Popen(
+                [self.binary, "serve", "--config", self.config], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
+        address = until(START_LIMIT_S, self.address, f"the server has said where it listens in {self.log()}")
+        self.flight = adbc_driver_flightsql.dbapi.connect(f"grpc://{address}", autocommit=True)
+
+    def address(self):
+        """Of the Flight SQL listener, as the log has it."""
+        for line in self.log().read_text(encoding="utf-8").splitlines():
+            if '"serving"' in line:
+                return json.loads(line)["flight"]
+        self.check_alive()
+        return None
+
+    def check_alive(self):
+        if self.process.poll() is not None:
+            raise Failure(f"the server has ended by itself, exit code {self.process.returncode}")
+
+    def kill(self):
+        """As by `kill -9`."""
+        self.process.kill()
+        self.process.wait()
+        self.flight.close()
+
+    def stop(self):
+        self.flight.close()
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            code = self.process.wait(STOP_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            raise Failure(f"the server has not stopped within {STOP_LIMIT_S} s of SIGTERM") from None
+        if code != 0:
+            raise Failure(f"after SIGTERM the server ended with exit code {code}")
+
+    def sql(self, statement):
+        """Rows as dicts, by Flight SQL."""
+        self.check_alive()
+        with self.flight.cursor() as cursor:
+            cursor.execute(statement)
+            return plain(cursor.fetch_arrow_table())
+
+    def from_flight(self, view):
+        return self.sql(f'SELECT * FROM "{view}"')
+
+    def from_postgres(self, view):
+        with psycopg.connect(self.postgres_url, row_factory=psycopg.rows.dict_row) as db:
+            found = db.execute("SELECT 1 FROM pg_tables WHERE schemaname = %s AND tablename = %s", (self.name, view))
+            if not found.fetchone():
+                return []
+            query = psycopg.sql.SQL("SELECT * FROM {}").format(psycopg.sql.Identifier(self.name, view))
+            return [{column: value_of(value) for column, value in row.items()} for row in db.execute(query)]
+
+    def from_parquet(self, view):
+        """All public files of a view, found by listing its folder and by nothing else."""
+        if self.s3:
+            files = pyarrow.fs.S3FileSystem(
+                endpoint_override=self.s3["endpoint"], region=self.s3["region"], access_key=self.s3["key"],
+                secret_key=self.s3["secret"], force_virtual_addressing=False)
+            folder = f"{self.s3['bucket']}/{self.name}/tables/{view}"
+        else:
+            files = pyarrow.fs.LocalFileSystem()
+            folder = str(self.directory / "data" / "tables" / view)
+        found = files.get_file_info(pyarrow.fs.FileSelector(folder, recursive=True, allow_not_found=True))
+        paths = sorted(file.path for file in found if file.path.endswith(".parquet"))
+        if not paths:
+            return []
+        return plain(pyarrow.dataset.dataset(paths, filesystem=files, format="parquet").to_table())
+
+
+def plain(table):
+    return [{column: value_of(value) for column, value in row.items()} for row in table.to_pylist()]
+
+
+def value_of(value):
+    """As Python has it, without the differences in type that the three places may have: a time is UTC, a number a number."""
+    if isinstance(value, datetime.datetime) and value.tzinfo is not None:
+        return value.astimezone(datetime.timezone.utc).replace(tzinfo=None)
+    if isinstance(value, decimal.Decimal):
+        return float(value)
+    return value
