@@ -6,17 +6,19 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
+use datafusion::catalog::TableProvider;
+use datafusion::datasource::MemTable;
 
 use super::fail_all;
-use crate::catalog::Statement;
+use crate::catalog::{Connector, Statement, TableDef};
 use crate::clock::Clock;
 use crate::error::{Error, Location, Result};
-use crate::pipeline::{PlanSettings, Planned};
-use crate::registry::Catalog;
+use crate::pipeline::{PlanSettings, Planned, Tables};
+use crate::registry::{Catalog, not_for_a_server, read_text, reads_no_stream, resolve_path};
 use crate::sink::parquet::public_schema;
 use crate::source::kafka::KafkaSettings;
 use crate::source::reader::SourceDeps;
-use crate::sql::parse_file;
+use crate::sql::parse_statements;
 use crate::tables::snapshot::Snapshots;
 
 #[derive(Debug, Args)]
@@ -31,6 +33,8 @@ pub(super) struct CheckArgs {
 #[derive(Debug)]
 struct CheckedFile {
     name: String,
+    /// From `schemas/` or `queries/`, where a server reads it; else it may be a script for `touchline run`.
+    served: bool,
     statements: Vec<Statement>,
     mistakes: usize,
 }
@@ -40,16 +44,15 @@ pub(super) async fn run(args: &CheckArgs) -> Result<ExitCode> {
     let mut errors = Vec::new();
     let mut checked: Vec<CheckedFile> = files
         .iter()
-        .map(|path| {
+        .map(|(path, served)| {
             let name = path.strip_prefix("./").unwrap_or(path).display().to_string();
-            let statements = read(path, &name).unwrap_or_else(|mistakes| {
-                errors.extend(mistakes);
-                Vec::new()
-            });
-            CheckedFile { name, statements, mistakes: 0 }
+            let (statements, mistakes) = read(path, &name);
+            errors.extend(mistakes);
+            CheckedFile { name, served: *served, statements, mistakes: 0 }
         })
         .collect();
     errors.extend(defined_twice(&checked));
+    errors.extend(missing_files(&checked));
     errors.extend(plan(&checked).await);
     for file in &mut checked {
         file.mistakes = errors.iter().filter(|error| error.location().is_some_and(|at| at.file == file.name)).count();
@@ -58,17 +61,17 @@ pub(super) async fn run(args: &CheckArgs) -> Result<ExitCode> {
     Ok(fail_all(errors))
 }
 
-/// The `*.sql` files of the given folders, schemas before queries, each kind in name order.
-fn sql_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
+/// The `*.sql` files of the given folders, schemas before queries, each kind in name order, and whether a server reads them.
+fn sql_files(paths: &[PathBuf]) -> Result<Vec<(PathBuf, bool)>> {
     let mut files = Vec::new();
     for path in paths {
         if path.is_file() {
-            files.push(path.clone());
+            files.push((path.clone(), false));
             continue;
         }
         let folders = [path.join("schemas"), path.join("queries")];
         let inside: Vec<&Path> = folders.iter().map(PathBuf::as_path).filter(|folder| folder.is_dir()).collect();
-        let before = files.len();
+        let (before, served) = (files.len(), !inside.is_empty());
         for folder in if inside.is_empty() { vec![path.as_path()] } else { inside } {
             let entries = std::fs::read_dir(folder).map_err(|error| {
                 Error::invalid(format!("cannot read folder {}", folder.display())).detail(error.to_string())
@@ -78,7 +81,7 @@ fn sql_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
                 .filter(|file| file.is_file() && file.extension().is_some_and(|extension| extension == "sql"))
                 .collect();
             found.sort();
-            files.extend(found);
+            files.extend(found.into_iter().map(|file| (file, served)));
         }
         if files.len() == before {
             return Err(Error::invalid(format!("there is no .sql file in {}", path.display()))
@@ -88,12 +91,62 @@ fn sql_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn read(path: &Path, name: &str) -> Result<Vec<Statement>, Vec<Error>> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        let location = Location { file: name.to_owned(), line: 0, column: 0 };
-        vec![Error::invalid("the file cannot be read").detail(error.to_string()).at(location)]
-    })?;
-    parse_file(name, &text)
+fn read(path: &Path, name: &str) -> (Vec<Statement>, Vec<Error>) {
+    let text = match read_text(path) {
+        Ok(text) => text,
+        Err(error) => {
+            return (Vec::new(), vec![error.at(Location { file: name.to_owned(), line: 0, column: 0 })]);
+        }
+    };
+    let (mut statements, errors) = parse_statements(name, &text);
+    for statement in &mut statements {
+        if let Statement::CreateTable(table) = statement {
+            resolve_path(table, path);
+        }
+    }
+    (statements, errors)
+}
+
+/// What is read from files must be there; what is only written need not.
+fn missing_files(files: &[CheckedFile]) -> Vec<Error> {
+    let statements = || files.iter().flat_map(|file| &file.statements);
+    let written =
+        |name: &str| statements().any(|other| matches!(other, Statement::Insert { target, .. } if target == name));
+    statements()
+        .filter_map(|statement| {
+            let Statement::CreateTable(table) = statement else { return None };
+            let Connector::Filesystem(files) = &table.connector else { return None };
+            if written(&table.name) || Path::new(&files.path).exists() {
+                return None;
+            }
+            let error = Error::invalid(format!("table \"{}\" reads {}, which does not exist", table.name, files.path));
+            Some(error.hint("correct 'path' in its WITH (…)").at(table.location.clone()))
+        })
+        .collect()
+}
+
+/// The declared tables, and the views before a statement of a script, which may read them.
+struct Known {
+    catalog: Catalog,
+    results: BTreeMap<String, Arc<MemTable>>,
+}
+
+impl Tables for Known {
+    fn definition(&self, name: &str) -> Option<Arc<TableDef>> {
+        self.catalog.definition(name)
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.catalog.names()
+    }
+
+    fn provider(&self, table: &Arc<TableDef>) -> Result<Arc<dyn TableProvider>> {
+        self.catalog.provider(table)
+    }
+
+    fn results(&self) -> Vec<(String, Arc<dyn TableProvider>)> {
+        self.results.iter().map(|(name, table)| (name.clone(), Arc::clone(table) as Arc<dyn TableProvider>)).collect()
+    }
 }
 
 /// Plans every query over the declared tables, as the server does when it registers them; all mistakes, with their places.
@@ -108,21 +161,41 @@ async fn plan(files: &[CheckedFile]) -> Vec<Error> {
             catalog.tables.insert(table.name.clone(), Arc::new(table.clone()));
         }
     }
+    let mut known = Known { catalog, results: BTreeMap::new() };
     let mut errors = Vec::new();
-    for statement in files.iter().flat_map(|file| &file.statements) {
-        let view = match statement {
+    let statements = files.iter().flat_map(|file| file.statements.iter().map(|statement| (file.served, statement)));
+    for (served, statement) in statements {
+        let (view, is_view) = match statement {
             Statement::CreateTable(_) => continue,
-            Statement::CreateView(view) | Statement::Insert { view, .. } | Statement::Select(view) => view,
+            Statement::CreateView(view) => (view, true),
+            Statement::Insert { view, .. } | Statement::Select(view) => (view, false),
         };
-        let planned =
-            crate::pipeline::plan(view, &catalog, PlanSettings { partitions: 1, wide_rows: usize::MAX }).await;
-        match planned {
+        if served && !is_view {
+            errors.push(not_for_a_server(view));
+            continue;
+        }
+        let settings = PlanSettings { partitions: 1, wide_rows: usize::MAX };
+        let schema = match crate::pipeline::plan(view, &known, settings).await {
             Ok(Planned::Stream(pipeline)) => {
                 let storable = public_schema(&pipeline.schema);
                 errors.extend(storable.err().map(|error| error.at(view.location.clone())));
+                Arc::clone(&pipeline.schema)
             }
-            Ok(Planned::Batch(..)) => {}
-            Err(error) => errors.push(error),
+            Ok(Planned::Batch(..)) if served => {
+                errors.push(reads_no_stream(view));
+                continue;
+            }
+            Ok(Planned::Batch(_, plan)) => Arc::clone(plan.schema().inner()),
+            Err(error) => {
+                errors.push(error);
+                continue;
+            }
+        };
+        if is_view
+            && !served
+            && let Ok(result) = MemTable::try_new(schema, vec![vec![]])
+        {
+            known.results.insert(view.name.clone(), Arc::new(result));
         }
     }
     errors
@@ -140,6 +213,8 @@ fn defined_twice(files: &[CheckedFile]) -> Vec<Error> {
         };
         match first.get(name.as_str()) {
             None => _ = first.insert(name, location),
+            // Within one file the parser has said so.
+            Some(other) if other.file == location.file => {}
             Some(other) => errors.push(
                 Error::invalid(format!("{name} is defined twice"))
                     .detail(format!("the other definition is at {other}"))
@@ -196,7 +271,12 @@ mod tests {
             text: String::new(),
             location: Location { file: name.to_owned(), line, column: 1 },
         };
-        CheckedFile { name: name.to_owned(), statements: vec![Statement::CreateTable(table)], mistakes: 0 }
+        CheckedFile {
+            name: name.to_owned(),
+            served: false,
+            statements: vec![Statement::CreateTable(table)],
+            mistakes: 0,
+        }
     }
 
     #[test]
@@ -231,8 +311,10 @@ mod tests {
             std::fs::write(folder.path().join(name), "").expect("written");
         }
         let found = sql_files(&[folder.path().to_path_buf()]).expect("three files");
-        let names: Vec<_> =
-            found.iter().map(|path| path.strip_prefix(folder.path()).expect("inside").display().to_string()).collect();
+        let names: Vec<_> = found
+            .iter()
+            .map(|(path, _)| path.strip_prefix(folder.path()).expect("inside").display().to_string())
+            .collect();
         assert_eq!(names, ["schemas/z.sql", "queries/a.sql", "queries/b.sql"]);
         assert!(sql_files(&[folder.path().join("nowhere")]).is_err());
         let empty = tempfile::tempdir().expect("a folder");

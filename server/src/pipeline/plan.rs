@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::datatypes::Schema;
+use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::utils::datafusion_strsim::normalized_levenshtein;
 use datafusion::common::{DFSchemaRef, TableReference};
 use datafusion::datasource::source_as_provider;
 use datafusion::execution::context::SessionContext;
@@ -81,7 +82,36 @@ impl fmt::Debug for Planned {
 /// # Errors
 /// `Invalid` with file, line and column for whatever the statement has wrong.
 pub async fn plan(view: &ViewDef, tables: &dyn Tables, settings: PlanSettings) -> Result<Planned> {
-    plan_at_view(view, tables, settings).await.map_err(|error| error.at(view.location.clone()))
+    let planned = plan_at_view(view, tables, settings)
+        .await
+        .map_err(|error| name_tables(error, &tables.names()).at(view.location.clone()))?;
+    if let Planned::Stream(pipeline) = &planned {
+        check_primary_key(view, &pipeline.schema)?;
+    }
+    Ok(planned)
+}
+
+/// Says what could be meant by a table that does not exist.
+fn name_tables(error: Error, tables: &[String]) -> Error {
+    let missing = error.primary().strip_prefix("table '").and_then(|rest| rest.strip_suffix("' not found"));
+    let Some(missing) = missing.filter(|_| error.hint_text().is_none()) else { return error };
+    let similar = |name: &&String| normalized_levenshtein(&name.to_lowercase(), &missing.to_lowercase());
+    let nearest = tables.iter().max_by(|a, b| similar(a).total_cmp(&similar(b))).filter(|name| similar(name) >= 0.5);
+    let hint = match nearest {
+        Some(name) => format!("did you mean \"{name}\"?"),
+        None => "declare it with CREATE TABLE; a continuous query reads declared tables, not other views".to_owned(),
+    };
+    error.hint(hint)
+}
+
+fn check_primary_key(view: &ViewDef, schema: &SchemaRef) -> Result<()> {
+    let Some(unknown) = view.options.primary_key.iter().find(|column| schema.field_with_name(column).is_err()) else {
+        return Ok(());
+    };
+    let columns: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+    Err(Error::invalid(format!("'primary-key' names column \"{unknown}\", which the view does not have"))
+        .hint(format!("there are {}", columns.join(", ")))
+        .at(view.location.clone()))
 }
 
 async fn plan_at_view(view: &ViewDef, tables: &dyn Tables, settings: PlanSettings) -> Result<Planned> {

@@ -121,11 +121,7 @@ impl Files {
                 Statement::CreateTable(table) => (&table.name, &table.location),
                 Statement::CreateView(view) => (&view.name, &view.location),
                 Statement::Insert { view, .. } | Statement::Select(view) => {
-                    errors.push(
-                        Error::invalid("a server runs CREATE TABLE and CREATE MATERIALIZED VIEW only")
-                            .hint("run INSERT and SELECT with `touchline run FILE`, or ask a running server with `touchline sql -c`")
-                            .at(view.location.clone()),
-                    );
+                    errors.push(not_for_a_server(view));
                     continue;
                 }
             };
@@ -151,6 +147,13 @@ impl Files {
         }
         Loaded { catalog, errors }
     }
+}
+
+/// The mistake of an INSERT or SELECT among a server's definitions.
+pub fn not_for_a_server(view: &ViewDef) -> Error {
+    Error::invalid("a server runs CREATE TABLE and CREATE MATERIALIZED VIEW only")
+        .hint("run INSERT and SELECT with `touchline run FILE`, or ask a running server with `touchline sql -c`")
+        .at(view.location.clone())
 }
 
 /// The `*.sql` files of a directory in name order; hidden ones, as editors leave behind, do not count.

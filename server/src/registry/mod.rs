@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::watch as signal;
 use tracing::{error, info};
 
-pub use files::{Catalog, Files, Loaded, read_text, resolve_path, sql_files};
+pub use files::{Catalog, Files, Loaded, not_for_a_server, read_text, resolve_path, sql_files};
 use supervisor::Running;
 pub use watch::follow;
 
@@ -195,12 +195,17 @@ pub fn planned(
                 let fingerprint = fingerprint(&view, &pipeline.slots);
                 Ok(QueryPlan { view, pipeline: *pipeline, fingerprint })
             }
-            Planned::Batch(..) => Err(Error::invalid("the view reads no stream, so it would never change")
-                .hint("read at least one table with a Kafka connector, or ask the static tables by Flight SQL")
-                .at(view.location.clone())),
+            Planned::Batch(..) => Err(reads_no_stream(&view)),
         }
     }
     .boxed()
+}
+
+/// The mistake of a continuous query over static tables alone.
+pub fn reads_no_stream(view: &ViewDef) -> Error {
+    Error::invalid("the view reads no stream, so it would never change")
+        .hint("read at least one table with a Kafka connector, or ask the static tables by Flight SQL")
+        .at(view.location.clone())
 }
 
 /// Names a version of a query: what it computes and from what, not how its file is written.

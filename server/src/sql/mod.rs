@@ -27,7 +27,7 @@ pub mod window_tvf;
 
 pub use ddl::metadata_type;
 pub use errors::{planning_error, report};
-pub use parser::parse_file;
+pub use parser::{parse_file, parse_statements};
 pub use window_batch::{ExpandWindowTvfs, expand_for_batch};
 
 /// Rows of a batch between operators.

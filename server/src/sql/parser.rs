@@ -33,9 +33,22 @@ const ALLOWED_EMIT: &str = "EMIT ON WINDOW CLOSE and EMIT TIMEOUT INTERVAL '3 se
 /// # Errors
 /// `Invalid`, one for each mistake that could be found, with places in `file_name`.
 pub fn parse_file(file_name: &str, text: &str) -> Result<Vec<Statement>, Vec<Error>> {
-    let source = SourceText::new(file_name, text).map_err(|error| vec![error])?;
+    let (statements, errors) = parse_statements(file_name, text);
+    if errors.is_empty() { Ok(statements) } else { Err(errors) }
+}
+
+/// The statements of a file that can be read, in their order, and one error for each mistake in the others: for finding all
+/// mistakes of a file at once, where [`parse_file`] takes it whole or not at all.
+pub fn parse_statements(file_name: &str, text: &str) -> (Vec<Statement>, Vec<Error>) {
+    let source = match SourceText::new(file_name, text) {
+        Ok(source) => source,
+        Err(error) => return (Vec::new(), vec![error]),
+    };
     let (tokens, cut_off) = source.tokens(&StreamDialect::default());
-    let pieces = source.statements(tokens, cut_off.is_none()).map_err(|error| vec![error])?;
+    let pieces = match source.statements(tokens, cut_off.is_none()) {
+        Ok(pieces) => pieces,
+        Err(error) => return (Vec::new(), vec![error]),
+    };
 
     let mut statements = Vec::new();
     let mut errors = Vec::new();
@@ -51,7 +64,7 @@ pub fn parse_file(file_name: &str, text: &str) -> Result<Vec<Statement>, Vec<Err
     }
     errors.extend(defined_twice(&statements));
     errors.extend(cut_off);
-    if errors.is_empty() { Ok(statements) } else { Err(errors) }
+    (statements, errors)
 }
 
 fn defined_twice(statements: &[Statement]) -> Vec<Error> {
