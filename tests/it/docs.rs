@@ -117,8 +117,18 @@ fn every_query_is_listed() -> Outcome {
 
 fn links_lead_somewhere() -> Outcome {
     let mut faults = Vec::new();
-    let folders =
-        [".", "server", "server/docs", "server/docs/decisions", "queries", "schemas", "udfs", "deploy", "tests", "tests/bench"];
+    let folders = [
+        ".",
+        "server",
+        "server/docs",
+        "server/docs/decisions",
+        "queries",
+        "schemas",
+        "udfs",
+        "deploy",
+        "tests",
+        "tests/bench",
+    ];
     for folder in folders.map(|folder| root().join(folder)) {
         for entry in fs::read_dir(&folder)? {
             let page = entry?.path();
