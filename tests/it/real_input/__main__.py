@@ -11,6 +11,7 @@ import math
 import os
 import pathlib
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -23,6 +24,8 @@ from server import Failure, Server, Topic, until
 # From the last record in the topic to the last row in its three places.
 RESULT_LIMIT_S = 90
 READ_LIMIT_S = 60
+# As any test. A run takes some ten seconds.
+RUN_LIMIT_S = 300
 # Chunks in which the topic is filled while the server runs, and is killed.
 CHUNKS = 40
 DIFFERENCES_SHOWN = 5
@@ -198,6 +201,12 @@ def main():
     parser.add_argument("--matches", type=pathlib.Path, required=True)
     parser.add_argument("--seed", type=int, default=42)
     options = parser.parse_args()
+
+    def too_long(_number, _frame):
+        raise Failure(f"still running after {RUN_LIMIT_S} s")
+
+    signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(RUN_LIMIT_S)
     with tempfile.TemporaryDirectory(prefix="touchline-real-input-") as directory:
         try:
             run(options, pathlib.Path(directory))
