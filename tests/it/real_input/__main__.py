@@ -1,6 +1,6 @@
 """Real matches through real Kafka into a real server, and every row of every result compared with DuckDB's.
 
-    python tests/it/real_input --binary target/release/touchline --partitions 4 --kills 3 --stops 2 [--storage s3] [--matches DIR] [--seed N]
+    python tests/it/real_input --binary target/release/touchline --matches DIR --partitions 4 --kills 3 --stops 2 --storage s3 --seed 7
 
 Needs the environment variables that tests/run sets. Ends with 0 where nothing is lost, doubled or wrong, else with 1 and what is.
 """
@@ -150,7 +150,8 @@ def run(options, directory):
                 print(f"--- end of the log of start {number}", *log[-20:], sep="\n", file=sys.stderr)
             raise
         rows = ", ".join(f"{view} {len(rows)}" for view, rows in expected.items())
-        say(f"right: {len(records)} records, {options.partitions} partitions, {options.kills} kills, {options.stops} stops, {options.storage}; rows: {rows}")
+        say(f"right: {len(records)} records, {options.partitions} partitions, {options.kills} kills, {options.stops} stops, "
+            f"{options.storage}; rows: {rows}")
 
 
 def expect(lines, broken, partitions, directory, lookups):
