@@ -1,6 +1,6 @@
 """Real matches through real Kafka into a real server, and every row of every result compared with DuckDB's.
 
-    python tests/it/real_input --binary target/release/touchline --partitions 4 --kills 3 --stops 2 [--storage s3] [--matches DIR] [--seed N]
+    python tests/it/real_input --binary target/release/touchline --matches DIR --partitions 4 --kills 3 --stops 2 --storage s3 --seed 7
 
 Needs the environment variables that tests/run sets. Ends with 0 where nothing is lost, doubled or wrong, else with 1 and what is.
 """
@@ -11,6 +11,7 @@ import math
 import os
 import pathlib
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -23,6 +24,8 @@ from server import Failure, Server, Topic, until
 # From the last record in the topic to the last row in its three places.
 RESULT_LIMIT_S = 90
 READ_LIMIT_S = 60
+# As any test. A run takes some ten seconds.
+RUN_LIMIT_S = 300
 # Chunks in which the topic is filled while the server runs, and is killed.
 CHUNKS = 40
 DIFFERENCES_SHOWN = 5
@@ -147,7 +150,8 @@ def run(options, directory):
                 print(f"--- end of the log of start {number}", *log[-20:], sep="\n", file=sys.stderr)
             raise
         rows = ", ".join(f"{view} {len(rows)}" for view, rows in expected.items())
-        say(f"right: {len(records)} records, {options.partitions} partitions, {options.kills} kills, {options.stops} stops, {options.storage}; rows: {rows}")
+        say(f"right: {len(records)} records, {options.partitions} partitions, {options.kills} kills, {options.stops} stops, "
+            f"{options.storage}; rows: {rows}")
 
 
 def expect(lines, broken, partitions, directory, lookups):
@@ -198,6 +202,12 @@ def main():
     parser.add_argument("--matches", type=pathlib.Path, required=True)
     parser.add_argument("--seed", type=int, default=42)
     options = parser.parse_args()
+
+    def too_long(_number, _frame):
+        raise Failure(f"still running after {RUN_LIMIT_S} s")
+
+    signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(RUN_LIMIT_S)
     with tempfile.TemporaryDirectory(prefix="touchline-real-input-") as directory:
         try:
             run(options, pathlib.Path(directory))

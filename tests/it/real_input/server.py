@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 
+import adbc_driver_flightsql
 import adbc_driver_flightsql.dbapi
 import confluent_kafka
 import confluent_kafka.admin
@@ -24,6 +25,8 @@ SCHEMAS = ("match_events", "players", "teams")
 START_LIMIT_S = 60
 # What the server promises after SIGTERM, and some time for a busy machine to notice.
 STOP_LIMIT_S = 10 + 5
+# For one call of Flight SQL.
+CALL_LIMIT_S = 60.0
 POLL_S = 0.1
 
 CONFIG = """
@@ -159,7 +162,9 @@ class Server:
             self.process = subprocess.Popen(
                 [self.binary, "serve", "--config", self.config], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
         address = until(START_LIMIT_S, self.address, f"the server has said where it listens in {self.log()}")
-        self.flight = adbc_driver_flightsql.dbapi.connect(f"grpc://{address}", autocommit=True)
+        limits = {option.value: str(CALL_LIMIT_S) for option in (
+            adbc_driver_flightsql.ConnectionOptions.TIMEOUT_FETCH, adbc_driver_flightsql.ConnectionOptions.TIMEOUT_QUERY)}
+        self.flight = adbc_driver_flightsql.dbapi.connect(f"grpc://{address}", conn_kwargs=limits, autocommit=True)
 
     def address(self):
         """Of the Flight SQL listener, as the log has it."""
