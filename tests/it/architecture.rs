@@ -46,8 +46,17 @@ const RULES: &[Rule] = &[
         within: PURE,
         except: &[],
         words: &[
-            "std::fs", "std::net", "std::io", "std::env", "std::process", "tokio::fs", "tokio::net", "tokio::io", "object_store",
-            "tracing", "serde",
+            "std::fs",
+            "std::net",
+            "std::io",
+            "std::env",
+            "std::process",
+            "tokio::fs",
+            "tokio::net",
+            "tokio::io",
+            "object_store",
+            "tracing",
+            "serde",
         ],
         allowed: &[],
     },
@@ -85,8 +94,19 @@ const RULES: &[Rule] = &[
         within: PURE,
         except: &[],
         words: &[
-            "crate::admin", "crate::checkpoint", "crate::cli", "crate::config", "crate::epoch", "crate::flight_sql", "crate::registry",
-            "crate::server", "crate::simulate", "crate::sink", "crate::source", "crate::store", "crate::tables",
+            "crate::admin",
+            "crate::checkpoint",
+            "crate::cli",
+            "crate::config",
+            "crate::epoch",
+            "crate::flight_sql",
+            "crate::registry",
+            "crate::server",
+            "crate::simulate",
+            "crate::sink",
+            "crate::source",
+            "crate::store",
+            "crate::tables",
         ],
         allowed: &[(
             "watermark.rs",
@@ -132,7 +152,15 @@ const RULES: &[Rule] = &[
         within: &[],
         except: &["epoch/", "checkpoint/", "sink/"],
         words: &[
-            "Chain", "put_bundle", "fold_sealed", "settle", "collect_garbage", "begin_seal", "write_sealed", "mark_sealed", "PostgresSink",
+            "Chain",
+            "put_bundle",
+            "fold_sealed",
+            "settle",
+            "collect_garbage",
+            "begin_seal",
+            "write_sealed",
+            "mark_sealed",
+            "PostgresSink",
         ],
         allowed: &[
             ("server.rs", "use crate::sink::postgres::PostgresSink;", CONNECTS_ONLY),
@@ -210,7 +238,8 @@ impl Rule {
         for file in files.iter().filter(|file| self.concerns(&file.path)) {
             for (number, line) in &file.lines {
                 let Some(word) = self.found_in(line) else { continue };
-                let exception = self.allowed.iter().position(|(path, text, _)| *path == file.path && *text == line.trim());
+                let exception =
+                    self.allowed.iter().position(|(path, text, _)| *path == file.path && *text == line.trim());
                 match exception {
                     Some(at) => _ = used.insert(at),
                     None => faults.push(format!(
@@ -330,7 +359,8 @@ fn code() -> Result<Vec<CodeFile>, libtest_mimic::Failed> {
     for path in rust_files(&folder)? {
         let relative = path.strip_prefix(&folder)?.to_string_lossy().replace('\\', "/");
         // `faulty.rs` is a store for tests; its module is `#[cfg(test)]`.
-        let is_test = relative.ends_with("tests.rs") || relative.contains("/tests/") || relative == "checkpoint/faulty.rs";
+        let is_test =
+            relative.ends_with("tests.rs") || relative.contains("/tests/") || relative == "checkpoint/faulty.rs";
         if !is_test {
             files.push(CodeFile { path: relative, lines: code_lines(&fs::read_to_string(&path)?) });
         }
