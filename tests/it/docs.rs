@@ -76,7 +76,7 @@ fn file_example() -> Outcome {
     Ok(())
 }
 
-/// Each row of the table of refusals begins with an example in the comment below it.
+/// The comments below the table of refusals hold an example for what it says.
 fn refusals_are_refused() -> Outcome {
     let page = fs::read_to_string(root().join("queries/README.md"))?;
     let examples: Vec<&str> =
@@ -117,33 +117,38 @@ fn every_query_is_listed() -> Outcome {
 
 fn links_lead_somewhere() -> Outcome {
     let mut faults = Vec::new();
-    let folders = [
-        ".",
-        "server",
-        "server/docs",
-        "server/docs/decisions",
-        "queries",
-        "schemas",
-        "udfs",
-        "deploy",
-        "tests",
-        "tests/bench",
-    ];
-    for folder in folders.map(|folder| root().join(folder)) {
-        for entry in fs::read_dir(&folder)? {
-            let page = entry?.path();
-            if page.extension().is_none_or(|extension| extension != "md") {
-                continue;
-            }
-            for link in fs::read_to_string(&page)?.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-                let target = link.split('#').next().unwrap_or_default();
-                if !target.contains("://") && !target.is_empty() && !folder.join(target).exists() {
-                    faults.push(format!("{}: {link} leads nowhere", page.display()));
-                }
+    let pages = pages(&root())?;
+    for page in &pages {
+        let folder = page.parent().unwrap_or(page);
+        for link in fs::read_to_string(page)?.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let target = link.split('#').next().unwrap_or_default();
+            if !target.contains("://") && !target.is_empty() && !folder.join(target).exists() {
+                faults.push(format!("{}: {link} leads nowhere", page.display()));
             }
         }
     }
+    if pages.len() < 10 {
+        faults.push(format!("only {} pages were found", pages.len()));
+    }
     if faults.is_empty() { Ok(()) } else { Err(faults.join("\n").into()) }
+}
+
+/// Every Markdown page of the repository.
+fn pages(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with('.') || name == "target" || name == "touchline-data" {
+            continue;
+        }
+        if path.is_dir() {
+            found.extend(pages(&path)?);
+        } else if path.extension().is_some_and(|extension| extension == "md") {
+            found.push(path);
+        }
+    }
+    Ok(found)
 }
 
 /// A fenced block of a page.

@@ -44,7 +44,7 @@ pub(super) struct SqlArgs {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Output {
+pub(super) enum Output {
     /// Columns for people
     Table,
     /// One object a line

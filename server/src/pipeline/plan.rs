@@ -155,7 +155,6 @@ async fn plan_at_view(view: &ViewDef, tables: &dyn Tables, settings: PlanSetting
     let slots = scans.slots.into_inner();
     finish(&slots, std::iter::once(&narrow).chain(&wide))?;
     let schema = narrow.schema();
-    check_primary_key(&view.options.primary_key, &schema)?;
     let operators = stateful.list.lock().clone();
     Ok(Planned::Stream(Box::new(Pipeline {
         slots,
@@ -168,17 +167,6 @@ async fn plan_at_view(view: &ViewDef, tables: &dyn Tables, settings: PlanSetting
         cell,
         context: context.task_ctx(),
     })))
-}
-
-fn check_primary_key(key: &[String], schema: &Schema) -> Result<()> {
-    match key.iter().find(|column| schema.field_with_name(column).is_err()) {
-        None => Ok(()),
-        Some(missing) => {
-            let columns: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-            Err(Error::invalid(format!("the primary key names column \"{missing}\", which the view does not have"))
-                .hint(format!("its columns are {}", columns.join(", "))))
-        }
-    }
 }
 
 /// The watermark column of each table.

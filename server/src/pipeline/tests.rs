@@ -239,7 +239,7 @@ async fn what_would_start_anew_with_each_epoch_is_refused_with_a_way_out() {
         ),
         (
             "CREATE MATERIALIZED VIEW v WITH ('primary-key' = 'id, team') AS SELECT id FROM clicks",
-            "the primary key names column \"team\", which the view does not have",
+            "'primary-key' names column \"team\", which the view does not have",
         ),
         (
             "SELECT window_end, count(*) FROM HOP(clicks, ts, INTERVAL '1 second', INTERVAL '5 seconds') WHERE window_start > '2020-01-01' GROUP BY window_end",
