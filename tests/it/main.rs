@@ -7,6 +7,9 @@ mod deploy;
 mod postgres;
 mod process;
 mod registered;
+mod reload;
+mod restart;
+mod run;
 mod services;
 mod services_answer;
 
@@ -21,6 +24,9 @@ fn main() -> ExitCode {
     tests.extend(services_answer::tests());
     tests.extend(deploy::tests());
     tests.extend(bad_input::tests());
+    tests.extend(run::tests());
+    tests.extend(reload::tests());
+    tests.extend(restart::tests());
     tests.extend(postgres::tests());
     services::announce_skipped(&tests);
     libtest_mimic::run(&arguments, tests).exit_code()
