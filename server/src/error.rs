@@ -168,7 +168,11 @@ impl Error {
         }
         let mut cause = std::error::Error::source(self);
         while let Some(error) = cause {
-            out.push_str(&format!("\n  cause: {error}"));
+            let text = error.to_string();
+            // Many libraries repeat the cause in their own text.
+            if !out.contains(&text) {
+                out.push_str(&format!("\n  cause: {text}"));
+            }
             cause = error.source();
         }
         if let Some(hint) = &self.0.hint {

@@ -40,6 +40,15 @@ impl QueryState {
     }
 }
 
+/// What a running query depends on, and may have to wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    Source,
+    /// Checkpoints and public files.
+    Store,
+    HotTable,
+}
+
 /// Counters and gauges of one query. Counts go on across restarts: they are part of each manifest.
 #[derive(Debug, Default)]
 pub struct QueryStatus {
@@ -47,6 +56,10 @@ pub struct QueryStatus {
     /// The file that defines it, for error reports.
     pub file: String,
     state: RwLock<StateAndReason>,
+    /// What does not answer while the query itself runs.
+    troubles: RwLock<BTreeMap<Part, String>>,
+    /// Its file has been changed for the worse, and its last good version runs.
+    file_report: RwLock<Option<String>>,
     /// Records read, dead letters included.
     pub rows_in: AtomicU64,
     /// Rows emitted.
@@ -110,13 +123,42 @@ impl QueryStatus {
         QueryStatus { name: name.into(), file: file.into(), ..Default::default() }
     }
 
+    /// Parts that did not answer are forgotten: a new state begins without them.
     pub fn set(&self, state: QueryState, reason: Option<String>) {
+        self.troubles.write().clear();
         *self.state.write() = StateAndReason { state, reason };
+    }
+
+    /// Notes that a part does not answer, or answers again. A running query is degraded as long as one does not.
+    pub fn trouble(&self, part: Part, reason: Option<String>) {
+        let mut troubles = self.troubles.write();
+        match reason {
+            Some(reason) => _ = troubles.insert(part, reason),
+            None => _ = troubles.remove(&part),
+        }
+    }
+
+    /// Notes what is wrong with the query's file while its last good version runs, or that nothing is.
+    pub fn report_file(&self, report: Option<String>) {
+        *self.file_report.write() = report;
+    }
+
+    /// Whether the file that defines it is wrong, be it running or not.
+    pub fn file_is_wrong(&self) -> bool {
+        self.file_report.read().is_some() || self.state.read().state == QueryState::Rejected
     }
 
     /// The state, and why where there is something to say.
     pub fn get(&self) -> (QueryState, Option<String>) {
-        let state = self.state.read();
-        (state.state, state.reason.clone())
+        let StateAndReason { mut state, reason } = self.state.read().clone();
+        let mut reasons: Vec<String> = reason.into_iter().collect();
+        if state == QueryState::Running {
+            reasons.extend(self.troubles.read().values().cloned());
+            if !reasons.is_empty() {
+                state = QueryState::Degraded;
+            }
+        }
+        reasons.extend(self.file_report.read().clone());
+        (state, (!reasons.is_empty()).then(|| reasons.join("\n")))
     }
 }

@@ -10,6 +10,9 @@ mod postgres;
 mod process;
 mod real_input;
 mod registered;
+mod reload;
+mod restart;
+mod run;
 mod services;
 mod services_answer;
 
@@ -26,6 +29,9 @@ fn main() -> ExitCode {
     tests.extend(architecture::tests());
     tests.extend(bad_input::tests());
     tests.extend(docs::tests());
+    tests.extend(reload::tests());
+    tests.extend(restart::tests());
+    tests.extend(run::tests());
     tests.extend(postgres::tests());
     tests.extend(real_input::tests());
     services::announce_skipped(&tests);

@@ -149,6 +149,16 @@ impl Collector for FromStatus {
             "1 for the state that the query is in, 0 for the others",
             states.collect(),
         )?;
+        let broken = queries.iter().map(|query| {
+            let labels = vec![("query", query.name.as_str()), ("file", query.file.as_str())];
+            (labels, if query.file_is_wrong() { 1.0 } else { 0.0 })
+        });
+        gauge(
+            &mut encoder,
+            "touchline_query_file_wrong",
+            "1 where the file that defines the query has an error, also while its last good version runs",
+            broken.collect(),
+        )?;
         for (name, help, value) in COUNTERS {
             let samples = queries.iter().map(|query| (vec![("query", query.name.as_str())], value(query))).collect();
             counter(&mut encoder, name, help, samples)?;

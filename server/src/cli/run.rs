@@ -20,8 +20,10 @@ use futures::TryStreamExt;
 use super::output::{OutputFormat, write_rows};
 use crate::catalog::{Connector, Statement, TableDef, ViewDef};
 use crate::clock::Clock;
+use crate::config::LogSettings;
 use crate::epoch::{Driver, EpochLimits, Turn};
 use crate::error::{Error, Result};
+use crate::logging;
 use crate::pipeline::{Pipeline, PlanSettings, Planned, Tables, plan};
 use crate::registry::{read_text, resolve_path};
 use crate::sink::file::FileWriter;
@@ -61,6 +63,7 @@ pub(super) struct RunArgs {
 /// # Errors
 /// The first one that stops a statement; mistakes in the text are all reported together before anything runs.
 pub(super) async fn run(args: RunArgs) -> Result<()> {
+    logging::start(&LogSettings { level: "warn".to_owned(), ..LogSettings::default() })?;
     let statements = read_statements(&args.files)?;
     let partitions = match args.partitions {
         0 => std::thread::available_parallelism().map_or(1, usize::from),

@@ -35,7 +35,7 @@ use crate::pipeline::LateRow;
 use crate::sink::parquet::SealLimits;
 use crate::sink::postgres::{Applied, HotTable, PostgresSink, refuse_older_store, retry_delay};
 use crate::source::DeadLetter;
-use crate::status::{PartitionStatus, QueryState, QueryStatus, SourceStatus};
+use crate::status::{Part, PartitionStatus, QueryState, QueryStatus, SourceStatus};
 use crate::store::Store;
 use crate::watermark::NONE;
 
@@ -259,7 +259,7 @@ impl QueryLoop {
             match committed {
                 Err(error) if error.kind() == ErrorKind::Unavailable && attempt < 30 => {
                     self.status.checkpoint_failures.fetch_add(1, Ordering::Relaxed);
-                    self.status.set(QueryState::Degraded, Some(error.report()));
+                    self.status.trouble(Part::Store, Some(error.report()));
                     warn!(query = self.status.name, error = error.report(), "checkpoint in doubt, asking again");
                     tokio::time::sleep(Duration::from_secs(1)).await;
                     committed = self.chain.settle().await;
@@ -271,6 +271,7 @@ impl QueryLoop {
             }
         }
         let committed = committed?;
+        self.status.trouble(Part::Store, None);
         self.written = written;
         self.dirty = false;
         self.status.checkpoint.store(committed.id, Ordering::Relaxed);
@@ -333,9 +334,8 @@ impl QueryLoop {
             match done.unwrap_or_else(|error| Err(Error::bug("writing the hot table panicked").caused_by(error))) {
                 Ok(applied) => {
                     hot.applied = Some(applied);
-                    if std::mem::take(&mut hot.failures) > 0 {
-                        self.status.set(QueryState::Running, None);
-                    }
+                    hot.failures = 0;
+                    self.status.trouble(Part::HotTable, None);
                     self.status.postgres_checkpoint.store(applied, Ordering::Relaxed);
                     self.dirty |= self.outputs[VIEW].forget_hot(applied);
                 }
@@ -345,7 +345,7 @@ impl QueryLoop {
                     hot.failures += 1;
                     hot.retry_at = Instant::now() + retry_delay(hot.failures, 1.0);
                     warn!(query = self.status.name, error = error.report(), "hot table not written, trying again");
-                    self.status.set(QueryState::Degraded, Some(error.report()));
+                    self.status.trouble(Part::HotTable, Some(error.report()));
                 }
             }
         }
@@ -403,16 +403,18 @@ impl QueryLoop {
 
     /// Writes the public files that the head intends. The next checkpoint lists them.
     async fn write_seals(&mut self) -> Result<()> {
+        let mut trouble = None;
         for output in &mut self.outputs {
             match output.write_seals(&self.public, &self.status.name, self.chain.head()).await {
                 Ok(wrote) => self.dirty |= wrote,
                 Err(error) if error.kind() == ErrorKind::Unavailable => {
                     warn!(query = self.status.name, error = error.report(), "public files not written yet");
-                    self.status.set(QueryState::Degraded, Some(error.report()));
+                    trouble = Some(error.report());
                 }
                 Err(error) => return Err(error),
             }
         }
+        self.status.trouble(Part::Store, trouble);
         Ok(())
     }
 
@@ -423,12 +425,10 @@ impl QueryLoop {
             return;
         }
         match &trouble {
-            Some(reason) => {
-                warn!(query = self.status.name, reason, "a source does not answer");
-                self.status.set(QueryState::Degraded, Some(reason.clone()));
-            }
-            None => self.status.set(QueryState::Running, None),
+            Some(reason) => warn!(query = self.status.name, reason, "a source does not answer"),
+            None => info!(query = self.status.name, "every source answers again"),
         }
+        self.status.trouble(Part::Source, trouble.clone());
         self.trouble = trouble;
     }
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{error, warn};
@@ -23,7 +22,6 @@ pub(super) struct Running {
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
     status: Arc<QueryStatus>,
-    file_report: Mutex<Option<String>>,
 }
 
 impl Running {
@@ -39,7 +37,7 @@ impl Running {
         let fingerprint = plan.fingerprint.clone();
         let supervised = Supervised { catalog, deps, settings, status: Arc::clone(&status), fatal, stop: stopped };
         let task = tokio::spawn(supervised.run(plan));
-        Running { fingerprint, stop, task, status, file_report: Mutex::default() }
+        Running { fingerprint, stop, task, status }
     }
 
     pub(super) fn ask_to_stop(&self) {
@@ -55,18 +53,12 @@ impl Running {
 
     /// Its file has been changed for the worse: this version goes on.
     pub(super) fn report_file(&self, error: &Error) {
-        let text = format!("the file has an error, its last good version runs\n{}", error.report());
-        self.status.set(self.status.get().0, Some(text.clone()));
-        *self.file_report.lock() = Some(text);
+        self.status.report_file(Some(format!("the file has an error, its last good version runs\n{}", error.report())));
     }
 
     /// Its file is right again.
     pub(super) fn mend_file_report(&self) {
-        if let Some(text) = self.file_report.lock().take()
-            && self.status.get().1.as_ref() == Some(&text)
-        {
-            self.status.set(self.status.get().0, None);
-        }
+        self.status.report_file(None);
     }
 }
 

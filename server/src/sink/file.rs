@@ -5,8 +5,8 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use arrow::array::{ArrayRef, RecordBatch};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::compute::{CastOptions, cast_with_options};
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
@@ -151,8 +151,12 @@ fn fit(column: &ArrayRef, field: &Field) -> Result<ArrayRef> {
     if column.data_type() == field.data_type() {
         return Ok(ArrayRef::clone(column));
     }
-    let error = |from: &DataType| {
-        Error::invalid(format!("column \"{}\" is {}, which {from} does not fit", field.name(), field.data_type()))
-    };
-    cast(column, field.data_type()).map_err(|cause| error(column.data_type()).caused_by(cause))
+    // Not safe: a value that does not fit is an error, never a NULL in its place.
+    let options = CastOptions { safe: false, ..CastOptions::default() };
+    cast_with_options(column, field.data_type(), &options).map_err(|cause| {
+        let (name, from) = (field.name(), column.data_type());
+        Error::invalid(format!("column \"{name}\" is {}, which a value of type {from} does not fit", field.data_type()))
+            .caused_by(cause)
+            .hint("columns are matched by position; write CAST or TRY_CAST in the SELECT, or correct the CREATE TABLE")
+    })
 }

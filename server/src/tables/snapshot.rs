@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::stream;
+use tracing::warn;
 
 use super::source::{SnapshotBatches, SnapshotReader};
 use crate::catalog::{StartAt, TableDef};
@@ -31,11 +32,19 @@ impl SnapshotReader for Snapshots {
             offsets.map_err(|error| Error::bug("looking up a topic's ends panicked").caused_by(error))??;
         let open = OpenSpec { resume, until, start: Some(StartAt::Earliest), ..OpenSpec::default() };
         let thread = format!("read/{}", table.name);
+        let name = table.name.clone();
         let reader = spawn_reader(&thread, table, columns, open, ReaderLimits::default(), self.sources.clone())?;
-        let batches = stream::unfold(reader, |mut reader| async move {
+        let batches = stream::unfold((reader, name), |(mut reader, table)| async move {
             let batch = reader.next().await?;
-            let batches = batch.map(|batch| batch.batches.into_iter().map(Ok).collect::<Vec<_>>());
-            Some((stream::iter(batches.unwrap_or_else(|error| vec![Err(error)])), reader))
+            let batches = batch.map(|batch| {
+                if let Some(first) = batch.dead_letters.first() {
+                    let (count, place) = (batch.dead_letters.len(), format!("{} {}", first.topic, first.offset));
+                    // Nobody keeps them here, as a query does in its ledger; a lookup without them is not to be silent.
+                    warn!(table, count, first = place, reason = first.reason, "records not decoded, left out");
+                }
+                batch.batches.into_iter().map(Ok).collect::<Vec<_>>()
+            });
+            Some((stream::iter(batches.unwrap_or_else(|error| vec![Err(error)])), (reader, table)))
         });
         Ok(Box::pin(futures::StreamExt::flatten(batches)))
     }

@@ -1,0 +1,138 @@
+//! The definition folders are followed while the server runs: one broken file harms neither the others nor its last good version.
+
+use std::fs;
+
+use libtest_mimic::{Failed, Trial};
+
+use crate::process::{Server, Site};
+use crate::services::{Outcome, trial};
+
+pub(crate) fn tests() -> Vec<Trial> {
+    vec![
+        trial("reload::a_broken_file_is_reported_everywhere_and_its_last_good_version_runs", &[], a_broken_file),
+        trial("reload::a_file_that_is_written_in_pieces_or_renamed_over_is_taken_whole", &[], pieces_and_renames),
+        trial("reload::fifty_changes_at_once_all_take_effect", &[], fifty_changes),
+        trial("reload::a_broken_table_stops_no_query_that_reads_it", &[], a_broken_table),
+    ]
+}
+
+const SCHEMA: &str = "\
+CREATE TABLE e (id BIGINT NOT NULL, ts TIMESTAMP(3) NOT NULL, WATERMARK FOR ts AS ts - INTERVAL '5' SECOND)
+WITH ('connector' = 'kafka', 'topic' = 'e', 'format' = 'json');
+";
+
+fn site() -> Result<Site, Failed> {
+    let site = Site::new()?;
+    site.write("schemas/e.sql", SCHEMA)?;
+    site.write("queries/a.sql", "CREATE MATERIALIZED VIEW a AS SELECT id FROM e;\n")?;
+    Ok(site)
+}
+
+/// `state: reason` of a query, once it is listed.
+fn state(server: &Server, query: &str) -> Result<Option<String>, Failed> {
+    let rows = server.query(&format!("SELECT state, reason FROM touchline.queries WHERE name = '{query}'"))?;
+    Ok(rows.first().map(|row| {
+        let text = |column: &str| row[column].as_str().unwrap_or_default().to_owned();
+        format!("{}: {}", text("state"), text("reason")).trim_end_matches([':', ' ']).to_owned()
+    }))
+}
+
+fn wait_for_state(server: &Server, query: &str, wanted: &str) -> Outcome {
+    server.wait_for(&format!("query {query} to be {wanted:?}"), |server| {
+        let state = state(server, query)?;
+        if state.as_deref() == Some(wanted) {
+            return Ok(Some(()));
+        }
+        Err(format!("it is {state:?}").into())
+    })
+}
+
+fn wait_until_gone(server: &Server, query: &str) -> Outcome {
+    server.wait_for(&format!("query {query} to be gone"), |server| Ok(state(server, query)?.is_none().then_some(())))
+}
+
+fn a_broken_file() -> Outcome {
+    let site = site()?;
+    let server = site.serve(&[])?;
+    wait_for_state(&server, "a", "running")?;
+
+    site.write("queries/b.sql", "CREATE MATERIALIZED VIEW b AS\nSELECT nope FROM e;\n")?;
+    let mistake = "queries/b.sql:2:8: column \"nope\" does not exist\n  hint: there are id, ts";
+    wait_for_state(&server, "b", &format!("rejected: {mistake}"))?;
+    site.write("queries/b.sql", "CREATE MATERIALIZED VIEW b AS\nSELECT id FROM e;\n")?;
+    wait_for_state(&server, "b", "running")?;
+    site.write("queries/b.sql", "CREATE MATERIALIZED VIEW b AS\nSELECT nope FROM e;\n")?;
+    wait_for_state(&server, "b", &format!("running: the file has an error, its last good version runs\n{mistake}"))?;
+    assert!(server.log().contains("queries/b.sql:2:8: column"), "{}", server.log());
+    let (_, metrics) = server.get("/metrics")?;
+    assert!(metrics.contains("touchline_query_file_wrong{query=\"b\",file=\"queries/b.sql\"} 1"), "{metrics}");
+    assert!(metrics.contains("touchline_query_file_wrong{query=\"a\",file=\"queries/a.sql\"} 0"), "{metrics}");
+    assert_eq!(state(&server, "a")?.as_deref(), Some("running"));
+
+    site.write("queries/b.sql", "CREATE MATERIALIZED VIEW b AS\nSELECT id FROM e;\n")?;
+    wait_for_state(&server, "b", "running")?;
+    fs::remove_file(site.path("queries/b.sql"))?;
+    wait_until_gone(&server, "b")?;
+    site.write("queries/c.sql", "CREATE MATERIALIZED VIEW c AS SELEC")?;
+    server.wait_for("the unreadable file to be listed", |server| {
+        let state = state(server, "queries/c.sql")?;
+        Ok(state.is_some_and(|state| state.starts_with("rejected: queries/c.sql:1:31: ")).then_some(()))
+    })?;
+    fs::remove_file(site.path("queries/c.sql"))?;
+    wait_until_gone(&server, "queries/c.sql")
+}
+
+fn pieces_and_renames() -> Outcome {
+    let site = site()?;
+    let server = site.serve(&[])?;
+    wait_for_state(&server, "a", "running")?;
+    let text = "CREATE MATERIALIZED VIEW b AS SELECT id FROM e;\n";
+    // Quicker than the debounce, as an editor or a copy is.
+    for end in 0..=text.len() {
+        site.write("queries/b.sql", &text[..end])?;
+    }
+    wait_for_state(&server, "b", "running")?;
+    // What editors leave beside a file, and how they put the new one in its place.
+    site.write("queries/.b.sql.swp", "not SQL")?;
+    site.write("queries/b.sql~", "not SQL")?;
+    site.write("queries/b.tmp", "CREATE MATERIALIZED VIEW renamed AS SELECT id FROM e;\n")?;
+    fs::rename(site.path("queries/b.tmp"), site.path("queries/b.sql"))?;
+    wait_for_state(&server, "renamed", "running")?;
+    wait_until_gone(&server, "b")?;
+    assert!(!server.log().contains("\"ERROR\""), "{}", server.log());
+    Ok(())
+}
+
+fn fifty_changes() -> Outcome {
+    let site = site()?;
+    let server = site.serve(&[])?;
+    for number in 0..50 {
+        site.write(
+            &format!("queries/n{number}.sql"),
+            &format!("CREATE MATERIALIZED VIEW n{number} AS SELECT id + {number} AS id FROM e;\n"),
+        )?;
+    }
+    server.wait_for("51 running queries", |server| {
+        let rows = server.query("SELECT count(*) AS n FROM touchline.queries WHERE state = 'running'")?;
+        Ok((rows.first().ok_or("no row")?["n"] == 51).then_some(()))
+    })?;
+    let (status, _, log) = server.terminate()?;
+    assert!(status.success(), "{log}");
+    Ok(())
+}
+
+fn a_broken_table() -> Outcome {
+    let site = site()?;
+    let server = site.serve(&[])?;
+    wait_for_state(&server, "a", "running")?;
+    site.write("schemas/e.sql", "CREATE TABLE e (id BIGINT NOT NULL WITH")?;
+    server.wait_for("the broken table to be listed", |server| {
+        let state = state(server, "schemas/e.sql")?;
+        Ok(state.is_some_and(|state| state.starts_with("rejected: schemas/e.sql:1:")).then_some(()))
+    })?;
+    assert_eq!(state(&server, "a")?.as_deref(), Some("running"));
+    site.write("schemas/e.sql", SCHEMA)?;
+    wait_until_gone(&server, "schemas/e.sql")?;
+    assert_eq!(state(&server, "a")?.as_deref(), Some("running"));
+    Ok(())
+}
