@@ -23,7 +23,7 @@ const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Asks a running server.
 #[derive(Debug, Clone, Args)]
 pub(super) struct SqlArgs {
-    /// The statement. Without it statements are read from standard input, each ending with a semicolon
+    /// The statement. Without it statements are read from standard input, each ending with a semicolon at the end of a line
     #[arg(short = 'c', long = "command", value_name = "SQL")]
     pub command: Option<String>,
     /// Where the server listens for Flight SQL

@@ -412,7 +412,7 @@ fn until_answered<T>(
             Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
                 return Err(topic.unknown());
             }
-            Some(RDKafkaErrorCode::InvalidTopic) => return Err(topic.unknown()),
+            Some(RDKafkaErrorCode::InvalidTopic) => return Err(topic.no_name()),
             Some(RDKafkaErrorCode::TopicAuthorizationFailed) => return Err(topic.forbidden()),
             _ => {}
         }
@@ -488,9 +488,15 @@ impl Topic {
         )
     }
 
+    /// Unavailable, not wrong: topics are often created after their readers, and then the query goes on by itself.
     fn unknown(&self) -> Error {
-        Error::invalid(format!("topic \"{}\" does not exist on {}", self.name, self.brokers))
+        Error::unavailable(format!("topic \"{}\" does not exist on {}", self.name, self.brokers))
             .hint("create the topic, or correct 'topic' in the table's WITH (…)")
+    }
+
+    fn no_name(&self) -> Error {
+        Error::invalid(format!("{:?} cannot be a topic name", self.name))
+            .hint("correct 'topic' in the table's WITH (…): letters, digits, dots, underscores and hyphens")
     }
 
     fn forbidden(&self) -> Error {

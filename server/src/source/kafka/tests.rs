@@ -294,7 +294,7 @@ fn a_topic_that_does_not_exist_is_named_with_its_brokers() {
     // The mock makes any topic it is asked for, unless told otherwise.
     cluster.mock.topic_error("evnets", RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART).unwrap();
     let error = KafkaSource::open(&cluster.settings, &missing, &Offsets::new(), None).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert_eq!(error.primary(), format!("topic \"evnets\" does not exist on {}", cluster.settings.brokers));
     assert!(error.hint_text().is_some());
 }
