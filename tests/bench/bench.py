@@ -47,9 +47,9 @@ class Bench:
         self.data_dir.mkdir(exist_ok=True)
         self.data = generate.file(generate.Shape(options.events, options.seed), self.data_dir)
         self.cores = os.cpu_count()
-        self.measured, self.flink, self.why_no_flink = {}, None, "left out"
+        self.measured, self.flink, self.why_no_flink = {}, None, ""
         self.oracles = {}
-        if not options.no_flink:
+        if options.flink:
             try:
                 self.flink = flink.install()
             except service.Unavailable as error:
@@ -99,7 +99,7 @@ class Bench:
         costs = {name: [] for name in engines}
         self.measured[query, source] = costs
         job, flink_runs = None, self.options.runs
-        if self.flink:
+        if self.flink and query in self.options.flink:
             try:
                 job, cold = self.start_flink(query, flink_source, f"{query}-{source}")
                 say(f"{query} from {source}: {FLINK_COLD}: {cold.cpu:.2f} CPU s, {cold.wall:.2f} s")
@@ -111,7 +111,7 @@ class Bench:
                 say(str(error))
                 costs["Flink"] = f"failed: {str(error).splitlines()[0]}"
         else:
-            costs["Flink"] = self.why_no_flink
+            costs["Flink"] = self.why_no_flink if self.options.flink and not self.flink else "left out"
         try:
             for number in range(-1, self.options.runs):
                 for name, run in engines.items():
@@ -149,11 +149,11 @@ class Bench:
                     if self.cores > 1:
                         wide = TOUCHLINE_WIDE.format(self.cores)
                         engines[wide] = lambda: self.touchline_kafka(query, broker.address, name, self.cores)
-                    self.rounds(query, "Kafka", engines, (
+                    self.rounds(query, "kafka", engines, (
                         f"'connector' = 'kafka', 'topic' = '{name}', 'properties.bootstrap.servers' = '{broker.address}', "
                         f"'scan.startup.mode' = 'earliest-offset', 'scan.bounded.mode' = 'latest-offset'"
                     ))
-                    self.measured[query, "Kafka"]["DuckDB"] = "does not read Kafka"
+                    self.measured[query, "kafka"]["DuckDB"] = "does not read Kafka"
             finally:
                 topic.delete(broker.address, name)
 
@@ -197,23 +197,31 @@ class Bench:
         for engine, goal in [(FLINK_WARM, 5), (FLINK_COLD, 5), ("DuckDB, 1 thread", 0.5)]:
             if own and costs.get(engine):
                 ratio = report.rate(events, own) / report.rate(events, costs[engine])
-                rows.append([f"tumble from a file, per core, against {engine}", f"{ratio:.2f} times", f"≥ {goal} times"])
+                rows.append([f"tumble, events per second per core, against {engine}", f"{ratio:.2f}", f"≥ {goal}"])
         return rows
 
-    def text(self, others, command, stopped):
+    def head(self, command, stopped):
         date = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
-        load = os.getloadavg()
-        parts = [
-            f"`{command}`, commit {report.commit()}, {date}, load average at the end {load[0]:.1f}.\n{report.machine()}.\n"
-            f"{self.options.events:,} events of {generate.RECORD_BYTES} bytes, {self.options.runs} runs.",
-        ]
-        if stopped:
-            parts.append("It was stopped before its end: what is missing was not measured.")
-        if rows := self.goals() + others:
-            parts.append(report.table(["what", "median (min–max)", "goal"], rows))
-        if self.measured:
-            parts.append(report.rates(self.options.events, self.measured, TOUCHLINE))
-        return "\n\n".join(parts)
+        about = (
+            f"`{command}`, commit {report.commit()}, {date}, load average at the end {os.getloadavg()[0]:.1f}.\n{report.machine()}.\n"
+            f"{self.options.events:,} events of {generate.RECORD_BYTES} bytes, {self.options.runs} runs."
+        )
+        return about + ("\nIt was stopped before its end: what is missing was not measured." if stopped else "")
+
+    def texts(self, others, command, stopped):
+        """The measured parts, each as the name of its block in README.md, and Markdown."""
+        head = self.head(command, stopped)
+        for source in ("file", "kafka"):
+            measured = {query: engines for (query, of), engines in self.measured.items() if of == source}
+            if not measured:
+                continue
+            tables = [head]
+            if source == "file" and (goals := self.goals()):
+                tables.append(report.table(["what", "times faster", "goal"], goals))
+            tables.append(report.rates(self.options.events, measured, TOUCHLINE))
+            yield source, "\n\n".join(tables)
+        if others:
+            yield "others", f"{head}\n\n{report.table(['what', 'median (min–max)', 'goal'], others)}"
 
 
 def build():
@@ -231,9 +239,10 @@ def main():
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="parts to measure")
     parser.add_argument("--queries", nargs="+", choices=queries.NAMES, default=queries.NAMES)
-    parser.add_argument("--no-flink", action="store_true", help="leave Flink out, which takes most of the time")
+    parser.add_argument("--flink", nargs="*", choices=queries.NAMES, default=queries.NAMES, metavar="QUERY",
+                        help="queries to measure Flink with, which takes most of the time; --flink alone leaves it out")
     parser.add_argument("--touchline", metavar="PATH", type=pathlib.Path, help="a binary to measure; default: this checkout is built")
-    parser.add_argument("--write", action="store_true", help="put the table into README.md")
+    parser.add_argument("--write", action="store_true", help="put the tables into README.md")
     options = parser.parse_args()
     # A path of this machine says nothing to others.
     command = shlex.join(["tests/bench/run", *(os.path.basename(word) if os.sep in word else word for word in sys.argv[1:])])
@@ -255,13 +264,15 @@ def main():
             failed = error
         except KeyboardInterrupt:
             stopped = True
-        text = bench.text(others, command, stopped)
-    print(text)
+        texts = list(bench.texts(others, command, stopped))
+    for _, text in texts:
+        print(f"{text}\n")
     say(f"took {time.monotonic() - started:.0f} s")
     if failed:
         raise failed
     if options.write:
-        report.write(text)
+        for name, text in texts:
+            report.write(name, text)
 
 
 if __name__ == "__main__":

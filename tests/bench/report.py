@@ -7,7 +7,7 @@ import statistics
 import subprocess
 
 HERE = pathlib.Path(__file__).resolve().parent
-BEGIN, END = "<!-- begin: written by tests/bench/run -->", "<!-- end -->"
+BEGIN, END = "<!-- {}: written by tests/bench/run --write -->", "<!-- end -->"
 SECONDS = "{:.2f} ({:.2f}–{:.2f})"
 
 
@@ -26,19 +26,20 @@ def rate(events, costs):
 
 
 def rates(events, measured, baseline):
-    """`measured`: {(query, source): {engine: [Cost]}}. `baseline`: the engine that the ratios are of."""
+    """`measured`: {query: {engine: [Cost], or why there is none}}. `baseline`: the engine that the ratios are of."""
     rows = []
-    for (query, source), engines in measured.items():
+    for query, engines in measured.items():
         ours = rate(events, engines[baseline]) if engines.get(baseline) else None
         for engine, costs in engines.items():
             if isinstance(costs, str):
-                rows.append([query, source, engine, "–", "–", "–", "–", costs])
+                rows.append([query, engine, "–", "–", "–", "–", costs])
             if not costs or isinstance(costs, str):
                 continue
             own = rate(events, costs)
             times = "–" if engine == baseline or ours is None else f"{ours / own:.2f}"
-            rows.append([query, source, engine, str(len(costs)), shown([c.cpu for c in costs]), shown([c.wall for c in costs]), f"{own:.3f}", times])
-    header = ["query", "source", "engine", "runs", "CPU s, median (min–max)", "wall s", "M events/s per core", f"{baseline} is faster by"]
+            cpu, wall = [cost.cpu for cost in costs], [cost.wall for cost in costs]
+            rows.append([query, engine, str(len(costs)), shown(cpu), shown(wall), f"{own:.3f}", times])
+    header = ["query", "engine", "runs", "CPU s, median (min–max)", "wall s", "M events/s per core", f"{baseline} is faster by"]
     return table(header, rows)
 
 
@@ -61,8 +62,11 @@ def commit():
     return git("rev-parse", "--short=12", "HEAD") + (" with changes" if dirty else "")
 
 
-def write(text):
-    readme = HERE / "README.md"
-    before, _, rest = readme.read_text().partition(BEGIN)
+def write(name, text):
+    """Puts `text` into the block `name` of README.md."""
+    readme, begin = HERE / "README.md", BEGIN.format(name)
+    before, found, rest = readme.read_text().partition(begin)
+    if not found:
+        raise ValueError(f"README.md has no line {begin}")
     _, _, after = rest.partition(END)
-    readme.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
+    readme.write_text(f"{before}{begin}\n{text}\n{END}{after}")
