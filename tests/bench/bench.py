@@ -206,6 +206,8 @@ class Bench:
             f"`{command}`, commit {report.commit()}, {date}, load average at the end {os.getloadavg()[0]:.1f}.\n{report.machine()}.\n"
             f"{self.options.events:,} events of {generate.RECORD_BYTES} bytes, {self.options.runs} runs."
         )
+        if self.options.touchline:
+            about += "\nThe binary of Touchline was given, and not built from that commit by this run."
         return about + ("\nIt was stopped before its end: what is missing was not measured." if stopped else "")
 
     def texts(self, others, command, stopped):
