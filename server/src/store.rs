@@ -220,7 +220,7 @@ fn open_s3(url: &Url, settings: &StoreSettings) -> Result<Store> {
         .with_retry(retry)
         .with_conditional_put(S3ConditionalPut::ETagMatch);
     if let Some(endpoint) = &settings.endpoint {
-        if endpoint.starts_with("http://") && !settings.allow_http && std::env::var_os("AWS_ALLOW_HTTP").is_none() {
+        if endpoint.starts_with("http://") && !settings.allow_http {
             return Err(Error::invalid(format!("s3.endpoint {endpoint:?} is not encrypted"))
                 .hint("write https://, or set s3.allow_http = true for a service on the same machine or network"));
         }
