@@ -184,7 +184,7 @@ impl WindowOperator {
     /// The watermark that would close every open window that holds rows, but for rows later than `newest`.
     pub fn close_all_at(&self, newest: Micros) -> Option<Micros> {
         let inner = self.state.lock();
-        let last = inner.panes.pane_starts().into_iter().filter(|start| *start <= newest).next_back()?;
+        let last = inner.panes.pane_starts().into_iter().rfind(|start| *start <= newest)?;
         Some(self.windows.last_end(last).saturating_add(self.windows.allowed_lateness))
     }
 
