@@ -155,13 +155,4 @@ impl Pipeline {
     pub fn open_panes(&self) -> usize {
         self.operators.iter().map(|stateful| stateful.operator.pane_count()).sum()
     }
-
-    /// The plans as text, for `EXPLAIN` and for tests.
-    pub fn explain(&self) -> String {
-        let mut text = format!("narrow:\n{}", self.narrow);
-        if let Some(wide) = &self.wide {
-            text.push_str(&format!("wide:\n{wide}"));
-        }
-        text
-    }
 }

@@ -28,7 +28,7 @@ use self::connection::{Lease, Pool, failed, timed_out};
 use self::ddl::{ColumnSql, DAY_MICROS, Day, Layout, MARKER_TABLE, TableSql};
 use self::text::RowWriter;
 use crate::clock::Micros;
-use crate::config::{ByteSize, Secret, duration};
+use crate::config::{Secret, duration};
 use crate::error::{Error, Result};
 
 /// The hot tables in Postgres. Without a `url` there are none.
@@ -64,12 +64,6 @@ pub struct PostgresSettings {
     pub lock_timeout: Duration,
     /// Connections at most, shared by all queries. Each can write one query's rows at a time.
     pub connections_max: usize,
-    /// While catching up, checkpoints are joined until they hold this many rows, and written in one transaction.
-    /// More rows are faster; fewer hold locks for a shorter time.
-    pub batch_rows: usize,
-    /// Rows that may wait for Postgres, per query. While the database is away results go on to Parquet and Flight SQL;
-    /// at this limit the query stops reading, so that nothing is lost.
-    pub backlog_bytes_max: ByteSize,
 }
 
 impl Default for PostgresSettings {
@@ -83,8 +77,6 @@ impl Default for PostgresSettings {
             statement_timeout: Duration::from_secs(60),
             lock_timeout: Duration::from_secs(5),
             connections_max: 4,
-            batch_rows: 50_000,
-            backlog_bytes_max: ByteSize::mib(256),
         }
     }
 }
