@@ -221,10 +221,10 @@ CREATE VIEW Pages_Twice AS SELECT page, 2 * n AS n, ts FROM late_pages;
 #[tokio::test]
 async fn a_mistake_in_a_plain_view_is_reported_where_the_view_stands() {
     for (views, expected) in [
-        ("CREATE VIEW v AS SELECT nothing FROM clicks;", "test.sql:8:25: column 'nothing' not found"),
+        ("CREATE VIEW v AS SELECT nothing FROM clicks;", "test.sql:9:25: column \"nothing\" does not exist"),
         (
             "CREATE VIEW v AS SELECT * FROM click;",
-            "test.sql:8:32: table 'click' not found\n  hint: did you mean \"clicks\"?",
+            "test.sql:9:32: table 'click' not found\n  hint: did you mean \"clicks\"?",
         ),
         (
             "CREATE VIEW v AS SELECT * FROM w; CREATE VIEW w AS SELECT * FROM v;",

@@ -332,7 +332,7 @@ const GOLDEN: &[(&str, &str)] = &[
         "CREATE TABLE IF NOT EXISTS t (a INT)",
         "test.sql:1:14: IF NOT EXISTS is not needed\n  hint: leave it out: a file says what shall exist, and is compared with what does",
     ),
-    ("CREATE", "test.sql:1:7: expected TABLE or MATERIALIZED VIEW, found the end of the statement"),
+    ("CREATE", "test.sql:1:7: expected TABLE, VIEW or MATERIALIZED VIEW, found the end of the statement"),
     (
         "CREATE TABLE t (a INT)",
         "test.sql:1:1: option \"connector\" is missing\n  hint: add 'connector' = 'kafka' or 'connector' = 'filesystem'",
