@@ -40,7 +40,8 @@ impl ErrorKind {
     }
 }
 
-/// A place in a configuration or SQL file. Lines and columns count from 1; 0 means the whole file.
+/// A place in a configuration or SQL file, or in a statement that came by itself: then `file` is empty. Lines and columns
+/// count from 1; 0 means the whole file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Location {
     pub file: String,
@@ -51,6 +52,7 @@ pub struct Location {
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.line, self.column) {
+            (line, column) if self.file.is_empty() => write!(f, "line {line}, column {column}"),
             (0, _) => write!(f, "{}", self.file),
             (line, 0) => write!(f, "{}:{line}", self.file),
             (line, column) => write!(f, "{}:{line}:{column}", self.file),
@@ -114,6 +116,14 @@ impl Error {
     /// Names the place, unless a more exact one is already known.
     pub fn at(mut self, location: Location) -> Self {
         self.0.location.get_or_insert(location);
+        self
+    }
+
+    /// Takes back a place that was only a stand-in for a more exact one.
+    pub fn moved_from(mut self, place: &Location) -> Self {
+        if self.0.location.as_ref() == Some(place) {
+            self.0.location = None;
+        }
         self
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
-use tracing::{error, info};
+use tracing::error;
 
 use crate::admin;
 use crate::checkpoint::Generation;
@@ -41,6 +41,7 @@ pub struct Server {
     embedded: Option<Arc<EmbeddedLog>>,
     flight_addr: SocketAddr,
     http_addr: SocketAddr,
+    generation: u64,
     postgres: bool,
     registry: Arc<Mutex<Registry>>,
     stop: watch::Sender<bool>,
@@ -57,6 +58,7 @@ impl Server {
         let flight_listener = bind("flight.listen", config.flight.listen).await?;
         let http_listener = bind("http.listen", config.http.listen).await?;
         let (flight_addr, http_addr) = (flight_listener.local_addr()?, http_listener.local_addr()?);
+        let tls = tls(&config)?;
         let published = Arc::new(Published::default());
         let public = Store::open(&config.tables_url(), &config.s3).await?;
         let private = Store::open(&config.state_url(), &config.s3).await?;
@@ -125,17 +127,17 @@ impl Server {
                 .iter()
                 .map(|user| (user.name.clone(), user.password.expose().to_owned()))
                 .collect(),
-            tls: tls(&config)?,
+            tls,
         };
         tasks.push(tokio::spawn(flight_sql::serve(flight_listener, flight, shutdown(stopped.clone()))));
         let http = admin::serve(http_listener, Arc::clone(&published), clock, shutdown(stopped));
         tasks.push(tokio::spawn(http));
-        info!(%flight_addr, %http_addr, generation = generation.number, "server started");
         Ok(Server {
             published,
             embedded,
             flight_addr,
             http_addr,
+            generation: generation.number,
             postgres: postgres.is_some(),
             registry,
             stop,
@@ -159,6 +161,11 @@ impl Server {
 
     pub fn http_addr(&self) -> SocketAddr {
         self.http_addr
+    }
+
+    /// Counts the servers that have used this storage; the newest owns the queries.
+    pub fn generation(&self) -> u64 {
+        self.generation
     }
 
     pub fn postgres_enabled(&self) -> bool {

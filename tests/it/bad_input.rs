@@ -11,6 +11,7 @@ use crate::services::{self, Need, Outcome, trial};
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
         trial("bad_input::check_finds_all_mistakes_of_all_files_at_once", &[], check_finds_all_mistakes),
+        trial("bad_input::a_call_with_wrong_arguments_is_shown_at_its_place_with_its_signature", &[], wrong_calls),
         trial("bad_input::a_script_for_run_may_read_its_own_views_and_a_server_may_not", &[], scripts_and_servers),
         trial("bad_input::an_occupied_port_is_named_with_its_setting", &[], an_occupied_port),
         trial("bad_input::a_data_directory_that_cannot_be_made_is_named", &[], an_unusable_directory),
@@ -66,6 +67,37 @@ error: schemas/x.sql:1:46: connector \"rabbit\" is not known
   hint: known are 'kafka' and 'filesystem'
 "
     );
+    Ok(())
+}
+
+fn wrong_calls() -> Outcome {
+    let site = Site::new()?;
+    site.write("schemas/e.sql", EVENTS)?;
+    site.write(
+        "queries/q.sql",
+        "\
+CREATE MATERIALIZED VIEW a AS SELECT tumble(INTERVAL '1 minute') AS w, count(*) AS n FROM e GROUP BY w;
+CREATE MATERIALIZED VIEW b AS
+SELECT abs(v) AS v,
+  round(id, abs(ts)) AS r
+FROM e;
+CREATE MATERIALIZED VIEW c AS SELECT xg(v) AS x FROM e;
+CREATE MATERIALIZED VIEW d AS SELECT tumble(ts, INTERVAL '1 month') AS w, count(*) AS n FROM e GROUP BY w;
+",
+    )?;
+    let ran = site.run(&["check"])?;
+    assert_eq!(ran.code, Some(64));
+    let wanted = [
+        "error: queries/q.sql:1:38: tumble cannot be called with (INTERVAL)\n  detail: the time column is missing; it comes before \
+         the INTERVAL\n  hint: write tumble(ts, INTERVAL '5 minutes'), with the time column for ts\n",
+        "error: queries/q.sql:4:13: abs cannot be called with (TIMESTAMP(3))\n",
+        "error: queries/q.sql:6:38: xg cannot be called with (DOUBLE)\n",
+        "error: queries/q.sql:7:38: the window's size must not have months or years",
+    ];
+    for wanted in wanted {
+        assert!(ran.stderr.contains(wanted), "{wanted}\n{}", ran.stderr);
+    }
+    assert!(!ran.stderr.contains("Utf8") && !ran.stderr.contains("Error during planning"), "{}", ran.stderr);
     Ok(())
 }
 

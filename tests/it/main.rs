@@ -4,8 +4,10 @@
 
 mod architecture;
 mod bad_input;
+mod clients;
 mod deploy;
 mod docs;
+mod kafka_login;
 mod postgres;
 mod process;
 mod real_input;
@@ -28,7 +30,9 @@ fn main() -> ExitCode {
     tests.extend(deploy::tests());
     tests.extend(architecture::tests());
     tests.extend(bad_input::tests());
+    tests.extend(clients::tests());
     tests.extend(docs::tests());
+    tests.extend(kafka_login::tests());
     tests.extend(reload::tests());
     tests.extend(restart::tests());
     tests.extend(run::tests());

@@ -3,6 +3,8 @@
 use std::fs;
 
 use libtest_mimic::{Failed, Trial};
+use touchline::clock::Clock;
+use touchline::source::embedded::{EmbeddedLog, EmbeddedSettings, NewRecord};
 
 use crate::process::{Server, Site};
 use crate::services::{Outcome, trial};
@@ -14,6 +16,11 @@ pub(crate) fn tests() -> Vec<Trial> {
         trial("reload::fifty_changes_at_once_all_take_effect", &[], fifty_changes),
         trial("reload::a_broken_table_stops_no_query_that_reads_it", &[], a_broken_table),
         trial("reload::a_plain_view_is_followed_by_what_reads_it", &[], a_plain_view),
+        trial(
+            "reload::a_failed_query_is_tried_again_when_its_file_is_saved_and_goes_on_when_mended",
+            &[],
+            a_failed_query,
+        ),
     ]
 }
 
@@ -161,4 +168,39 @@ fn a_plain_view() -> Outcome {
     assert_eq!(starts(&server), before + 1, "{}", server.log());
     fs::remove_file(site.path("schemas/v.sql"))?;
     server.wait_for("the view to be gone", |server| Ok(server.query("SELECT * FROM v").is_err().then_some(())))
+}
+
+fn a_failed_query() -> Outcome {
+    let site = site()?;
+    let strict = SCHEMA.replace("'json'", "'json', 'on-bad-row' = 'fail'");
+    site.write("schemas/e.sql", &strict)?;
+    let folder = site.path("touchline-data/log");
+    fs::create_dir_all(&folder)?;
+    {
+        let log =
+            EmbeddedLog::open(&folder, EmbeddedSettings::default(), Clock::System).map_err(|error| error.report())?;
+        let records =
+            ["{\"id\":1,\"ts\":\"2026-01-01T12:00:00Z\"}", "not JSON", "{\"id\":2,\"ts\":\"2026-01-01T12:00:01Z\"}"]
+                .map(|text| NewRecord { timestamp_ms: None, key: None, value: Some(text.as_bytes()) });
+        log.append("e", 0, &records).map_err(|error| error.report())?;
+    }
+    let server = site.serve(&[])?;
+    let failures = |server: &Server| server.log().matches("query failed; its last checkpoint stands").count();
+    let reason = server.wait_for("the query to fail", |server| {
+        Ok(state(server, "a")?.filter(|state| state.starts_with("failed: ")))
+    })?;
+    assert!(reason.contains("save or touch queries/a.sql to start it again"), "{reason}");
+    assert_eq!(failures(&server), 1);
+
+    // As `touch` does: another time, the same text.
+    let again = fs::File::options().append(true).open(site.path("queries/a.sql"))?;
+    again.set_modified(std::time::SystemTime::now() + std::time::Duration::from_secs(2))?;
+    server.wait_for("the query to fail once more", |server| Ok((failures(server) == 2).then_some(())))?;
+
+    site.write("schemas/e.sql", &strict.replace("'fail'", "'dead-letter'"))?;
+    wait_for_state(&server, "a", "running")?;
+    server.wait_for("the rows around the bad one", |server| {
+        let rows = server.query("SELECT id FROM a ORDER BY id")?;
+        Ok((rows == [serde_json::json!({ "id": 1 }), serde_json::json!({ "id": 2 })]).then_some(()))
+    })
 }

@@ -23,9 +23,15 @@ const TEST_LIMIT: Duration = Duration::from_secs(300);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
     Kafka,
+    /// A listener of the same broker that wants TLS and SCRAM-SHA-256.
+    SecureKafka,
     Postgres,
     S3,
     Python,
+    /// Arrow's JDBC driver, and a JDK to run it.
+    Jdbc,
+    /// The command that makes certificates.
+    Openssl,
     /// The docker client with its compose plugin; no engine is needed. A check of a file, so it may be missing in CI as well.
     DockerCompose,
 }
@@ -34,9 +40,12 @@ impl Need {
     fn name(self) -> &'static str {
         match self {
             Self::Kafka => "kafka",
+            Self::SecureKafka => "secure-kafka",
             Self::Postgres => "postgres",
             Self::S3 => "s3",
             Self::Python => "python",
+            Self::Jdbc => "jdbc",
+            Self::Openssl => "openssl",
             Self::DockerCompose => "docker-compose",
         }
     }
@@ -45,9 +54,12 @@ impl Need {
     fn missing(self) -> Option<String> {
         match self {
             Self::Kafka => kafka().err(),
+            Self::SecureKafka => SecureKafka::from_env().err(),
             Self::Postgres => postgres().err(),
             Self::S3 => S3::from_env().err(),
             Self::Python => python().err(),
+            Self::Jdbc => jdbc().err(),
+            Self::Openssl => openssl().err(),
             Self::DockerCompose => docker_compose().err(),
         }
         .map(|failed| failed.message().unwrap_or_default().to_owned())
@@ -59,6 +71,27 @@ pub(crate) fn kafka() -> Result<String, Failed> {
     variable("TOUCHLINE_TEST_KAFKA")
 }
 
+/// The way to the same broker through TLS and a login.
+#[derive(Clone, Debug)]
+pub(crate) struct SecureKafka {
+    pub(crate) brokers: String,
+    /// PEM file of the authority that has signed the broker's certificate.
+    pub(crate) ca: String,
+    pub(crate) user: String,
+    pub(crate) password: String,
+}
+
+impl SecureKafka {
+    pub(crate) fn from_env() -> Result<Self, Failed> {
+        Ok(Self {
+            brokers: variable("TOUCHLINE_TEST_KAFKA_SECURE")?,
+            ca: variable("TOUCHLINE_TEST_KAFKA_CA")?,
+            user: variable("TOUCHLINE_TEST_KAFKA_USER")?,
+            password: variable("TOUCHLINE_TEST_KAFKA_PASSWORD")?,
+        })
+    }
+}
+
 /// `postgres://` URL of a database in which the test may create schemas: see [`unique`].
 pub(crate) fn postgres() -> Result<String, Failed> {
     variable("TOUCHLINE_TEST_POSTGRES")
@@ -67,6 +100,16 @@ pub(crate) fn postgres() -> Result<String, Failed> {
 /// A Python interpreter with the packages of `tests/services/requirements.txt`.
 pub(crate) fn python() -> Result<PathBuf, Failed> {
     variable("TOUCHLINE_TEST_PYTHON").map(PathBuf::from)
+}
+
+/// The jar of Arrow's JDBC driver for Flight SQL.
+pub(crate) fn jdbc() -> Result<PathBuf, Failed> {
+    variable("TOUCHLINE_TEST_JDBC").map(PathBuf::from)
+}
+
+fn openssl() -> Result<(), Failed> {
+    let answers = Command::new("openssl").arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if answers.is_ok_and(|status| status.success()) { Ok(()) } else { Err("the command openssl is not there".into()) }
 }
 
 /// `docker compose`, with nothing more on its command line.

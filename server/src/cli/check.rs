@@ -1,6 +1,7 @@
 //! `touchline check`: reads every file, plans every query, and reports all mistakes at once. Connects to nothing.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use datafusion::catalog::TableProvider;
 use datafusion::datasource::MemTable;
 
 use super::fail_all;
+use super::output::StandardOutput;
 use crate::catalog::{Connector, PlainView, Statement, TableDef};
 use crate::clock::Clock;
 use crate::error::{Error, Location, Result};
@@ -54,9 +56,10 @@ pub(super) async fn run(args: &CheckArgs) -> Result<ExitCode> {
     errors.extend(defined_twice(&checked));
     errors.extend(missing_files(&checked));
     errors.extend(plan(&checked).await);
+    let mut out = StandardOutput::lock();
     for file in &mut checked {
         file.mistakes = errors.iter().filter(|error| error.location().is_some_and(|at| at.file == file.name)).count();
-        println!("{}", summary(file));
+        writeln!(out, "{}", summary(file))?;
     }
     Ok(fail_all(errors))
 }

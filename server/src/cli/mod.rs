@@ -1,5 +1,6 @@
 //! The command line: one module a command. Results go to standard output, everything else to standard error.
 
+mod bad_record;
 mod check;
 mod demo;
 mod demo_input;
@@ -10,6 +11,7 @@ mod sql;
 mod status;
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -26,9 +28,19 @@ struct Arguments {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 64 wrong input or configuration, 69 a service does not answer, 70 a bug, \
-    74 damaged data, 75 a limit was reached, 78 another server has taken over.\n\
-    Errors say what to do. `touchline help COMMAND` says more about a command.";
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  2    the command line is wrong
+  64   input or configuration is wrong: see the place and the hint
+  69   a service does not answer; trying again may help
+  70   a bug
+  74   stored data is damaged
+  75   a limit was reached
+  78   another server has taken over
+  130  ended at once by a second Ctrl-C, 143 by a second SIGTERM; nothing is lost
+
+`touchline help COMMAND` says more about a command.";
 
 /// What the user asked for.
 #[derive(Debug, Subcommand)]
@@ -89,8 +101,9 @@ impl Command {
 
 fn simulate(args: &crate::simulate::SimulateArgs) -> Result<ExitCode> {
     let summary = crate::simulate::run(args)?;
+    let mut out = output::StandardOutput::lock();
     for (topic, records) in &summary.records {
-        println!("{topic}: {records} records");
+        writeln!(out, "{topic}: {records} records")?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -128,6 +141,23 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+
+    /// Scripts and supervisors rely on them, so both lists hold them all.
+    #[test]
+    fn the_help_and_the_readme_list_every_exit_code() {
+        use crate::error::ErrorKind::{Bug, Corrupt, Fenced, Invalid, OverBudget, Unavailable};
+        let readme = include_str!("../../../README.md");
+        let kinds = [Invalid, Unavailable, OverBudget, Fenced, Corrupt, Bug];
+        let codes = kinds.map(|kind| kind.exit_code()).into_iter().chain([0, 2, 130, 143]);
+        for code in codes {
+            let word =
+                |text: &str| text.split(|char: char| !char.is_ascii_digit()).any(|word| word == code.to_string());
+            assert!(word(EXIT_CODES), "{code} is missing in the help");
+            let list = readme.lines().find(|line| line.starts_with("Exit codes:")).expect("README.md has the list");
+            let list = &readme[readme.find(list).expect("it does")..];
+            assert!(word(&list[..list.find("\n\n").unwrap_or(list.len())]), "{code} is missing in README.md");
+        }
+    }
 
     #[test]
     fn the_arguments_are_well_formed_and_every_one_has_a_help_text() {

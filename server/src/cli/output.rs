@@ -1,6 +1,6 @@
 //! Rows for people and programs: an aligned table, one JSON object a line, or CSV.
 
-use std::io::Write;
+use std::io::{self, ErrorKind, StdoutLock, Write};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -19,6 +19,32 @@ pub enum OutputFormat {
     Json,
     /// With a header line
     Csv,
+}
+
+/// Standard output. A reader that has seen enough and closes the pipe, as `head` does, ends the program without a word.
+#[derive(Debug)]
+pub(super) struct StandardOutput(StdoutLock<'static>);
+
+impl StandardOutput {
+    pub(super) fn lock() -> Self {
+        StandardOutput(io::stdout().lock())
+    }
+}
+
+impl Write for StandardOutput {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.0.write(buf).inspect_err(end_of_reader)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush().inspect_err(end_of_reader)
+    }
+}
+
+fn end_of_reader(error: &io::Error) {
+    if error.kind() == ErrorKind::BrokenPipe {
+        std::process::exit(0);
+    }
 }
 
 /// Writes a whole result. An empty one still has its header, except as JSON, where there is nothing to write.

@@ -16,7 +16,8 @@ use datafusion::datasource::MemTable;
 use datafusion::physical_plan::execute_stream;
 use futures::TryStreamExt;
 
-use super::output::{OutputFormat, write_rows};
+use super::bad_record::place;
+use super::output::{OutputFormat, StandardOutput, write_rows};
 use crate::catalog::{Connector, PlainView, Statement, TableDef, ViewDef};
 use crate::clock::Clock;
 use crate::config::LogSettings;
@@ -94,7 +95,7 @@ pub(super) async fn run(args: RunArgs) -> Result<()> {
                     Some(schema) => schema,
                     None => session.schema(&view).await?,
                 };
-                write_rows(&mut std::io::stdout().lock(), args.output, schema, &batches)?;
+                write_rows(&mut StandardOutput::lock(), args.output, schema, &batches)?;
             }
         }
     }
@@ -278,6 +279,7 @@ impl Session {
             watermarks.push(SourceWatermark::new(definition.as_ref()));
             offsets.push(Offsets::new());
         }
+        let tables: Vec<Arc<TableDef>> = pipeline.slots.iter().map(|slot| Arc::clone(&slot.table)).collect();
         let limits = EpochLimits { rows_max: EPOCH_ROWS_MAX, one_batch: self.epoch_rows.is_some() };
         let clock = self.sources.clock.clone();
         let mut driver = Driver::new(Arc::new(pipeline), readers, watermarks, offsets, clock, limits);
@@ -288,7 +290,7 @@ impl Session {
                     late += result.output.late.len();
                     for letter in &result.dead_letters {
                         if dead < DEAD_LETTERS_SHOWN {
-                            eprintln!("{}, record {}: {}", letter.topic, letter.offset, letter.reason);
+                            eprintln!("{}: {}", place(letter, &tables), letter.reason);
                         }
                         dead += 1;
                     }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -13,11 +14,15 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::logging;
 use crate::server::Server;
+use crate::status::QueryState;
+use crate::tables::Published;
 
 /// Read when no other is named and it exists.
 const DEFAULT_FILE: &str = "touchline.toml";
 /// From the first signal to the end, whatever the sinks do: supervisors kill soon after.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
+/// Between two looks at queries that are starting.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 #[derive(Debug, Args)]
 #[command(
@@ -42,10 +47,12 @@ pub(super) async fn run(args: ServeArgs) -> Result<ExitCode> {
     tracing::info!(
         flight = %server.flight_addr(),
         http = %server.http_addr(),
+        generation = server.generation(),
         postgres = server.postgres_enabled(),
         config = file.as_deref().map_or("defaults", |file| Path::to_str(file).unwrap_or("a file")),
         "serving"
     );
+    tokio::spawn(announce(Arc::clone(server.published())));
     tokio::select! {
         signal = signals.next() => {
             tracing::info!(signal, "stopping");
@@ -57,6 +64,20 @@ pub(super) async fn run(args: ServeArgs) -> Result<ExitCode> {
             Err(fatal)
         }
     }
+}
+
+/// Says when every query has started: from then on `/readyz` is 200, and all views that can be read are there. Until then
+/// statements wait for the view they name.
+async fn announce(published: Arc<Published>) {
+    let states = loop {
+        let states: Vec<QueryState> = published.queries().iter().map(|query| query.get().0).collect();
+        if !states.contains(&QueryState::Starting) {
+            break states;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    };
+    let running = states.iter().filter(|state| **state == QueryState::Running).count();
+    tracing::info!(running, troubled = states.len() - running, "ready");
 }
 
 /// Ends the server in order, unless a second signal or the grace period comes first.

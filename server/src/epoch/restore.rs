@@ -103,7 +103,8 @@ impl QueryLoop {
             }),
             _ => None,
         };
-        info!(query = view.name, checkpoint = head.id, generation = head.generation, "query restored");
+        let what = if head.sources.is_empty() { "query begins" } else { "query restored" };
+        info!(query = view.name, checkpoint = head.id, generation = head.generation, "{what}");
         let limits = EpochLimits { rows_max: deps.epoch_rows_max, one_batch: false };
         let clock = deps.clock.clone();
         Ok(QueryLoop {

@@ -12,9 +12,10 @@ use datafusion::sql::parser::{DFParserBuilder, Statement};
 use sqlparser::ast::{self, ObjectName, Query, Value, ValueWithSpan, VisitMut, VisitorMut};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::ParserError;
-use sqlparser::tokenizer::{Token, Tokenizer};
+use sqlparser::tokenizer::{Location, Token};
 
 use crate::error::{Error, Result};
+use crate::sql::SourceText;
 use crate::sql::dialect::StreamDialect;
 use crate::sql::window_tvf::WindowTvfNode;
 
@@ -48,11 +49,16 @@ pub fn parse(sql: &str) -> Result<Parsed> {
     if sql.len() > SQL_BYTES_MAX {
         return Err(Error::over_budget(format!("the statement has {} bytes; the limit is {SQL_BYTES_MAX}", sql.len())));
     }
-    let tokens = Tokenizer::new(&StreamDialect::default(), sql)
-        .tokenize_with_location()
-        .map_err(|error| Error::invalid(format!("cannot read the statement: {error}")))?;
+    let source = SourceText::new("", sql)?;
+    let (tokens, mistake) = source.tokens(&StreamDialect::default());
+    if let Some(mistake) = mistake {
+        return Err(mistake);
+    }
+    if let Some(refusal) = tokens.first().and_then(|token| not_a_query(&token.token)) {
+        return Err(refusal);
+    }
     let dialect = StreamDialect::for_tokens(&tokens);
-    let count = tokens.iter().filter(|token| !matches!(token.token, Token::Whitespace(_))).count();
+    let count = tokens.len();
     if count > TOKENS_MAX {
         return Err(Error::over_budget(format!("the statement has {count} tokens; the limit is {TOKENS_MAX}"))
             .hint("put long lists of values into a table or into several statements"));
@@ -67,7 +73,9 @@ pub fn parse(sql: &str) -> Result<Parsed> {
         .hint("write rows as VALUES (…), (…)"));
     }
     let parser = DFParserBuilder::new(sql).with_dialect(&dialect).with_recursion_limit(NESTING_MAX).build();
-    let mut statements = parser.and_then(|mut parser| parser.parse_statements()).map_err(syntax_error)?;
+    let end = tokens.last().map_or(Location { line: 1, column: 1 }, |token| token.span.end);
+    let mut statements =
+        parser.and_then(|mut parser| parser.parse_statements()).map_err(|error| syntax_error(error, &source, end))?;
     let Some(mut statement) = statements.pop_front() else {
         return Err(Error::invalid("there is no statement"));
     };
@@ -78,17 +86,58 @@ pub fn parse(sql: &str) -> Result<Parsed> {
     Ok(Parsed { statement, parameters })
 }
 
-/// The parser's own words, without the names of its types.
-fn syntax_error(error: DataFusionError) -> Error {
+/// What a statement is refused for by its first word alone: it changes something, and may not even be SQL that the planner
+/// knows. Nothing is let through here; that is for [`verify`] to say.
+fn not_a_query(first: &Token) -> Option<Error> {
+    let Token::Word(word) = first else { return None };
+    let verb = word.value.to_uppercase();
+    let hint = match verb.as_str() {
+        "CREATE" => {
+            "write it into a file, CREATE TABLE in schemas/ and CREATE MATERIALIZED VIEW in queries/; the server takes it up at once"
+        }
+        "ALTER" => "change its file in schemas/ or queries/; the server takes the change up at once",
+        "DROP" => "delete its file from schemas/ or queries/; the server takes that up at once",
+        "INSERT" | "COPY" => {
+            "for a result that is kept up to date, write CREATE MATERIALIZED VIEW into a file in queries/; to write files, use \
+             `touchline sql --output csv` or `touchline run`"
+        }
+        "UPDATE" | "DELETE" | "MERGE" | "TRUNCATE" => {
+            "the rows of a view are what its query says: change its file in queries/"
+        }
+        "SET" | "RESET" | "USE" => "there is nothing to set; name a system table as touchline.queries",
+        "BEGIN" | "START" | "COMMIT" | "ROLLBACK" | "SAVEPOINT" | "END" => {
+            return Some(
+                Error::invalid("there are no transactions: each statement reads one committed checkpoint")
+                    .hint(format!("leave {verb} out")),
+            );
+        }
+        "GRANT" | "REVOKE" | "VACUUM" | "CALL" | "PREPARE" | "EXECUTE" | "DEALLOCATE" | "LOAD" | "INSTALL"
+        | "ATTACH" | "REFRESH" | "PURGE" => "tables and views are defined by the files in schemas/ and queries/",
+        _ => return None,
+    };
+    Some(read_only(&verb).hint(hint))
+}
+
+fn read_only(what: &str) -> Error {
+    Error::invalid("only queries can be run here: SQL connections are read-only")
+        .detail(format!("the statement contains {what}"))
+}
+
+/// The parser's own words, without the names of its types. `end`: the place of what is missing.
+fn syntax_error(error: DataFusionError, source: &SourceText<'_>, end: Location) -> Error {
     let DataFusionError::SQL(error, _) = error.find_root() else {
         return Error::from(error);
     };
     match error.as_ref() {
-        ParserError::TokenizerError(text) | ParserError::ParserError(text) => {
-            Error::invalid(format!("cannot read the statement: {}", text.trim_end_matches('.')))
-        }
         ParserError::RecursionLimitExceeded => {
             Error::over_budget(format!("the statement nests more than {NESTING_MAX} levels deep"))
+        }
+        error => {
+            let error = source.parser_error(error.clone(), end);
+            match error.primary().contains("found `EMIT`") {
+                true => error.hint("EMIT belongs to a view in a file of queries/; leave it out here"),
+                false => error,
+            }
         }
     }
 }
@@ -274,7 +323,5 @@ fn node_reads(plan: &LogicalPlan) -> Result<()> {
         LogicalPlan::Ddl(ddl) => ddl.name().to_owned(),
         LogicalPlan::Copy(_) => "COPY".to_owned(),
     };
-    Err(Error::invalid("only queries can be run here: SQL connections are read-only")
-        .detail(format!("the statement contains {what}"))
-        .hint("tables and views are defined by the files in schemas/ and queries/"))
+    Err(read_only(&what).hint("tables and views are defined by the files in schemas/ and queries/"))
 }

@@ -99,13 +99,16 @@ async fn serve_service(
             .tls_config(ServerTlsConfig::new().identity(identity))
             .map_err(|error| Error::invalid("the TLS certificate or key cannot be used").caused_by(error))?;
     }
-    // Small answers must not wait for the acknowledgement of the last one: 40 ms a query otherwise.
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     server
         .add_service(service)
-        .serve_with_incoming_shutdown(incoming, shutdown)
+        .serve_with_incoming_shutdown(incoming(listener), shutdown)
         .await
         .map_err(|error| Error::unavailable("the Flight SQL listener failed").caused_by(error))
+}
+
+/// Small answers must not wait for the acknowledgement of the last one: 40 ms a query otherwise.
+fn incoming(listener: TcpListener) -> TcpIncoming {
+    TcpIncoming::from(listener).with_nodelay(Some(true))
 }
 
 #[cfg(test)]

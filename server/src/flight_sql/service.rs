@@ -327,8 +327,9 @@ fn refusal(command: &Command) -> Status {
         Command::CommandStatementUpdate(_)
         | Command::CommandPreparedStatementUpdate(_)
         | Command::CommandStatementIngest(_) => status(
-            Error::invalid("SQL connections are read-only")
-                .hint("tables and views are defined by the files in schemas/ and queries/"),
+            Error::invalid("only queries can be run here: SQL connections are read-only")
+                .detail("the client asked for an update, as executemany and executeUpdate do")
+                .hint("run a SELECT as a query, once for each set of parameters; tables and views are defined by the files in schemas/ and queries/"),
         ),
         Command::CommandStatementSubstraitPlan(_) => {
             Status::unimplemented("Substrait plans are not supported; send SQL")

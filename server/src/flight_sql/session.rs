@@ -23,18 +23,20 @@ use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::SessionContext;
+use datafusion::sql::parser::Statement;
 use futures::{FutureExt, Stream, StreamExt};
 use object_store::ObjectStore;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
-use super::guard;
+use super::guard::{self, Parsed};
 use super::wire::{wire_schema, wire_type};
-use crate::error::{Error, Result};
-use crate::sql::{ExpandWindowTvfs, add_window_functions, session_config};
+use crate::error::{Error, ErrorKind, Location, Result};
+use crate::sql::{ExpandWindowTvfs, add_window_functions, explained, nearest, session_config};
+use crate::status::{QueryState, QueryStatus};
 use crate::tables::catalog::{CATALOG, Catalog, PUBLIC_SCHEMA};
 use crate::tables::stores::PublicStore;
 use crate::tables::view::Pins;
@@ -47,6 +49,11 @@ const PLANNED_AT_ONCE: usize = 2;
 const BUFFERED_MESSAGES: usize = 4;
 /// Rows of parameters of one execution; each runs the statement once.
 const PARAMETER_ROWS_MAX: usize = 1_000;
+
+/// How long a statement waits for a view whose query is being restored, as after a start. Clients that come back then
+/// would be told that the view does not exist.
+const RESTORE_WAIT: Duration = Duration::from_secs(10);
+const RESTORE_LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Limits of ad-hoc statements.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,11 +91,10 @@ pub enum StatementError {
 
 impl From<Error> for StatementError {
     fn from(error: Error) -> Self {
-        let text = error.primary();
-        if text.starts_with("table '") && text.ends_with("' not found") {
-            return StatementError::NotFound(error);
+        match missing_table(&error) {
+            Some(_) => StatementError::NotFound(error),
+            None => StatementError::Failed(error),
         }
-        StatementError::Failed(error)
     }
 }
 
@@ -169,6 +175,7 @@ impl Cancel {
 /// The ad-hoc side of the server. See the module's first lines.
 pub struct AdHoc {
     state: SessionState,
+    catalog: Catalog,
     planning: Gate,
     running: Gate,
     timeout: Duration,
@@ -214,7 +221,8 @@ impl AdHoc {
             .enable_all()
             .build()?;
         Ok(AdHoc {
-            state: session_state(settings, catalog, store)?,
+            state: session_state(settings, catalog.clone(), store)?,
+            catalog,
             planning: Gate::new(PLANNED_AT_ONCE, settings.queue),
             running: Gate::new(settings.concurrency, settings.queue),
             timeout: Duration::from_secs(settings.timeout_s),
@@ -234,10 +242,39 @@ impl AdHoc {
             // Before it is copied and queued.
             return Err(guard::parse(sql).err().unwrap_or_else(|| Error::bug("a long statement was accepted")).into());
         }
+        let missing = match self.plan(sql, schema, deadline).await {
+            Err(StatementError::NotFound(error)) => error,
+            outcome => return outcome,
+        };
+        let Some(view) = missing_table(&missing).map(str::to_owned) else {
+            return Err(StatementError::NotFound(missing));
+        };
+        match self.restored(&view, deadline).await {
+            None => Err(StatementError::NotFound(missing)),
+            Some(_) => match self.plan(sql, schema, deadline).await {
+                Err(StatementError::NotFound(error)) => Err(without_rows(error, self.catalog.query(&view))),
+                outcome => outcome,
+            },
+        }
+    }
+
+    async fn plan(&self, sql: &str, schema: &str, deadline: Instant) -> Outcome<Prepared> {
         let _permit = self.planning.admit(deadline).await?;
         let state = self.fresh_state(Some(schema));
-        let sql = sql.to_owned();
-        self.on_own_threads(deadline, async move { prepare(&state, &sql).await }).await
+        let (sql, catalog) = (sql.to_owned(), self.catalog.clone());
+        self.on_own_threads(deadline, async move { prepare(&state, &catalog, &sql).await }).await
+    }
+
+    /// Waits until the query of `view` is past its start, for a limited time; `None` where there is no such query.
+    async fn restored(&self, view: &str, deadline: Instant) -> Option<QueryState> {
+        let until = deadline.min(Instant::now() + RESTORE_WAIT);
+        loop {
+            let (state, _) = self.catalog.query(view)?.get();
+            if state != QueryState::Starting || Instant::now() >= until {
+                return Some(state);
+            }
+            sleep(RESTORE_LOOK_EVERY).await;
+        }
     }
 
     /// Puts values in for the parameters; `values` has a row for each time the statement is to run.
@@ -347,24 +384,103 @@ fn session_state(settings: &AdHocSettings, catalog: Catalog, store: Arc<dyn Obje
     Ok(context.state())
 }
 
-async fn prepare(state: &SessionState, sql: &str) -> Outcome<Prepared> {
-    let parsed = guard::parse(sql)?;
-    let plan = state.statement_to_plan(parsed.statement).await?;
+async fn prepare(state: &SessionState, catalog: &Catalog, sql: &str) -> Outcome<Prepared> {
+    let Parsed { statement, parameters } = guard::parse(sql)?;
+    let plan = match state.statement_to_plan(statement.clone()).await {
+        Ok(plan) => plan,
+        Err(error) => return Err(explain(error, &statement, state, catalog).await),
+    };
     guard::verify(&plan)?;
+    // The result's final types: the analyzer's coercions can change those of the plan as it was written.
+    let analyzed = state.analyzer().execute_and_check(plan.clone(), state.config_options(), |_, _| {});
+    let schema = match analyzed {
+        Ok(analyzed) => wire_schema(analyzed.schema().as_arrow()),
+        // With open parameters it may not be analyzable yet; what is known of it must do until they are bound.
+        Err(_) if !parameters.is_empty() => wire_schema(plan.schema().as_arrow()),
+        Err(error) => return Err(explain(error, &statement, state, catalog).await),
+    };
     let types = plan.get_parameter_types()?;
-    let parameters = parsed.parameters.into_iter().map(|name| {
+    let parameters = parameters.into_iter().map(|name| {
         let data_type = types.get(&name).cloned().flatten();
         Parameter { name, data_type }
     });
-    let parameters = parameters.collect();
-    Ok(Prepared { schema: result_schema(state, &plan), plan, parameters })
+    Ok(Prepared { schema, parameters: parameters.collect(), plan })
 }
 
-/// The result's schema with its final types: the analyzer's coercions can change those of the plan as it was written.
+/// The result's schema with its final types, once values are bound.
 fn result_schema(state: &SessionState, plan: &LogicalPlan) -> SchemaRef {
     let analyzed = state.analyzer().execute_and_check(plan.clone(), state.config_options(), |_, _| {});
-    // A plan with open parameters may not be analyzable yet; what is known of it must do until they are bound.
     wire_schema(analyzed.as_ref().unwrap_or(plan).schema().as_arrow())
+}
+
+/// What is wrong with a statement, at its line and column, and what could be meant.
+async fn explain(
+    error: DataFusionError,
+    statement: &Statement,
+    state: &SessionState,
+    catalog: &Catalog,
+) -> StatementError {
+    let unsupported = matches!(error.find_root(), DataFusionError::NotImplemented(_));
+    let start = Location { file: String::new(), line: 1, column: 1 };
+    // A statement as a whole needs no place.
+    let error = explained(error, statement, state, &start).await.moved_from(&start);
+    if unsupported {
+        return StatementError::Unsupported(error);
+    }
+    let Some(missing) = missing_table(&error) else { return StatementError::Failed(error) };
+    let mut described = Error::new(error.kind(), format!("table '{missing}' not found"));
+    if let Some(place) = error.location() {
+        described = described.at(place.clone());
+    }
+    let names: Vec<String> = catalog
+        .list()
+        .into_iter()
+        .map(
+            |table| if table.schema == PUBLIC_SCHEMA { table.name } else { format!("{}.{}", table.schema, table.name) },
+        )
+        .collect();
+    StatementError::NotFound(match nearest(missing, &names) {
+        Some(name) => described.hint(format!("did you mean \"{name}\"?")),
+        None => described.hint("SHOW TABLES lists what there is"),
+    })
+}
+
+/// The name of the table that does not exist, as short as it can be written.
+fn missing_table(error: &Error) -> Option<&str> {
+    let name = error.primary().strip_prefix("table '")?.strip_suffix("' not found")?;
+    let name = name
+        .strip_prefix(CATALOG)
+        .and_then(|rest| rest.strip_prefix('.'))
+        .filter(|rest| rest.contains('.'))
+        .unwrap_or(name);
+    Some(name.strip_prefix(PUBLIC_SCHEMA).and_then(|rest| rest.strip_prefix('.')).unwrap_or(name))
+}
+
+/// A view that is declared and cannot be read: its query has the reason.
+fn without_rows(missing: Error, query: Option<Arc<QueryStatus>>) -> StatementError {
+    let Some(query) = query else { return StatementError::NotFound(missing) };
+    let (state, reason) = query.get();
+    let name = &query.name;
+    let error = match state {
+        QueryState::Starting => {
+            return StatementError::Failed(
+                Error::unavailable(format!("view \"{name}\" is still being restored from its checkpoint"))
+                    .hint("try again soon; /readyz says what is missing"),
+            );
+        }
+        QueryState::Degraded => {
+            Error::unavailable(format!("view \"{name}\" cannot be read yet: its query is degraded"))
+        }
+        other => Error::invalid(format!("view \"{name}\" cannot be read: its query is {}", other.name())),
+    };
+    let error = match reason {
+        Some(reason) => error.detail(reason),
+        None => error,
+    };
+    match error.kind() {
+        ErrorKind::Unavailable => StatementError::Failed(error),
+        _ => StatementError::NotFound(error),
+    }
 }
 
 fn bind(state: &SessionState, prepared: &Prepared, values: Option<RecordBatch>) -> Outcome<Bound> {

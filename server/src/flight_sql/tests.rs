@@ -131,6 +131,7 @@ async fn published(store: &InMemory) -> Arc<Published> {
 
 struct Server {
     service: Arc<FlightSql>,
+    published: Arc<Published>,
     channel: Channel,
     _stop: oneshot::Sender<()>,
 }
@@ -140,8 +141,14 @@ impl Server {
         let store = InMemory::new();
         let published = published(&store).await;
         let users = users.iter().map(|(name, password)| ((*name).to_owned(), (*password).to_owned())).collect();
-        let deps =
-            FlightDeps { published, store: Arc::new(store), reader: Arc::new(TenBatches), settings, users, tls: None };
+        let deps = FlightDeps {
+            published: Arc::clone(&published),
+            store: Arc::new(store),
+            reader: Arc::new(TenBatches),
+            settings,
+            users,
+            tls: None,
+        };
         let service = flight_sql(deps).expect("a service");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
         let address = listener.local_addr().expect("an address");
@@ -151,7 +158,7 @@ impl Server {
         };
         tokio::spawn(serve_service(listener, Arc::clone(&service), None, shutdown));
         let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("a URL");
-        Server { service, channel: endpoint.connect().await.expect("connects"), _stop: stop }
+        Server { service, published, channel: endpoint.connect().await.expect("connects"), _stop: stop }
     }
 
     async fn open() -> Server {
@@ -477,6 +484,96 @@ async fn errors_say_what_is_wrong_with_the_right_code() {
     assert_eq!(server.code("SELECT repeat('x', 5000000)").await, Code::ResourceExhausted);
     let begin = server.client().begin_transaction().await.map_err(tonic::Status::from).expect_err("no transactions");
     assert_eq!(begin.code(), Code::Unimplemented);
+}
+
+/// At its place in the statement, and with what to write or where to put it instead.
+#[tokio::test]
+async fn mistakes_and_refusals_say_where_and_what_instead() {
+    let server = Server::open().await;
+    let mut wrong = String::new();
+    for (sql, want) in [
+        ("SELEC 1", "line 1, column 1: expected an SQL statement, found `SELEC`"),
+        ("SELECT 'x", "line 1, column 8: unterminated string literal"),
+        (
+            "SELECT match_id\nFROM scores EMIT ON WINDOW CLOSE",
+            "line 2, column 13: expected end of statement, found `EMIT`\n  hint: EMIT belongs to a view",
+        ),
+        (
+            "SELECT goal FROM scores",
+            "line 1, column 8: column \"goal\" does not exist\n  hint: did you mean \"goals\"?",
+        ),
+        ("SELECT * FROM score", "line 1, column 15: table 'score' not found\n  hint: did you mean \"scores\"?"),
+        (
+            "SELECT * FROM touchline.dead_letter",
+            "line 1, column 15: table 'touchline.dead_letter' not found\n  hint: did you mean \"touchline.dead_letters\"?",
+        ),
+        (
+            "SELECT 1,\n  upper(match_id, 2) FROM scores",
+            "line 2, column 3: upper cannot be called with (VARCHAR, BIGINT)\n",
+        ),
+        ("SELECT goals, abs(match_id) FROM scores", "line 1, column 15: abs cannot be called with (VARCHAR)\n"),
+        (
+            "COPY scores TO 'x.csv'",
+            "only queries can be run here: SQL connections are read-only\n  detail: the statement contains COPY\n  hint: for a result that is kept",
+        ),
+        (
+            "insert into scores VALUES (1)",
+            "only queries can be run here: SQL connections are read-only\n  detail: the statement contains INSERT\n",
+        ),
+        (
+            "CREATE MATERIALIZED VIEW v AS SELECT 1",
+            "only queries can be run here: SQL connections are read-only\n  detail: the statement contains CREATE\n  hint: write it into a file",
+        ),
+        ("BEGIN", "there are no transactions"),
+    ] {
+        let status = server.query(sql).await.expect_err(sql);
+        if !status.message().starts_with(want) {
+            wrong.push_str(&format!("{sql}\n--- want\n{want}\n--- found\n{}\n\n", status.message()));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+/// After a start, and after a query was changed: clients that come back at once are not told that the view is gone.
+#[tokio::test]
+async fn a_statement_waits_for_a_view_that_is_being_restored() {
+    let server = Server::open().await;
+    let status = Arc::new(QueryStatus::new("restored", "queries/restored.sql"));
+    server.published.put_query(Arc::clone(&status));
+    let mut asked = Box::pin(server.query("SELECT goals FROM restored"));
+    // Long enough for many looks; an answer now would be one that did not wait.
+    let early = tokio::time::timeout(Duration::from_millis(300), &mut asked).await;
+    assert!(early.is_err(), "{early:?}");
+    let view = PublishedView::new("restored", scores_schema());
+    view.publish(ViewSnapshot { checkpoint: 1, sealed: Arc::new([]), tail: Arc::new([scores(&[("m1", 5)])]) });
+    server.published.put_view(Arc::new(view));
+    status.set(QueryState::Running, None);
+    let rows = asked.await.expect("the view is there");
+    assert_eq!(ints(&rows), [5]);
+}
+
+#[tokio::test]
+async fn a_view_whose_query_does_not_run_is_named_with_the_reason() {
+    let server = Server::open().await;
+    let status = QueryStatus::new("wrong", "queries/wrong.sql");
+    status.set(QueryState::Rejected, Some("queries/wrong.sql:1:8: column \"x\" does not exist".to_owned()));
+    server.published.put_query(Arc::new(status));
+    let error = server.query("SELECT * FROM wrong").await.expect_err("there is no view");
+    assert_eq!(error.code(), Code::NotFound);
+    assert_eq!(
+        error.message(),
+        "view \"wrong\" cannot be read: its query is rejected\n  detail: queries/wrong.sql:1:8: column \"x\" does not exist"
+    );
+}
+
+#[tokio::test]
+async fn connections_are_accepted_without_delay() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+    let address = listener.local_addr().expect("an address");
+    let mut incoming = incoming(listener);
+    let _client = tokio::net::TcpStream::connect(address).await.expect("connects");
+    let accepted = incoming.next().await.expect("a connection").expect("accepted");
+    assert!(accepted.nodelay().expect("an option"));
 }
 
 #[tokio::test]

@@ -36,10 +36,10 @@ use crate::catalog::{PlainView, TableDef, ViewDef};
 use crate::error::{Error, Result};
 use crate::operator::lookup_join::{Dimension, LookupJoinExec, LookupJoinType};
 use crate::operator::window::{LateGateExec, WindowAggExec, WindowAggNode, WindowOperator};
-use crate::sql::planning_error;
 use crate::sql::rewrite::{Streams, reads_stream, rewrite};
 use crate::sql::session::session;
 use crate::sql::window_tvf::WatermarkColumns;
+use crate::sql::{explained, planning_error};
 
 /// The tables a query may name.
 pub trait Tables: Send + Sync {
@@ -141,16 +141,22 @@ async fn plan_at_view(view: &ViewDef, tables: &dyn Tables, settings: PlanSetting
     plain_views::register(&context, &view.query, tables).await?;
     let state = context.state();
     let statement = DfStatement::Statement(Box::new(ast::Statement::Query(view.query.clone())));
-    let place = |error| planning_error(error, &view.location.file, &view.location);
-    let plan = state.statement_to_plan(statement).await.map_err(place)?;
-    let plan = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {}).map_err(place)?;
+    let plan = match state.statement_to_plan(statement.clone()).await {
+        Ok(plan) => state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {}),
+        Err(error) => Err(error),
+    };
+    let plan = match plan {
+        Ok(plan) => plan,
+        Err(error) => return Err(explained(error, &statement, &state, &view.location).await),
+    };
     let scans = StreamScans::default();
     if !reads_stream(&plan, &scans) {
         return Ok(Planned::Batch(context, Box::new(plan)));
     }
     let lateness = i64::try_from(view.options.allowed_lateness.as_micros()).unwrap_or(i64::MAX);
     let plan = rewrite(plan, &scans, lateness)?;
-    let plan = state.optimizer().optimize(plan, &state, |_, _| {}).map_err(place)?;
+    let optimized = state.optimizer().optimize(plan, &state, |_, _| {});
+    let plan = optimized.map_err(|error| planning_error(error, &view.location.file, &view.location))?;
     let plan = take_over_lookups(plan, &scans)?;
 
     let stateful = Arc::new(Operators::default());

@@ -1,8 +1,9 @@
 //! The definition files as they stand: read, parsed, and for each the last version that was right.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use datafusion::catalog::TableProvider;
 
@@ -56,6 +57,7 @@ impl Tables for Catalog {
 #[derive(Debug, Default)]
 struct FileState {
     text: String,
+    modified: Option<SystemTime>,
     /// Of the last version without an error.
     good: Vec<Statement>,
     errors: Vec<Error>,
@@ -73,6 +75,8 @@ pub struct Loaded {
     pub catalog: Catalog,
     /// Every mistake, with its place.
     pub errors: Vec<Error>,
+    /// Files that have been written since the last look, be it with the same text.
+    pub touched: BTreeSet<String>,
 }
 
 impl Files {
@@ -86,10 +90,17 @@ impl Files {
             present.extend(sql_files(directory)?);
         }
         self.files.retain(|path, _| present.contains(path));
+        let mut touched = BTreeSet::new();
         for path in present {
+            let modified = std::fs::metadata(&path).and_then(|metadata| metadata.modified()).ok();
             self.read(&path);
+            let state = self.files.entry(path.clone()).or_default();
+            if std::mem::replace(&mut state.modified, modified) != modified {
+                touched.insert(path.display().to_string());
+            }
         }
-        Ok(self.catalog(snapshots))
+        let (catalog, errors) = self.catalog(snapshots);
+        Ok(Loaded { catalog, errors, touched })
     }
 
     fn read(&mut self, path: &Path) {
@@ -121,7 +132,7 @@ impl Files {
         state.text = text;
     }
 
-    fn catalog(&self, snapshots: &Arc<dyn SnapshotReader>) -> Loaded {
+    fn catalog(&self, snapshots: &Arc<dyn SnapshotReader>) -> (Catalog, Vec<Error>) {
         let mut errors = Vec::new();
         let mut catalog = Catalog::new(Arc::clone(snapshots));
         let statements = self.files.values().flat_map(|state| &state.good);
@@ -160,7 +171,7 @@ impl Files {
         for state in self.files.values() {
             errors.extend(state.errors.iter().map(Error::duplicate));
         }
-        Loaded { catalog, errors }
+        (catalog, errors)
     }
 }
 

@@ -66,7 +66,7 @@ impl Registry {
     /// # Errors
     /// `Invalid` where a directory cannot be read; nothing is changed then.
     pub async fn apply(&mut self) -> Result<()> {
-        let Loaded { catalog, errors } = self.files.load(&self.directories, &self.snapshots)?;
+        let Loaded { catalog, errors, touched } = self.files.load(&self.directories, &self.snapshots)?;
         let mut rejected: BTreeMap<String, Error> = BTreeMap::new();
         for error in errors {
             error!("{}", error.report());
@@ -87,13 +87,20 @@ impl Registry {
         for (name, view) in &catalog.views {
             match planned(Arc::clone(view), Arc::clone(&catalog), self.plan_settings).await {
                 Ok(plan) => {
-                    let unchanged =
-                        self.running.get(name).is_some_and(|running| running.fingerprint == plan.fingerprint);
-                    if !unchanged {
-                        self.stop(name).await;
-                        self.start(plan, Arc::clone(&catalog));
-                    } else if let Some(running) = self.running.get(name) {
-                        running.mend_file_report();
+                    let settings = settings(&plan);
+                    let touched = || definitions(&plan).any(|file| touched.contains(file));
+                    match self.running.get(name) {
+                        Some(running)
+                            if running.fingerprint == plan.fingerprint
+                                && running.settings == settings
+                                && !(running.failed() && touched()) =>
+                        {
+                            running.mend_file_report();
+                        }
+                        _ => {
+                            self.stop(name).await;
+                            self.start(plan, settings, Arc::clone(&catalog));
+                        }
                     }
                 }
                 Err(error) => {
@@ -115,11 +122,12 @@ impl Registry {
         }
     }
 
-    fn start(&mut self, plan: QueryPlan, catalog: Arc<Catalog>) {
+    fn start(&mut self, plan: QueryPlan, settings: String, catalog: Arc<Catalog>) {
         let name = plan.view.name.clone();
         let status = Arc::new(QueryStatus::new(&name, &plan.view.location.file));
         self.deps.published.put_query(Arc::clone(&status));
-        let running = Running::start(plan, catalog, self.deps.clone(), self.plan_settings, status, self.fatal.clone());
+        let deps = self.deps.clone();
+        let running = Running::start(plan, settings, catalog, deps, self.plan_settings, status, self.fatal.clone());
         info!(query = name, fingerprint = &running.fingerprint[..8], "query started");
         self.running.insert(name, running);
     }
@@ -228,6 +236,18 @@ pub fn reads_no_stream(view: &ViewDef) -> Error {
     Error::invalid("the view reads no stream, so it would never change")
         .hint("read at least one table with a Kafka connector, or ask the static tables by Flight SQL")
         .at(view.location.clone())
+}
+
+/// The files that define a query and the streams it reads.
+fn definitions(plan: &QueryPlan) -> impl Iterator<Item = &String> {
+    let tables = plan.pipeline.slots.iter().map(|slot| &slot.table.location.file);
+    std::iter::once(&plan.view.location.file).chain(tables)
+}
+
+/// What a query is to be started again for, to go on from its last checkpoint: how it runs, not what it computes.
+fn settings(plan: &QueryPlan) -> String {
+    let tables = plan.pipeline.slots.iter().map(|slot| (&slot.table.name, slot.table.on_bad_row));
+    format!("{:?} {:?}", plan.view.options, tables.collect::<Vec<_>>())
 }
 
 /// Names a version of a query: what it computes and from what, not how its file is written.

@@ -19,6 +19,8 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(500), Duration::fr
 #[derive(Debug)]
 pub(super) struct Running {
     pub(super) fingerprint: String,
+    /// How it runs beside that: a change starts it again.
+    pub(super) settings: String,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
     status: Arc<QueryStatus>,
@@ -27,22 +29,29 @@ pub(super) struct Running {
 impl Running {
     pub(super) fn start(
         plan: QueryPlan,
+        settings: String,
         catalog: Arc<Catalog>,
         deps: QueryDeps,
-        settings: PlanSettings,
+        plan_settings: PlanSettings,
         status: Arc<QueryStatus>,
         fatal: watch::Sender<Option<Arc<Error>>>,
     ) -> Self {
         let (stop, stopped) = watch::channel(false);
         let fingerprint = plan.fingerprint.clone();
-        let supervised = Supervised { catalog, deps, settings, status: Arc::clone(&status), fatal, stop: stopped };
+        let supervised =
+            Supervised { catalog, deps, settings: plan_settings, status: Arc::clone(&status), fatal, stop: stopped };
         let task = tokio::spawn(supervised.run(plan));
-        Running { fingerprint, stop, task, status }
+        Running { fingerprint, settings, stop, task, status }
     }
 
     pub(super) fn ask_to_stop(&self) {
         // Nobody listens any more where the query has ended by itself.
         let _ = self.stop.send(true);
+    }
+
+    /// Ended by an error that trying again does not mend; a fenced query ends the process.
+    pub(super) fn failed(&self) -> bool {
+        self.task.is_finished() && self.status.get().0 == QueryState::Failed
     }
 
     pub(super) async fn stopped(self) {
@@ -99,8 +108,12 @@ impl Supervised {
                     return;
                 }
                 _ => {
-                    error!(query = self.status.name, error = report, "query failed; its last checkpoint stands");
-                    self.status.set(QueryState::Failed, Some(report));
+                    let next = format!(
+                        "its last checkpoint stands; when the cause is mended, save or touch {} to start it again",
+                        self.status.file
+                    );
+                    error!(query = self.status.name, error = report, "query failed; {next}");
+                    self.status.set(QueryState::Failed, Some(format!("{report}\n{next}")));
                     return;
                 }
             }

@@ -200,7 +200,7 @@ impl Task {
                 Err(error)
                     if error.kind() == ErrorKind::Unavailable && self.open.until.is_none() && self.is_topic() =>
                 {
-                    if self.set_trouble(Some(one_sentence(&error))) {
+                    if self.set_trouble(Some(error.report())) {
                         self.send(SourceBatch::default())?;
                     }
                     self.wait_to_retry()?;
@@ -280,7 +280,7 @@ impl Task {
                 Err(error)
                     if error.kind() == ErrorKind::Unavailable && self.open.until.is_none() && self.is_topic() =>
                 {
-                    news |= self.set_trouble(Some(one_sentence(&error)));
+                    news |= self.set_trouble(Some(error.report()));
                     self.wait_to_retry()?;
                     continue;
                 }
@@ -340,8 +340,11 @@ impl Task {
     /// Whether that is news.
     fn set_trouble(&self, trouble: Option<String>) -> bool {
         let mut known = self.trouble.lock();
-        let changed = *known != trouble;
-        *known = trouble;
+        // Details differ from one try to the next, as in "after 307 ms"; that is no news.
+        let changed = known.as_deref().map(first_line) != trouble.as_deref().map(first_line);
+        if changed {
+            *known = trouble;
+        }
         changed
     }
 
@@ -374,8 +377,8 @@ fn standing(at: i64, end: i64) -> Progress {
     Progress { from: at, to: at, records: 0, event_time_max: None, far_future: 0, end }
 }
 
-fn one_sentence(error: &Error) -> String {
-    error.report().lines().next().unwrap_or_default().to_owned()
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
 }
 
 /// The embedded log, where the table's brokers mean it.

@@ -1,17 +1,20 @@
 //! Whatever planning says → one error with file:line:column and a hint.
 //!
 //! DataFusion attaches places to some of its errors (unknown column, table, function; types that do not fit). Where it
-//! does not, the place is the statement's.
+//! does not, the place is the statement's, or the call's that `call` has found.
 
 use datafusion::common::utils::datafusion_strsim::normalized_levenshtein;
 use datafusion::common::{Diagnostic, SchemaError};
 use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::ast::{Expr, Spanned};
 
+use super::call::in_sql;
 use crate::error::{Error, Location};
 
 /// Names listed in a hint.
 const NAMES_MAX: usize = 10;
+/// DataFusion's diagnostic for operands that do not go together.
+const INCOMPATIBLE: &str = "expressions have incompatible types";
 
 /// The error of a statement in `file`. `statement_start`: its place, for errors that do not say theirs.
 ///
@@ -29,13 +32,20 @@ pub fn planning_error(error: DataFusionError, file: &str, statement_start: &Loca
     }
     let described = match (unknown_column(&error), error.diagnostic()) {
         (Some(described), _) => Some(described),
-        (None, Some(diagnostic)) => Some(from_diagnostic(diagnostic)),
-        (None, None) => None,
+        // The diagnostic leaves out which types and which operator.
+        (None, Some(diagnostic)) if diagnostic.message != INCOMPATIBLE => Some(from_diagnostic(diagnostic)),
+        (None, _) => None,
     };
     match described {
         Some(described) => described.at(place),
-        None => without_candidates(error).at(place),
+        None => plainly(error).at(place),
     }
+}
+
+/// What could be meant by `name`, where it is like one of `names`.
+pub fn nearest<'a>(name: &str, names: &'a [String]) -> Option<&'a String> {
+    let similar = |other: &&String| normalized_levenshtein(&other.to_lowercase(), &name.to_lowercase());
+    names.iter().max_by(|a, b| similar(a).total_cmp(&similar(b))).filter(|other| similar(other) >= 0.5)
 }
 
 /// All errors as one text, by file, line and column, with an empty line between.
@@ -46,7 +56,7 @@ pub fn report(errors: &[Error]) -> String {
     reports.join("\n\n")
 }
 
-fn is_ours(error: &DataFusionError) -> bool {
+pub(super) fn is_ours(error: &DataFusionError) -> bool {
     matches!(error.find_root(), DataFusionError::External(inner) if inner.is::<Error>())
 }
 
@@ -107,23 +117,23 @@ fn unknown_column(error: &DataFusionError) -> Option<Error> {
     })
 }
 
-/// Takes a function's "Candidate functions" and "did you mean" out of the text, into detail and hint.
-fn without_candidates(error: DataFusionError) -> Error {
+/// An error without a diagnostic, with "did you mean" as its hint, types named as in SQL, and without Rust's names.
+fn plainly(error: DataFusionError) -> Error {
     let plain = Error::from(error);
     let text = plain.primary();
-    if let Some((message, candidates)) = text.split_once("Candidate functions:") {
-        let message = message.trim().trim_end_matches(['.', ',']).lines().next().unwrap_or_default();
-        let candidates: Vec<&str> = candidates.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-        let message = message.strip_suffix(" You might need to add explicit type casts").unwrap_or(message);
-        return Error::new(plain.kind(), lower_first(message.trim_end_matches('.')))
-            .hint(format!("possible are {}", candidates.join("; ")));
-    }
     if let Some((message, help)) = text.split_once("\nDid you mean") {
         return Error::new(plain.kind(), lower_first(message.trim_end_matches('.')))
             .hint(format!("did you mean{}", help.trim_end()));
     }
-    match lower_first(text) {
-        lowered if lowered == text => plain,
+    if text.starts_with("substring without for/from") {
+        return Error::invalid("substr needs a start").hint("write substr(str, start[, length])");
+    }
+    let text = ["parser error: ", "Parser error: "]
+        .iter()
+        .fold(text, |text, prefix| text.strip_prefix(prefix).unwrap_or(text));
+    let text = if text.starts_with("Cannot ") { in_sql(text) } else { text.to_owned() };
+    match lower_first(&text) {
+        lowered if lowered == plain.primary() => plain,
         lowered => Error::new(plain.kind(), lowered),
     }
 }

@@ -1,7 +1,7 @@
 //! The SQL front: text → typed definitions and plans, and for every mistake its place and what to write instead.
 //!
 //! `parser` reads a file into the definitions of `catalog`; `window_tvf` plans `TUMBLE` and `HOP` in FROM, `window` is
-//! their arithmetic; `errors` turns whatever planning says into file:line:column.
+//! their arithmetic; `errors` turns whatever planning says into file:line:column, with `call` for wrong arguments.
 
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use datafusion::execution::context::{SessionConfig, SessionContext};
 
 use self::window_tvf::{WatermarkColumns, WindowTvfPlanner};
 
+mod call;
 mod ddl;
 pub mod dialect;
 pub mod errors;
@@ -25,9 +26,11 @@ mod window_batch;
 pub mod window_functions;
 pub mod window_tvf;
 
+pub use call::explained;
 pub use ddl::metadata_type;
-pub use errors::{planning_error, report};
+pub use errors::{nearest, planning_error, report};
 pub use parser::{parse_file, parse_statements};
+pub(crate) use source_text::SourceText;
 pub use window_batch::{ExpandWindowTvfs, expand_for_batch};
 
 /// Rows of a batch between operators.

@@ -1,6 +1,6 @@
 //! The grouping form: `SELECT tumble(ts, INTERVAL '5 minutes') AS w … GROUP BY w`, a struct of `start` and `end`.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arrow::array::{Array, ArrayRef, Int64Array, StructArray};
 use arrow::buffer::NullBuffer;
@@ -9,7 +9,8 @@ use arrow::datatypes::{DataType, Field, FieldRef, Fields, IntervalUnit};
 use datafusion::common::{ScalarValue, plan_datafusion_err, plan_err};
 use datafusion::error::Result;
 use datafusion::logical_expr::{
-    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, DocSection, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    Volatility,
 };
 
 use super::interval;
@@ -69,6 +70,13 @@ impl Tumble {
     }
 }
 
+/// What errors and `information_schema.routines` say of the function.
+static TUMBLE_MANUAL: LazyLock<Documentation> = LazyLock::new(|| {
+    let section = DocSection { include: true, label: "Window functions of time", description: None };
+    let what = "The window of a time, with fields start and end; to group by.";
+    Documentation::builder(section, what, "tumble(ts, INTERVAL '5 minutes'), with the time column for ts").build()
+});
+
 /// Type of the function's value for this type of time.
 fn window_type(time: &DataType) -> Fields {
     Fields::from(vec![Field::new("start", time.clone(), true), Field::new("end", time.clone(), true)])
@@ -88,8 +96,13 @@ impl ScalarUDFImpl for Tumble {
             [time @ DataType::Timestamp(..), DataType::Interval(_)] => {
                 Ok(vec![time.clone(), DataType::Interval(IntervalUnit::MonthDayNano)])
             }
-            _ => plan_err!("tumble takes a timestamp and an interval, as in tumble(ts, INTERVAL '5 minutes')"),
+            [DataType::Interval(_)] => plan_err!("the time column is missing; it comes before the INTERVAL"),
+            _ => plan_err!("it takes a time column and an INTERVAL"),
         }
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        Some(&TUMBLE_MANUAL)
     }
 
     fn return_type(&self, arg_types: &[DataType]) -> Result<DataType> {

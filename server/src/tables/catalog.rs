@@ -17,6 +17,7 @@ use super::system::{SystemTable, SystemTableKind};
 use super::view::ViewTable;
 use super::{Published, PublishedView};
 use crate::sql::window_tvf::WatermarkColumns;
+use crate::status::QueryStatus;
 
 pub const CATALOG: &str = "touchline";
 /// The default schema.
@@ -80,6 +81,11 @@ impl Catalog {
         }
         tables.sort_by(|a, b| (a.schema, &a.name).cmp(&(b.schema, &b.name)));
         tables
+    }
+
+    /// How the query of a view is doing, also of one that has no rows to read yet.
+    pub fn query(&self, view: &str) -> Option<Arc<QueryStatus>> {
+        self.published.query(view)
     }
 
     fn public_views(&self) -> Vec<Arc<PublishedView>> {

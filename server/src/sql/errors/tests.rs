@@ -2,7 +2,7 @@ use datafusion::prelude::SessionContext;
 
 use super::*;
 use crate::catalog::Statement;
-use crate::sql::{parse_file, session_config};
+use crate::sql::{explained, parse_file, session_config};
 
 const BEFORE: &str = "-- A comment; with a semicolon, and an ümlaut.\n/* another\n one */ SELECT 1;\n\n  ";
 
@@ -21,11 +21,11 @@ async fn error_of(query: &str) -> String {
     let statement = datafusion::sql::sqlparser::ast::Statement::Query(view.query);
     let statement = datafusion::sql::parser::Statement::Statement(Box::new(statement));
     let state = session.state();
-    let error = match state.statement_to_plan(statement).await {
+    let error = match state.statement_to_plan(statement.clone()).await {
         Ok(plan) => state.optimize(&plan).expect_err(query),
         Err(error) => error,
     };
-    planning_error(error, "dir/q.sql", &view.location).report()
+    explained(error, &statement, &state, &view.location).await.report()
 }
 
 #[tokio::test]
@@ -55,11 +55,45 @@ async fn planning_errors_stand_at_their_line_and_column_in_the_file() {
     assert!(wrong.is_empty(), "{wrong}");
 }
 
+/// With the function's manual; the types are those of the call, which is found among others of the same name.
 #[tokio::test]
-async fn an_error_without_a_place_stands_at_its_statement() {
-    let found = error_of("SELECT\n sqrt(team, 1) FROM t").await;
-    assert!(found.starts_with("dir/q.sql:5:3: "), "{found}");
-    assert!(!found.contains("Candidate functions"), "{found}");
+async fn a_call_with_wrong_arguments_stands_at_the_call_with_its_signature() {
+    let mut wrong = String::new();
+    for (query, want) in [
+        (
+            "SELECT\n sqrt(team, 1) FROM t",
+            "dir/q.sql:6:2: sqrt cannot be called with (VARCHAR, BIGINT)\n  detail: it takes sqrt(DOUBLE), sqrt(REAL)\n  hint: write sqrt(numeric_expression)",
+        ),
+        (
+            "SELECT upper(team), upper(team, goals), upper('x') FROM t",
+            "dir/q.sql:5:23: upper cannot be called with (VARCHAR, BIGINT)\n  detail: it takes upper(VARCHAR)\n  hint: write upper(str)",
+        ),
+        ("SELECT abs(goals), abs(team) FROM t", "dir/q.sql:5:22: abs cannot be called with (VARCHAR)"),
+        ("SELECT abs(goals), team FROM t WHERE abs(team) > 0", "dir/q.sql:5:40: abs cannot be called with (VARCHAR)"),
+        (
+            "SELECT coalesce(team,\n  lpad(goals)) FROM t",
+            "dir/q.sql:6:3: lpad cannot be called with (BIGINT)\n  detail: it takes lpad(VARCHAR, BIGINT), lpad(VARCHAR, BIGINT, VARCHAR)\n  hint: write lpad(str, n[, padding_str])",
+        ),
+        ("SELECT sum(goals), sum(team) FROM t", "dir/q.sql:5:22: sum cannot be called with (VARCHAR)"),
+    ] {
+        let found = error_of(query).await;
+        if !found.starts_with(want) {
+            wrong.push_str(&format!("{query}\n--- want\n{want}\n--- found\n{found}\n\n"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[tokio::test]
+async fn an_error_without_a_place_stands_at_its_statement_in_words_of_sql() {
+    for (query, want) in [
+        ("SELECT team FROM t WHERE team", "dir/q.sql:5:3: cannot create filter with non-boolean predicate"),
+        ("SELECT substr(team) FROM t", "dir/q.sql:5:3: substr needs a start\n  hint: write substr("),
+    ] {
+        let found = error_of(query).await;
+        assert!(found.starts_with(want), "{found}");
+        assert!(!found.contains("Utf8"), "{found}");
+    }
 }
 
 #[test]
