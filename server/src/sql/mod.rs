@@ -11,6 +11,7 @@ use datafusion::execution::context::{SessionConfig, SessionContext};
 
 use self::window_tvf::{WatermarkColumns, WindowTvfPlanner};
 
+mod check;
 mod ddl;
 pub mod dialect;
 pub mod errors;
