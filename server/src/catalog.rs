@@ -3,11 +3,14 @@
 //! `sql::parser` makes these from statements; everything downstream reads them and never the SQL text again.
 //! Definitions are plain values: no connection is opened and no file is read here.
 
+mod check;
+
 use std::time::Duration;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::sql::sqlparser::ast::Query;
 
+pub use self::check::{Check, Constants, Relation};
 use crate::error::Location;
 
 /// One `CREATE TABLE … WITH (…)` of `schemas/`.
@@ -51,6 +54,8 @@ pub struct Column {
     pub data_type: DataType,
     pub nullable: bool,
     pub kind: ColumnKind,
+    /// From `CHECK (…)` and the type UUID: what every value but NULL must meet.
+    pub checks: Vec<Check>,
     /// From `COMMENT '…'`.
     pub comment: Option<String>,
 }

@@ -35,7 +35,8 @@ fn check_finds_all_mistakes() -> Outcome {
     site.write("schemas/e.sql", EVENTS)?;
     site.write(
         "schemas/x.sql",
-        "CREATE TABLE x (id BIGINT) WITH ('connector'='rabbit','topic'='n','format'='json');\n",
+        "CREATE TABLE x (id BIGINT) WITH ('connector'='rabbit','topic'='n','format'='json');\n\
+         CREATE TABLE y (m INT CHECK (m IN (1, 'a'))) WITH ('connector'='kafka','topic'='y');\n",
     )?;
     site.write(
         "queries/q.sql",
@@ -65,6 +66,8 @@ error: queries/q.sql:5:1: 'primary-key' names column \"nix\", which the view doe
   hint: there are id
 error: schemas/x.sql:1:46: connector \"rabbit\" is not known
   hint: known are 'kafka' and 'filesystem'
+error: schemas/x.sql:2:39: 'a' cannot be compared with column \"m\", which is int
+  hint: write a constant of that type
 "
     );
     Ok(())

@@ -15,6 +15,7 @@ pub(crate) fn tests() -> Vec<Trial> {
     tests.push(trial("run::insert_writes_json_csv_and_parquet_that_read_back_alike", &[], insert_into_files));
     tests.push(trial("run::a_view_alone_prints_nothing", &[], a_view_alone));
     tests.push(trial("run::records_that_are_not_decoded_are_named_on_standard_error", &[], bad_records));
+    tests.push(trial("run::values_that_a_schema_forbids_are_named_with_what_it_says", &[], forbidden_values));
     tests
 }
 
@@ -142,5 +143,64 @@ fn bad_records() -> Outcome {
     assert!(ran.stderr.contains("e.ndjson:2: the record is not valid JSON at byte 0\n"), "{}", ran.stderr);
     assert!(ran.stderr.contains("e.ndjson:3: "), "{}", ran.stderr);
     assert!(ran.stderr.contains("2 records not decoded"), "{}", ran.stderr);
+    Ok(())
+}
+
+/// The same five records as JSON, CSV and Parquet; three of them break a rule each.
+fn forbidden_values() -> Outcome {
+    let site = Site::new()?;
+    let rows = [
+        ("0f9ea7d6-41be-4c0f-a1b2-99aaff001122", "goal", 120),
+        ("no-uuid", "goal", 1),
+        ("0f9ea7d6-41be-4c0f-a1b2-99aaff001123", "dance", 2),
+        ("0f9ea7d6-41be-4c0f-a1b2-99aaff001124", "shot", 200),
+        ("0F9EA7D6-41BE-4C0F-A1B2-99AAFF001125", "shot", 0),
+    ];
+    let (mut json, mut csv) = (String::new(), String::from("id,kind,minute,ts\n"));
+    for (id, kind, minute) in rows {
+        let ts = "2026-01-01T12:00:00Z";
+        writeln!(json, "{{\"id\":\"{id}\",\"kind\":\"{kind}\",\"minute\":{minute},\"ts\":\"{ts}\"}}")?;
+        writeln!(csv, "{id},{kind},{minute},{ts}")?;
+    }
+    site.write("in.json", &json)?;
+    site.write("in.csv", &csv)?;
+    let table = |name: &str, path: &str, rules: [&str; 3]| {
+        let [id, kind, minute] = rules;
+        format!(
+            "CREATE TABLE {name} (id {id} NOT NULL, kind VARCHAR{kind}, minute INT{minute}, ts TIMESTAMP(3) NOT NULL, \
+             WATERMARK FOR ts AS ts) WITH ('connector' = 'filesystem', 'path' = '{path}');\n"
+        )
+    };
+    let rules = ["UUID", " CHECK (kind IN ('goal', 'shot'))", " CHECK (minute BETWEEN 0 AND 120)"];
+    let none = ["VARCHAR", "", ""];
+    let copy = [table("i", "in.json", none), table("o", "in.parquet", none), "INSERT INTO o SELECT * FROM i;\n".into()];
+    site.write("copy.sql", &copy.concat())?;
+    site.output(&["run", "copy.sql"])?;
+    let good =
+        "id,kind,minute\n0f9ea7d6-41be-4c0f-a1b2-99aaff001122,goal,120\n0F9EA7D6-41BE-4C0F-A1B2-99AAFF001125,shot,0\n";
+    for path in ["in.json", "in.csv", "in.parquet"] {
+        site.write("read.sql", &format!("{}SELECT id, kind, minute FROM e;\n", table("e", path, rules)))?;
+        let ran = site.run(&["run", "read.sql", "--output", "csv"])?;
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), good), "{path}: {}", ran.stderr);
+        for reason in [
+            "record 1: field \"id\" is \"no-uuid\"; the schema says uuid\n",
+            "record 2: field \"kind\" is \"dance\"; the schema says one of 'goal', 'shot'\n",
+            "record 3: field \"minute\" is 200; the schema says between 0 and 120\n",
+            "3 records not decoded",
+        ] {
+            assert!(ran.stderr.contains(reason), "{path}: {}", ran.stderr);
+        }
+    }
+    // A table that is written is held to its rules as well.
+    let write = [table("i", "in.json", none), table("o", "out.csv", rules), "INSERT INTO o SELECT * FROM i;\n".into()];
+    site.write("write.sql", &write.concat())?;
+    let ran = site.run(&["run", "write.sql"])?;
+    assert_eq!(ran.code, Some(64), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("a row does not fit table \"o\"\n  detail: field \"id\" is \"no-uuid\""),
+        "{}",
+        ran.stderr
+    );
+    assert!(!site.path("out.csv").exists());
     Ok(())
 }

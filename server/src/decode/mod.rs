@@ -101,7 +101,8 @@ impl TableDecoder {
             match &column.kind {
                 ColumnKind::Physical { aliases } => {
                     places.push(Place::Json(physical.len()));
-                    physical.push(JsonColumn { field: column.field(), aliases: aliases.clone() });
+                    let (aliases, checks) = (aliases.clone(), column.checks.clone());
+                    physical.push(JsonColumn { field: column.field(), aliases, checks });
                 }
                 ColumnKind::Metadata(key) => {
                     places.push(Place::Envelope(envelope.len()));

@@ -14,11 +14,25 @@ const MINUTE: Micros = 60_000_000;
 const NOW: Micros = 1_764_170_000_000_000;
 
 fn physical(name: &str, data_type: DataType, nullable: bool) -> Column {
-    Column { name: name.into(), data_type, nullable, kind: ColumnKind::Physical { aliases: vec![] }, comment: None }
+    Column {
+        name: name.into(),
+        data_type,
+        nullable,
+        kind: ColumnKind::Physical { aliases: vec![] },
+        checks: vec![],
+        comment: None,
+    }
 }
 
 fn metadata(name: &str, data_type: DataType, key: MetadataKey) -> Column {
-    Column { name: name.into(), data_type, nullable: true, kind: ColumnKind::Metadata(key), comment: None }
+    Column {
+        name: name.into(),
+        data_type,
+        nullable: true,
+        kind: ColumnKind::Metadata(key),
+        checks: vec![],
+        comment: None,
+    }
 }
 
 /// `orders(amount decimal(12,2) not null, ts timestamp(3))` and every metadata column.

@@ -86,6 +86,7 @@ fn events() -> TableDef {
         data_type,
         nullable: false,
         kind: ColumnKind::Physical { aliases: Vec::new() },
+        checks: Vec::new(),
         comment: comment.map(str::to_owned),
     };
     TableDef {

@@ -262,6 +262,10 @@ fn fingerprint(view: &ViewDef, plain_views: &[Arc<PlainView>], slots: &[Arc<Stre
         hash.update(format!("{name}\n{watermark:?}\n{connector:?}\n{format:?}\n"));
         for column in columns {
             hash.update(format!("{} {} {} {:?}\n", column.name, column.data_type, column.nullable, column.kind));
+            // Said only where there are some, so that a column without them is what it was.
+            if !column.checks.is_empty() {
+                hash.update(format!("{:?}\n", column.checks));
+            }
         }
     }
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()

@@ -12,7 +12,8 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 
 use super::parquet::public_schema;
-use crate::catalog::{Connector, Format, TableDef};
+use crate::catalog::{Check, Column, ColumnKind, Connector, Format, TableDef};
+use crate::decode::json::refusal;
 use crate::error::{Error, Result};
 
 /// Writes beside its target and takes the target's place at the end.
@@ -20,6 +21,8 @@ use crate::error::{Error, Result};
 pub struct FileWriter {
     format: Encoder,
     schema: SchemaRef,
+    /// Of the columns of `schema`.
+    checks: Vec<Vec<Check>>,
     table: String,
     staging: PathBuf,
     target: PathBuf,
@@ -74,13 +77,14 @@ impl FileWriter {
                 Encoder::Parquet(Box::new(writer))
             }
         };
-        Ok(FileWriter { format, schema, table: table.name.clone(), staging, target })
+        let checks = physical(table).map(|column| column.checks.clone()).collect();
+        Ok(FileWriter { format, schema, checks, table: table.name.clone(), staging, target })
     }
 
     /// Appends rows; columns are matched by position and cast to the table's types.
     ///
     /// # Errors
-    /// `Invalid` where number or types of columns do not fit, or a value does not.
+    /// `Invalid` where number or types of columns do not fit, or a value does not, or does not meet a check.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         let fields = self.schema.fields();
         if fields.len() != batch.num_columns() {
@@ -93,6 +97,15 @@ impl FileWriter {
         }
         let columns =
             batch.columns().iter().zip(fields).map(|(column, field)| fit(column, field)).collect::<Result<Vec<_>>>()?;
+        for ((column, field), checks) in columns.iter().zip(fields).zip(&self.checks) {
+            for check in checks {
+                if let Some(row) = check.refused(column).first() {
+                    return Err(Error::invalid(format!("a row does not fit table \"{}\"", self.table))
+                        .detail(refusal(field.name(), check, column, *row))
+                        .hint("leave such rows out in the WHERE, or correct the CREATE TABLE"));
+                }
+            }
+        }
         let batch = RecordBatch::try_new(SchemaRef::clone(&self.schema), columns)?;
         match &mut self.format {
             Encoder::Json(writer) => Ok(writer.write(&batch)?),
@@ -142,9 +155,11 @@ fn file_of(path: &Path, format: Format) -> PathBuf {
 
 /// The columns that stand in the file: metadata columns are the reader's.
 fn physical_schema(table: &TableDef) -> SchemaRef {
-    let physical =
-        table.columns.iter().filter(|column| matches!(column.kind, crate::catalog::ColumnKind::Physical { .. }));
-    Schema::new(physical.map(crate::catalog::Column::field).collect::<Vec<_>>()).into()
+    Schema::new(physical(table).map(Column::field).collect::<Vec<_>>()).into()
+}
+
+fn physical(table: &TableDef) -> impl Iterator<Item = &Column> {
+    table.columns.iter().filter(|column| matches!(column.kind, ColumnKind::Physical { .. }))
 }
 
 fn fit(column: &ArrayRef, field: &Field) -> Result<ArrayRef> {

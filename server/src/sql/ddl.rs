@@ -18,15 +18,16 @@ use datafusion::sql::sqlparser::ast::{BinaryOperator, ColumnDef, DataType as Sql
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::Token;
 
+use super::check::CheckText;
 use super::interval;
 use super::options::{self, GivenOption, Options, nearest};
 use super::parser::{StatementParser, alone, normalize};
-use crate::catalog::{Column, ColumnKind, MetadataKey, TableDef, WatermarkDef};
+use crate::catalog::{Check, Column, ColumnKind, MetadataKey, TableDef, WatermarkDef};
 use crate::error::{Error, Location, Result};
 
 const COLUMNS_MAX: usize = 1_000;
 const METADATA_KEYS: &[&str] = &["topic", "partition", "offset", "timestamp", "key", "headers"];
-const TYPES_HINT: &str = "use BOOLEAN, TINYINT, SMALLINT, INT, BIGINT, REAL, DOUBLE, DECIMAL(p, s), VARCHAR, BYTEA, DATE, TIME, \
+const TYPES_HINT: &str = "use BOOLEAN, TINYINT, SMALLINT, INT, BIGINT, REAL, DOUBLE, DECIMAL(p, s), VARCHAR, UUID, BYTEA, DATE, TIME, \
      TIMESTAMP(3), STRUCT<name type, …> or type[]";
 
 struct ColumnText {
@@ -53,6 +54,7 @@ struct WatermarkText {
 #[derive(Default)]
 struct TableText {
     columns: Vec<ColumnText>,
+    checks: Vec<CheckText>,
     watermark: Option<WatermarkText>,
     primary_key: Option<Vec<(String, Location)>>,
 }
@@ -84,11 +86,15 @@ impl StatementParser<'_> {
                 if table.watermark.replace(watermark).is_some() {
                     return Err(Error::invalid("a table has one watermark").hint("leave the second out").at(at));
                 }
+            } else if self.at_constraint_name() {
+                return Err(no_constraint_names(at));
+            } else if self.at_check() {
+                table.checks.push(self.check(None)?);
             } else if self.parser.peek_keyword(Keyword::PRIMARY) {
                 let columns = self.primary_key()?;
                 self.set_primary_key(&mut table, columns, at)?;
             } else {
-                let (column, is_key) = self.column()?;
+                let (column, is_key) = self.column(&mut table.checks)?;
                 if is_key {
                     self.set_primary_key(&mut table, vec![(column.name.clone(), column.at.clone())], at.clone())?;
                 }
@@ -117,6 +123,13 @@ impl StatementParser<'_> {
     fn at_watermark(&self) -> bool {
         super::dialect::is_word(&self.parser.peek_token_ref().token, "WATERMARK")
             && matches!(&self.parser.peek_nth_token_ref(1).token, Token::Word(word) if word.keyword == Keyword::FOR)
+    }
+
+    /// `CONSTRAINT name CHECK …`, and not a column called so.
+    fn at_constraint_name(&self) -> bool {
+        let [_, _, third] = self.parser.peek_tokens::<3>();
+        self.parser.peek_keyword(Keyword::CONSTRAINT)
+            && matches!(third, Token::Word(word) if matches!(word.keyword, Keyword::CHECK | Keyword::PRIMARY))
     }
 
     /// `WATERMARK FOR column AS column [- INTERVAL …]`.
@@ -174,8 +187,8 @@ impl StatementParser<'_> {
         }
     }
 
-    /// `name type [NOT NULL] [COMMENT '…'] [METADATA [FROM 'key'] [VIRTUAL]] [PRIMARY KEY NOT ENFORCED]`.
-    fn column(&mut self) -> Result<(ColumnText, bool)> {
+    /// `name type [NOT NULL] [CHECK (…)] [COMMENT '…'] [METADATA [FROM 'key'] [VIRTUAL]] [PRIMARY KEY NOT ENFORCED]`.
+    fn column(&mut self, checks: &mut Vec<CheckText>) -> Result<(ColumnText, bool)> {
         let at = self.here();
         let name = self.identifier()?;
         let type_at = self.here();
@@ -197,6 +210,10 @@ impl StatementParser<'_> {
             } else if self.parser.parse_keyword(Keyword::COMMENT) {
                 let text = self.parser.parse_literal_string();
                 column.comment = Some(self.parsed(text)?);
+            } else if self.at_constraint_name() {
+                return Err(no_constraint_names(at));
+            } else if self.at_check() {
+                checks.push(self.check(Some(column.name.clone()))?);
             } else if self.take_word("METADATA") {
                 column.metadata = Some(self.metadata(&column.name, at)?);
             } else if self.parser.parse_keywords(&[Keyword::PRIMARY, Keyword::KEY]) {
@@ -238,6 +255,11 @@ impl StatementParser<'_> {
         }
         let mut columns = columns(&table.columns, &mut errors);
         let names: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
+        for check in &table.checks {
+            if let Err(error) = self.add_check(check, &mut columns, &names) {
+                errors.push(error);
+            }
+        }
         if let Some(watermark) = &table.watermark {
             check_watermark(watermark, &columns, &names, &mut errors);
         }
@@ -272,6 +294,10 @@ impl StatementParser<'_> {
     }
 }
 
+fn no_constraint_names(at: Location) -> Error {
+    Error::invalid("constraints have no names here").hint("leave CONSTRAINT and the name out").at(at)
+}
+
 /// The columns that are right; a column that is not is left out and its mistake noted.
 fn columns(texts: &[ColumnText], errors: &mut Vec<Error>) -> HashMap<String, Column> {
     let mut columns = HashMap::new();
@@ -295,7 +321,9 @@ fn columns(texts: &[ColumnText], errors: &mut Vec<Error>) -> HashMap<String, Col
 }
 
 fn column(text: &ColumnText) -> Result<Column> {
-    let data_type = arrow_type(&text.sql_type).ok_or_else(|| {
+    let is_uuid = text.sql_type == SqlType::Uuid;
+    let data_type = if is_uuid { Some(DataType::Utf8View) } else { arrow_type(&text.sql_type) };
+    let data_type = data_type.ok_or_else(|| {
         Error::invalid(format!("type {} of column \"{}\" is not supported", text.sql_type, text.name))
             .hint(TYPES_HINT)
             .at(text.type_at.clone())
@@ -304,7 +332,14 @@ fn column(text: &ColumnText) -> Result<Column> {
         None => ColumnKind::Physical { aliases: Vec::new() },
         Some(metadata) => ColumnKind::Metadata(metadata_key(metadata, text, &data_type)?),
     };
-    Ok(Column { name: text.name.clone(), data_type, nullable: text.nullable, kind, comment: text.comment.clone() })
+    Ok(Column {
+        name: text.name.clone(),
+        data_type,
+        nullable: text.nullable,
+        kind,
+        checks: is_uuid.then(Check::uuid).into_iter().collect(),
+        comment: text.comment.clone(),
+    })
 }
 
 fn metadata_key(metadata: &MetadataText, column: &ColumnText, data_type: &DataType) -> Result<MetadataKey> {
@@ -322,7 +357,7 @@ fn metadata_key(metadata: &MetadataText, column: &ColumnText, data_type: &DataTy
                 .at(metadata.at.clone()));
         }
     };
-    if *data_type != metadata_type(key) {
+    if *data_type != metadata_type(key) || column.sql_type == SqlType::Uuid {
         return Err(Error::invalid(format!(
             "column \"{}\" has the wrong type for metadata \"{}\"",
             column.name, metadata.key
@@ -372,7 +407,7 @@ fn check_watermark(
     }
 }
 
-fn unknown_column(what: &str, column: &str, names: &[&str]) -> Error {
+pub(super) fn unknown_column(what: &str, column: &str, names: &[&str]) -> Error {
     let error = Error::invalid(format!("{what} names column \"{column}\", which the table does not have"));
     match nearest(column, names) {
         Some(near) => error.hint(format!("did you mean \"{near}\"?")),

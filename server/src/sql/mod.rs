@@ -12,6 +12,7 @@ use datafusion::execution::context::{SessionConfig, SessionContext};
 use self::window_tvf::{WatermarkColumns, WindowTvfPlanner};
 
 mod call;
+mod check;
 mod ddl;
 pub mod dialect;
 pub mod errors;

@@ -22,6 +22,7 @@ use super::fault::{Fault, sql_type};
 use super::object::Object;
 use super::scan::{Cursor, Text, unescape_into};
 use super::{JsonColumn, number, time};
+use crate::catalog::Check;
 use crate::error::{Error, Result};
 
 /// With or without padding: producers do either.
@@ -37,6 +38,7 @@ pub(super) struct Column {
     rows: usize,
     /// The rows without a value, ascending. Cheaper than a bitmap where most rows have one, and cut back as easily.
     null_rows: Vec<usize>,
+    checks: Vec<Check>,
 }
 
 enum Values {
@@ -81,7 +83,7 @@ struct List {
 impl Column {
     /// # Errors
     /// `Invalid` for a type that JSON values are not decoded to.
-    pub(super) fn try_new(field: &Field) -> Result<Self> {
+    pub(super) fn try_new(field: &Field, checks: Vec<Check>) -> Result<Self> {
         let data_type = field.data_type().clone();
         let values = match &data_type {
             DataType::Boolean => Values::Boolean(BooleanBufferBuilder::new(0)),
@@ -109,12 +111,13 @@ impl Column {
             DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Values::Text(Bytes::default()),
             DataType::Binary | DataType::LargeBinary | DataType::BinaryView => Values::Binary(Bytes::default()),
             DataType::Struct(fields) => {
-                let columns: Vec<JsonColumn> =
-                    fields.iter().map(|field| JsonColumn { field: field.as_ref().clone(), aliases: vec![] }).collect();
+                let column =
+                    |field: &FieldRef| JsonColumn { field: field.as_ref().clone(), aliases: vec![], checks: vec![] };
+                let columns: Vec<JsonColumn> = fields.iter().map(column).collect();
                 Values::Struct(Object::try_new(&columns)?)
             }
             DataType::List(item) | DataType::LargeList(item) => {
-                let items = Column::try_new(item)?;
+                let items = Column::try_new(item, vec![])?;
                 let cells = items.cells();
                 Values::List(Box::new(List { items, item_field: item.clone(), offsets: vec![0], cells }))
             }
@@ -126,7 +129,7 @@ impl Column {
                 )));
             }
         };
-        Ok(Column { data_type, nullable: field.is_nullable(), values, rows: 0, null_rows: vec![] })
+        Ok(Column { data_type, nullable: field.is_nullable(), values, rows: 0, null_rows: vec![], checks })
     }
 
     #[inline(always)]
@@ -152,6 +155,9 @@ impl Column {
         }
         match self.append_value(cursor) {
             Ok(()) => {
+                if !self.checks.is_empty() {
+                    self.check(cursor, start)?;
+                }
                 self.rows += 1;
                 Ok(())
             }
@@ -205,9 +211,51 @@ impl Column {
     #[cold]
     fn unfit(&self, cursor: &mut Cursor<'_>, start: usize, why: Option<&'static str>) -> Box<Fault> {
         cursor.pos = start;
+        let wanted = match self.checks.iter().find(|check| check.is_uuid()) {
+            Some(uuid) => uuid.says().to_owned(),
+            None => sql_type(&self.data_type),
+        };
         match cursor.skip_value() {
-            Ok(()) => Fault::unfit(&cursor.bytes[start..cursor.pos], why, &self.data_type),
+            Ok(()) => Fault::unfit(&cursor.bytes[start..cursor.pos], why, &wanted),
             Err(syntax) => syntax,
+        }
+    }
+
+    /// Looks at the value just read, of which `start` is the place in the record.
+    ///
+    /// # Errors
+    /// The value does not meet a check; it is still there, as after other faults.
+    #[inline(never)]
+    fn check(&self, cursor: &Cursor<'_>, start: usize) -> Result<(), Box<Fault>> {
+        for check in &self.checks {
+            if !self.last_passes(check) {
+                return Err(Fault::unfit(&cursor.bytes[start..cursor.pos], None, check.says()));
+            }
+        }
+        Ok(())
+    }
+
+    fn last_passes(&self, check: &Check) -> bool {
+        fn whole<T: Copy + Into<i128>>(check: &Check, values: &[T]) -> bool {
+            values.last().is_some_and(|value| check.whole_passes((*value).into()))
+        }
+        match &self.values {
+            Values::Text(bytes) => check.text_passes(bytes.last_value()),
+            Values::Int8(values) => whole(check, values),
+            Values::Int16(values) => whole(check, values),
+            Values::Int32(values) | Values::Date(values) | Values::Time32 { values, .. } => whole(check, values),
+            Values::Int64(values) | Values::Time64 { values, .. } | Values::Timestamp { values, .. } => {
+                whole(check, values)
+            }
+            Values::UInt8(values) => whole(check, values),
+            Values::UInt16(values) => whole(check, values),
+            Values::UInt32(values) => whole(check, values),
+            Values::UInt64(values) => whole(check, values),
+            Values::Decimal { values, .. } => whole(check, values),
+            Values::Float32(values) => values.last().is_some_and(|value| check.real_passes(f64::from(*value))),
+            Values::Float64(values) => values.last().is_some_and(|value| check.real_passes(*value)),
+            // No check is made for these.
+            Values::Boolean(_) | Values::Binary(_) | Values::Struct(_) | Values::List(_) => false,
         }
     }
 
@@ -356,6 +404,13 @@ impl Default for Bytes {
 }
 
 impl Bytes {
+    fn last_value(&self) -> &[u8] {
+        match self.offsets.as_slice() {
+            [.., start, end] => &self.data[*start as usize..*end as usize],
+            _ => &[],
+        }
+    }
+
     /// A string, or the raw text of an object or a list. Other values do not become text: types are declared.
     #[inline]
     fn append_text(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Box<Fault>> {

@@ -2,7 +2,11 @@
 
 use std::fmt;
 
+use arrow::array::Array;
 use arrow::datatypes::{DataType, TimeUnit};
+use arrow::util::display::array_value_to_string;
+
+use crate::catalog::Check;
 
 /// How many bytes of a value a reason quotes.
 const QUOTE_BYTES_MAX: usize = 64;
@@ -63,9 +67,9 @@ impl Fault {
     }
 
     /// A value found where the schema wants something else.
-    pub(super) fn unfit(found: &[u8], why: Option<&'static str>, wanted: &DataType) -> Box<Self> {
+    pub(super) fn unfit(found: &[u8], why: Option<&'static str>, wanted: &str) -> Box<Self> {
         let why = why.map(|why| format!(", {why}")).unwrap_or_default();
-        Fault::value(format!("is {}{why}; the schema says {}", quote(found), sql_type(wanted)))
+        Fault::value(format!("is {}{why}; the schema says {wanted}", quote(found)))
     }
 
     /// Names the field in which it happened.
@@ -107,8 +111,15 @@ impl From<Box<Fault>> for RowError {
     }
 }
 
+/// Why a row of an array is no row of the table, in the words used of a record.
+pub(crate) fn refusal(field: &str, check: &Check, values: &dyn Array, row: usize) -> String {
+    let value = array_value_to_string(values, row).unwrap_or_default();
+    let value = if values.data_type() == &DataType::Utf8View { format!("\"{value}\"") } else { value };
+    format!("field \"{field}\" is {}; the schema says {}", quote(value.as_bytes()), check.says())
+}
+
 /// The beginning of a value, for people.
-pub(super) fn quote(value: &[u8]) -> String {
+pub(crate) fn quote(value: &[u8]) -> String {
     if value.len() <= QUOTE_BYTES_MAX {
         return String::from_utf8_lossy(value).into_owned();
     }
@@ -120,7 +131,7 @@ pub(super) fn quote(value: &[u8]) -> String {
 }
 
 /// The type as a schema file spells it.
-pub(super) fn sql_type(data_type: &DataType) -> String {
+pub(crate) fn sql_type(data_type: &DataType) -> String {
     let digits = |unit: &TimeUnit| match unit {
         TimeUnit::Second => 0,
         TimeUnit::Millisecond => 3,

@@ -15,6 +15,8 @@
 //! | timestamp | RFC 3339 (`T` or space, fraction and offset optional, no offset means UTC), or a whole number: **milliseconds** since the Unix epoch, whatever the column's unit |
 //! | struct, list | an object, a list |
 //!
+//! A value must also meet the checks of its column, which `null` does.
+//!
 //! `null` and an absent field are NULL; for a column that is NOT NULL they make a bad row. Of a field that occurs twice
 //! the last one counts. A bad row leaves no trace. Limits: see [`RECORD_BYTES_MAX`] and `scan`.
 
@@ -33,20 +35,23 @@ use std::sync::Arc;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 
+use self::fault::Fault;
 pub use self::fault::RowError;
-use self::fault::{Fault, quote};
+pub(crate) use self::fault::{quote, refusal, sql_type};
 use self::object::Object;
 use self::scan::Cursor;
+use crate::catalog::Check;
 use crate::error::Result;
 
 /// A larger record is a bad row. 16 MiB, far above what brokers accept by default (1 MiB).
 pub const RECORD_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// A column to decode, and the names its field may have beside its own.
+/// A column to decode, the names its field may have beside its own, and what its values must meet.
 #[derive(Debug, Clone)]
 pub struct JsonColumn {
     pub field: Field,
     pub aliases: Vec<String>,
+    pub checks: Vec<Check>,
 }
 
 /// See the module's first lines.

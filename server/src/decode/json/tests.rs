@@ -8,11 +8,12 @@ use arrow::util::display::array_value_to_string;
 
 use super::{JsonColumn, JsonDecoder, RowError};
 
+mod check;
 mod differential;
 mod fuzz;
 
 fn column(field: Field) -> JsonColumn {
-    JsonColumn { field, aliases: vec![] }
+    JsonColumn { field, aliases: vec![], checks: vec![] }
 }
 
 fn decoder(fields: &[Field]) -> JsonDecoder {
@@ -292,6 +293,7 @@ fn the_last_of_a_repeated_field_counts_by_whatever_name() {
     let mut decoder = JsonDecoder::try_new(&[JsonColumn {
         field: Field::new("event_time", DataType::Utf8View, false),
         aliases: vec!["ts".into(), "time".into()],
+        checks: vec![],
     }])
     .unwrap();
     for record in [
@@ -307,7 +309,7 @@ fn the_last_of_a_repeated_field_counts_by_whatever_name() {
 
     let twice = [
         column(Field::new("a", DataType::Int32, true)),
-        JsonColumn { field: Field::new("b", DataType::Int32, true), aliases: vec!["a".into()] },
+        JsonColumn { field: Field::new("b", DataType::Int32, true), aliases: vec!["a".into()], checks: vec![] },
     ];
     let error = JsonDecoder::try_new(&twice).unwrap_err();
     assert_eq!(error.primary(), "field name \"a\" stands for two columns");

@@ -4,14 +4,13 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::ArrayRef;
 use arrow::csv::ReaderBuilder;
 use arrow::csv::reader::Decoder;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 
 use super::input::Input;
-use super::layout::{Failure, Layout, Origin, missing_column, names};
+use super::layout::{Assembled, Failure, Layout, Origin, missing_column, names};
 use super::{BatchReader, Files};
 use crate::catalog::{OnBadRow, TableDef};
 use crate::error::{Error, Result};
@@ -35,12 +34,6 @@ struct OpenFile {
     header: Vec<String>,
     /// For each physical column of the layout: its place in the file.
     indices: Vec<usize>,
-}
-
-/// A part of the rows of one chunk, decoded.
-struct Part {
-    batch: RecordBatch,
-    arrays: Vec<ArrayRef>,
 }
 
 impl CsvReader {
@@ -138,10 +131,10 @@ impl Work<'_> {
     /// Decodes the records `range`. Those that fail are halved until the bad record stands alone.
     fn decode(&mut self, range: Range<usize>, out: &mut SourceBatch, observed: &mut Progress) -> Result<()> {
         match self.try_decode(range.clone()) {
-            Ok(part) => {
-                self.reader.layout.observe(&part.arrays, observed)?;
-                out.batches.push(part.batch);
-                Ok(())
+            Ok(rows) => {
+                self.reader.layout.observe(&rows, observed)?;
+                out.batches.extend(Some(rows.batch).filter(|batch| batch.num_rows() > 0));
+                rows.refused.into_iter().try_for_each(|(row, failure)| self.bad_row(range.start + row, failure, out))
             }
             Err(failure) if range.len() == 1 => self.bad_row(range.start, failure, out),
             Err(_) => {
@@ -152,7 +145,7 @@ impl Work<'_> {
         }
     }
 
-    fn try_decode(&self, range: Range<usize>) -> Result<Part, Failure> {
+    fn try_decode(&self, range: Range<usize>) -> Result<Assembled, Failure> {
         let text = &self.open.input.unread()[self.records[range.start].start..self.records[range.end - 1].end];
         let mut indices = self.open.indices.clone();
         indices.sort_unstable();
@@ -163,8 +156,7 @@ impl Work<'_> {
             self.open.indices.iter().map(|index| Arc::clone(decoded.column(position(index)))).collect::<Vec<_>>();
         let offsets = range.map(|record| self.first + record as Offset).collect();
         let origin = Origin { file: self.file, partition: self.reader.files.partition(), offsets };
-        let batch = self.reader.layout.assemble(&arrays, &origin)?;
-        Ok(Part { batch, arrays })
+        self.reader.layout.assemble(&arrays, &origin)
     }
 
     fn decode_text(&self, text: &[u8], indices: &[usize], rows: usize) -> Result<RecordBatch, Failure> {
@@ -196,12 +188,7 @@ impl Work<'_> {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let column = failure.column.clone().or_else(|| self.column_in(&failure.reason));
         if self.reader.on_bad_row == OnBadRow::Fail {
-            return Err(Error::invalid(format!(
-                "cannot decode row from file {}, record {number}, for table \"{}\"",
-                self.file, self.reader.table
-            ))
-            .detail(failure.reason)
-            .hint("correct the file, or set 'on-bad-row' = 'dead-letter' to keep going"));
+            return Err(failure.stop(self.file, number, &self.reader.table));
         }
         out.dead_letters.push(DeadLetter {
             topic: self.file.to_owned(),

@@ -1,14 +1,16 @@
 //! From a file's columns to a table's: which to read, what to add from the envelope, and how late the newest row is.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int32Array, Int64Array, StringArray, new_null_array};
-use arrow::compute::{CastOptions, cast, cast_with_options};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int32Array, Int64Array, StringArray, new_null_array};
+use arrow::compute::{CastOptions, cast, cast_with_options, filter};
 use arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 
 use crate::catalog::{Column, ColumnKind, MetadataKey, TableDef};
 use crate::clock::{Clock, Micros};
+use crate::decode::json::refusal;
 use crate::error::{Error, Result};
 use crate::source::{Offset, Partition, Progress};
 
@@ -32,7 +34,17 @@ struct EventTime {
     clock: Clock,
 }
 
+/// Rows of a table, made of what was read.
+pub(super) struct Assembled {
+    pub(super) batch: RecordBatch,
+    /// The same rows as [`Layout::physical`] has the columns.
+    typed: Vec<ArrayRef>,
+    /// Rows that are left out for what their values are, by their place in what was read, ascending.
+    pub(super) refused: Vec<(usize, Failure)>,
+}
+
 /// Where the rows of a batch come from.
+#[derive(Clone)]
 pub(super) struct Origin<'a> {
     pub(super) file: &'a str,
     pub(super) partition: Partition,
@@ -72,8 +84,10 @@ impl Layout {
     }
 
     /// Puts a batch together from what was read (`arrays` as `physical`, any castable types).
-    pub(super) fn assemble(&self, arrays: &[ArrayRef], origin: &Origin<'_>) -> Result<RecordBatch, Failure> {
-        let rows = origin.offsets.len();
+    ///
+    /// # Errors
+    /// Where rows as such do not fit; which of them is not told.
+    pub(super) fn assemble(&self, arrays: &[ArrayRef], origin: &Origin<'_>) -> Result<Assembled, Failure> {
         let mut typed = Vec::with_capacity(arrays.len());
         for (array, column) in arrays.iter().zip(&self.physical) {
             let failed = |reason: String| Failure { column: Some(column.name.clone()), reason };
@@ -85,6 +99,38 @@ impl Layout {
             }
             typed.push(array);
         }
+        let refused = self.refused(&typed);
+        if refused.is_empty() {
+            let batch = self.batch(&typed, origin)?;
+            return Ok(Assembled { batch, typed, refused: Vec::new() });
+        }
+        let kept = (0..origin.offsets.len()).map(|row| !refused.contains_key(&row)).collect::<Vec<_>>();
+        let offsets = origin.offsets.iter().zip(&kept).filter_map(|(offset, kept)| kept.then_some(*offset)).collect();
+        let mask = BooleanArray::from(kept);
+        let typed = typed.iter().map(|array| filter(array, &mask)).collect::<Result<Vec<_>, _>>()?;
+        let batch = self.batch(&typed, &Origin { offsets, ..origin.clone() })?;
+        Ok(Assembled { batch, typed, refused: refused.into_iter().collect() })
+    }
+
+    /// The rows that do not meet the checks of their columns, each with the first one that it fails.
+    fn refused(&self, typed: &[ArrayRef]) -> BTreeMap<usize, Failure> {
+        let mut refused = BTreeMap::new();
+        for (array, column) in typed.iter().zip(&self.physical) {
+            for check in &column.checks {
+                for row in check.refused(array) {
+                    let failure = || Failure {
+                        column: Some(column.name.clone()),
+                        reason: refusal(&column.name, check, array, row),
+                    };
+                    refused.entry(row).or_insert_with(failure);
+                }
+            }
+        }
+        refused
+    }
+
+    fn batch(&self, typed: &[ArrayRef], origin: &Origin<'_>) -> Result<RecordBatch, Failure> {
+        let rows = origin.offsets.len();
         let columns = self.outputs.iter().map(|output| match output {
             Output::Physical(index) => Ok(Arc::clone(&typed[*index])),
             Output::Metadata(key, data_type) => metadata(*key, data_type, origin),
@@ -94,11 +140,10 @@ impl Layout {
         RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options).map_err(Failure::from)
     }
 
-    /// Takes note of the event times of what was read.
-    pub(super) fn observe(&self, arrays: &[ArrayRef], progress: &mut Progress) -> Result<()> {
+    /// Takes note of the rows' event times.
+    pub(super) fn observe(&self, rows: &Assembled, progress: &mut Progress) -> Result<()> {
         let Some(event_time) = &self.event_time else { return Ok(()) };
-        let array = cast(&arrays[event_time.physical], &self.physical[event_time.physical].data_type)?;
-        let array = cast(&array, &DataType::Timestamp(TimeUnit::Microsecond, None))?;
+        let array = cast(&rows.typed[event_time.physical], &DataType::Timestamp(TimeUnit::Microsecond, None))?;
         let limit = event_time.clock.now().saturating_add(event_time.max_future);
         for at in array.as_primitive::<TimestampMicrosecondType>().iter().flatten() {
             if at > limit {
@@ -116,6 +161,15 @@ impl Layout {
 pub(super) struct Failure {
     pub(super) column: Option<String>,
     pub(super) reason: String,
+}
+
+impl Failure {
+    /// The error that stops a query at this record.
+    pub(super) fn stop(self, file: &str, record: Offset, table: &str) -> Error {
+        Error::invalid(format!("cannot decode row from file {file}, record {record}, for table \"{table}\""))
+            .detail(self.reason)
+            .hint("correct the file, or set 'on-bad-row' = 'dead-letter' to keep going")
+    }
 }
 
 impl From<arrow::error::ArrowError> for Failure {

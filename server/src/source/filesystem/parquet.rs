@@ -11,15 +11,16 @@ use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchR
 
 use super::layout::{Layout, Origin, missing_column, names};
 use super::{BatchReader, Files, unreadable};
-use crate::catalog::TableDef;
+use crate::catalog::{OnBadRow, TableDef};
 use crate::error::{Error, Result};
-use crate::source::{Offset, Offsets, SourceBatch};
+use crate::source::{DeadLetter, Offset, Offsets, SourceBatch};
 
 /// Rows decoded at once; a batch handed out may be a part of it.
 const ROWS: usize = 8192;
 
 pub(super) struct ParquetReader {
     table: String,
+    on_bad_row: OnBadRow,
     layout: Layout,
     files: Files,
     open: Option<OpenFile>,
@@ -35,7 +36,8 @@ struct OpenFile {
 
 impl ParquetReader {
     pub(super) fn new(def: &TableDef, files: Vec<PathBuf>, layout: Layout, resume: &Offsets) -> Self {
-        ParquetReader { table: def.name.clone(), layout, files: Files::new(files, resume), open: None }
+        let files = Files::new(files, resume);
+        ParquetReader { table: def.name.clone(), on_bad_row: def.on_bad_row, layout, files, open: None }
     }
 
     fn open(&self, path: &Path, skip: Offset) -> Result<(OpenFile, Offset)> {
@@ -93,6 +95,19 @@ impl ParquetReader {
         let arrays = open.indices.iter().map(|index| Arc::clone(head.column(*index))).collect();
         Ok(Some((head, arrays)))
     }
+
+    /// A row has no bytes of its own in such a file. `None` where a value has no form in JSON.
+    fn row_as_json(&self, arrays: &[ArrayRef], row: usize) -> Option<Vec<u8>> {
+        let columns = self.layout.physical.iter().zip(arrays);
+        let columns = columns.map(|(column, array)| (column.name.as_str(), array.slice(row, 1), true));
+        let batch = RecordBatch::try_from_iter_with_nullable(columns).ok()?;
+        let mut writer = arrow::json::LineDelimitedWriter::new(Vec::new());
+        writer.write(&batch).ok()?;
+        writer.finish().ok()?;
+        let mut line = writer.into_inner();
+        line.truncate(line.trim_ascii_end().len());
+        Some(line)
+    }
 }
 
 impl BatchReader for ParquetReader {
@@ -113,8 +128,8 @@ impl BatchReader for ParquetReader {
             let rows = head.num_rows() as Offset;
             let file = path.display().to_string();
             let origin = Origin { file: &file, partition, offsets: (first..first + rows).collect() };
-            // A typed file has no bad rows: what does not fit is the declaration, or the file as a whole.
-            let batch = self.layout.assemble(&arrays, &origin).map_err(|failure| {
+            // A typed file has no rows of another type: what does not fit is the declaration, or the file as a whole.
+            let assembled = self.layout.assemble(&arrays, &origin).map_err(|failure| {
                 Error::invalid(format!(
                     "file {file} does not fit table \"{}\", rows {first} to {}",
                     self.table,
@@ -125,8 +140,26 @@ impl BatchReader for ParquetReader {
             })?;
             *self.files.position() += rows;
             let mut progress = self.files.progress(&from);
-            self.layout.observe(&arrays, progress.get_mut(&partition).expect("all files are in it"))?;
-            return Ok(SourceBatch { batches: vec![batch], progress, ..Default::default() });
+            self.layout.observe(&assembled, progress.get_mut(&partition).expect("all files are in it"))?;
+            let mut dead_letters = Vec::new();
+            for (row, failure) in assembled.refused {
+                let number = first + row as Offset;
+                if self.on_bad_row == OnBadRow::Fail {
+                    return Err(failure.stop(&file, number, &self.table));
+                }
+                dead_letters.push(DeadLetter {
+                    topic: file.clone(),
+                    partition,
+                    offset: number,
+                    timestamp_ms: None,
+                    key: None,
+                    value: self.row_as_json(&arrays, row),
+                    column: failure.column,
+                    reason: failure.reason,
+                });
+            }
+            let batches = Some(assembled.batch).filter(|batch| batch.num_rows() > 0).into_iter().collect();
+            return Ok(SourceBatch { batches, progress, dead_letters, finished: false });
         }
         Ok(SourceBatch { progress: self.files.progress(&from), finished: true, ..Default::default() })
     }

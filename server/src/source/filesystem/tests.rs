@@ -8,7 +8,9 @@ use arrow::datatypes::{DataType, Int32Type, Int64Type, TimeUnit};
 use arrow::util::pretty::pretty_format_batches;
 
 use super::*;
-use crate::catalog::{Column, ColumnKind, FilesystemPath, MetadataKey, OnBadRow, WatermarkDef};
+use crate::catalog::{
+    Check, Column, ColumnKind, Constants, FilesystemPath, MetadataKey, OnBadRow, Relation, WatermarkDef,
+};
 use crate::error::{ErrorKind, Location};
 use crate::source::{DeadLetter, PollLimits, Polled, Source};
 
@@ -85,7 +87,14 @@ fn a_path_that_does_not_exist_is_named() {
 }
 
 fn column(name: &str, data_type: DataType, nullable: bool) -> Column {
-    Column { name: name.into(), data_type, nullable, kind: ColumnKind::Physical { aliases: vec![] }, comment: None }
+    Column {
+        name: name.into(),
+        data_type,
+        nullable,
+        kind: ColumnKind::Physical { aliases: vec![] },
+        checks: vec![],
+        comment: None,
+    }
 }
 
 /// `id BIGINT NOT NULL, name VARCHAR, ts TIMESTAMP(3), number BIGINT METADATA FROM 'offset'`, watermark on ts.
@@ -290,4 +299,98 @@ fn parquet_columns_are_cast_to_the_declared_types() {
     strict.columns[1].nullable = false;
     let error = read(&strict, &[1], &Offsets::new(), 100).err().unwrap();
     assert!(error.report().contains("field \"name\" is missing; the schema says NOT NULL"), "{error:?}");
+}
+
+/// The table with `CHECK (id <= 40)` and `CHECK (name IN ('a', 'b'))`.
+fn checked(path: &Path, format: Format, on_bad_row: OnBadRow) -> TableDef {
+    let mut def = table(path, format, on_bad_row);
+    def.columns[0].checks.push(Check::of_value(Relation::AtMost, Constants::Whole(vec![40]), &["40".into()]));
+    let names = Constants::Text(vec![b"a"[..].into(), b"b"[..].into()]);
+    def.columns[1].checks.push(Check::of_value(Relation::OneOf, names, &["'a'".into(), "'b'".into()]));
+    def
+}
+
+const REFUSED: [(Offset, &str, &str); 3] = [
+    (7, "name", "field \"name\" is \"dance\"; the schema says one of 'a', 'b'"),
+    (41, "id", "field \"id\" is 41; the schema says at most 40"),
+    (42, "id", "field \"id\" is 42; the schema says at most 40"),
+];
+
+/// Rows 0 to 42; the refused ones would carry the watermark furthest.
+fn check_refusals(def: &TableDef, values: [&str; 3]) {
+    for rows_max in [1, 8, 100] {
+        let read = read(def, &[0, 1, 3], &Offsets::new(), rows_max).unwrap();
+        let column = |index: usize| {
+            let values = read
+                .batches
+                .iter()
+                .flat_map(move |batch| batch.column(index).as_primitive::<Int64Type>().values().to_vec());
+            values.collect::<Vec<_>>()
+        };
+        let good = (0..41).filter(|id| *id != 7).collect::<Vec<_>>();
+        assert_eq!((column(0), column(2)), (good.clone(), good));
+        assert!(read.batches.iter().all(|batch| batch.num_rows() > 0));
+        let dead = read.dead.iter().map(|dead| {
+            let value = dead.value.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
+            ((dead.offset, dead.column.as_deref().unwrap_or_default(), dead.reason.as_str()), value.into_owned())
+        });
+        assert_eq!(dead.collect::<Vec<_>>(), REFUSED.into_iter().zip(values.map(str::to_owned)).collect::<Vec<_>>());
+        if rows_max == 100 {
+            assert_eq!(read.last.progress[&0].event_time_max, Some(NOON));
+        }
+    }
+    // A column that nobody reads is not checked.
+    let read_ids = read(def, &[0], &Offsets::new(), 100).unwrap();
+    assert_eq!(read_ids.dead.iter().map(|dead| dead.offset).collect::<Vec<_>>(), [41, 42]);
+    let strict = TableDef { on_bad_row: OnBadRow::Fail, ..def.clone() };
+    let error = read(&strict, &[0, 1], &Offsets::new(), 100).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert!(error.primary().contains(", record 7, for table \"t\""), "{error:?}");
+    assert!(error.report().contains(&format!("detail: {}", REFUSED[0].2)), "{error:?}");
+}
+
+fn numbered_rows(line: impl Fn(i64, &str, &str) -> String) -> String {
+    let row = |id: i64| match id {
+        7 => line(id, "dance", "2020-01-01T12:30:00"),
+        8 => line(id, "", "2020-01-01T10:00:00"),
+        41 | 42 => line(id, "b", "2020-01-01T12:30:00"),
+        _ => line(id, ["a", "b"][id as usize % 2], "2020-01-01T12:00:00"),
+    };
+    (0..=42).map(row).collect()
+}
+
+#[test]
+fn csv_rows_that_fail_a_check_become_dead_letters() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows = numbered_rows(|id, name, ts| format!("{id},{name},{ts}\n"));
+    write(dir.path(), "a.csv", &format!("id,name,ts\n{rows}"));
+    let values = ["7,dance,2020-01-01T12:30:00", "41,b,2020-01-01T12:30:00", "42,b,2020-01-01T12:30:00"];
+    check_refusals(&checked(&dir.path().join("a.csv"), Format::Csv, OnBadRow::DeadLetter), values);
+}
+
+#[test]
+fn parquet_rows_that_fail_a_check_become_dead_letters_as_json() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = numbered_rows(|id, name, ts| match name {
+        "" => format!("{{\"id\":{id},\"ts\":\"{ts}\"}}\n"),
+        name => format!("{{\"id\":{id},\"name\":\"{name}\",\"ts\":\"{ts}\"}}\n"),
+    });
+    let schema = arrow::datatypes::Schema::new(vec![
+        arrow::datatypes::Field::new("name", DataType::Utf8, true),
+        arrow::datatypes::Field::new("id", DataType::Int32, true),
+        arrow::datatypes::Field::new("ts", DataType::Timestamp(TimeUnit::Millisecond, None), true),
+    ]);
+    let mut decoder = arrow_json::ReaderBuilder::new(schema.into()).build_decoder().unwrap();
+    decoder.decode(text.as_bytes()).unwrap();
+    let batch = decoder.flush().unwrap().unwrap();
+    let file = std::fs::File::create(dir.path().join("a.parquet")).unwrap();
+    let mut writer = ::parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    let values = [
+        r#"{"id":7,"name":"dance","ts":"2020-01-01T12:30:00"}"#,
+        r#"{"id":41,"name":"b","ts":"2020-01-01T12:30:00"}"#,
+        r#"{"id":42,"name":"b","ts":"2020-01-01T12:30:00"}"#,
+    ];
+    check_refusals(&checked(&dir.path().join("a.parquet"), Format::Parquet, OnBadRow::DeadLetter), values);
 }

@@ -16,6 +16,7 @@ fn table(connector: Connector, format: Format) -> Arc<TableDef> {
         data_type: DataType::Int64,
         nullable: false,
         kind: ColumnKind::Physical { aliases: vec![] },
+        checks: vec![],
         comment: None,
     };
     Arc::new(TableDef {

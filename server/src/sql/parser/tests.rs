@@ -34,7 +34,14 @@ fn mistakes(text: &str) -> String {
 }
 
 fn physical(name: &str, data_type: DataType, nullable: bool) -> Column {
-    Column { name: name.into(), data_type, nullable, kind: ColumnKind::Physical { aliases: vec![] }, comment: None }
+    Column {
+        name: name.into(),
+        data_type,
+        nullable,
+        kind: ColumnKind::Physical { aliases: vec![] },
+        checks: vec![],
+        comment: None,
+    }
 }
 
 const MILLIS: DataType = DataType::Timestamp(TimeUnit::Millisecond, None);
@@ -594,6 +601,7 @@ const PIECES: &[&str] = &[
     "BETWEEN",
     "AND",
     "UNNEST",
+    "CHECK",
 ];
 
 proptest! {
