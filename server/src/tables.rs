@@ -18,6 +18,7 @@ use arrow::record_batch::RecordBatch;
 use parking_lot::RwLock;
 
 use crate::catalog::TableDef;
+use crate::sql::Functions;
 use crate::status::QueryStatus;
 
 /// Everything that has been published under a name. Written by the server as queries come, commit and go.
@@ -27,6 +28,8 @@ pub struct Published {
     sources: RwLock<BTreeMap<String, Arc<TableDef>>>,
     /// All queries, also those whose file is wrong.
     queries: RwLock<BTreeMap<String, Arc<QueryStatus>>>,
+    /// Users' own functions.
+    functions: RwLock<Arc<Functions>>,
 }
 
 /// One materialized view, or one of the ledgers (`touchline.late`, `touchline.dead_letters`) of a query.
@@ -101,6 +104,14 @@ impl Published {
 
     pub fn sources(&self) -> Vec<Arc<TableDef>> {
         self.sources.read().values().cloned().collect()
+    }
+
+    pub fn put_functions(&self, functions: Arc<Functions>) {
+        *self.functions.write() = functions;
+    }
+
+    pub fn functions(&self) -> Arc<Functions> {
+        Arc::clone(&self.functions.read())
     }
 
     pub fn put_query(&self, status: Arc<QueryStatus>) {

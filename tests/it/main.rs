@@ -6,6 +6,7 @@ mod architecture;
 mod bad_input;
 mod deploy;
 mod docs;
+mod functions;
 mod postgres;
 mod process;
 mod real_input;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
     tests.extend(architecture::tests());
     tests.extend(bad_input::tests());
     tests.extend(docs::tests());
+    tests.extend(functions::tests());
     tests.extend(reload::tests());
     tests.extend(restart::tests());
     tests.extend(run::tests());

@@ -19,7 +19,7 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::execution::{FunctionRegistry, SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::SessionContext;
@@ -169,6 +169,7 @@ impl Cancel {
 /// The ad-hoc side of the server. See the module's first lines.
 pub struct AdHoc {
     state: SessionState,
+    catalog: Catalog,
     planning: Gate,
     running: Gate,
     timeout: Duration,
@@ -214,7 +215,8 @@ impl AdHoc {
             .enable_all()
             .build()?;
         Ok(AdHoc {
-            state: session_state(settings, catalog, store)?,
+            state: session_state(settings, catalog.clone(), store)?,
+            catalog,
             planning: Gate::new(PLANNED_AT_ONCE, settings.queue),
             running: Gate::new(settings.concurrency, settings.queue),
             timeout: Duration::from_secs(settings.timeout_s),
@@ -235,7 +237,10 @@ impl AdHoc {
             return Err(guard::parse(sql).err().unwrap_or_else(|| Error::bug("a long statement was accepted")).into());
         }
         let _permit = self.planning.admit(deadline).await?;
-        let state = self.fresh_state(Some(schema));
+        let mut state = self.fresh_state(Some(schema));
+        for function in self.catalog.functions().udfs() {
+            state.register_udf(function)?;
+        }
         let sql = sql.to_owned();
         self.on_own_threads(deadline, async move { prepare(&state, &sql).await }).await
     }

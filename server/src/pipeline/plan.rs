@@ -35,10 +35,10 @@ use crate::catalog::{TableDef, ViewDef};
 use crate::error::{Error, Result};
 use crate::operator::lookup_join::{Dimension, LookupJoinExec, LookupJoinType};
 use crate::operator::window::{LateGateExec, WindowAggExec, WindowAggNode, WindowOperator};
-use crate::sql::planning_error;
 use crate::sql::rewrite::{Streams, reads_stream, rewrite};
 use crate::sql::session::session;
 use crate::sql::window_tvf::WatermarkColumns;
+use crate::sql::{Functions, query_error};
 
 /// The tables a query may name.
 pub trait Tables: Send + Sync {
@@ -49,6 +49,10 @@ pub trait Tables: Send + Sync {
     /// Results that are at hand under a name of their own; none on a server.
     fn results(&self) -> Vec<(String, Arc<dyn TableProvider>)> {
         vec![]
+    }
+    /// Users' own functions.
+    fn functions(&self) -> Arc<Functions> {
+        Arc::default()
     }
 }
 
@@ -118,6 +122,7 @@ async fn plan_at_view(view: &ViewDef, tables: &dyn Tables, settings: PlanSetting
     let cell = Arc::new(EpochCell::default());
     let watermarks: Arc<dyn WatermarkColumns> = Arc::new(DeclaredWatermarks::of(tables));
     let context = Arc::new(session(Arc::clone(&watermarks), settings.partitions)?);
+    tables.functions().udfs().for_each(|function| context.register_udf(function.as_ref().clone()));
     for (name, table) in tables.results() {
         context.register_table(TableReference::bare(name), table)?;
     }
@@ -132,7 +137,7 @@ async fn plan_at_view(view: &ViewDef, tables: &dyn Tables, settings: PlanSetting
     }
     let state = context.state();
     let statement = DfStatement::Statement(Box::new(ast::Statement::Query(view.query.clone())));
-    let place = |error| planning_error(error, &view.location.file, &view.location);
+    let place = |error| query_error(error, view);
     let plan = state.statement_to_plan(statement).await.map_err(place)?;
     let plan = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {}).map_err(place)?;
     let scans = StreamScans::default();

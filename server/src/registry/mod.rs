@@ -180,6 +180,7 @@ impl Registry {
             }
         }
         catalog.tables.values().for_each(|table| published.put_source(Arc::clone(table)));
+        published.put_functions(Arc::clone(&catalog.functions));
     }
 }
 
@@ -192,7 +193,7 @@ pub fn planned(
     async move {
         match plan(&view, catalog.as_ref(), settings).await? {
             Planned::Stream(pipeline) => {
-                let fingerprint = fingerprint(&view, &pipeline.slots);
+                let fingerprint = fingerprint(&view, &pipeline.slots, &catalog.functions.used_by(&view.query));
                 Ok(QueryPlan { view, pipeline: *pipeline, fingerprint })
             }
             Planned::Batch(..) => Err(reads_no_stream(&view)),
@@ -209,7 +210,7 @@ pub fn reads_no_stream(view: &ViewDef) -> Error {
 }
 
 /// Names a version of a query: what it computes and from what, not how its file is written.
-fn fingerprint(view: &ViewDef, slots: &[Arc<StreamSlot>]) -> String {
+fn fingerprint(view: &ViewDef, slots: &[Arc<StreamSlot>], functions: &[&str]) -> String {
     let mut hash = Sha256::new();
     hash.update(format!("{}\n{:?}\n{:?}\n", view.query, view.emit, view.options.allowed_lateness));
     for slot in slots {
@@ -219,5 +220,6 @@ fn fingerprint(view: &ViewDef, slots: &[Arc<StreamSlot>]) -> String {
             hash.update(format!("{} {} {} {:?}\n", column.name, column.data_type, column.nullable, column.kind));
         }
     }
+    functions.iter().for_each(|function| hash.update(format!("{function}\n")));
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -3,13 +3,20 @@
 //! DataFusion attaches places to some of its errors (unknown column, table, function; types that do not fit). Where it
 //! does not, the place is the statement's.
 
+use std::ops::ControlFlow;
+
 use datafusion::common::utils::datafusion_strsim::normalized_levenshtein;
 use datafusion::common::{Diagnostic, SchemaError};
 use datafusion::error::DataFusionError;
-use datafusion::sql::sqlparser::ast::{Expr, Spanned};
+use datafusion::sql::sqlparser::ast::{Expr, Function, ObjectNamePart, Query, Spanned, Visit, Visitor};
+use datafusion::sql::sqlparser::tokenizer::Span as SqlSpan;
 
-use crate::error::{Error, Location};
+use super::parser::normalize;
+use crate::catalog::ViewDef;
+use crate::error::{Error, ErrorKind, Location};
 
+/// Comes before what a function says of its arguments.
+const OWN_WORDS: &str = "user-defined coercion failed with: ";
 /// Names listed in a hint.
 const NAMES_MAX: usize = 10;
 
@@ -38,6 +45,51 @@ pub fn planning_error(error: DataFusionError, file: &str, statement_start: &Loca
     }
 }
 
+/// As [`planning_error`], for a view's query: an error that speaks of a function stands at its call.
+pub fn query_error(error: DataFusionError, view: &ViewDef) -> Error {
+    let file = &view.location.file;
+    let call = call_place(&error.strip_backtrace(), &view.query, file);
+    planning_error(error, file, &call.unwrap_or_else(|| view.location.clone()))
+}
+
+/// The place of the one call that an error speaks of; `None` where it speaks of none, or there are several.
+fn call_place(error: &str, query: &Query, file: &str) -> Option<Location> {
+    struct Calls<'a> {
+        error: &'a str,
+        found: Vec<SqlSpan>,
+    }
+    impl Visitor for Calls<'_> {
+        type Break = ();
+
+        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+            if let Expr::Function(Function { name, .. }) = expr
+                && let [ObjectNamePart::Identifier(ident)] = name.0.as_slice()
+            {
+                let name = normalize(ident);
+                let spoken_of = [
+                    format!("{name} takes ("),
+                    format!("{name}: "),
+                    format!(": {name}("),
+                    format!("'{name}("),
+                    format!("function \"{name}\" "),
+                ];
+                if spoken_of.iter().any(|form| self.error.contains(form)) {
+                    self.found.push(ident.span);
+                }
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let mut calls = Calls { error, found: Vec::new() };
+    let _ = query.visit(&mut calls);
+    match calls.found.as_slice() {
+        [span] if span.start.line > 0 => {
+            Some(Location { file: file.to_owned(), line: span.start.line, column: span.start.column })
+        }
+        _ => None,
+    }
+}
+
 /// All errors as one text, by file, line and column, with an empty line between.
 pub fn report(errors: &[Error]) -> String {
     let mut sorted: Vec<&Error> = errors.iter().collect();
@@ -56,11 +108,7 @@ pub(crate) fn at_expr(message: impl Into<String>, hint: impl Into<String>, expr:
 }
 
 /// As [`at_expr`], for what is not an expression.
-pub(crate) fn at_span(
-    message: impl Into<String>,
-    hint: impl Into<String>,
-    span: datafusion::sql::sqlparser::tokenizer::Span,
-) -> DataFusionError {
+pub(crate) fn at_span(message: impl Into<String>, hint: impl Into<String>, span: SqlSpan) -> DataFusionError {
     let message = message.into();
     let span = datafusion::common::Span::try_from_sqlparser_span(span);
     let diagnostic = Diagnostic::new_error(message.clone(), span).with_help(hint, None);
@@ -115,6 +163,19 @@ fn without_candidates(error: DataFusionError) -> Error {
         let message = message.trim().trim_end_matches(['.', ',']).lines().next().unwrap_or_default();
         let candidates: Vec<&str> = candidates.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
         let message = message.strip_suffix(" You might need to add explicit type casts").unwrap_or(message);
+        // What goes before speaks of coercion, or is what the function itself has to say.
+        let message = match message.split_once("No function matches") {
+            Some((own, _)) if own.contains(OWN_WORDS) => {
+                let own = own.rsplit_once(OWN_WORDS).map_or(own, |(_, own)| own).trim().trim_end_matches('.');
+                let own = ["Error during planning: ", "Execution error: "]
+                    .iter()
+                    .find_map(|kind| own.strip_prefix(kind))
+                    .unwrap_or(own);
+                return Error::new(ErrorKind::Invalid, lower_first(own));
+            }
+            Some((_, rest)) => format!("no function matches{rest}"),
+            None => message.to_owned(),
+        };
         return Error::new(plain.kind(), lower_first(message.trim_end_matches('.')))
             .hint(format!("possible are {}", candidates.join("; ")));
     }

@@ -1,7 +1,7 @@
 //! The SQL front: text → typed definitions and plans, and for every mistake its place and what to write instead.
 //!
 //! `parser` reads a file into the definitions of `catalog`; `window_tvf` plans `TUMBLE` and `HOP` in FROM, `window` is
-//! their arithmetic; `errors` turns whatever planning says into file:line:column.
+//! their arithmetic; `function` plans users' own functions; `errors` turns whatever planning says into file:line:column.
 
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ use self::window_tvf::{WatermarkColumns, WindowTvfPlanner};
 mod ddl;
 pub mod dialect;
 pub mod errors;
+mod function;
 mod interval;
 mod options;
 pub mod parser;
@@ -26,7 +27,8 @@ pub mod window_functions;
 pub mod window_tvf;
 
 pub use ddl::metadata_type;
-pub use errors::{planning_error, report};
+pub use errors::{planning_error, query_error, report};
+pub use function::Functions;
 pub use parser::{parse_file, parse_statements};
 pub use window_batch::{ExpandWindowTvfs, expand_for_batch};
 

@@ -25,7 +25,8 @@ use crate::error::{Error, Location, Result};
 const NAME_BYTES_MAX: usize = 63;
 
 /// What a file may hold.
-const ALLOWED: &str = "a file holds CREATE TABLE, CREATE MATERIALIZED VIEW, INSERT INTO … SELECT and SELECT statements";
+const ALLOWED: &str =
+    "a file holds CREATE TABLE, CREATE MATERIALIZED VIEW, CREATE FUNCTION, INSERT INTO … SELECT and SELECT statements";
 const ALLOWED_EMIT: &str = "EMIT ON WINDOW CLOSE and EMIT TIMEOUT INTERVAL '3 seconds' are available";
 
 /// The statements of a file, in their order.
@@ -72,6 +73,8 @@ fn defined_twice(statements: &[Statement]) -> Vec<Error> {
     let mut errors = Vec::new();
     for statement in statements {
         let (name, place) = match statement {
+            // All functions are compared with one another when they are planned.
+            Statement::CreateFunction(_) => continue,
             Statement::CreateTable(table) => (&table.name, &table.location),
             Statement::CreateView(view) => (&view.name, &view.location),
             Statement::Insert { .. } | Statement::Select(_) => continue,
@@ -143,13 +146,17 @@ impl<'a> StatementParser<'a> {
             self.refuse_if_not_exists().map_err(alone)?;
             return self.create_view().map(Statement::CreateView);
         }
+        if self.parser.parse_keyword(Keyword::FUNCTION) {
+            self.refuse_if_not_exists().map_err(alone)?;
+            return self.create_function().map(Statement::CreateFunction).map_err(alone);
+        }
         let error = match &kind.token {
             Token::Word(word) if word.keyword == Keyword::VIEW => Error::invalid("plain views are not available yet")
                 .hint("write CREATE MATERIALIZED VIEW, or put the query into a WITH clause"),
             Token::Word(word) if word.keyword == Keyword::OR => Error::invalid("CREATE OR REPLACE is not needed")
                 .hint("leave OR REPLACE out: a changed statement replaces the running one"),
             _ if is_end(kind.span) => {
-                Error::invalid("expected TABLE or MATERIALIZED VIEW, found the end of the statement")
+                Error::invalid("expected TABLE, MATERIALIZED VIEW or FUNCTION, found the end of the statement")
             }
             _ => Error::invalid(format!("cannot create {kind}")).hint(ALLOWED),
         };
