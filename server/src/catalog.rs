@@ -8,7 +8,7 @@ mod check;
 use std::time::Duration;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::sql::sqlparser::ast::Query;
+use datafusion::sql::sqlparser::ast::{Expr, Query};
 
 pub use self::check::{Check, Constants, Relation};
 use crate::error::Location;
@@ -185,6 +185,25 @@ pub struct ViewOptions {
     pub postgres: Option<bool>,
 }
 
+/// One `CREATE FUNCTION`: an expression with a name.
+#[derive(Debug, Clone)]
+pub struct FunctionDef {
+    pub name: String,
+    pub parameters: Vec<Parameter>,
+    pub returns: DataType,
+    /// What stands after RETURN.
+    pub body: Box<Expr>,
+    pub body_at: Location,
+    pub location: Location,
+}
+
+/// A function's parameter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parameter {
+    pub name: String,
+    pub data_type: DataType,
+}
+
 /// One statement of a file.
 #[derive(Debug, Clone)]
 pub enum Statement {
@@ -192,6 +211,7 @@ pub enum Statement {
     /// `CREATE VIEW`
     CreatePlainView(PlainView),
     /// `CREATE MATERIALIZED VIEW`
+    CreateFunction(FunctionDef),
     CreateView(ViewDef),
     /// `INSERT INTO target SELECT …`; the view is named after the target.
     Insert {

@@ -19,6 +19,7 @@ use datafusion::catalog::TableProvider;
 use parking_lot::RwLock;
 
 use crate::catalog::TableDef;
+use crate::sql::Functions;
 use crate::status::QueryStatus;
 
 /// Everything that has been published under a name. Written by the server as queries come, commit and go.
@@ -29,6 +30,8 @@ pub struct Published {
     plain_views: RwLock<BTreeMap<String, Arc<dyn TableProvider>>>,
     /// All queries, also those whose file is wrong.
     queries: RwLock<BTreeMap<String, Arc<QueryStatus>>>,
+    /// Users' own functions.
+    functions: RwLock<Arc<Functions>>,
 }
 
 /// One materialized view, or one of the ledgers (`touchline.late`, `touchline.dead_letters`) of a query.
@@ -115,6 +118,14 @@ impl Published {
 
     pub fn plain_views(&self) -> Vec<(String, Arc<dyn TableProvider>)> {
         self.plain_views.read().iter().map(|(name, view)| (name.clone(), Arc::clone(view))).collect()
+    }
+
+    pub fn put_functions(&self, functions: Arc<Functions>) {
+        *self.functions.write() = functions;
+    }
+
+    pub fn functions(&self) -> Arc<Functions> {
+        Arc::clone(&self.functions.read())
     }
 
     pub fn put_query(&self, status: Arc<QueryStatus>) {

@@ -7,6 +7,7 @@ mod bad_input;
 mod clients;
 mod deploy;
 mod docs;
+mod functions;
 mod kafka_login;
 mod postgres;
 mod process;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
     tests.extend(bad_input::tests());
     tests.extend(clients::tests());
     tests.extend(docs::tests());
+    tests.extend(functions::tests());
     tests.extend(kafka_login::tests());
     tests.extend(reload::tests());
     tests.extend(restart::tests());

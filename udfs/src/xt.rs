@@ -1,8 +1,8 @@
 //! Expected threat: what holding the ball here is worth, and what moving it adds.
 
-use datafusion::logical_expr::ScalarUDF;
-
-use crate::numeric::OfNumbers;
+use crate::Function;
+use crate::describe::describe;
+use crate::scalar::numeric;
 
 /// Probability of scoring within the next actions, by zone: 12 columns along x, and the upper 4 of 8 rows along y, which
 /// the lower 4 mirror. Karun Singh, "Introducing Expected Threat (xT)", 2018, published grid `open_xt_12x8_v1`.
@@ -32,16 +32,24 @@ fn threat(x: f64, y: f64) -> f64 {
     GRID[row.min(7 - row)][column.min(11)]
 }
 
-/// `xt(x, y) → DOUBLE`: threat of holding the ball at a place, probability of a goal.
-pub(crate) fn xt() -> ScalarUDF {
-    OfNumbers::udf("xt", ["x", "y"], |[x, y]| Ok(Some(threat(x, y))))
+describe! {
+    /// Threat of holding the ball at a place: the probability of a goal within the next actions.
+    ///
+    /// x, y: clamped to the pitch. Source: Karun Singh, "Introducing Expected Threat (xT)", 2018, published grid of 12 × 8 zones.
+    XT = xt(x: Double, y: Double) -> "DOUBLE"
 }
 
-/// `xt_added(x, y, end_x, end_y) → DOUBLE`: threat at the end less threat at the start.
-///
-/// Meant for completed passes and carries; give NULL for a failed one.
-pub(crate) fn xt_added() -> ScalarUDF {
-    OfNumbers::udf("xt_added", ["x", "y", "end_x", "end_y"], |[x, y, end_x, end_y]| {
-        Ok(Some(threat(end_x, end_y) - threat(x, y)))
-    })
+pub(crate) fn xt() -> Function {
+    numeric(&XT, "", |_| true, |[x, y]| threat(x, y))
+}
+
+describe! {
+    /// Threat at the end less threat at the start, as a probability of a goal: what moving the ball there is worth.
+    ///
+    /// Meant for completed passes and carries: give NULL for a failed one. Source: as `xt`.
+    XT_ADDED = xt_added(x: Double, y: Double, end_x: Double, end_y: Double) -> "DOUBLE"
+}
+
+pub(crate) fn xt_added() -> Function {
+    numeric(&XT_ADDED, "", |_| true, |[x, y, end_x, end_y]| threat(end_x, end_y) - threat(x, y))
 }

@@ -20,7 +20,7 @@ use crate::registry::{Catalog, not_for_a_server, read_text, reads_no_stream, res
 use crate::sink::parquet::public_schema;
 use crate::source::kafka::KafkaSettings;
 use crate::source::reader::SourceDeps;
-use crate::sql::parse_statements;
+use crate::sql::{Functions, parse_statements};
 use crate::tables::snapshot::Snapshots;
 
 #[derive(Debug, Args)]
@@ -158,6 +158,10 @@ impl Tables for Known {
     fn results(&self) -> Vec<(String, Arc<dyn TableProvider>)> {
         self.results.iter().map(|(name, table)| (name.clone(), Arc::clone(table) as Arc<dyn TableProvider>)).collect()
     }
+
+    fn functions(&self) -> Arc<Functions> {
+        self.catalog.functions()
+    }
 }
 
 /// Plans every query over the declared tables, as the server does when it registers them; all mistakes, with their places.
@@ -176,12 +180,17 @@ async fn plan(files: &[CheckedFile]) -> Vec<Error> {
             Statement::CreateView(_) | Statement::Insert { .. } | Statement::Select(_) => {}
         }
     }
+    let functions = files.iter().flat_map(|file| &file.statements).filter_map(|statement| match statement {
+        Statement::CreateFunction(function) => Some(function),
+        _ => None,
+    });
+    let (functions, mut errors) = Functions::compile(functions);
+    catalog.functions = Arc::new(functions);
     let mut known = Known { catalog, results: BTreeMap::new() };
-    let mut errors = Vec::new();
     let statements = files.iter().flat_map(|file| file.statements.iter().map(|statement| (file.served, statement)));
     for (served, statement) in statements {
         let (view, is_view) = match statement {
-            Statement::CreateTable(_) => continue,
+            Statement::CreateTable(_) | Statement::CreateFunction(_) => continue,
             Statement::CreatePlainView(view) => {
                 errors.extend(plain_view_table(view, &known).await.err());
                 continue;
@@ -229,7 +238,7 @@ fn defined_twice(files: &[CheckedFile]) -> Vec<Error> {
             Statement::CreateTable(table) => (&table.name, &table.location),
             Statement::CreatePlainView(view) => (&view.name, &view.location),
             Statement::CreateView(view) => (&view.name, &view.location),
-            Statement::Insert { .. } | Statement::Select(_) => continue,
+            Statement::CreateFunction(_) | Statement::Insert { .. } | Statement::Select(_) => continue,
         };
         match first.get(name.as_str()) {
             None => _ = first.insert(name, location),
@@ -248,13 +257,14 @@ fn defined_twice(files: &[CheckedFile]) -> Vec<Error> {
 
 /// `queries/momentum.sql: 1 view`.
 fn summary(file: &CheckedFile) -> String {
-    let mut counts = [("table", 0), ("view", 0), ("insert", 0), ("select", 0)];
+    let mut counts = [("table", 0), ("view", 0), ("function", 0), ("insert", 0), ("select", 0)];
     for statement in &file.statements {
         let kind = match statement {
             Statement::CreateTable(_) => 0,
             Statement::CreateView(_) | Statement::CreatePlainView(_) => 1,
-            Statement::Insert { .. } => 2,
-            Statement::Select(_) => 3,
+            Statement::CreateFunction(_) => 2,
+            Statement::Insert { .. } => 3,
+            Statement::Select(_) => 4,
         };
         counts[kind].1 += 1;
     }

@@ -30,7 +30,7 @@ use crate::sink::file::FileWriter;
 use crate::source::Offsets;
 use crate::source::kafka::KafkaSettings;
 use crate::source::reader::{OpenSpec, ReaderLimits, SourceDeps, spawn_reader};
-use crate::sql::{parse_file, report};
+use crate::sql::{Functions, parse_file, report};
 use crate::tables::snapshot::Snapshots;
 use crate::tables::source::SourceTable;
 use crate::watermark::SourceWatermark;
@@ -63,7 +63,7 @@ pub(super) struct RunArgs {
 /// The first one that stops a statement; mistakes in the text are all reported together before anything runs.
 pub(super) async fn run(args: RunArgs) -> Result<()> {
     logging::start(&LogSettings { level: "warn".to_owned(), ..LogSettings::default() })?;
-    let statements = read_statements(&args.files)?;
+    let (statements, functions) = read_statements(&args.files)?;
     let partitions = match args.partitions {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         given => given,
@@ -73,12 +73,15 @@ pub(super) async fn run(args: RunArgs) -> Result<()> {
         plain_views: BTreeMap::new(),
         views: BTreeMap::new(),
         results: BTreeMap::new(),
+        functions,
         sources: SourceDeps { kafka: KafkaSettings::default(), embedded: None, clock: Clock::System },
         epoch_rows: args.epoch_rows.and_then(|rows| usize::try_from(rows).ok()),
         settings: PlanSettings { partitions, wide_rows: WIDE_ROWS },
     };
     for statement in statements {
         match statement {
+            // All functions are known from the start.
+            Statement::CreateFunction(_) => {}
             Statement::CreateTable(table) => session.add_table(table)?,
             Statement::CreatePlainView(view) => session.add_plain_view(view).await?,
             Statement::CreateView(view) => session.add_view(view).await?,
@@ -102,7 +105,7 @@ pub(super) async fn run(args: RunArgs) -> Result<()> {
     Ok(())
 }
 
-fn read_statements(files: &[PathBuf]) -> Result<Vec<Statement>> {
+fn read_statements(files: &[PathBuf]) -> Result<(Vec<Statement>, Arc<Functions>)> {
     let (mut statements, mut errors) = (Vec::new(), Vec::new());
     for file in files {
         let text = match read_text(file) {
@@ -117,8 +120,14 @@ fn read_statements(files: &[PathBuf]) -> Result<Vec<Statement>> {
             Err(mistakes) => errors.extend(mistakes),
         }
     }
+    let functions = statements.iter().filter_map(|statement| match statement {
+        Statement::CreateFunction(function) => Some(function),
+        _ => None,
+    });
+    let (functions, mistakes) = Functions::compile(functions);
+    errors.extend(mistakes);
     match errors.len() {
-        0 => Ok(statements),
+        0 => Ok((statements, Arc::new(functions))),
         1 => Err(errors.remove(0)),
         n => Err(Error::invalid(format!("{n} errors\n{}", report(&errors)))),
     }
@@ -137,6 +146,7 @@ struct Session {
     views: BTreeMap<String, Arc<ViewDef>>,
     /// Views that have been computed.
     results: BTreeMap<String, Arc<MemTable>>,
+    functions: Arc<Functions>,
     sources: SourceDeps,
     epoch_rows: Option<usize>,
     settings: PlanSettings,
@@ -168,6 +178,10 @@ impl Tables for Known<'_> {
 
     fn results(&self) -> Vec<(String, Arc<dyn TableProvider>)> {
         self.0.results.iter().map(|(name, table)| (name.clone(), Arc::clone(table) as Arc<dyn TableProvider>)).collect()
+    }
+
+    fn functions(&self) -> Arc<Functions> {
+        Arc::clone(&self.0.functions)
     }
 }
 

@@ -19,7 +19,7 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::execution::{FunctionRegistry, SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::SessionContext;
@@ -260,7 +260,10 @@ impl AdHoc {
 
     async fn plan(&self, sql: &str, schema: &str, deadline: Instant) -> Outcome<Prepared> {
         let _permit = self.planning.admit(deadline).await?;
-        let state = self.fresh_state(Some(schema));
+        let mut state = self.fresh_state(Some(schema));
+        for function in self.catalog.functions().udfs() {
+            state.register_udf(function)?;
+        }
         let (sql, catalog) = (sql.to_owned(), self.catalog.clone());
         self.on_own_threads(deadline, async move { prepare(&state, &catalog, &sql).await }).await
     }

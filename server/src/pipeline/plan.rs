@@ -39,7 +39,7 @@ use crate::operator::window::{LateGateExec, WindowAggExec, WindowAggNode, Window
 use crate::sql::rewrite::{Streams, reads_stream, rewrite};
 use crate::sql::session::session;
 use crate::sql::window_tvf::WatermarkColumns;
-use crate::sql::{explained, planning_error};
+use crate::sql::{Functions, explained, planning_error};
 
 /// The tables a query may name.
 pub trait Tables: Send + Sync {
@@ -52,6 +52,10 @@ pub trait Tables: Send + Sync {
     /// Results that are at hand under a name of their own; none on a server.
     fn results(&self) -> Vec<(String, Arc<dyn TableProvider>)> {
         vec![]
+    }
+    /// Users' own functions.
+    fn functions(&self) -> Arc<Functions> {
+        Arc::default()
     }
 }
 
@@ -126,6 +130,7 @@ async fn plan_at_view(view: &ViewDef, tables: &dyn Tables, settings: PlanSetting
     let cell = Arc::new(EpochCell::default());
     let watermarks = watermarks_of(tables);
     let context = Arc::new(session(Arc::clone(&watermarks), settings.partitions)?);
+    tables.functions().udfs().for_each(|function| context.register_udf(function.as_ref().clone()));
     for (name, table) in tables.results() {
         context.register_table(TableReference::bare(name), table)?;
     }

@@ -10,7 +10,7 @@ use datafusion::catalog::TableProvider;
 use crate::catalog::{Connector, PlainView, Statement, TableDef, ViewDef};
 use crate::error::{Error, Location, Result};
 use crate::pipeline::Tables;
-use crate::sql::parse_file;
+use crate::sql::{Functions, parse_file};
 use crate::tables::source::{SnapshotReader, SourceTable};
 
 /// Longest definition file, bytes.
@@ -22,12 +22,19 @@ pub struct Catalog {
     pub tables: BTreeMap<String, Arc<TableDef>>,
     pub plain_views: BTreeMap<String, Arc<PlainView>>,
     pub views: BTreeMap<String, Arc<ViewDef>>,
+    pub functions: Arc<Functions>,
     snapshots: Arc<dyn SnapshotReader>,
 }
 
 impl Catalog {
     pub fn new(snapshots: Arc<dyn SnapshotReader>) -> Self {
-        Catalog { tables: BTreeMap::new(), plain_views: BTreeMap::new(), views: BTreeMap::new(), snapshots }
+        Catalog {
+            tables: BTreeMap::new(),
+            plain_views: BTreeMap::new(),
+            views: BTreeMap::new(),
+            functions: Arc::default(),
+            snapshots,
+        }
     }
 }
 
@@ -50,6 +57,10 @@ impl Tables for Catalog {
 
     fn provider(&self, table: &Arc<TableDef>) -> Result<Arc<dyn TableProvider>> {
         Ok(Arc::new(SourceTable::new(Arc::clone(table), Arc::clone(&self.snapshots))))
+    }
+
+    fn functions(&self) -> Arc<Functions> {
+        Arc::clone(&self.functions)
     }
 }
 
@@ -136,8 +147,13 @@ impl Files {
         let mut errors = Vec::new();
         let mut catalog = Catalog::new(Arc::clone(snapshots));
         let statements = self.files.values().flat_map(|state| &state.good);
+        let mut functions = Vec::new();
         for statement in statements {
             let (name, location) = match statement {
+                Statement::CreateFunction(function) => {
+                    functions.push(function);
+                    continue;
+                }
                 Statement::CreateTable(table) => (&table.name, &table.location),
                 Statement::CreatePlainView(view) => (&view.name, &view.location),
                 Statement::CreateView(view) => (&view.name, &view.location),
@@ -165,9 +181,12 @@ impl Files {
                     drop(catalog.plain_views.insert(name.clone(), Arc::new(view.clone())));
                 }
                 Statement::CreateView(view) => drop(catalog.views.insert(name.clone(), Arc::new(view.clone()))),
-                Statement::Insert { .. } | Statement::Select(_) => {}
+                Statement::CreateFunction(_) | Statement::Insert { .. } | Statement::Select(_) => {}
             }
         }
+        let (functions, mistakes) = Functions::compile(functions);
+        catalog.functions = Arc::new(functions);
+        errors.extend(mistakes);
         for state in self.files.values() {
             errors.extend(state.errors.iter().map(Error::duplicate));
         }
@@ -177,7 +196,7 @@ impl Files {
 
 /// The mistake of an INSERT or SELECT among a server's definitions.
 pub fn not_for_a_server(view: &ViewDef) -> Error {
-    Error::invalid("a server runs CREATE TABLE, CREATE VIEW and CREATE MATERIALIZED VIEW only")
+    Error::invalid("a server runs CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW and CREATE FUNCTION only")
         .hint("run INSERT and SELECT with `touchline run FILE`, or ask a running server with `touchline sql -c`")
         .at(view.location.clone())
 }

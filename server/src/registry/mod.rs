@@ -209,6 +209,7 @@ impl Registry {
             }
         }
         catalog.tables.values().for_each(|table| published.put_source(Arc::clone(table)));
+        published.put_functions(Arc::clone(&catalog.functions));
     }
 }
 
@@ -222,7 +223,8 @@ pub fn planned(
         match plan(&view, catalog.as_ref(), settings).await? {
             Planned::Stream(pipeline) => {
                 let plain_views = plain_views_of(&view.query, catalog.as_ref())?;
-                let fingerprint = fingerprint(&view, &plain_views, &pipeline.slots);
+                let functions = catalog.functions.used_by(&view.query);
+                let fingerprint = fingerprint(&view, &plain_views, &functions, &pipeline.slots);
                 Ok(QueryPlan { view, pipeline: *pipeline, fingerprint })
             }
             Planned::Batch(..) => Err(reads_no_stream(&view)),
@@ -251,7 +253,12 @@ fn settings(plan: &QueryPlan) -> String {
 }
 
 /// Names a version of a query: what it computes and from what, not how its file is written.
-fn fingerprint(view: &ViewDef, plain_views: &[Arc<PlainView>], slots: &[Arc<StreamSlot>]) -> String {
+fn fingerprint(
+    view: &ViewDef,
+    plain_views: &[Arc<PlainView>],
+    functions: &[&str],
+    slots: &[Arc<StreamSlot>],
+) -> String {
     let mut hash = Sha256::new();
     hash.update(format!("{}\n{:?}\n{:?}\n", view.query, view.emit, view.options.allowed_lateness));
     for view in plain_views {
@@ -268,5 +275,6 @@ fn fingerprint(view: &ViewDef, plain_views: &[Arc<PlainView>], slots: &[Arc<Stre
             }
         }
     }
+    functions.iter().for_each(|function| hash.update(format!("{function}\n")));
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -27,7 +27,7 @@ use crate::error::{Error, Location, Result};
 
 const COLUMNS_MAX: usize = 1_000;
 const METADATA_KEYS: &[&str] = &["topic", "partition", "offset", "timestamp", "key", "headers"];
-const TYPES_HINT: &str = "use BOOLEAN, TINYINT, SMALLINT, INT, BIGINT, REAL, DOUBLE, DECIMAL(p, s), VARCHAR, UUID, BYTEA, DATE, TIME, \
+pub(crate) const TYPES_HINT: &str = "use BOOLEAN, TINYINT, SMALLINT, INT, BIGINT, REAL, DOUBLE, DECIMAL(p, s), VARCHAR, UUID, BYTEA, DATE, TIME, \
      TIMESTAMP(3), STRUCT<name type, …> or type[]";
 
 struct ColumnText {
@@ -241,7 +241,7 @@ impl StatementParser<'_> {
         Ok(text)
     }
 
-    fn identifier(&mut self) -> Result<String> {
+    pub(crate) fn identifier(&mut self) -> Result<String> {
         let ident = self.parser.parse_identifier();
         self.parsed(ident).map(|ident| normalize(&ident))
     }
@@ -454,7 +454,7 @@ fn add_aliases(
 }
 
 /// DataFusion's own reading of a SQL type, so that a column and a CAST to its type agree. `None`: not a type we store.
-fn arrow_type(sql_type: &SqlType) -> Option<DataType> {
+pub(crate) fn arrow_type(sql_type: &SqlType) -> Option<DataType> {
     let provider = TypesOnly::new();
     let options = ParserOptions::new().with_map_string_types_to_utf8view(true);
     let planner = SqlToRel::new_with_options(&provider, options);

@@ -1,7 +1,8 @@
 //! The SQL front: text → typed definitions and plans, and for every mistake its place and what to write instead.
 //!
 //! `parser` reads a file into the definitions of `catalog`; `window_tvf` plans `TUMBLE` and `HOP` in FROM, `window` is
-//! their arithmetic; `errors` turns whatever planning says into file:line:column, with `call` for wrong arguments.
+//! their arithmetic; `function` plans users' own functions; `errors` turns whatever planning says into file:line:column,
+//! with `call` for wrong arguments.
 
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ mod check;
 mod ddl;
 pub mod dialect;
 pub mod errors;
+mod function;
 mod interval;
 mod options;
 pub mod parser;
@@ -30,6 +32,7 @@ pub mod window_tvf;
 pub use call::explained;
 pub use ddl::metadata_type;
 pub use errors::{nearest, planning_error, report};
+pub use function::Functions;
 pub use parser::{parse_file, parse_statements};
 pub(crate) use source_text::SourceText;
 pub use window_batch::{ExpandWindowTvfs, expand_for_batch};

@@ -26,7 +26,7 @@ const NAME_BYTES_MAX: usize = 63;
 
 /// What a file may hold.
 const ALLOWED: &str =
-    "a file holds CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, INSERT INTO … SELECT and SELECT statements";
+    "a file holds CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE FUNCTION, INSERT INTO … SELECT and SELECT statements";
 const ALLOWED_EMIT: &str = "EMIT ON WINDOW CLOSE and EMIT TIMEOUT INTERVAL '3 seconds' are available";
 
 /// The statements of a file, in their order.
@@ -73,6 +73,8 @@ fn defined_twice(statements: &[Statement]) -> Vec<Error> {
     let mut errors = Vec::new();
     for statement in statements {
         let (name, place) = match statement {
+            // All functions are compared with one another when they are planned.
+            Statement::CreateFunction(_) => continue,
             Statement::CreateTable(table) => (&table.name, &table.location),
             Statement::CreatePlainView(view) => (&view.name, &view.location),
             Statement::CreateView(view) => (&view.name, &view.location),
@@ -149,11 +151,15 @@ impl<'a> StatementParser<'a> {
             self.refuse_if_not_exists().map_err(alone)?;
             return self.create_plain_view().map(Statement::CreatePlainView).map_err(alone);
         }
+        if self.parser.parse_keyword(Keyword::FUNCTION) {
+            self.refuse_if_not_exists().map_err(alone)?;
+            return self.create_function().map(Statement::CreateFunction).map_err(alone);
+        }
         let error = match &kind.token {
             Token::Word(word) if word.keyword == Keyword::OR => Error::invalid("CREATE OR REPLACE is not needed")
                 .hint("leave OR REPLACE out: a changed statement replaces the running one"),
             _ if is_end(kind.span) => {
-                Error::invalid("expected TABLE, VIEW or MATERIALIZED VIEW, found the end of the statement")
+                Error::invalid("expected TABLE, VIEW, MATERIALIZED VIEW or FUNCTION, found the end of the statement")
             }
             _ => Error::invalid(format!("cannot create {kind}")).hint(ALLOWED),
         };

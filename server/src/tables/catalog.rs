@@ -16,6 +16,7 @@ use super::source::{SnapshotReader, SourceTable};
 use super::system::{SystemTable, SystemTableKind};
 use super::view::ViewTable;
 use super::{Published, PublishedView};
+use crate::sql::Functions;
 use crate::sql::window_tvf::WatermarkColumns;
 use crate::status::QueryStatus;
 
@@ -55,6 +56,11 @@ pub struct ListedTable {
 impl Catalog {
     pub fn new(published: Arc<Published>, reader: Arc<dyn SnapshotReader>) -> Self {
         Catalog { published, reader }
+    }
+
+    /// Users' own functions, as they stand now.
+    pub fn functions(&self) -> Arc<Functions> {
+        self.published.functions()
     }
 
     /// Every table of both schemas, in name order within a schema.

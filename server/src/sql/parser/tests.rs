@@ -223,6 +223,7 @@ fn inserts_and_bare_queries_are_named() {
             Statement::Select(view) | Statement::CreateView(view) => (view.name.as_str(), None),
             Statement::CreateTable(table) => (table.name.as_str(), None),
             Statement::CreatePlainView(view) => (view.name.as_str(), None),
+            Statement::CreateFunction(function) => (function.name.as_str(), None),
         })
         .collect();
     assert_eq!(names, [("query_1", None), ("out", Some("out")), ("query_3", None), ("query_4", None)]);
@@ -303,7 +304,7 @@ test.sql:3:30: option "topik" is not known
   hint: did you mean "topic"?
 
 test.sql:4:1: expected a statement, found `SELEC`
-  hint: a file holds CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, INSERT INTO … SELECT and SELECT statements
+  hint: a file holds CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE FUNCTION, INSERT INTO … SELECT and SELECT statements
 
 test.sql:6:14: expected the end of the statement, found `c`
   hint: statements end with a semicolon
@@ -317,7 +318,7 @@ test.sql:7:8: unterminated string literal
 const GOLDEN: &[(&str, &str)] = &[
     (
         "DROP TABLE t",
-        "test.sql:1:1: expected a statement, found `DROP`\n  hint: a file holds CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, INSERT INTO … SELECT and SELECT statements",
+        "test.sql:1:1: expected a statement, found `DROP`\n  hint: a file holds CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE FUNCTION, INSERT INTO … SELECT and SELECT statements",
     ),
     (
         "CREATE VIEW v WITH ('postgres' = 'false') AS SELECT 1",
@@ -329,7 +330,7 @@ const GOLDEN: &[(&str, &str)] = &[
     ),
     (
         "CREATE SINK s",
-        "test.sql:1:8: cannot create SINK\n  hint: a file holds CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, INSERT INTO … SELECT and SELECT statements",
+        "test.sql:1:8: cannot create SINK\n  hint: a file holds CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE FUNCTION, INSERT INTO … SELECT and SELECT statements",
     ),
     (
         "CREATE OR REPLACE TABLE t (a INT)",
@@ -339,7 +340,7 @@ const GOLDEN: &[(&str, &str)] = &[
         "CREATE TABLE IF NOT EXISTS t (a INT)",
         "test.sql:1:14: IF NOT EXISTS is not needed\n  hint: leave it out: a file says what shall exist, and is compared with what does",
     ),
-    ("CREATE", "test.sql:1:7: expected TABLE, VIEW or MATERIALIZED VIEW, found the end of the statement"),
+    ("CREATE", "test.sql:1:7: expected TABLE, VIEW, MATERIALIZED VIEW or FUNCTION, found the end of the statement"),
     (
         "CREATE TABLE t (a INT)",
         "test.sql:1:1: option \"connector\" is missing\n  hint: add 'connector' = 'kafka' or 'connector' = 'filesystem'",
@@ -474,7 +475,7 @@ const GOLDEN: &[(&str, &str)] = &[
     ),
     (
         "WITH a AS (SELECT 1) DELETE FROM t",
-        "test.sql:1:22: a query cannot change data\n  hint: a file holds CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, INSERT INTO … SELECT and SELECT statements",
+        "test.sql:1:22: a query cannot change data\n  hint: a file holds CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE FUNCTION, INSERT INTO … SELECT and SELECT statements",
     ),
     ("SELECT a INTO u FROM t", "test.sql:1:1: SELECT INTO is not available\n  hint: write INSERT INTO … SELECT"),
     (
