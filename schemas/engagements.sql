@@ -7,12 +7,14 @@ CREATE TABLE engagements (
   engagement_type       VARCHAR NOT NULL      COMMENT 'reaction, comment, video_action, share, prediction, click or session',
   engagement_subtype    VARCHAR               COMMENT 'kind within the type, as emoji_goal, replay or join; not a closed list',
   related_game_event_id VARCHAR               COMMENT 'event_id of the match event it answers, where known',
-  game_minute           INT                   COMMENT 'minute of the match, 0 to 120, as the viewer''s device claims; never an event time',
+  game_minute           TINYINT               COMMENT 'minute of the match, 0 to 120, as the viewer''s device claims; never an event time',
   device_type           VARCHAR               COMMENT 'mobile, desktop, tablet, tv or unknown',
   platform              VARCHAR               COMMENT 'ios, android or web',
   country_code          VARCHAR               COMMENT 'ISO 3166-1 alpha-2',
   content               VARCHAR               COMMENT 'text of a comment, else empty',
   event_time            TIMESTAMP(3) NOT NULL COMMENT 'UTC, milliseconds, by the device''s clock',
+  source_partition      INT METADATA FROM 'partition' VIRTUAL COMMENT 'partition of the record',
+  source_offset         BIGINT METADATA FROM 'offset' VIRTUAL COMMENT 'offset of the record in its partition',
   WATERMARK FOR event_time AS event_time - INTERVAL '5' SECOND
 ) WITH (
   'connector' = 'kafka', 'topic' = 'engagements', 'format' = 'json', 'on-bad-row' = 'dead-letter',
