@@ -16,8 +16,8 @@ WITH present AS (
   FROM HOP(engagements, event_time, INTERVAL '10 seconds', INTERVAL '60 seconds')
   GROUP BY window_time, window_end, match_id, user_id
 )
-SELECT until AS window_end, match_id, coalesce(device_type, 'unknown') AS device_type, count(*) AS viewers
+SELECT until AS window_end, match_id, device_type, count(*) AS viewers
 FROM TUMBLE(present, at, INTERVAL '10 seconds')
 WHERE last_act IS DISTINCT FROM 'leave'
-GROUP BY window_end, until, match_id, coalesce(device_type, 'unknown')
+GROUP BY window_end, until, match_id, device_type
 EMIT ON WINDOW CLOSE;

@@ -16,13 +16,13 @@
 CREATE MATERIALIZED VIEW event_alerts AS
 SELECT event_id AS alert_id, match_id, 'late_goal' AS kind, 2 AS severity, minute, team_id, event_time
 FROM match_events
-WHERE event_type IN ('goal', 'own_goal') AND minute >= 85 AND coalesce(revision, 0) = 0 AND op IS DISTINCT FROM 'retract'
+WHERE event_type IN ('goal', 'own_goal') AND minute >= 85 AND revision = 0
 UNION ALL
 SELECT event_id, match_id, 'red_card', 3, minute, team_id, event_time
-FROM match_events WHERE event_type = 'red_card' AND coalesce(revision, 0) = 0 AND op IS DISTINCT FROM 'retract'
+FROM match_events WHERE event_type = 'red_card' AND revision = 0
 UNION ALL
 SELECT event_id, match_id, 'penalty', 2, minute, team_id, event_time
-FROM match_events WHERE event_type = 'penalty' AND coalesce(revision, 0) = 0 AND op IS DISTINCT FROM 'retract'
+FROM match_events WHERE event_type = 'penalty' AND revision = 0
 UNION ALL
 SELECT event_id, match_id, 'goal_cancelled', 3, minute, team_id, event_time
 FROM match_events WHERE event_type IN ('goal', 'own_goal') AND op = 'retract';

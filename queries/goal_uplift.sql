@@ -21,7 +21,7 @@ WITH happenings AS (
   SELECT match_id, event_time, event_id, event_type, team_id, 0
   FROM match_events
   WHERE event_type IN ('goal', 'own_goal', 'red_card', 'penalty', 'var_review')
-    AND coalesce(revision, 0) = 0 AND op IS DISTINCT FROM 'retract'
+    AND revision = 0
 ),
 minutes AS (
   SELECT window_time AS at, window_end AS until, match_id, sum(acts) AS after_n, 0 AS all_n,

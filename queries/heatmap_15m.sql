@@ -11,6 +11,6 @@ CREATE MATERIALIZED VIEW heatmap_15m WITH ('primary-key' = 'match_id, player_id,
 SELECT window_start, window_end, match_id, player_id,
        heatmap(x, y, 12, 8) AS cells, count(x) AS touches
 FROM TUMBLE(match_events, event_time, INTERVAL '15 minutes')
-WHERE player_id IS NOT NULL AND coalesce(revision, 0) = 0 AND op IS DISTINCT FROM 'retract'
+WHERE player_id IS NOT NULL AND revision = 0
 GROUP BY window_start, window_end, match_id, player_id
 EMIT ON WINDOW CLOSE;

@@ -20,6 +20,6 @@ SELECT window_start, window_end, match_id, team_id, team_side,
        sum(xt_added(x, y, end_x, end_y)) FILTER (WHERE event_type = 'pass' AND completed) AS xt,
        count(*) FILTER (WHERE event_type = 'corner') AS corners
 FROM TUMBLE(match_events, event_time, INTERVAL '5 minutes')
-WHERE team_id IS NOT NULL AND coalesce(revision, 0) = 0 AND op IS DISTINCT FROM 'retract'
+WHERE team_id IS NOT NULL AND revision = 0
 GROUP BY window_start, window_end, match_id, team_id, team_side
 EMIT ON WINDOW CLOSE;

@@ -19,7 +19,7 @@ FROM (
          decayed_sum(CASE WHEN team_side = 'away' THEN action_weight(event_type) END, event_time, 150.0) AS away,
          power(0.5, (extract(epoch FROM window_end) - extract(epoch FROM max(event_time))) / 150.0) AS fading
   FROM HOP(match_events, event_time, INTERVAL '1 minute', INTERVAL '10 minutes')
-  WHERE coalesce(revision, 0) = 0 AND op IS DISTINCT FROM 'retract'
+  WHERE revision = 0
   GROUP BY window_start, window_end, match_id
 )
 EMIT ON WINDOW CLOSE;

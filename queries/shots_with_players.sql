@@ -20,4 +20,4 @@ SELECT e.event_id, e.event_time, e.match_id, e.minute, e.event_type,
 FROM match_events e
 LEFT JOIN players p ON p.player_id = e.player_id
 LEFT JOIN teams t ON t.team_id = e.team_id
-WHERE e.event_type IN ('shot', 'shot_on_target', 'goal') AND coalesce(e.revision, 0) = 0 AND e.op IS DISTINCT FROM 'retract';
+WHERE e.event_type IN ('shot', 'shot_on_target', 'goal') AND e.revision = 0;

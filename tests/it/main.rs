@@ -6,6 +6,7 @@ mod architecture;
 mod bad_input;
 mod deploy;
 mod docs;
+mod known_answers;
 mod postgres;
 mod process;
 mod real_input;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
     tests.extend(run::tests());
     tests.extend(postgres::tests());
     tests.extend(real_input::tests());
+    tests.extend(known_answers::tests());
     services::announce_skipped(&tests);
     libtest_mimic::run(&arguments, tests).exit_code()
 }
