@@ -94,7 +94,7 @@ pub struct WatermarkDef {
     pub delay: Duration,
     /// A partition without data for this long no longer holds the watermark back. `None`: it always does.
     pub idle_timeout: Option<Duration>,
-    /// Event times further than this ahead of processing time are clamped for the watermark, and counted.
+    /// Event times further than this ahead of processing time do not move the watermark, and are counted.
     pub max_future: Duration,
 }
 
@@ -153,6 +153,15 @@ pub struct ViewDef {
     pub location: Location,
 }
 
+/// One `CREATE VIEW`: a query under a name, computed by whatever reads it.
+#[derive(Debug, Clone)]
+pub struct PlainView {
+    pub name: String,
+    pub query: Box<Query>,
+    pub text: String,
+    pub location: Location,
+}
+
 /// When results leave a windowed query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Emit {
@@ -175,6 +184,9 @@ pub struct ViewOptions {
 #[derive(Debug, Clone)]
 pub enum Statement {
     CreateTable(TableDef),
+    /// `CREATE VIEW`
+    CreatePlainView(PlainView),
+    /// `CREATE MATERIALIZED VIEW`
     CreateView(ViewDef),
     /// `INSERT INTO target SELECT …`; the view is named after the target.
     Insert {

@@ -6,6 +6,9 @@
 
 use std::collections::BTreeMap;
 
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::compute::concat_batches;
+use arrow::datatypes::DataType;
 use arrow::record_batch::RecordBatch;
 
 use crate::clock::Micros;
@@ -41,7 +44,7 @@ pub struct PaneState {
 impl PaneState {
     /// Adds rows to a pane, for this epoch only until [`PaneState::commit`].
     pub fn append(&mut self, pane: Micros, batch: RecordBatch) {
-        self.pending_bytes += batch.get_array_memory_size();
+        self.pending_bytes += bytes_of(&batch);
         self.pending.entry(pane).or_default().push(batch);
     }
 
@@ -51,6 +54,11 @@ impl PaneState {
         starts.sort_unstable();
         starts.dedup();
         starts
+    }
+
+    /// Whether a pane in `[from, to)` holds rows, those of the running epoch included.
+    pub fn has_rows(&self, from: Micros, to: Micros) -> bool {
+        self.panes.range(from..to).next().is_some() || self.pending.range(from..to).next().is_some()
     }
 
     /// All batches of the panes in `[from, to)`, those of the running epoch included.
@@ -74,10 +82,14 @@ impl PaneState {
             if pane <= done_through {
                 continue;
             }
-            for batch in batches {
-                let segment = self.segment(0, batch);
-                self.panes.entry(pane).or_default().push(segment);
-            }
+            // One segment for each epoch: an operator hands over its result in slices, whose keys differ and which all
+            // hold on to the whole of it.
+            let batch = match batches.as_slice() {
+                [one] => one.clone(),
+                many => concat_batches(&many[0].schema(), many)?,
+            };
+            let segment = self.segment(0, batch);
+            self.panes.entry(pane).or_default().push(segment);
             self.compact(pane, &merge)?;
         }
         while let Some(entry) = self.panes.first_entry() {
@@ -87,6 +99,16 @@ impl PaneState {
             self.bytes -= entry.remove().iter().map(|segment| segment.bytes).sum::<usize>();
         }
         Ok(())
+    }
+
+    /// Puts one batch in the place of everything a pane holds, what the epoch appended included.
+    pub fn replace(&mut self, pane: Micros, batch: RecordBatch) {
+        self.pending.remove(&pane);
+        let old = self.panes.remove(&pane).unwrap_or_default();
+        self.bytes -= old.iter().map(|segment| segment.bytes).sum::<usize>();
+        let level = old.iter().map(|segment| segment.level).max().unwrap_or_default();
+        let segment = self.segment(level, batch);
+        self.panes.insert(pane, vec![segment]);
     }
 
     /// Forgets what the epoch appended.
@@ -102,7 +124,7 @@ impl PaneState {
 
     /// Puts a segment back that a checkpoint held.
     pub fn restore(&mut self, pane: Micros, id: u64, level: u8, batch: RecordBatch) {
-        let bytes = batch.get_array_memory_size();
+        let bytes = bytes_of(&batch);
         self.bytes += bytes;
         self.next_segment = self.next_segment.max(id + 1);
         self.panes.entry(pane).or_default().push(Segment { id, level, batch, bytes });
@@ -118,7 +140,7 @@ impl PaneState {
     }
 
     fn segment(&mut self, level: u8, batch: RecordBatch) -> Segment {
-        let bytes = batch.get_array_memory_size();
+        let bytes = bytes_of(&batch);
         self.bytes += bytes;
         self.next_segment += 1;
         Segment { id: self.next_segment - 1, level, batch, bytes }
@@ -142,13 +164,27 @@ impl PaneState {
     }
 }
 
+/// Bytes of its rows alone: slices of one batch do not each count the whole of it.
+pub fn bytes_of(batch: &RecordBatch) -> usize {
+    let of_column = |column: &ArrayRef| {
+        let fixed = column.to_data().get_slice_memory_size().unwrap_or_default();
+        // For these, the former leaves out the text itself.
+        let text = match column.data_type() {
+            DataType::Utf8View => column.as_string_view().total_buffer_bytes_used(),
+            DataType::BinaryView => column.as_binary_view().total_buffer_bytes_used(),
+            _ => 0,
+        };
+        fixed + text
+    };
+    batch.columns().iter().map(of_column).sum()
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{AsArray, Int64Array};
-    use arrow::compute::concat_batches;
-    use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+    use arrow::array::Int64Array;
+    use arrow::datatypes::{Field, Int64Type, Schema};
 
     use super::*;
 

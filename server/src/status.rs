@@ -67,8 +67,8 @@ pub struct QueryStatus {
     /// Rows dropped as late, once for each window they missed.
     pub rows_late: AtomicU64,
     pub rows_dead: AtomicU64,
-    /// Event times clamped because they lay too far in the future.
-    pub rows_clamped: AtomicU64,
+    /// Rows whose event time lay too far ahead to move the watermark.
+    pub rows_far_future: AtomicU64,
     pub epochs: AtomicU64,
     /// Time spent in epochs, microseconds.
     pub epoch_micros: AtomicU64,

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
+use datafusion::catalog::TableProvider;
 use parking_lot::RwLock;
 
 use crate::catalog::TableDef;
@@ -25,6 +26,7 @@ use crate::status::QueryStatus;
 pub struct Published {
     views: RwLock<BTreeMap<String, Arc<PublishedView>>>,
     sources: RwLock<BTreeMap<String, Arc<TableDef>>>,
+    plain_views: RwLock<BTreeMap<String, Arc<dyn TableProvider>>>,
     /// All queries, also those whose file is wrong.
     queries: RwLock<BTreeMap<String, Arc<QueryStatus>>>,
 }
@@ -101,6 +103,18 @@ impl Published {
 
     pub fn sources(&self) -> Vec<Arc<TableDef>> {
         self.sources.read().values().cloned().collect()
+    }
+
+    pub fn set_plain_views(&self, views: BTreeMap<String, Arc<dyn TableProvider>>) {
+        *self.plain_views.write() = views;
+    }
+
+    pub fn plain_view(&self, name: &str) -> Option<Arc<dyn TableProvider>> {
+        self.plain_views.read().get(name).cloned()
+    }
+
+    pub fn plain_views(&self) -> Vec<(String, Arc<dyn TableProvider>)> {
+        self.plain_views.read().iter().map(|(name, view)| (name.clone(), Arc::clone(view))).collect()
     }
 
     pub fn put_query(&self, status: Arc<QueryStatus>) {

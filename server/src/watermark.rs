@@ -35,7 +35,7 @@ pub struct SourceWatermark {
 pub struct PartitionTime {
     /// `None` until a row has come.
     pub event_time_max: Option<Micros>,
-    /// Processing time of the last row, or of the moment the partition became known.
+    /// Processing time of the last row with a time that counts, or of the moment the partition became known.
     active_at: Micros,
     /// Records wait in the partition: it lags, and a partition that lags is never idle.
     behind: bool,
@@ -72,7 +72,8 @@ impl SourceWatermark {
             active_at: now,
             behind: false,
         });
-        if progress.records > 0 {
+        // Records without a time that counts bring the watermark nowhere, so they must not make others wait for it either.
+        if progress.event_time_max.is_some() {
             time.active_at = now;
         }
         time.event_time_max = time.event_time_max.max(progress.event_time_max);
@@ -103,7 +104,7 @@ impl SourceWatermark {
         self.current
     }
 
-    /// The latest event time that counts: times in the far future have been clamped.
+    /// The latest event time that counts: those in the far future do not.
     pub fn newest(&self) -> Micros {
         self.partitions.values().filter_map(|time| time.event_time_max).fold(self.current, Micros::max)
     }
@@ -189,7 +190,7 @@ mod tests {
     }
 
     fn rows(to: i64, end: i64, event_time_max: Option<Micros>) -> Progress {
-        Progress { from: 0, to, records: u64::from(event_time_max.is_some()), event_time_max, clamped: 0, end }
+        Progress { from: 0, to, records: u64::from(event_time_max.is_some()), event_time_max, far_future: 0, end }
     }
 
     #[test]
@@ -233,6 +234,18 @@ mod tests {
         assert_eq!(source.advance(500 * SECOND), 95 * SECOND);
         source.observe(1, &rows(1, 1, Some(20 * SECOND)), 501 * SECOND);
         assert_eq!(source.advance(501 * SECOND), 95 * SECOND);
+    }
+
+    #[test]
+    fn a_partition_whose_times_all_lie_in_the_far_future_is_left_out_like_an_idle_one() {
+        let mut source = source();
+        source.observe(0, &rows(1, 1, Some(100 * SECOND)), 0);
+        source.observe(1, &rows(1, 1, Some(40 * SECOND)), 0);
+        let far = Progress { records: 1, far_future: 1, ..rows(2, 2, None) };
+        source.observe(0, &rows(2, 2, Some(130 * SECOND)), 30 * SECOND);
+        source.observe(1, &far, 29 * SECOND);
+        assert_eq!(source.advance(29 * SECOND), 35 * SECOND);
+        assert_eq!(source.advance(30 * SECOND), 125 * SECOND);
     }
 
     #[test]

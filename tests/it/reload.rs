@@ -13,6 +13,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         trial("reload::a_file_that_is_written_in_pieces_or_renamed_over_is_taken_whole", &[], pieces_and_renames),
         trial("reload::fifty_changes_at_once_all_take_effect", &[], fifty_changes),
         trial("reload::a_broken_table_stops_no_query_that_reads_it", &[], a_broken_table),
+        trial("reload::a_plain_view_is_followed_by_what_reads_it", &[], a_plain_view),
     ]
 }
 
@@ -135,4 +136,29 @@ fn a_broken_table() -> Outcome {
     wait_until_gone(&server, "schemas/e.sql")?;
     assert_eq!(state(&server, "a")?.as_deref(), Some("running"));
     Ok(())
+}
+
+fn a_plain_view() -> Outcome {
+    let site = site()?;
+    site.write("schemas/v.sql", "CREATE VIEW v AS SELECT id + 1 AS id, ts FROM e;\n")?;
+    site.write("queries/a.sql", "CREATE MATERIALIZED VIEW a AS SELECT id FROM v;\n")?;
+    let server = site.serve(&[])?;
+    wait_for_state(&server, "a", "running")?;
+    assert_eq!(server.query("SELECT count(*) AS n FROM v")?[0]["n"], 0);
+    assert_eq!(state(&server, "v")?, None);
+
+    site.write("schemas/v.sql", "CREATE VIEW v AS\nSELECT nope AS id, ts FROM e;\n")?;
+    let mistake = "schemas/v.sql:2:8: column \"nope\" does not exist\n  hint: there are id, ts";
+    wait_for_state(&server, "v", &format!("rejected: {mistake}"))?;
+    wait_for_state(&server, "a", &format!("running: the file has an error, its last good version runs\n{mistake}"))?;
+
+    let starts = |server: &Server| server.log().matches("query started").count();
+    let before = starts(&server);
+    site.write("schemas/v.sql", "CREATE VIEW v AS\nSELECT id + 2 AS id, ts FROM e;\n")?;
+    wait_for_state(&server, "a", "running")?;
+    wait_until_gone(&server, "v")?;
+    // What the view computes is part of what the query computes.
+    assert_eq!(starts(&server), before + 1, "{}", server.log());
+    fs::remove_file(site.path("schemas/v.sql"))?;
+    server.wait_for("the view to be gone", |server| Ok(server.query("SELECT * FROM v").is_err().then_some(())))
 }

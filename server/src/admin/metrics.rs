@@ -54,8 +54,8 @@ const COUNTERS: [CounterOf; 9] = [
     ("touchline_query_output_rows", "Rows emitted", |q| count(&q.rows_out)),
     ("touchline_query_late_rows", "Rows dropped as late, once for each window they missed", |q| count(&q.rows_late)),
     ("touchline_query_dead_letters", "Records that could not be decoded", |q| count(&q.rows_dead)),
-    ("touchline_query_clamped_rows", "Event times clamped because they lay too far in the future", |q| {
-        count(&q.rows_clamped)
+    ("touchline_query_far_future_rows", "Rows whose event time lies too far ahead to move the watermark", |q| {
+        count(&q.rows_far_future)
     }),
     ("touchline_query_epochs", "Epochs run", |q| count(&q.epochs)),
     ("touchline_query_epoch_seconds", "Time spent in epochs, in seconds", |q| count(&q.epoch_micros) / 1e6),

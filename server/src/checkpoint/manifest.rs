@@ -167,8 +167,8 @@ pub struct Accounting {
     pub dead: u64,
     pub filtered: u64,
     pub held: u64,
-    /// Event times clamped because they lay too far in the future.
-    pub clamped: u64,
+    /// Rows whose event time lay too far ahead to move the watermark.
+    pub far_future: u64,
 }
 
 /// A run of bytes within a bundle: one Arrow IPC stream. Of length 0 it stands for no rows and is never read.
@@ -336,7 +336,7 @@ pub(super) mod tests {
             sources: BTreeMap::from([("match_events".to_owned(), source)]),
             operators: vec![operator],
             outputs: BTreeMap::from([("momentum".to_owned(), output)]),
-            accounting: Accounting { rows_in: 10, rows_out: 4, late: 1, dead: 1, filtered: 2, held: 2, clamped: 1 },
+            accounting: Accounting { rows_in: 10, rows_out: 4, late: 1, dead: 1, filtered: 2, held: 2, far_future: 1 },
         }
     }
 

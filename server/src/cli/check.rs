@@ -10,10 +10,10 @@ use datafusion::catalog::TableProvider;
 use datafusion::datasource::MemTable;
 
 use super::fail_all;
-use crate::catalog::{Connector, Statement, TableDef};
+use crate::catalog::{Connector, PlainView, Statement, TableDef};
 use crate::clock::Clock;
 use crate::error::{Error, Location, Result};
-use crate::pipeline::{PlanSettings, Planned, Tables};
+use crate::pipeline::{PlanSettings, Planned, Tables, plain_view_table};
 use crate::registry::{Catalog, not_for_a_server, read_text, reads_no_stream, resolve_path};
 use crate::sink::parquet::public_schema;
 use crate::source::kafka::KafkaSettings;
@@ -140,6 +140,14 @@ impl Tables for Known {
         self.catalog.names()
     }
 
+    fn plain_view(&self, name: &str) -> Option<Arc<PlainView>> {
+        self.catalog.plain_view(name)
+    }
+
+    fn plain_view_names(&self) -> Vec<String> {
+        self.catalog.plain_view_names()
+    }
+
     fn provider(&self, table: &Arc<TableDef>) -> Result<Arc<dyn TableProvider>> {
         self.catalog.provider(table)
     }
@@ -157,8 +165,12 @@ async fn plan(files: &[CheckedFile]) -> Vec<Error> {
         clock: Clock::System,
     })));
     for statement in files.iter().flat_map(|file| &file.statements) {
-        if let Statement::CreateTable(table) = statement {
-            catalog.tables.insert(table.name.clone(), Arc::new(table.clone()));
+        match statement {
+            Statement::CreateTable(table) => drop(catalog.tables.insert(table.name.clone(), Arc::new(table.clone()))),
+            Statement::CreatePlainView(view) => {
+                drop(catalog.plain_views.insert(view.name.clone(), Arc::new(view.clone())));
+            }
+            Statement::CreateView(_) | Statement::Insert { .. } | Statement::Select(_) => {}
         }
     }
     let mut known = Known { catalog, results: BTreeMap::new() };
@@ -167,6 +179,10 @@ async fn plan(files: &[CheckedFile]) -> Vec<Error> {
     for (served, statement) in statements {
         let (view, is_view) = match statement {
             Statement::CreateTable(_) => continue,
+            Statement::CreatePlainView(view) => {
+                errors.extend(plain_view_table(view, &known).await.err());
+                continue;
+            }
             Statement::CreateView(view) => (view, true),
             Statement::Insert { view, .. } | Statement::Select(view) => (view, false),
         };
@@ -208,6 +224,7 @@ fn defined_twice(files: &[CheckedFile]) -> Vec<Error> {
     for statement in files.iter().flat_map(|file| &file.statements) {
         let (name, location) = match statement {
             Statement::CreateTable(table) => (&table.name, &table.location),
+            Statement::CreatePlainView(view) => (&view.name, &view.location),
             Statement::CreateView(view) => (&view.name, &view.location),
             Statement::Insert { .. } | Statement::Select(_) => continue,
         };
@@ -232,7 +249,7 @@ fn summary(file: &CheckedFile) -> String {
     for statement in &file.statements {
         let kind = match statement {
             Statement::CreateTable(_) => 0,
-            Statement::CreateView(_) => 1,
+            Statement::CreateView(_) | Statement::CreatePlainView(_) => 1,
             Statement::Insert { .. } => 2,
             Statement::Select(_) => 3,
         };

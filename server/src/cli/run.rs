@@ -14,23 +14,21 @@ use clap::Args;
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::MemTable;
 use datafusion::physical_plan::execute_stream;
-use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use futures::TryStreamExt;
 
 use super::output::{OutputFormat, write_rows};
-use crate::catalog::{Connector, Statement, TableDef, ViewDef};
+use crate::catalog::{Connector, PlainView, Statement, TableDef, ViewDef};
 use crate::clock::Clock;
 use crate::config::LogSettings;
 use crate::epoch::{Driver, EpochLimits, Turn};
 use crate::error::{Error, Result};
 use crate::logging;
-use crate::pipeline::{Pipeline, PlanSettings, Planned, Tables, plan};
+use crate::pipeline::{Pipeline, PlanSettings, Planned, Tables, plain_view_table, plain_views_of, plan, relations};
 use crate::registry::{read_text, resolve_path};
 use crate::sink::file::FileWriter;
 use crate::source::Offsets;
 use crate::source::kafka::KafkaSettings;
 use crate::source::reader::{OpenSpec, ReaderLimits, SourceDeps, spawn_reader};
-use crate::sql::dialect::StreamDialect;
 use crate::sql::{parse_file, report};
 use crate::tables::snapshot::Snapshots;
 use crate::tables::source::SourceTable;
@@ -71,6 +69,7 @@ pub(super) async fn run(args: RunArgs) -> Result<()> {
     };
     let mut session = Session {
         tables: BTreeMap::new(),
+        plain_views: BTreeMap::new(),
         views: BTreeMap::new(),
         results: BTreeMap::new(),
         sources: SourceDeps { kafka: KafkaSettings::default(), embedded: None, clock: Clock::System },
@@ -80,6 +79,7 @@ pub(super) async fn run(args: RunArgs) -> Result<()> {
     for statement in statements {
         match statement {
             Statement::CreateTable(table) => session.add_table(table)?,
+            Statement::CreatePlainView(view) => session.add_plain_view(view).await?,
             Statement::CreateView(view) => session.add_view(view).await?,
             Statement::Insert { target, view } => session.insert(&target, view).await?,
             Statement::Select(view) => {
@@ -132,6 +132,7 @@ fn located(mut statement: Statement, file: &Path) -> Statement {
 
 struct Session {
     tables: BTreeMap<String, Arc<TableDef>>,
+    plain_views: BTreeMap<String, Arc<PlainView>>,
     views: BTreeMap<String, Arc<ViewDef>>,
     /// Views that have been computed.
     results: BTreeMap<String, Arc<MemTable>>,
@@ -150,6 +151,14 @@ impl Tables for Known<'_> {
 
     fn names(&self) -> Vec<String> {
         self.0.tables.keys().cloned().collect()
+    }
+
+    fn plain_view(&self, name: &str) -> Option<Arc<PlainView>> {
+        self.0.plain_views.get(name).cloned()
+    }
+
+    fn plain_view_names(&self) -> Vec<String> {
+        self.0.plain_views.keys().cloned().collect()
     }
 
     fn provider(&self, table: &Arc<TableDef>) -> Result<Arc<dyn TableProvider>> {
@@ -173,6 +182,14 @@ impl Session {
         Ok(())
     }
 
+    /// Planned at once, so that its mistakes show.
+    async fn add_plain_view(&mut self, view: PlainView) -> Result<()> {
+        self.check_name(&view.name, &view.location)?;
+        plain_view_table(&view, &Known(self)).await?;
+        self.plain_views.insert(view.name.clone(), Arc::new(view));
+        Ok(())
+    }
+
     /// A view is planned at once, so that its mistakes show, and computed when something reads it.
     async fn add_view(&mut self, view: ViewDef) -> Result<()> {
         self.check_name(&view.name, &view.location)?;
@@ -187,6 +204,7 @@ impl Session {
             .tables
             .get(name)
             .map(|table| &table.location)
+            .or_else(|| self.plain_views.get(name).map(|view| &view.location))
             .or_else(|| self.views.get(name).map(|view| &view.location));
         match first {
             None => Ok(()),
@@ -288,15 +306,12 @@ impl Session {
 
     /// Computes the views that a query names and that have not been computed yet.
     async fn compute_views_of(&mut self, query: &ViewDef) -> Result<()> {
-        let text = query.query.to_string();
-        let tokens = Tokenizer::new(&StreamDialect::default(), &text).tokenize().unwrap_or_default();
-        let named = |name: &String| {
-            tokens.iter().any(|token| matches!(token, Token::Word(word) if word.value.eq_ignore_ascii_case(name)))
-        };
+        let mut named = relations(&query.query);
+        plain_views_of(&query.query, &Known(self))?.iter().for_each(|view| named.extend(relations(&view.query)));
         let views: Vec<Arc<ViewDef>> = self
             .views
             .values()
-            .filter(|view| named(&view.name) && !self.results.contains_key(&view.name))
+            .filter(|view| named.contains(&view.name) && !self.results.contains_key(&view.name))
             .cloned()
             .collect();
         for view in views {

@@ -262,7 +262,7 @@ impl TableDecoder {
                     to: contributed.to,
                     records: contributed.records,
                     event_time_max: contributed.event_time_max,
-                    clamped: contributed.clamped,
+                    far_future: contributed.far_future,
                     end,
                 },
             );

@@ -22,12 +22,12 @@ pub(super) struct PartitionProgress {
     /// Dead letters included.
     pub(super) records: u64,
     pub(super) event_time_max: Option<Micros>,
-    pub(super) clamped: u64,
+    pub(super) far_future: u64,
 }
 
 impl PartitionProgress {
     pub(super) fn starting_at(from: Offset) -> Self {
-        PartitionProgress { from, to: from, records: 0, event_time_max: None, clamped: 0 }
+        PartitionProgress { from, to: from, records: 0, event_time_max: None, far_future: 0 }
     }
 }
 
@@ -39,7 +39,7 @@ pub(super) struct EventTimes {
 }
 
 impl EventTimes {
-    /// `max_future`: how far ahead of processing time an event time counts; later ones are clamped to that.
+    /// `max_future`: how far ahead of processing time an event time may move the watermark; later ones are counted.
     ///
     /// # Errors
     /// `Invalid` for a column that is no timestamp.
@@ -66,34 +66,35 @@ impl EventTimes {
             TimeUnit::Microsecond => column.as_primitive::<TimestampMicrosecondType>().values(),
             TimeUnit::Nanosecond => column.as_primitive::<TimestampNanosecondType>().values(),
         };
-        let bound = now.saturating_add(self.max_future);
-        let latest = latest_not_clamped(bound, self.unit);
+        let latest = latest_that_counts(now.saturating_add(self.max_future), self.unit);
         let mut row = 0;
         for &(partition, rows) in runs {
             let range = row..row + rows;
             row += rows;
-            let (max, clamped) = match column.nulls().filter(|nulls| nulls.null_count() > 0) {
+            let (max, far_future) = match column.nulls().filter(|nulls| nulls.null_count() > 0) {
                 None => max_and_above(values[range].iter().copied(), latest),
                 Some(nulls) => max_and_above(range.filter(|row| nulls.is_valid(*row)).map(|row| values[row]), latest),
             };
             let progress = progress
                 .get_mut(&partition)
                 .ok_or_else(|| Error::bug(format!("rows of partition {partition}, which contributed no records")))?;
-            progress.clamped += clamped;
-            progress.event_time_max = progress.event_time_max.max(max.map(|max| to_micros(max, self.unit).min(bound)));
+            progress.far_future += far_future;
+            progress.event_time_max = progress.event_time_max.max(max.map(|max| to_micros(max, self.unit)));
         }
         Ok(())
     }
 }
 
+/// The greatest value that is not above `latest`, and how many are above.
 fn max_and_above(values: impl Iterator<Item = i64>, latest: i64) -> (Option<i64>, u64) {
-    let (mut max, mut any, mut above) = (i64::MIN, false, 0);
+    let (mut max, mut all, mut above) = (i64::MIN, 0, 0);
     for value in values {
-        max = max.max(value);
-        above += u64::from(value > latest);
-        any = true;
+        let counts = value <= latest;
+        max = if counts { max.max(value) } else { max };
+        above += u64::from(!counts);
+        all += 1;
     }
-    (any.then_some(max), above)
+    ((all > above).then_some(max), above)
 }
 
 /// Rounds down where the unit is finer, and stays at the ends of the range where it is too coarse for it.
@@ -107,7 +108,7 @@ fn to_micros(value: i64, unit: TimeUnit) -> Micros {
 }
 
 /// The largest value of the unit that [`to_micros`] does not take beyond `bound`.
-fn latest_not_clamped(bound: Micros, unit: TimeUnit) -> i64 {
+fn latest_that_counts(bound: Micros, unit: TimeUnit) -> i64 {
     match unit {
         TimeUnit::Second => bound.div_euclid(1_000_000),
         TimeUnit::Millisecond => bound.div_euclid(1_000),

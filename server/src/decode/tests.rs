@@ -182,7 +182,7 @@ fn a_bad_record_becomes_a_dead_letter_with_all_it_came_with() {
     );
     assert_eq!(
         batch.progress[&3],
-        Progress { from: 10, to: 14, records: 4, event_time_max: None, clamped: 0, end: 14 }
+        Progress { from: 10, to: 14, records: 4, event_time_max: None, far_future: 0, end: 14 }
     );
 }
 
@@ -225,8 +225,8 @@ fn ranges_join_without_a_gap() {
     decoder.push(&record(0, 8, r#"{"amount":1}"#)).unwrap();
     // Partition 0 ends in control records, 1 holds nothing else, 2 stands still, 3 is seen for the first time.
     let batch = decoder.finish(&polled(&[(0, 10), (1, 4), (2, 9), (3, 100)], &[(0, 12), (1, 4), (2, 9)])).unwrap();
-    let quiet = Progress { from: 0, to: 4, records: 0, event_time_max: None, clamped: 0, end: 4 };
-    let busy = Progress { from: 5, to: 10, records: 2, event_time_max: None, clamped: 0, end: 12 };
+    let quiet = Progress { from: 0, to: 4, records: 0, event_time_max: None, far_future: 0, end: 4 };
+    let busy = Progress { from: 5, to: 10, records: 2, event_time_max: None, far_future: 0, end: 12 };
     assert_eq!(batch.progress, [(0, busy), (1, quiet)].into());
     assert!(!batch.finished);
 
@@ -242,14 +242,13 @@ fn ranges_join_without_a_gap() {
 }
 
 #[test]
-fn event_times_are_per_partition_and_clamped_when_far_ahead() {
+fn event_times_are_per_partition_and_count_only_up_to_a_bound() {
     let mut decoder = decoder(&orders(), &[1, 3]);
     let row = |ms: i64| format!("{{\"amount\":1,\"ts\":{ms}}}");
     let now_ms = NOW / 1_000;
-    let bound = NOW + MINUTE;
     for (partition, offset, ms) in [
         (0, 0, now_ms - 10),
-        (1, 0, now_ms + 60_000),
+        (1, 0, now_ms + 59_999),
         (0, 1, now_ms - 5),
         (0, 2, now_ms - 7),
         (1, 1, now_ms + 60_001),
@@ -260,9 +259,9 @@ fn event_times_are_per_partition_and_clamped_when_far_ahead() {
     }
     decoder.push(&record(3, 0, r#"{"amount":1,"ts":null}"#)).unwrap();
     let batch = decoder.finish(&Polled::default()).unwrap();
-    let seen: Vec<_> = batch.progress.values().map(|progress| (progress.event_time_max, progress.clamped)).collect();
-    assert_eq!(seen, [(Some(NOW - 5_000), 0), (Some(bound), 2), (Some(i64::MIN), 0), (None, 0)]);
-    // Only the watermark is clamped; the rows keep what they said.
+    let seen: Vec<_> = batch.progress.values().map(|progress| (progress.event_time_max, progress.far_future)).collect();
+    assert_eq!(seen, [(Some(NOW - 5_000), 0), (Some(NOW + 59_999_000), 2), (Some(i64::MIN), 0), (None, 0)]);
+    // The rows are there all the same, with the time they said.
     let times = batch.batches[0].column(1).as_primitive::<TimestampMillisecondType>();
     assert_eq!(times.value(5), i64::MAX);
 }
@@ -284,8 +283,8 @@ fn event_times_of_every_unit_are_microseconds_rounded_down() {
         decoder.push(&record(2, 0, r#"{"ts":"2025-11-26T15:14:21Z"}"#)).unwrap();
         let batch = decoder.finish(&Polled::default()).unwrap();
         let seen: Vec<_> =
-            batch.progress.values().map(|progress| (progress.event_time_max, progress.clamped)).collect();
-        assert_eq!(seen, [(Some(NOW + MINUTE), 0), (Some(expected), 0), (Some(NOW + MINUTE), 1)], "{unit:?}");
+            batch.progress.values().map(|progress| (progress.event_time_max, progress.far_future)).collect();
+        assert_eq!(seen, [(Some(NOW + MINUTE), 0), (Some(expected), 0), (None, 1)], "{unit:?}");
     }
 }
 

@@ -58,7 +58,7 @@ pub struct EpochResult {
     pub dead_letters: Vec<DeadLetter>,
     /// Records read, dead letters included.
     pub records: u64,
-    pub clamped: u64,
+    pub far_future: u64,
 }
 
 impl Driver {
@@ -104,7 +104,7 @@ impl Driver {
                 self.offsets[slot].insert(*partition, progress.to);
                 self.ends[slot].insert(*partition, progress.end);
                 result.records += progress.records;
-                result.clamped += progress.clamped;
+                result.far_future += progress.far_future;
             }
             batches[slot].extend(batch.batches);
             result.dead_letters.extend(batch.dead_letters);

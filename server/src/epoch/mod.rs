@@ -185,13 +185,13 @@ impl QueryLoop {
     }
 
     fn take(&mut self, result: EpochResult) {
-        let EpochResult { output, dead_letters, records, clamped } = result;
+        let EpochResult { output, dead_letters, records, far_future } = result;
         self.accounting.rows_in += records;
         self.accounting.rows_out += output.rows() as u64;
         self.accounting.late += output.late.len() as u64;
         self.accounting.dead += dead_letters.len() as u64;
         self.accounting.filtered += output.without_time;
-        self.accounting.clamped += clamped;
+        self.accounting.far_future += far_future;
         self.outputs[VIEW].add(output.batches);
         self.late.extend(output.late);
         self.dead_letters.extend(dead_letters);
@@ -440,7 +440,7 @@ impl QueryLoop {
             (&status.rows_out, accounting.rows_out),
             (&status.rows_late, accounting.late),
             (&status.rows_dead, accounting.dead),
-            (&status.rows_clamped, accounting.clamped),
+            (&status.rows_far_future, accounting.far_future),
             (&status.state_bytes, self.driver.pipeline.state_bytes() as u64),
             (&status.open_windows, self.driver.pipeline.open_panes() as u64),
             (&status.tail_rows, self.outputs[VIEW].tail_rows()),

@@ -5,6 +5,7 @@
 //! [`Pipeline::abort`] undoes it, and until one of them is called no further step may run.
 
 mod epoch_cell;
+mod plain_views;
 mod plan;
 mod source_exec;
 mod template;
@@ -19,6 +20,7 @@ use arrow::datatypes::SchemaRef;
 use datafusion::execution::TaskContext;
 
 pub use epoch_cell::{Effects, Epoch, EpochCell, LateRow, Marks};
+pub use plain_views::{plain_view_table, plain_views_of, relations};
 pub use plan::{PlanSettings, Planned, Tables, plan};
 pub use source_exec::{EpochSourceExec, StreamSlot};
 use template::Template;

@@ -28,10 +28,11 @@ use datafusion::sql::sqlparser::ast;
 use parking_lot::Mutex;
 
 use super::epoch_cell::EpochCell;
+use super::plain_views;
 use super::source_exec::{EpochSourceExec, StreamSlot, StreamTable};
 use super::template::{Template, visit};
 use super::{Pipeline, Stateful};
-use crate::catalog::{TableDef, ViewDef};
+use crate::catalog::{PlainView, TableDef, ViewDef};
 use crate::error::{Error, Result};
 use crate::operator::lookup_join::{Dimension, LookupJoinExec, LookupJoinType};
 use crate::operator::window::{LateGateExec, WindowAggExec, WindowAggNode, WindowOperator};
@@ -46,6 +47,8 @@ pub trait Tables: Send + Sync {
     fn names(&self) -> Vec<String>;
     /// A static table's rows.
     fn provider(&self, table: &Arc<TableDef>) -> Result<Arc<dyn TableProvider>>;
+    fn plain_view(&self, name: &str) -> Option<Arc<PlainView>>;
+    fn plain_view_names(&self) -> Vec<String>;
     /// Results that are at hand under a name of their own; none on a server.
     fn results(&self) -> Vec<(String, Arc<dyn TableProvider>)> {
         vec![]
@@ -84,7 +87,7 @@ impl fmt::Debug for Planned {
 pub async fn plan(view: &ViewDef, tables: &dyn Tables, settings: PlanSettings) -> Result<Planned> {
     let planned = plan_at_view(view, tables, settings)
         .await
-        .map_err(|error| name_tables(error, &tables.names()).at(view.location.clone()))?;
+        .map_err(|error| name_tables(error, tables).at(view.location.clone()))?;
     if let Planned::Stream(pipeline) = &planned {
         check_primary_key(view, &pipeline.schema)?;
     }
@@ -92,14 +95,19 @@ pub async fn plan(view: &ViewDef, tables: &dyn Tables, settings: PlanSettings) -
 }
 
 /// Says what could be meant by a table that does not exist.
-fn name_tables(error: Error, tables: &[String]) -> Error {
+pub(super) fn name_tables(error: Error, tables: &dyn Tables) -> Error {
     let missing = error.primary().strip_prefix("table '").and_then(|rest| rest.strip_suffix("' not found"));
     let Some(missing) = missing.filter(|_| error.hint_text().is_none()) else { return error };
     let similar = |name: &&String| normalized_levenshtein(&name.to_lowercase(), &missing.to_lowercase());
-    let nearest = tables.iter().max_by(|a, b| similar(a).total_cmp(&similar(b))).filter(|name| similar(name) >= 0.5);
+    if tables.plain_view(missing).is_some() {
+        return error.hint("it is a view that reads itself, directly or through others: break the circle");
+    }
+    let names = [tables.names(), tables.plain_view_names()].concat();
+    let nearest = names.iter().max_by(|a, b| similar(a).total_cmp(&similar(b))).filter(|name| similar(name) >= 0.5);
     let hint = match nearest {
         Some(name) => format!("did you mean \"{name}\"?"),
-        None => "declare it with CREATE TABLE; a continuous query reads declared tables, not other views".to_owned(),
+        None => "declare it with CREATE TABLE or CREATE VIEW; a continuous query does not read materialized views"
+            .to_owned(),
     };
     error.hint(hint)
 }
@@ -116,7 +124,7 @@ fn check_primary_key(view: &ViewDef, schema: &SchemaRef) -> Result<()> {
 
 async fn plan_at_view(view: &ViewDef, tables: &dyn Tables, settings: PlanSettings) -> Result<Planned> {
     let cell = Arc::new(EpochCell::default());
-    let watermarks: Arc<dyn WatermarkColumns> = Arc::new(DeclaredWatermarks::of(tables));
+    let watermarks = watermarks_of(tables);
     let context = Arc::new(session(Arc::clone(&watermarks), settings.partitions)?);
     for (name, table) in tables.results() {
         context.register_table(TableReference::bare(name), table)?;
@@ -130,6 +138,7 @@ async fn plan_at_view(view: &ViewDef, tables: &dyn Tables, settings: PlanSetting
         };
         context.register_table(TableReference::bare(name), provider)?;
     }
+    plain_views::register(&context, &view.query, tables).await?;
     let state = context.state();
     let statement = DfStatement::Statement(Box::new(ast::Statement::Query(view.query.clone())));
     let place = |error| planning_error(error, &view.location.file, &view.location);
@@ -167,6 +176,10 @@ async fn plan_at_view(view: &ViewDef, tables: &dyn Tables, settings: PlanSetting
         cell,
         context: context.task_ctx(),
     })))
+}
+
+pub(super) fn watermarks_of(tables: &dyn Tables) -> Arc<dyn WatermarkColumns> {
+    Arc::new(DeclaredWatermarks::of(tables))
 }
 
 /// The watermark column of each table.

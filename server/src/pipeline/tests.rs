@@ -11,7 +11,7 @@ use datafusion::datasource::MemTable;
 use proptest::prelude::*;
 
 use super::*;
-use crate::catalog::{Statement, TableDef};
+use crate::catalog::{PlainView, Statement, TableDef};
 use crate::sql::parse_file;
 use crate::watermark::{END, NONE};
 
@@ -24,15 +24,27 @@ CREATE TABLE pages (page VARCHAR, title VARCHAR)
 WITH ('connector' = 'filesystem', 'path' = 'pages.csv', 'format' = 'csv');
 ";
 
-struct Fixed(BTreeMap<String, Arc<TableDef>>);
+#[derive(Default)]
+struct Fixed {
+    tables: BTreeMap<String, Arc<TableDef>>,
+    plain_views: BTreeMap<String, Arc<PlainView>>,
+}
 
 impl Tables for Fixed {
     fn definition(&self, name: &str) -> Option<Arc<TableDef>> {
-        self.0.get(name).cloned()
+        self.tables.get(name).cloned()
     }
 
     fn names(&self) -> Vec<String> {
-        self.0.keys().cloned().collect()
+        self.tables.keys().cloned().collect()
+    }
+
+    fn plain_view(&self, name: &str) -> Option<Arc<PlainView>> {
+        self.plain_views.get(name).cloned()
+    }
+
+    fn plain_view_names(&self) -> Vec<String> {
+        self.plain_views.keys().cloned().collect()
     }
 
     fn provider(&self, table: &Arc<TableDef>) -> Result<Arc<dyn TableProvider>> {
@@ -48,16 +60,17 @@ fn json(schema: SchemaRef, rows: &str) -> Vec<RecordBatch> {
 
 async fn try_planned(query: &str, partitions: usize) -> Result<Pipeline> {
     let statements = parse_file("test.sql", &format!("{TABLES}\n{query}")).map_err(|mut errors| errors.remove(0))?;
-    let mut tables = BTreeMap::new();
+    let mut known = Fixed::default();
     let mut views = Vec::new();
     for statement in statements {
         match statement {
-            Statement::CreateTable(table) => drop(tables.insert(table.name.clone(), Arc::new(table))),
+            Statement::CreateTable(table) => drop(known.tables.insert(table.name.clone(), Arc::new(table))),
+            Statement::CreatePlainView(view) => drop(known.plain_views.insert(view.name.clone(), Arc::new(view))),
             Statement::CreateView(view) | Statement::Select(view) => views.push(view),
             Statement::Insert { .. } => unreachable!("no test inserts"),
         }
     }
-    match plan(&views[0], &Fixed(tables), PlanSettings { partitions, wide_rows: 3 }).await? {
+    match plan(&views[0], &known, PlanSettings { partitions, wide_rows: 3 }).await? {
         Planned::Stream(pipeline) => Ok(*pipeline),
         Planned::Batch(..) => panic!("the query reads no stream"),
     }
@@ -182,6 +195,45 @@ async fn a_windowed_aggregate_after_a_lookup_join_drains_its_input_also_where_no
     assert_eq!(output.rows(), 0);
     let output = epoch(&pipeline, vec![rows(&pipeline, 0, &[(1, "b", 1, 1)])], 5 * SECOND, END).await;
     assert!(shown(&output.batches).contains("Beta"), "{}", shown(&output.batches));
+}
+
+#[tokio::test]
+async fn a_plain_view_reads_like_the_query_it_stands_for_also_through_another_and_inside_a_window() {
+    let views = "CREATE VIEW late_pages AS SELECT upper(page) AS page, n, ts FROM clicks WHERE n > 5;
+CREATE VIEW Pages_Twice AS SELECT page, 2 * n AS n, ts FROM late_pages;
+";
+    let query = PER_PAGE.replace("clicks", "pages_twice");
+    let pipeline = planned(&format!("{views}{query}"), 1).await;
+    let first = rows(&pipeline, 0, &[(1, "a", 5, 1), (2, "b", 6, 9), (3, "b", 7, 9), (4, "a", 8, 12)]);
+    let output = epoch(&pipeline, vec![first], NONE, END).await;
+    assert_eq!(
+        shown(&output.batches),
+        "\
++---------------------+---------------------+------+---+----+
+| window_start        | window_end          | page | c | s  |
++---------------------+---------------------+------+---+----+
+| 1970-01-01T00:00:00 | 1970-01-01T00:00:10 | B    | 2 | 26 |
+| 1970-01-01T00:00:10 | 1970-01-01T00:00:20 | A    | 1 | 16 |
++---------------------+---------------------+------+---+----+"
+    );
+}
+
+#[tokio::test]
+async fn a_mistake_in_a_plain_view_is_reported_where_the_view_stands() {
+    for (views, expected) in [
+        ("CREATE VIEW v AS SELECT nothing FROM clicks;", "test.sql:8:25: column 'nothing' not found"),
+        (
+            "CREATE VIEW v AS SELECT * FROM click;",
+            "test.sql:8:32: table 'click' not found\n  hint: did you mean \"clicks\"?",
+        ),
+        (
+            "CREATE VIEW v AS SELECT * FROM w; CREATE VIEW w AS SELECT * FROM v;",
+            "not found\n  hint: it is a view that reads itself, directly or through others: break the circle",
+        ),
+    ] {
+        let error = try_planned(&format!("{views}\nSELECT * FROM v"), 1).await.expect_err(views).report();
+        assert!(error.contains(expected), "{error}");
+    }
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use datafusion::catalog::TableProvider;
 
-use crate::catalog::{Connector, Statement, TableDef, ViewDef};
+use crate::catalog::{Connector, PlainView, Statement, TableDef, ViewDef};
 use crate::error::{Error, Location, Result};
 use crate::pipeline::Tables;
 use crate::sql::parse_file;
@@ -19,13 +19,14 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 #[derive(Debug, Clone)]
 pub struct Catalog {
     pub tables: BTreeMap<String, Arc<TableDef>>,
+    pub plain_views: BTreeMap<String, Arc<PlainView>>,
     pub views: BTreeMap<String, Arc<ViewDef>>,
     snapshots: Arc<dyn SnapshotReader>,
 }
 
 impl Catalog {
     pub fn new(snapshots: Arc<dyn SnapshotReader>) -> Self {
-        Catalog { tables: BTreeMap::new(), views: BTreeMap::new(), snapshots }
+        Catalog { tables: BTreeMap::new(), plain_views: BTreeMap::new(), views: BTreeMap::new(), snapshots }
     }
 }
 
@@ -36,6 +37,14 @@ impl Tables for Catalog {
 
     fn names(&self) -> Vec<String> {
         self.tables.keys().cloned().collect()
+    }
+
+    fn plain_view(&self, name: &str) -> Option<Arc<PlainView>> {
+        self.plain_views.get(name).cloned()
+    }
+
+    fn plain_view_names(&self) -> Vec<String> {
+        self.plain_views.keys().cloned().collect()
     }
 
     fn provider(&self, table: &Arc<TableDef>) -> Result<Arc<dyn TableProvider>> {
@@ -119,6 +128,7 @@ impl Files {
         for statement in statements {
             let (name, location) = match statement {
                 Statement::CreateTable(table) => (&table.name, &table.location),
+                Statement::CreatePlainView(view) => (&view.name, &view.location),
                 Statement::CreateView(view) => (&view.name, &view.location),
                 Statement::Insert { view, .. } | Statement::Select(view) => {
                     errors.push(not_for_a_server(view));
@@ -126,7 +136,9 @@ impl Files {
                 }
             };
             let table = catalog.tables.get(name).map(|table| &table.location);
-            let taken = table.or_else(|| catalog.views.get(name).map(|view| &view.location));
+            let taken = table
+                .or_else(|| catalog.plain_views.get(name).map(|view| &view.location))
+                .or_else(|| catalog.views.get(name).map(|view| &view.location));
             if let Some(first) = taken {
                 errors.push(
                     Error::invalid(format!("\"{name}\" is defined twice"))
@@ -138,6 +150,9 @@ impl Files {
             }
             match statement {
                 Statement::CreateTable(table) => drop(catalog.tables.insert(name.clone(), Arc::new(table.clone()))),
+                Statement::CreatePlainView(view) => {
+                    drop(catalog.plain_views.insert(name.clone(), Arc::new(view.clone())));
+                }
                 Statement::CreateView(view) => drop(catalog.views.insert(name.clone(), Arc::new(view.clone()))),
                 Statement::Insert { .. } | Statement::Select(_) => {}
             }
@@ -151,7 +166,7 @@ impl Files {
 
 /// The mistake of an INSERT or SELECT among a server's definitions.
 pub fn not_for_a_server(view: &ViewDef) -> Error {
-    Error::invalid("a server runs CREATE TABLE and CREATE MATERIALIZED VIEW only")
+    Error::invalid("a server runs CREATE TABLE, CREATE VIEW and CREATE MATERIALIZED VIEW only")
         .hint("run INSERT and SELECT with `touchline run FILE`, or ask a running server with `touchline sql -c`")
         .at(view.location.clone())
 }

@@ -21,10 +21,10 @@ pub use files::{Catalog, Files, Loaded, not_for_a_server, read_text, resolve_pat
 use supervisor::Running;
 pub use watch::follow;
 
-use crate::catalog::{TableDef, ViewDef};
+use crate::catalog::{PlainView, TableDef, ViewDef};
 use crate::epoch::{QueryDeps, QueryPlan};
 use crate::error::{Error, Result};
-use crate::pipeline::{PlanSettings, Planned, StreamSlot, plan};
+use crate::pipeline::{PlanSettings, Planned, StreamSlot, plain_view_table, plain_views_of, plan};
 use crate::status::{QueryState, QueryStatus};
 use crate::tables::snapshot::Snapshots;
 use crate::tables::source::SnapshotReader;
@@ -75,6 +75,7 @@ impl Registry {
             }
         }
         self.publish_sources(&catalog);
+        self.publish_plain_views(&catalog).await;
         let gone: Vec<String> =
             self.running.keys().filter(|name| !catalog.views.contains_key(*name)).cloned().collect();
         for name in gone {
@@ -159,6 +160,7 @@ impl Registry {
             .queries()
             .into_iter()
             .filter(|status| status.get().0 == QueryState::Rejected && !catalog.views.contains_key(&status.name))
+            .filter(|status| !catalog.plain_views.contains_key(&status.name))
             .map(|status| status.name.clone())
             .collect();
         stale.iter().for_each(|name| self.deps.published.remove_query(name));
@@ -170,6 +172,25 @@ impl Registry {
             }
             of_file.into_iter().for_each(|name| self.reject(name, &file, &error));
         }
+    }
+
+    /// Makes plain views readable by ad-hoc queries; one that is wrong is listed among the queries, as rejected.
+    async fn publish_plain_views(&self, catalog: &Catalog) {
+        let mut tables = BTreeMap::new();
+        for (name, view) in &catalog.plain_views {
+            match plain_view_table(view, catalog).await {
+                Ok(table) => {
+                    tables.insert(name.clone(), table);
+                }
+                Err(error) => {
+                    error!("{}", error.report());
+                    self.reject(name, &view.location.file, &error);
+                }
+            }
+        }
+        // Those that were wrong and are right now are queries no more.
+        tables.keys().for_each(|name| self.deps.published.remove_query(name));
+        self.deps.published.set_plain_views(tables);
     }
 
     fn publish_sources(&self, catalog: &Catalog) {
@@ -192,7 +213,8 @@ pub fn planned(
     async move {
         match plan(&view, catalog.as_ref(), settings).await? {
             Planned::Stream(pipeline) => {
-                let fingerprint = fingerprint(&view, &pipeline.slots);
+                let plain_views = plain_views_of(&view.query, catalog.as_ref())?;
+                let fingerprint = fingerprint(&view, &plain_views, &pipeline.slots);
                 Ok(QueryPlan { view, pipeline: *pipeline, fingerprint })
             }
             Planned::Batch(..) => Err(reads_no_stream(&view)),
@@ -209,9 +231,12 @@ pub fn reads_no_stream(view: &ViewDef) -> Error {
 }
 
 /// Names a version of a query: what it computes and from what, not how its file is written.
-fn fingerprint(view: &ViewDef, slots: &[Arc<StreamSlot>]) -> String {
+fn fingerprint(view: &ViewDef, plain_views: &[Arc<PlainView>], slots: &[Arc<StreamSlot>]) -> String {
     let mut hash = Sha256::new();
     hash.update(format!("{}\n{:?}\n{:?}\n", view.query, view.emit, view.options.allowed_lateness));
+    for view in plain_views {
+        hash.update(format!("{} {}\n", view.name, view.query));
+    }
     for slot in slots {
         let TableDef { name, columns, watermark, connector, format, .. } = slot.table.as_ref();
         hash.update(format!("{name}\n{watermark:?}\n{connector:?}\n{format:?}\n"));

@@ -147,7 +147,8 @@ impl Files {
         let of = |(id, from): (usize, &Offset)| {
             let to = self.positions[id];
             let records = (to - from).unsigned_abs();
-            let progress = Progress { from: *from, to, records, event_time_max: None, clamped: 0, end: self.end(id) };
+            let progress =
+                Progress { from: *from, to, records, event_time_max: None, far_future: 0, end: self.end(id) };
             (id as Partition, progress)
         };
         from.iter().enumerate().map(of).collect()

@@ -101,10 +101,10 @@ pub struct Progress {
     /// The next offset.
     pub to: Offset,
     pub records: u64,
-    /// Latest event time among the rows, after clamping; `None` without rows or without a watermark column.
+    /// Latest event time among the rows that may move the watermark; `None` where there is none.
     pub event_time_max: Option<Micros>,
-    /// Rows whose event time lay too far ahead and was clamped for the watermark.
-    pub clamped: u64,
+    /// Rows whose event time lies too far ahead of processing time: they do not move the watermark.
+    pub far_future: u64,
     /// The partition's end as last seen.
     pub end: Offset,
 }

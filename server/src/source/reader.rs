@@ -371,7 +371,7 @@ fn finish(decoder: &mut TableDecoder, polled: &Polled) -> Result<SourceBatch> {
 }
 
 fn standing(at: i64, end: i64) -> Progress {
-    Progress { from: at, to: at, records: 0, event_time_max: None, clamped: 0, end }
+    Progress { from: at, to: at, records: 0, event_time_max: None, far_future: 0, end }
 }
 
 fn one_sentence(error: &Error) -> String {

@@ -18,14 +18,15 @@ use super::dialect::{StreamDialect, is_word};
 use super::interval;
 use super::options::{self, Options};
 use super::source_text::{RECURSION_MAX, SourceText, StatementTokens, is_end};
-use crate::catalog::{Emit, Statement, ViewDef, ViewOptions};
+use crate::catalog::{Emit, PlainView, Statement, ViewDef, ViewOptions};
 use crate::error::{Error, Location, Result};
 
 /// Bytes of a name: Postgres cuts longer ones off.
 const NAME_BYTES_MAX: usize = 63;
 
 /// What a file may hold.
-const ALLOWED: &str = "a file holds CREATE TABLE, CREATE MATERIALIZED VIEW, INSERT INTO … SELECT and SELECT statements";
+const ALLOWED: &str =
+    "a file holds CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, INSERT INTO … SELECT and SELECT statements";
 const ALLOWED_EMIT: &str = "EMIT ON WINDOW CLOSE and EMIT TIMEOUT INTERVAL '3 seconds' are available";
 
 /// The statements of a file, in their order.
@@ -73,6 +74,7 @@ fn defined_twice(statements: &[Statement]) -> Vec<Error> {
     for statement in statements {
         let (name, place) = match statement {
             Statement::CreateTable(table) => (&table.name, &table.location),
+            Statement::CreatePlainView(view) => (&view.name, &view.location),
             Statement::CreateView(view) => (&view.name, &view.location),
             Statement::Insert { .. } | Statement::Select(_) => continue,
         };
@@ -143,13 +145,15 @@ impl<'a> StatementParser<'a> {
             self.refuse_if_not_exists().map_err(alone)?;
             return self.create_view().map(Statement::CreateView);
         }
+        if self.parser.parse_keyword(Keyword::VIEW) {
+            self.refuse_if_not_exists().map_err(alone)?;
+            return self.create_plain_view().map(Statement::CreatePlainView).map_err(alone);
+        }
         let error = match &kind.token {
-            Token::Word(word) if word.keyword == Keyword::VIEW => Error::invalid("plain views are not available yet")
-                .hint("write CREATE MATERIALIZED VIEW, or put the query into a WITH clause"),
             Token::Word(word) if word.keyword == Keyword::OR => Error::invalid("CREATE OR REPLACE is not needed")
                 .hint("leave OR REPLACE out: a changed statement replaces the running one"),
             _ if is_end(kind.span) => {
-                Error::invalid("expected TABLE or MATERIALIZED VIEW, found the end of the statement")
+                Error::invalid("expected TABLE, VIEW or MATERIALIZED VIEW, found the end of the statement")
             }
             _ => Error::invalid(format!("cannot create {kind}")).hint(ALLOWED),
         };
@@ -166,15 +170,38 @@ impl<'a> StatementParser<'a> {
         Ok(())
     }
 
-    fn create_view(&mut self) -> Result<ViewDef, Vec<Error>> {
-        let name = self.definition_name("view").map_err(alone)?;
-        if self.parser.peek_token_ref().token == Token::LParen {
-            return Err(vec![
-                Error::invalid("a list of column names is not available here")
-                    .hint("name the columns in the query, with AS")
-                    .at(self.here()),
-            ]);
+    fn create_plain_view(&mut self) -> Result<PlainView> {
+        let name = self.view_name()?;
+        let options = self.here();
+        if self.parser.parse_keyword(Keyword::WITH) {
+            return Err(Error::invalid("a view has no options: nothing of it is stored")
+                .hint("leave WITH (…) out, or write CREATE MATERIALIZED VIEW")
+                .at(options));
         }
+        self.expect_keyword(Keyword::AS)?;
+        let query = self.query()?;
+        let emit = self.here();
+        if is_word(&self.parser.peek_token_ref().token, "EMIT") {
+            return Err(Error::invalid("a view emits nothing: it is part of the queries that read it")
+                .hint("leave EMIT out, or write CREATE MATERIALIZED VIEW")
+                .at(emit));
+        }
+        self.expect_end()?;
+        Ok(PlainView { name, query, text: self.text(), location: self.location() })
+    }
+
+    fn view_name(&mut self) -> Result<String> {
+        let name = self.definition_name("view")?;
+        if self.parser.peek_token_ref().token == Token::LParen {
+            return Err(Error::invalid("a list of column names is not available here")
+                .hint("name the columns in the query, with AS")
+                .at(self.here()));
+        }
+        Ok(name)
+    }
+
+    fn create_view(&mut self) -> Result<ViewDef, Vec<Error>> {
+        let name = self.view_name().map_err(alone)?;
         let mut errors = Vec::new();
         let options = match self.parser.parse_keyword(Keyword::WITH) {
             true => {
@@ -213,15 +240,20 @@ impl<'a> StatementParser<'a> {
 
     /// `query [EMIT …]` to the end of the statement.
     fn view(&mut self, name: String, options: ViewOptions) -> Result<ViewDef> {
-        let query = self.parser.parse_query();
-        let query = self.parsed(query)?;
+        let query = self.query()?;
         let emit = self.emit()?;
         self.expect_end()?;
-        let mut check = QueryCheck { statement: self };
-        if let ControlFlow::Break(error) = query.visit(&mut check) {
-            return Err(*error);
-        }
         Ok(ViewDef { name, query, emit, options, text: self.text(), location: self.location() })
+    }
+
+    fn query(&mut self) -> Result<Box<Query>> {
+        let query = self.parser.parse_query();
+        let query = self.parsed(query)?;
+        let mut check = QueryCheck { statement: self };
+        match query.visit(&mut check) {
+            ControlFlow::Break(error) => Err(*error),
+            ControlFlow::Continue(()) => Ok(query),
+        }
     }
 
     fn emit(&mut self) -> Result<Emit> {

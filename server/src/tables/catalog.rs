@@ -62,6 +62,9 @@ impl Catalog {
         for view in self.public_views() {
             tables.push(listed(PUBLIC_SCHEMA, &view.name, TableType::View, &view.schema));
         }
+        for (name, view) in self.published.plain_views() {
+            tables.push(listed(PUBLIC_SCHEMA, &name, TableType::View, &view.schema()));
+        }
         for source in self.published.sources() {
             let mut table = listed(PUBLIC_SCHEMA, &source.name, TableType::Base, &source.schema());
             table.comments = source.columns.iter().map(|column| column.comment.clone()).collect();
@@ -97,6 +100,9 @@ impl Catalog {
         }
         if let Some(view) = self.published.view(name) {
             return Some(Arc::new(ViewTable::new(view)));
+        }
+        if let Some(view) = self.published.plain_view(name) {
+            return Some(view);
         }
         let source = self.published.source(name)?;
         Some(Arc::new(SourceTable::new(source, Arc::clone(&self.reader))))

@@ -14,6 +14,7 @@ mod merge;
 mod node;
 mod operator;
 pub mod panes;
+mod spans;
 
 pub use exec::WindowAggExec;
 pub use gate::LateGateExec;

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use super::merge::{StateMerge, batch};
 use super::node::OutputColumn;
 use super::panes::Windows;
+use super::spans::Spans;
 use crate::clock::Micros;
 use crate::error::{Error, Result};
 use crate::state::{PaneState, Segment};
@@ -27,16 +28,20 @@ pub struct WindowOperator {
     state: Mutex<Inner>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
     panes: PaneState,
+    /// Where windows overlap: what they share.
+    spans: Option<Spans>,
     /// Set by a close in the running epoch: what commit forgets.
     done_through: Option<Micros>,
 }
 
 impl WindowOperator {
     pub fn new(id: String, windows: Windows, columns: Vec<OutputColumn>, schema: SchemaRef) -> Self {
-        WindowOperator { id, windows, columns, schema, merge: OnceLock::new(), state: Mutex::default() }
+        let spans = (windows.size > windows.pane_width()).then(|| Spans::new(windows));
+        let state = Mutex::new(Inner { panes: PaneState::default(), spans, done_through: None });
+        WindowOperator { id, windows, columns, schema, merge: OnceLock::new(), state }
     }
 
     pub fn schema(&self) -> &SchemaRef {
@@ -60,7 +65,7 @@ impl WindowOperator {
         let Some(first) = panes.first() else { return Ok(()) };
         let mut inner = self.state.lock();
         if panes.iter().all(|pane| pane == first) {
-            inner.panes.append(*first, rest);
+            inner.append(*first, rest);
             return Ok(());
         }
         let mut rows: Vec<u32> =
@@ -68,7 +73,7 @@ impl WindowOperator {
         rows.sort_by_key(|row| panes[*row as usize]);
         for run in rows.chunk_by(|a, b| panes[*a as usize] == panes[*b as usize]) {
             let part = take_record_batch(&rest, &UInt32Array::from(run.to_vec()))?;
-            inner.panes.append(panes[run[0] as usize], part);
+            inner.append(panes[run[0] as usize], part);
         }
         Ok(())
     }
@@ -95,7 +100,7 @@ impl WindowOperator {
                 next += 1;
                 continue;
             }
-            out.extend(self.emit(&inner.panes, start, candidate)?);
+            out.extend(self.emit(&mut inner, start, candidate)?);
             end = candidate;
         }
         inner.done_through = Some(self.windows.panes_done_through(to));
@@ -113,13 +118,25 @@ impl WindowOperator {
             .saturating_add(phase)
     }
 
-    fn emit(&self, panes: &PaneState, start: Micros, end: Micros) -> Result<Option<RecordBatch>> {
-        let segments = panes.batches(start, end);
-        if segments.is_empty() {
-            return Ok(None);
-        }
+    /// The rows of one window, none of whose keys is in two batches.
+    fn emit(&self, inner: &mut Inner, start: Micros, end: Micros) -> Result<Vec<RecordBatch>> {
         let merge = self.merge()?;
-        let (values, rows) = merge.finish(&segments)?;
+        let segments = match &mut inner.spans {
+            None => inner.panes.batches(start, end),
+            Some(spans) => spans.cover(&inner.panes, start, end, &|batches: &[RecordBatch]| {
+                merge.merge(batches).map_err(Error::from)
+            })?,
+        };
+        let mut out = Vec::new();
+        merge.finish(&segments, |values, rows| {
+            out.push(self.output(values, rows, start, end)?);
+            Ok(())
+        })?;
+        Ok(out)
+    }
+
+    /// `values`: one array for each key, then one for each aggregate.
+    fn output(&self, values: &[ArrayRef], rows: usize, start: Micros, end: Micros) -> Result<RecordBatch> {
         let keys =
             values.len() - self.columns.iter().filter(|column| matches!(column, OutputColumn::Aggregate(_))).count();
         let columns = self
@@ -138,15 +155,22 @@ impl WindowOperator {
                 if array.data_type() == field.data_type() { Ok(array) } else { Ok(cast(&array, field.data_type())?) }
             })
             .collect::<Result<Vec<_>>>()?;
-        Ok(Some(batch(Arc::clone(&self.schema), columns, rows)?))
+        Ok(batch(Arc::clone(&self.schema), columns, rows)?)
     }
 
     /// Makes the running epoch part of the state and forgets what no open window needs.
     pub fn commit(&self) -> Result<()> {
         let merge = self.merge()?;
         let mut inner = self.state.lock();
-        let done_through = inner.done_through.take().unwrap_or(Micros::MIN);
-        inner.panes.commit(done_through, |batches| merge.merge(batches).map_err(Error::from))
+        let Inner { panes, spans, done_through } = &mut *inner;
+        let done_through = done_through.take().unwrap_or(Micros::MIN);
+        if let Some(spans) = spans {
+            spans.forget(done_through);
+            for (pane, merged) in spans.take_merged_panes() {
+                panes.replace(pane, merged);
+            }
+        }
+        panes.commit(done_through, |batches| merge.merge(batches).map_err(Error::from))
     }
 
     /// Forgets the running epoch.
@@ -154,6 +178,10 @@ impl WindowOperator {
         let mut inner = self.state.lock();
         inner.done_through = None;
         inner.panes.abort();
+        // They may hold what the epoch appended.
+        if let Some(spans) = &mut inner.spans {
+            spans.clear();
+        }
     }
 
     /// A hash of the columns of its segments: state in another form cannot be read back.
@@ -188,12 +216,23 @@ impl WindowOperator {
         Some(self.windows.last_end(last).saturating_add(self.windows.allowed_lateness))
     }
 
+    /// Bytes of state, those that only serve to merge faster included.
     pub fn bytes(&self) -> usize {
-        self.state.lock().panes.bytes()
+        let inner = self.state.lock();
+        inner.panes.bytes() + inner.spans.as_ref().map_or(0, Spans::bytes)
     }
 
     pub fn pane_count(&self) -> usize {
         self.state.lock().panes.pane_count()
+    }
+}
+
+impl Inner {
+    fn append(&mut self, pane: Micros, batch: RecordBatch) {
+        if let Some(spans) = &mut self.spans {
+            spans.invalidate(pane);
+        }
+        self.panes.append(pane, batch);
     }
 }
 

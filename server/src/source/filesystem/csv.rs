@@ -109,7 +109,7 @@ impl BatchReader for CsvReader {
             let file = path.display().to_string();
             let mut out = SourceBatch::default();
             let mut observed =
-                Progress { from: first, to: first, records: 0, event_time_max: None, clamped: 0, end: first };
+                Progress { from: first, to: first, records: 0, event_time_max: None, far_future: 0, end: first };
             let mut work = Work { reader: self, open: &open, file: &file, records: &records, first };
             work.decode(0..records.len(), &mut out, &mut observed)?;
             open.input.consume(consumed);
@@ -117,7 +117,7 @@ impl BatchReader for CsvReader {
             *self.files.position() += records.len() as Offset;
             out.progress = self.files.progress(&from);
             let progress = out.progress.get_mut(&partition).expect("all files are in it");
-            (progress.event_time_max, progress.clamped) = (observed.event_time_max, observed.clamped);
+            (progress.event_time_max, progress.far_future) = (observed.event_time_max, observed.far_future);
             return Ok(out);
         }
         Ok(SourceBatch { progress: self.files.progress(&from), finished: true, ..Default::default() })

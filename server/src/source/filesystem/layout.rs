@@ -101,9 +101,11 @@ impl Layout {
         let array = cast(&array, &DataType::Timestamp(TimeUnit::Microsecond, None))?;
         let limit = event_time.clock.now().saturating_add(event_time.max_future);
         for at in array.as_primitive::<TimestampMicrosecondType>().iter().flatten() {
-            progress.clamped += u64::from(at > limit);
-            let at = at.min(limit);
-            progress.event_time_max = Some(progress.event_time_max.map_or(at, |max| max.max(at)));
+            if at > limit {
+                progress.far_future += 1;
+            } else {
+                progress.event_time_max = progress.event_time_max.max(Some(at));
+            }
         }
         Ok(())
     }

@@ -215,6 +215,7 @@ fn inserts_and_bare_queries_are_named() {
             Statement::Insert { target, view } => (view.name.as_str(), Some(target.as_str())),
             Statement::Select(view) | Statement::CreateView(view) => (view.name.as_str(), None),
             Statement::CreateTable(table) => (table.name.as_str(), None),
+            Statement::CreatePlainView(view) => (view.name.as_str(), None),
         })
         .collect();
     assert_eq!(names, [("query_1", None), ("out", Some("out")), ("query_3", None), ("query_4", None)]);
@@ -295,7 +296,7 @@ test.sql:3:30: option "topik" is not known
   hint: did you mean "topic"?
 
 test.sql:4:1: expected a statement, found `SELEC`
-  hint: a file holds CREATE TABLE, CREATE MATERIALIZED VIEW, INSERT INTO … SELECT and SELECT statements
+  hint: a file holds CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, INSERT INTO … SELECT and SELECT statements
 
 test.sql:6:14: expected the end of the statement, found `c`
   hint: statements end with a semicolon
@@ -309,15 +310,19 @@ test.sql:7:8: unterminated string literal
 const GOLDEN: &[(&str, &str)] = &[
     (
         "DROP TABLE t",
-        "test.sql:1:1: expected a statement, found `DROP`\n  hint: a file holds CREATE TABLE, CREATE MATERIALIZED VIEW, INSERT INTO … SELECT and SELECT statements",
+        "test.sql:1:1: expected a statement, found `DROP`\n  hint: a file holds CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, INSERT INTO … SELECT and SELECT statements",
     ),
     (
-        "CREATE VIEW v AS SELECT 1",
-        "test.sql:1:8: plain views are not available yet\n  hint: write CREATE MATERIALIZED VIEW, or put the query into a WITH clause",
+        "CREATE VIEW v WITH ('postgres' = 'false') AS SELECT 1",
+        "test.sql:1:15: a view has no options: nothing of it is stored\n  hint: leave WITH (…) out, or write CREATE MATERIALIZED VIEW",
+    ),
+    (
+        "CREATE VIEW v AS SELECT 1 EMIT ON WINDOW CLOSE",
+        "test.sql:1:27: a view emits nothing: it is part of the queries that read it\n  hint: leave EMIT out, or write CREATE MATERIALIZED VIEW",
     ),
     (
         "CREATE SINK s",
-        "test.sql:1:8: cannot create SINK\n  hint: a file holds CREATE TABLE, CREATE MATERIALIZED VIEW, INSERT INTO … SELECT and SELECT statements",
+        "test.sql:1:8: cannot create SINK\n  hint: a file holds CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, INSERT INTO … SELECT and SELECT statements",
     ),
     (
         "CREATE OR REPLACE TABLE t (a INT)",
@@ -462,7 +467,7 @@ const GOLDEN: &[(&str, &str)] = &[
     ),
     (
         "WITH a AS (SELECT 1) DELETE FROM t",
-        "test.sql:1:22: a query cannot change data\n  hint: a file holds CREATE TABLE, CREATE MATERIALIZED VIEW, INSERT INTO … SELECT and SELECT statements",
+        "test.sql:1:22: a query cannot change data\n  hint: a file holds CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, INSERT INTO … SELECT and SELECT statements",
     ),
     ("SELECT a INTO u FROM t", "test.sql:1:1: SELECT INTO is not available\n  hint: write INSERT INTO … SELECT"),
     (
