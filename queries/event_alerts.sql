@@ -10,15 +10,19 @@
 --          event_time                UTC
 -- Emission each row as it comes
 -- Lateness none: rows are not grouped
-CREATE MATERIALIZED VIEW event_alerts WITH ('primary-key' = 'alert_id, kind') AS
+--
+-- A row is a record, without a primary key, for the reason given in shots_with_players.sql; a correction of a goal alerts nobody again.
+-- A change of lead is not among the alerts: it compares a score with the one before, which needs OVER. The scoreboard has the scores.
+CREATE MATERIALIZED VIEW event_alerts AS
 SELECT event_id AS alert_id, match_id, 'late_goal' AS kind, 2 AS severity, minute, team_id, event_time
-FROM match_events WHERE event_type IN ('goal', 'own_goal') AND minute >= 85 AND op IS DISTINCT FROM 'retract'
+FROM match_events
+WHERE event_type IN ('goal', 'own_goal') AND minute >= 85 AND revision = 0
 UNION ALL
 SELECT event_id, match_id, 'red_card', 3, minute, team_id, event_time
-FROM match_events WHERE event_type = 'red_card' AND op IS DISTINCT FROM 'retract'
+FROM match_events WHERE event_type = 'red_card' AND revision = 0
 UNION ALL
 SELECT event_id, match_id, 'penalty', 2, minute, team_id, event_time
-FROM match_events WHERE event_type = 'penalty' AND op IS DISTINCT FROM 'retract'
+FROM match_events WHERE event_type = 'penalty' AND revision = 0
 UNION ALL
 SELECT event_id, match_id, 'goal_cancelled', 3, minute, team_id, event_time
 FROM match_events WHERE event_type IN ('goal', 'own_goal') AND op = 'retract';

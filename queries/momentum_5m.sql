@@ -10,6 +10,8 @@
 --          corners                   number
 -- Emission once, when a window closes; a side that did nothing in a window has no row
 -- Lateness 5 s (match_events); later rows go to touchline.late
+--
+-- A shot counts once, as first reported: a retraction comes after its window, and a correction would count it twice.
 CREATE MATERIALIZED VIEW momentum_5m WITH ('primary-key' = 'match_id, team_id, window_start') AS
 SELECT window_start, window_end, match_id, team_id, team_side,
        count(*) FILTER (WHERE event_type IN ('shot', 'shot_on_target', 'goal')) AS shots,
@@ -18,6 +20,6 @@ SELECT window_start, window_end, match_id, team_id, team_side,
        sum(xt_added(x, y, end_x, end_y)) FILTER (WHERE event_type = 'pass' AND completed) AS xt,
        count(*) FILTER (WHERE event_type = 'corner') AS corners
 FROM TUMBLE(match_events, event_time, INTERVAL '5 minutes')
-WHERE team_id IS NOT NULL AND op IS DISTINCT FROM 'retract'
+WHERE team_id IS NOT NULL AND revision = 0
 GROUP BY window_start, window_end, match_id, team_id, team_side
 EMIT ON WINDOW CLOSE;

@@ -22,5 +22,6 @@ SELECT window_start, window_end, match_id,
        pass_completion(count(*) FILTER (WHERE event_type = 'pass' AND completed AND team_side = 'home'),
                        count(*) FILTER (WHERE event_type = 'pass' AND team_side = 'home')) AS home_pass_completion
 FROM HOP(match_events, event_time, INTERVAL '1 minute', INTERVAL '5 minutes')
+WHERE revision = 0
 GROUP BY window_start, window_end, match_id
 EMIT ON WINDOW CLOSE;

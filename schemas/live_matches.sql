@@ -6,7 +6,7 @@ CREATE TABLE live_matches (
   away_team   VARCHAR NOT NULL      COMMENT 'name of the away side',
   home_score  INT                   COMMENT 'goals of the home side so far',
   away_score  INT                   COMMENT 'goals of the away side so far',
-  status      VARCHAR NOT NULL      COMMENT 'SCHEDULED, LIVE, HALF_TIME, EXTRA_TIME, PENALTIES, SUSPENDED, FINISHED, POSTPONED, CANCELLED, ABANDONED or AWARDED',
+  status      VARCHAR NOT NULL      COMMENT 'one of the words below',
   minute      INT                   COMMENT 'minute of the match clock, 0 to 120',
   added_time  INT                   COMMENT 'minutes of stoppage time, from 1; NULL outside it',
   event_time  TIMESTAMP(3) NOT NULL COMMENT 'UTC, milliseconds: when this was the state',

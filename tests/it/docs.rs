@@ -43,9 +43,10 @@ fn sql_of_page(page: &str) -> Outcome {
     if checked == 0 { Err(format!("{page} shows no SQL").into()) } else { Ok(()) }
 }
 
-/// Files that end in a query of their own are for `touchline run`.
+/// Files that end in a query of their own are for `touchline run`. What is read from finished views is asked of a server: see
+/// `known_answers`.
 fn is_for_run(sql: &str) -> bool {
-    sql.lines().any(|line| line.starts_with("SELECT * FROM"))
+    sql.starts_with("-- Read: ") || sql.lines().any(|line| line.starts_with("SELECT * FROM"))
 }
 
 /// README.md shows an input (json), a file for `touchline run` (sql) and what it prints (text).

@@ -9,6 +9,7 @@ mod deploy;
 mod docs;
 mod functions;
 mod kafka_login;
+mod known_answers;
 mod postgres;
 mod process;
 mod real_input;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
     tests.extend(run::tests());
     tests.extend(postgres::tests());
     tests.extend(real_input::tests());
+    tests.extend(known_answers::tests());
     services::announce_skipped(&tests);
     libtest_mimic::run(&arguments, tests).exit_code()
 }

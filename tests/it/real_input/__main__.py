@@ -21,6 +21,7 @@ import matches
 import oracle
 from server import Failure, Server, Topic, until
 
+SCHEMAS = ("match_events", "players", "teams")
 # From the last record in the topic to the last row in its three places.
 RESULT_LIMIT_S = 90
 READ_LIMIT_S = 60
@@ -122,7 +123,7 @@ def run(options, directory):
             "region": os.environ.get("AWS_REGION", "us-east-1"), "key": os.environ["AWS_ACCESS_KEY_ID"],
             "secret": os.environ["AWS_SECRET_ACCESS_KEY"],
         }
-    with Server(options.binary, name, directory, oracle.VIEWS, s3) as server:
+    with Server(options.binary, name, directory, SCHEMAS, oracle.VIEWS, s3) as server:
         try:
             say(f"seed {options.seed}, topic {name}")
             records = matches.load(options.matches, options.binary, server.lookups)
@@ -130,7 +131,7 @@ def run(options, directory):
             lines = [(partition, json.dumps(record, ensure_ascii=False)) for partition, record in topic_rows]
             lines, dead = matches.with_broken_records(lines, options.seed)
             expected = expect(lines, dead, options.partitions, directory, server.lookups)
-            topic = Topic(os.environ["TOUCHLINE_TEST_KAFKA"], name, options.partitions)
+            topic = Topic(os.environ["TOUCHLINE_TEST_KAFKA"], f"{name}-match-events", options.partitions)
             server.start()
             if options.kills or options.stops:
                 fill_with_restarts(server, topic, lines, options, expected)

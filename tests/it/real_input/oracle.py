@@ -62,6 +62,8 @@ CREATE MACRO threat(x, y) AS
 CREATE MACRO weight(kind) AS CASE lower(kind)
   WHEN 'goal' THEN 5.0 WHEN 'penalty' THEN 4.0 WHEN 'shot_on_target' THEN 3.0 WHEN 'shot' THEN 2.0 WHEN 'corner' THEN 1.0
   WHEN 'final_third_entry' THEN 0.5 WHEN 'free_kick' THEN 0.5 WHEN 'red_card' THEN -3.0 ELSE 0.0 END::DOUBLE;
+-- Neither a correction nor a retraction of something that has been counted.
+CREATE MACRO first_report(op, revision) AS coalesce(revision, 0) = 0 AND coalesce(op, '') <> 'retract';
 -- A share, or a rate; NULL where there is nothing to share.
 CREATE MACRO ratio(part, whole) AS CASE WHEN whole > 0 THEN part::DOUBLE / whole END;
 
@@ -81,14 +83,16 @@ QUERIES = {
                1 - coalesce(product(1 - chance(x, y, body_part, shot_type)) FILTER (event_type IN {SHOTS}), 1) AS goal_probability,
                sum(threat(end_x, end_y) - threat(x, y)) FILTER (event_type = 'pass' AND completed) AS xt,
                count(*) FILTER (event_type = 'corner') AS corners
-        FROM events WHERE team_id IS NOT NULL AND coalesce(op, '') <> 'retract'
+        FROM events WHERE team_id IS NOT NULL AND first_report(op, revision)
         GROUP BY ALL""",
+    # An action counts half 150 s before the end of the window.
     "momentum_index": """
         WITH sums AS (
           SELECT window_start, window_end, match_id,
-                 coalesce(sum(weight(event_type)) FILTER (team_side = 'home'), 0) AS home_weight,
-                 coalesce(sum(weight(event_type)) FILTER (team_side = 'away'), 0) AS away_weight
-          FROM hop(10) WHERE coalesce(op, '') <> 'retract' GROUP BY ALL)
+                 coalesce(sum(weight(event_type) * faded) FILTER (team_side = 'home'), 0) AS home_weight,
+                 coalesce(sum(weight(event_type) * faded) FILTER (team_side = 'away'), 0) AS away_weight
+          FROM (SELECT *, 0.5 ** (epoch(window_end - happened) / 150) AS faded FROM hop(10))
+          WHERE first_report(op, revision) GROUP BY ALL)
         SELECT *, CASE WHEN home_weight + away_weight + 1 > 0
                        THEN least(greatest((home_weight - away_weight) / (home_weight + away_weight + 1), -1), 1) END AS momentum
         FROM sums""",
@@ -103,7 +107,8 @@ QUERIES = {
                  count(*) FILTER (pass AND team_side = 'home' AND completed) AS home_completed,
                  count(*) FILTER (defence AND team_side = 'home' AND x >= 48) AS home_defence,
                  count(*) FILTER (defence AND team_side = 'away' AND x >= 48) AS away_defence
-          FROM (SELECT *, event_type = 'pass' AS pass, event_type IN ('foul', 'interception', 'tackle') AS defence FROM hop(5))
+          FROM (SELECT *, event_type = 'pass' AS pass, event_type IN ('foul', 'interception', 'tackle') AS defence
+                FROM hop(5) WHERE first_report(op, revision))
           GROUP BY ALL)
         SELECT window_start, window_end, match_id, ratio(home_third, home_third + away_third) AS home_tilt,
                ratio(home, home + away) AS home_possession, ratio(away_build_up, home_defence) AS home_ppda,
@@ -115,22 +120,20 @@ QUERIES = {
                (SELECT max(position) FROM players WHERE players.player_id = events.player_id) AS position,
                (SELECT max(team_name) FROM teams WHERE teams.team_id = events.team_id) AS team_name,
                x, y, chance(x, y, body_part, shot_type) AS xg
-        FROM events WHERE event_type IN {SHOTS} AND coalesce(op, '') <> 'retract'""",
+        FROM events WHERE event_type IN {SHOTS} AND first_report(op, revision)""",
     "event_alerts": """
         SELECT event_id AS alert_id, match_id,
                CASE WHEN event_type IN ('penalty', 'red_card') THEN event_type WHEN op = 'retract' THEN 'goal_cancelled'
                     ELSE 'late_goal' END AS kind,
                CASE WHEN kind IN ('late_goal', 'penalty') THEN 2 ELSE 3 END AS severity, minute, team_id, happened AS event_time
         FROM events
-        WHERE event_type IN ('penalty', 'red_card') AND coalesce(op, '') <> 'retract'
-           OR event_type IN ('goal', 'own_goal') AND (minute >= 85 OR op = 'retract')""",
+        WHERE event_type IN ('penalty', 'red_card') AND first_report(op, revision)
+           OR event_type IN ('goal', 'own_goal') AND (op = 'retract' OR minute >= 85 AND first_report(op, revision))""",
     # The source table itself, every record of the topic that can be read.
     "match_events": """
         SELECT * EXCLUDE (happened, "timestamp"), happened AS event_time FROM events""",
     "match_archive": """
-        SELECT event_id, match_id, event_type, team_id, team_side, player_id, assist_player_id, minute, added_time, period, x, y,
-               body_part, shot_type, op, revision, happened AS event_time, happened::DATE AS event_date, source_partition, source_offset
-        FROM events WHERE event_type <> 'pass'""",
+        SELECT * EXCLUDE (happened, "timestamp"), happened AS event_time, happened::DATE AS event_date FROM events""",
 }
 
 
@@ -142,8 +145,9 @@ def answers(records, placement, data, camel):
     """
     spellings = {spelling: kind for name, kind in COLUMNS.items() for spelling in (name, camel(name))}
     declared = ", ".join(f'"{name}": \'{kind}\'' for name, kind in spellings.items())
-    columns = ", ".join(
-        f'"{name}"' if camel(name) == name else f'coalesce("{name}", "{camel(name)}") AS "{name}"' for name in COLUMNS)
+    # What match_events says where a provider says nothing.
+    silent = {"op": ", 'upsert'", "revision": ", 0"}
+    columns = ", ".join(f'coalesce("{name}", "{camel(name)}"{silent.get(name, "")}) AS "{name}"' for name in COLUMNS)
     db = duckdb.connect(config={"threads": 1})
     db.execute("SET TimeZone = 'UTC'")
     db.execute(f"""

@@ -5,6 +5,7 @@ import decimal
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -20,7 +21,6 @@ import pyarrow.dataset
 import pyarrow.fs
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
-SCHEMAS = ("match_events", "players", "teams")
 
 START_LIMIT_S = 60
 # What the server promises after SIGTERM, and some time for a busy machine to notice.
@@ -114,21 +114,23 @@ class Topic:
 class Server:
     """Also the places where its results are. `with` ends the process in any case."""
 
-    def __init__(self, binary, name, directory, views, s3=None):
+    def __init__(self, binary, name, directory, schemas, views, s3=None):
         self.binary, self.name, self.directory, self.s3 = binary, name, directory, s3
         self.postgres_url = os.environ["TOUCHLINE_TEST_POSTGRES"]
         self.process = self.flight = None
         self.starts = 0
-        self.schemas, queries = directory / "schemas", directory / "queries"
+        self.schemas, self.queries = directory / "schemas", directory / "queries"
         # Tables to look up lie beside the schema that names them.
         self.lookups = self.schemas / "data"
         self.lookups.mkdir(parents=True)
-        queries.mkdir()
-        for schema in SCHEMAS:
+        self.queries.mkdir()
+        for schema in schemas:
             text = (ROOT / "schemas" / f"{schema}.sql").read_text(encoding="utf-8")
-            (self.schemas / f"{schema}.sql").write_text(text.replace("'topic' = 'match-events'", f"'topic' = '{name}'"), encoding="utf-8")
+            # Topics of its own: `<name>-match-events`.
+            text = re.sub(r"'topic' = '([^']+)'", rf"'topic' = '{name}-\1'", text)
+            (self.schemas / f"{schema}.sql").write_text(text, encoding="utf-8")
         for view in views:
-            shutil.copy(ROOT / "queries" / f"{view}.sql", queries)
+            shutil.copy(ROOT / "queries" / f"{view}.sql", self.queries)
         storage = s3_settings = ""
         if s3:
             storage = "".join(f'{kind}_url = "s3://{s3["bucket"]}/{name}/{kind}"\n' for kind in ("tables", "state"))
@@ -136,7 +138,7 @@ class Server:
         self.config = directory / "touchline.toml"
         self.config.write_text(CONFIG.format(
             data_dir=directory / "data", storage=storage, s3=s3_settings, kafka=os.environ["TOUCHLINE_TEST_KAFKA"],
-            name=name, schemas=self.schemas, queries=queries), encoding="utf-8")
+            name=name, schemas=self.schemas, queries=self.queries), encoding="utf-8")
         with psycopg.connect(self.postgres_url) as db:
             db.execute(psycopg.sql.SQL("CREATE SCHEMA {}").format(psycopg.sql.Identifier(name)))
 
