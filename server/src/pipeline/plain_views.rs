@@ -8,6 +8,7 @@ use datafusion::catalog::TableProvider;
 use datafusion::common::TableReference;
 use datafusion::datasource::ViewTable;
 use datafusion::execution::context::SessionContext;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::sqlparser::ast::{self, TableFactor, Visit, Visitor};
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
@@ -18,7 +19,7 @@ use super::plan::{Tables, name_tables, watermarks_of};
 use crate::catalog::PlainView;
 use crate::error::{Error, Result};
 use crate::sql::dialect::StreamDialect;
-use crate::sql::planning_error;
+use crate::sql::explained;
 use crate::sql::session::session;
 
 /// Plain views that may stand upon one another.
@@ -99,11 +100,7 @@ impl Visitor for Relations {
 /// Makes the plain views that `query` reads known to `context`, in which all tables are known already.
 pub(super) async fn register(context: &SessionContext, query: &ast::Query, tables: &dyn Tables) -> Result<()> {
     for view in plain_views_of(query, tables)? {
-        let statement = DfStatement::Statement(Box::new(ast::Statement::Query(view.query.clone())));
-        let plan = context.state().statement_to_plan(statement).await.map_err(|error| {
-            let error = planning_error(error, &view.location.file, &view.location);
-            name_tables(error, tables).at(view.location.clone())
-        })?;
+        let plan = planned(context, &view, tables).await?;
         context.register_table(
             TableReference::bare(view.name.as_str()),
             Arc::new(ViewTable::new(plan, Some(view.text.clone()))),
@@ -122,20 +119,32 @@ pub fn plain_view_table<'a>(
 ) -> BoxFuture<'a, Result<Arc<dyn TableProvider>>> {
     async move {
         let context = session(watermarks_of(tables), 1)?;
+        tables.functions().udfs().for_each(|function| context.register_udf(function.as_ref().clone()));
         for name in tables.names() {
             if let Some(table) = tables.definition(&name) {
                 context.register_table(TableReference::bare(name), tables.provider(&table)?)?;
             }
         }
         register(&context, &view.query, tables).await?;
-        let statement = DfStatement::Statement(Box::new(ast::Statement::Query(view.query.clone())));
-        let place = |error| planning_error(error, &view.location.file, &view.location);
-        let state = context.state();
-        let plan = state.statement_to_plan(statement).await.map_err(place);
-        let plan = plan.map_err(|error| name_tables(error, tables).at(view.location.clone()))?;
-        // Types that do not fit show here, and not only when somebody reads the view.
-        state.analyzer().execute_and_check(plan.clone(), state.config_options(), |_, _| {}).map_err(place)?;
+        let plan = planned(&context, view, tables).await?;
         Ok(Arc::new(ViewTable::new(plan, Some(view.text.clone()))) as Arc<dyn TableProvider>)
     }
     .boxed()
+}
+
+/// All that its query has wrong shows here, and not only when somebody reads the view.
+async fn planned(context: &SessionContext, view: &PlainView, tables: &dyn Tables) -> Result<LogicalPlan> {
+    let state = context.state();
+    let statement = DfStatement::Statement(Box::new(ast::Statement::Query(view.query.clone())));
+    let plan = match state.statement_to_plan(statement.clone()).await {
+        Ok(plan) => state.analyzer().execute_and_check(plan.clone(), state.config_options(), |_, _| {}).map(|_| plan),
+        Err(error) => Err(error),
+    };
+    match plan {
+        Ok(plan) => Ok(plan),
+        Err(error) => {
+            let error = explained(error, &statement, &state, &view.location).await;
+            Err(name_tables(error, tables).at(view.location.clone()))
+        }
+    }
 }

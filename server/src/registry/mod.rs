@@ -7,7 +7,7 @@ mod files;
 mod supervisor;
 mod watch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -223,7 +223,8 @@ pub fn planned(
         match plan(&view, catalog.as_ref(), settings).await? {
             Planned::Stream(pipeline) => {
                 let plain_views = plain_views_of(&view.query, catalog.as_ref())?;
-                let functions = catalog.functions.used_by(&view.query);
+                let read = std::iter::once(&view.query).chain(plain_views.iter().map(|view| &view.query));
+                let functions: BTreeSet<&str> = read.flat_map(|query| catalog.functions.used_by(query)).collect();
                 let fingerprint = fingerprint(&view, &plain_views, &functions, &pipeline.slots);
                 Ok(QueryPlan { view, pipeline: *pipeline, fingerprint })
             }
@@ -256,7 +257,7 @@ fn settings(plan: &QueryPlan) -> String {
 fn fingerprint(
     view: &ViewDef,
     plain_views: &[Arc<PlainView>],
-    functions: &[&str],
+    functions: &BTreeSet<&str>,
     slots: &[Arc<StreamSlot>],
 ) -> String {
     let mut hash = Sha256::new();

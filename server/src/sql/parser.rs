@@ -25,8 +25,7 @@ use crate::error::{Error, Location, Result};
 const NAME_BYTES_MAX: usize = 63;
 
 /// What a file may hold.
-const ALLOWED: &str =
-    "a file holds CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE FUNCTION, INSERT INTO … SELECT and SELECT statements";
+const ALLOWED: &str = "a file holds CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE FUNCTION, INSERT INTO … SELECT and SELECT statements";
 const ALLOWED_EMIT: &str = "EMIT ON WINDOW CLOSE and EMIT TIMEOUT INTERVAL '3 seconds' are available";
 
 /// The statements of a file, in their order.
