@@ -170,7 +170,7 @@ fn touchline_sql() -> Outcome {
     let site = Site::new()?;
     let server = site.serve(&[])?;
     let url = format!("grpc://{}", server.flight);
-    let ask = |arguments: &[&str]| site.run(&[&["sql", "--url", url.as_str()], arguments].concat());
+    let ask = |arguments: &[&str]| site.run(&[&["sql", "--url", url.as_str()][..], arguments].concat());
 
     let two = ask(&["--output", "csv", "-c", "SELECT 1 AS a; -- and; then\nSELECT ';' AS b;"])?;
     assert_eq!((two.code, two.stdout.as_str()), (Some(0), "a\n1\nb\n;\n"), "{}", two.stderr);
@@ -181,10 +181,10 @@ fn touchline_sql() -> Outcome {
 
     for (arguments, code, said) in [
         (&["-c", " ; "][..], 64, "error: there is no statement\n  hint: give one with -c"),
-        (&["-c", "SELECT 1;\nSELECT nope"], 64, "error: line 2, column 8: column \"nope\" does not exist"),
-        (&["-c", "SELECT 'x"], 64, "error: line 1, column 8: unterminated string literal"),
-        (&["-c", "SELECT 1", "--output", "xml"], 2, "possible values: table, json, csv"),
-        (&["-c", "SELECT 1", "--user", "ana"], 64, "put it into the variable TOUCHLINE_PASSWORD"),
+        (&["-c", "SELECT 1;\nSELECT nope"][..], 64, "error: line 2, column 8: column \"nope\" does not exist"),
+        (&["-c", "SELECT 'x"][..], 64, "error: line 1, column 8: unterminated string literal"),
+        (&["-c", "SELECT 1", "--output", "xml"][..], 2, "possible values: table, json, csv"),
+        (&["-c", "SELECT 1", "--user", "ana"][..], 64, "put it into the variable TOUCHLINE_PASSWORD"),
     ] {
         let ran = ask(arguments)?;
         assert_eq!(ran.code, Some(code), "{arguments:?}\n{}", ran.stderr);

@@ -1,9 +1,9 @@
 //! The definition files as they stand: read, parsed, and for each the last version that was right.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use datafusion::catalog::TableProvider;
 
@@ -68,7 +68,8 @@ impl Tables for Catalog {
 #[derive(Debug, Default)]
 struct FileState {
     text: String,
-    modified: Option<SystemTime>,
+    /// Seconds and nanoseconds of its last change, as the file system has them.
+    modified: Option<(i64, i64)>,
     /// Of the last version without an error.
     good: Vec<Statement>,
     errors: Vec<Error>,
@@ -103,7 +104,7 @@ impl Files {
         self.files.retain(|path, _| present.contains(path));
         let mut touched = BTreeSet::new();
         for path in present {
-            let modified = std::fs::metadata(&path).and_then(|metadata| metadata.modified()).ok();
+            let modified = std::fs::metadata(&path).map(|metadata| (metadata.mtime(), metadata.mtime_nsec())).ok();
             self.read(&path);
             let state = self.files.entry(path.clone()).or_default();
             if std::mem::replace(&mut state.modified, modified) != modified {
