@@ -263,17 +263,19 @@ fn is_constant(expr: &Expr) -> bool {
 fn json_constant(constant: &Expr, data_type: &DataType) -> Option<String> {
     // In a record a number may also be a time, in milliseconds; in SQL it may not.
     let is_time = data_type.is_temporal();
+    let is_text = data_type == &DataType::Utf8View;
+    let is_number = !is_time && !is_text;
     match constant {
         Expr::Value(value) => match &value.value {
-            Value::Number(digits, _) if !is_time => Some(json_number(digits)),
-            Value::SingleQuotedString(text) if is_time || data_type == &DataType::Utf8View => json_text(text).ok(),
+            Value::Number(digits, _) if is_number => Some(json_number(digits)),
+            Value::SingleQuotedString(text) if is_time || is_text => json_text(text).ok(),
             _ => None,
         },
         Expr::UnaryOp { op, expr } => {
             let Expr::Value(value) = expr.as_ref() else { return None };
             let Value::Number(digits, _) = &value.value else { return None };
             let sign = if *op == UnaryOperator::Minus { "-" } else { "" };
-            (!is_time).then(|| format!("{sign}{}", json_number(digits)))
+            is_number.then(|| format!("{sign}{}", json_number(digits)))
         }
         Expr::TypedString(typed) => {
             let fits = matches!(

@@ -305,7 +305,7 @@ fn parquet_columns_are_cast_to_the_declared_types() {
 fn checked(path: &Path, format: Format, on_bad_row: OnBadRow) -> TableDef {
     let mut def = table(path, format, on_bad_row);
     def.columns[0].checks.push(Check::of_value(Relation::AtMost, Constants::Whole(vec![40]), &["40".into()]));
-    let names = Constants::Text(vec![b"a"[..].into(), b"b"[..].into()]);
+    let names = Constants::Text(vec![Box::from(&b"a"[..]), Box::from(&b"b"[..])]);
     def.columns[1].checks.push(Check::of_value(Relation::OneOf, names, &["'a'".into(), "'b'".into()]));
     def
 }

@@ -295,7 +295,7 @@ test.sql:2:24: column "x" is given twice
   hint: rename or remove one of them
 
 test.sql:2:45: type JSON of column "j" is not supported
-  hint: use BOOLEAN, TINYINT, SMALLINT, INT, BIGINT, REAL, DOUBLE, DECIMAL(p, s), VARCHAR, BYTEA, DATE, TIME, TIMESTAMP(3), STRUCT<name type, …> or type[]
+  hint: use BOOLEAN, TINYINT, SMALLINT, INT, BIGINT, REAL, DOUBLE, DECIMAL(p, s), VARCHAR, UUID, BYTEA, DATE, TIME, TIMESTAMP(3), STRUCT<name type, …> or type[]
 
 test.sql:2:65: the watermark's column "ts" is not a timestamp
   hint: declare it as ts TIMESTAMP(3)
