@@ -83,10 +83,11 @@ pub const MATCHES_MAX: usize = roster::TEAMS / 2;
 pub const VIEWERS_MAX: usize = 1_000_000;
 const WARM_UP_MS: i64 = 15 * 60_000;
 
-/// The first goal of its matches falls in the first minutes.
-const DEMO_SEED: u64 = 301;
-/// How much of the match has been played when the demo begins, and is shown fast until it has caught up.
-const DEMO_PLAYED: Micros = 45 * 60 * 1_000_000;
+/// Goals fall 2:12 and 23:17 after its first kick-off, and 63:52, soon after the demo has caught up with the clock.
+const DEMO_SEED: u64 = 880;
+/// How much of the match has passed when the demo begins, half-time included, and is shown fast until it has caught up:
+/// the second half has just begun then.
+const DEMO_PLAYED: Micros = 62 * 60 * 1_000_000;
 
 impl SimulationSettings {
     pub fn new(profile: Profile, seed: u64) -> Self {
@@ -105,7 +106,7 @@ impl SimulationSettings {
         }
     }
 
-    /// Two matches with a small crowd that kicked off 45 minutes before `now`, for [`output::pump`] to catch up with.
+    /// Two matches with a small crowd that kicked off 62 minutes before `now`, for [`output::pump`] to catch up with.
     ///
     /// `after`: the latest event time of an earlier demo on the same log; nothing is simulated before it, so that the
     /// new matches are not late. Once they are over, call again with their last event time.

@@ -101,7 +101,7 @@ fn a_seed_decides_every_byte() {
 #[test]
 fn bytes_are_pinned() {
     let mixed = SimulationSettings { spelling: Spellings::Mixed, matches: 2, ..smoke(42) };
-    assert_eq!([hash(&simulate(&smoke(42)).0), hash(&simulate(&mixed).0)], ["", ""]);
+    assert_eq!([hash(&simulate(&smoke(42)).0), hash(&simulate(&mixed).0)], ["c649664b030f0956", "d343ebfa7bec6ec0"]);
 }
 
 // Records arrive in order, and of those that are called punctual none is late where five seconds of disorder are allowed.
@@ -247,8 +247,8 @@ fn crowd_windows_are_those_of_a_naive_count() {
 #[test]
 fn pitch_windows_hold_every_first_report() {
     let mut cancelled = 0;
-    for seed in 0..20 {
-        let (records, mut simulation) = simulate(&SimulationSettings { seed, ..a_match(1) });
+    for seed in 0..6 {
+        let (records, mut simulation) = simulate(&SimulationSettings { seed, matches: 10, ..a_match(10) });
         let good: Vec<Value> = records
             .iter()
             .filter(|r| r.topic == Topic::MatchEvents && r.class == Class::Punctual)
@@ -318,15 +318,17 @@ fn the_scoreboard_agrees_with_the_goals() {
     }
 }
 
-// The demo's first goal falls early enough to be seen within half a minute at 60 times the speed.
+// The demo's first goals are seen within half a minute at 60 times the speed, and one when it has caught up with the clock.
 #[test]
-fn the_demo_has_an_early_goal() {
+fn the_demo_has_goals_when_they_are_looked_for() {
     let now = START_DEFAULT;
     let settings = SimulationSettings { viewers: 2, ..SimulationSettings::demo(now, None) };
     let (_, simulation) = simulate(&settings);
-    let first = simulation.truth().goals().iter().filter(|goal| !goal.cancelled).map(|goal| goal.event_time_ms).min();
-    let first = first.unwrap() - settings.start / 1000;
-    assert!(first < 11 * 60_000, "the first goal falls {} s after the kick-off", first / 1000);
+    let stand = simulation.truth().goals().iter().filter(|goal| !goal.cancelled);
+    let goals: Vec<i64> = stand.map(|goal| (goal.event_time_ms - settings.start / 1000) / 1000).collect();
+    assert_eq!(goals[..3], [2 * 60 + 12, 23 * 60 + 17, 63 * 60 + 52]);
+    let told = Simulation::goals_ms(&settings).unwrap();
+    assert_eq!(told.iter().map(|ms| ms / 1000).collect::<Vec<_>>(), goals);
     // A demo that goes on is neither earlier than the one before nor the same.
     let next = SimulationSettings::demo(now + 60_000_000, Some(now));
     assert!(next.start > now && next.seed != settings.seed);

@@ -396,7 +396,9 @@ mod tests {
         assert!((momentum_of(2.273575, 0.5).unwrap() - 0.469999).abs() < 1e-6);
         assert_eq!(momentum_of(-3.0, 1.0), None);
         let mut heat = Heat { cells: [0; 96], touches: 0 };
-        [(0.0, 0.0), (10.0, 10.0), (60.0, 40.0), (120.0, 80.0)].map(|place| heat.add(Some(place)));
+        for place in [(0.0, 0.0), (10.0, 10.0), (60.0, 40.0), (120.0, 80.0)] {
+            heat.add(Some(place));
+        }
         assert_eq!([0, 13, 54, 95].map(|cell| heat.cells[cell]), [1; 4]);
     }
 }
