@@ -6,6 +6,7 @@ mod architecture;
 mod bad_input;
 mod deploy;
 mod docs;
+mod hot_table;
 mod postgres;
 mod process;
 mod real_input;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
     tests.extend(restart::tests());
     tests.extend(run::tests());
     tests.extend(postgres::tests());
+    tests.extend(hot_table::tests());
     tests.extend(real_input::tests());
     services::announce_skipped(&tests);
     libtest_mimic::run(&arguments, tests).exit_code()
