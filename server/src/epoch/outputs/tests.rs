@@ -25,7 +25,7 @@ fn new_output(schema: SchemaRef) -> Output {
 
 /// What the loop does at a checkpoint, in its order.
 async fn checkpoint(output: &mut Output, chain: &mut Chain, private: &Store, public: &Store) -> Result<()> {
-    let limits = SealLimits { rows_max: 1, bytes_max: 1, age_max: Duration::ZERO };
+    let limits = SealLimits { rows_max: u64::MAX, bytes_max: u64::MAX, age_max: Duration::ZERO };
     output.plan_seal(limits, chain.paths(), chain.generation(), chain.head(), 7);
     let mut draft = chain.draft(7);
     let mut bundle = chain.bundle(&draft);
