@@ -264,6 +264,11 @@ impl Config {
         refuse(engine.reader_queue_batches == 0, "engine.reader_queue_batches is zero", at_least_one);
         refuse(engine.partitions > 1024, "engine.partitions is more than 1024", "write 0 for one partition a core");
         refuse(self.postgres.connections_max == 0, "postgres.connections_max is zero", at_least_one);
+        refuse(
+            self.postgres.backlog_bytes.0 == 0,
+            "postgres.backlog_bytes is zero",
+            "write \"1GiB\", for example; without a url there are no hot tables",
+        );
         refuse(self.postgres.retention_days == 0, "postgres.retention_days is zero", at_least_one);
         refuse(
             self.postgres.statement_timeout.is_zero(),

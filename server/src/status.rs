@@ -47,6 +47,8 @@ pub enum Part {
     /// Checkpoints and public files.
     Store,
     HotTable,
+    /// So much waits for the hot table that the query takes nothing in.
+    Backlog,
 }
 
 /// Counters and gauges of one query. Counts go on across restarts: they are part of each manifest.
@@ -84,6 +86,12 @@ pub struct QueryStatus {
     pub sealed_files: AtomicU64,
     /// The checkpoint up to which the hot table is written; 0 where there is none.
     pub postgres_checkpoint: AtomicU64,
+    /// Attempts to write the hot table that failed.
+    pub postgres_failures: AtomicU64,
+    /// Committed rows that the hot table does not have yet, their compressed bytes, and the age of the oldest, microseconds.
+    pub postgres_waiting_rows: AtomicU64,
+    pub postgres_waiting_bytes: AtomicU64,
+    pub postgres_waiting_micros: AtomicU64,
     pub sources: RwLock<BTreeMap<String, SourceStatus>>,
 }
 

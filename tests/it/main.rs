@@ -9,6 +9,7 @@ mod deploy;
 mod docs;
 mod functions;
 mod kafka_login;
+mod hot_table;
 mod known_answers;
 mod postgres;
 mod process;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
     tests.extend(run::tests());
     tests.extend(simulate::tests());
     tests.extend(postgres::tests());
+    tests.extend(hot_table::tests());
     tests.extend(real_input::tests());
     tests.extend(known_answers::tests());
     services::announce_skipped(&tests);

@@ -29,6 +29,8 @@ pub(crate) fn tests() -> Vec<Trial> {
         async_trial("postgres::a_transaction_that_fails_leaves_nothing_behind", needs, failed_transaction),
         async_trial("postgres::of_two_at_once_one_writes", needs, two_at_once),
         async_trial("postgres::a_foreign_table_is_refused_and_ours_grows", needs, foreign_table),
+        async_trial("postgres::versions_of_a_view_have_tables_of_their_own", needs, versions),
+        async_trial("postgres::a_table_that_was_set_aside_is_dropped_in_its_time", needs, set_aside_in_time),
         async_trial("postgres::old_days_are_dropped_and_do_not_come_back", needs, retention),
         async_trial("postgres::what_is_wrong_with_an_address_is_said_without_its_password", needs, wrong_addresses),
     ]
@@ -332,6 +334,87 @@ async fn foreign_table() -> Outcome {
     let other = HotTable { query: "other".to_owned(), ..hot.clone() };
     let report = place.sink.prepare(&other, 1).await.expect_err("another query's").report();
     assert!(report.contains("belongs to another query"), "{report}");
+    place.done().await
+}
+
+/// A later version of [`momentum`], with other columns.
+fn later_momentum() -> HotTable {
+    let mut fields: Vec<Field> = momentum().schema.fields().iter().map(|field| field.as_ref().clone()).collect();
+    fields[2] = Field::new("xg", DataType::Int64, true);
+    HotTable { query: "momentum-0a1b2c3d".to_owned(), schema: Arc::new(Schema::new(fields)), ..momentum() }
+}
+
+async fn versions() -> Outcome {
+    let place = place().await?;
+    let (first, later) = (momentum(), later_momentum());
+    let of = |hot: &HotTable, shots: i64| [rows(hot, &[(Some("m1"), 20_000, shots)])];
+    place.sink.prepare(&first, 1).await?;
+    place.sink.apply(&first, 1, 0, 7, &of(&first, 1)).await?;
+
+    assert_eq!(place.sink.prepare(&later, 2).await?, 0, "a table of its own");
+    place.sink.apply(&later, 2, 0, 3, &of(&later, 2)).await?;
+    assert_eq!(place.rows("SELECT xg FROM momentum").await?, ["(2)"]);
+    assert_eq!(place.rows("SELECT shots FROM momentum_old_first").await?, ["(1)"]);
+    let partitions = "SELECT c.relname, p.relname FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid JOIN pg_class p ON p.oid = inhparent \
+                      WHERE c.relkind = 'r' AND c.relnamespace = current_schema()::regnamespace AND c.relname LIKE '%20241004' ORDER BY 1";
+    assert_eq!(
+        place.rows(partitions).await?,
+        ["(momentum_old_first_p20241004,momentum_old_first)", "(momentum_p20241004,momentum)"]
+    );
+    // A server that still runs the first version does not write into its successor's table, nor take the name back.
+    let error = place.sink.apply(&first, 1, 7, 8, &of(&first, 9)).await.expect_err("replaced");
+    assert_eq!(error.kind(), ErrorKind::Fenced, "{error:?}");
+    assert_eq!(place.sink.prepare(&first, 1).await.expect_err("replaced").kind(), ErrorKind::Fenced);
+    assert_eq!(place.sink.retain(&first, 1, 20_100 * DAY).await.expect_err("replaced").kind(), ErrorKind::Fenced);
+    // Nor does what this server itself had under way when the file was changed.
+    assert_eq!(place.sink.apply(&first, 2, 7, 8, &of(&first, 9)).await?, Applied::Behind { at: 7 });
+    assert_eq!(place.rows("SELECT xg FROM momentum").await?, ["(2)"]);
+
+    assert_eq!(place.sink.prepare(&first, 3).await?, 7, "back to the first: it goes on where it stood");
+    place.sink.apply(&first, 3, 7, 8, &of(&first, 5)).await?;
+    assert_eq!(place.rows("SELECT shots FROM momentum").await?, ["(5)"]);
+    assert_eq!(place.rows("SELECT xg FROM momentum_old_0a1b2c3d").await?, ["(2)"]);
+    assert_eq!(place.rows("SELECT table_name FROM touchline_set_aside").await?, ["(momentum_old_0a1b2c3d)"]);
+    let error = place.sink.prepare(&later, 2).await.expect_err("the older server");
+    assert_eq!(error.kind(), ErrorKind::Fenced, "{error:?}");
+
+    // The same version with another key: the old rows cannot be told apart by it.
+    let rekeyed = HotTable { primary_key: vec!["window_start".to_owned()], ..first.clone() };
+    assert_eq!(place.sink.prepare(&rekeyed, 3).await?, 0);
+    place.sink.apply(&rekeyed, 3, 0, 9, &of(&rekeyed, 6)).await?;
+    assert_eq!(place.rows("SELECT shots FROM momentum").await?, ["(6)"]);
+    let aside = place.rows("SELECT table_name FROM touchline_set_aside WHERE query = 'momentum'").await?;
+    assert!(aside.len() == 1 && aside[0].starts_with("(momentum_old_"), "{aside:?}");
+    place.done().await
+}
+
+async fn set_aside_in_time() -> Outcome {
+    let place = place().await?;
+    let (first, later) = (momentum(), later_momentum());
+    place.sink.prepare(&first, 1).await?;
+    place.sink.apply(&first, 1, 0, 1, &[rows(&first, &[(Some("m1"), 20_000, 1)])]).await?;
+    place.sink.prepare(&later, 1).await?;
+    assert_eq!(place.sink.retain(&later, 1, 20_000 * DAY).await?.dropped, Vec::<String>::new());
+    place.db.batch_execute("UPDATE touchline_set_aside SET set_aside_at = now() - interval '6 days 23 hours'").await?;
+    assert_eq!(place.sink.retain(&later, 1, 20_000 * DAY).await?.dropped, Vec::<String>::new());
+    place.db.batch_execute("UPDATE touchline_set_aside SET set_aside_at = now() - interval '7 days'").await?;
+    assert_eq!(place.sink.retain(&later, 1, 20_000 * DAY).await?.dropped, ["momentum_old_first"]);
+    assert_eq!(place.rows("SELECT to_regclass('momentum_old_first') IS NULL").await?, ["(t)"]);
+    assert_eq!(place.rows("SELECT query FROM touchline_commits").await?, ["(momentum-0a1b2c3d)"]);
+    assert_eq!(place.rows("SELECT count(*) FROM touchline_set_aside").await?, ["(0)"]);
+
+    // A table that somebody else has given that name is theirs.
+    place.sink.prepare(&first, 1).await?;
+    place
+        .db
+        .batch_execute(
+            "DROP TABLE momentum_old_0a1b2c3d; CREATE TABLE momentum_old_0a1b2c3d (a int); \
+             UPDATE touchline_set_aside SET set_aside_at = now() - interval '7 days'",
+        )
+        .await?;
+    assert_eq!(place.sink.retain(&first, 1, 20_000 * DAY).await?.dropped, Vec::<String>::new());
+    assert_eq!(place.rows("SELECT count(*) FROM momentum_old_0a1b2c3d").await?, ["(0)"]);
+    assert_eq!(place.rows("SELECT count(*) FROM touchline_set_aside").await?, ["(0)"]);
     place.done().await
 }
 

@@ -49,7 +49,7 @@ struct FromStatus {
 type CounterOf = (&'static str, &'static str, fn(&QueryStatus) -> f64);
 
 /// Without their suffix `_total`.
-const COUNTERS: [CounterOf; 9] = [
+const COUNTERS: [CounterOf; 10] = [
     ("touchline_query_input_rows", "Records read, dead letters included", |q| count(&q.rows_in)),
     ("touchline_query_output_rows", "Rows emitted", |q| count(&q.rows_out)),
     ("touchline_query_late_rows", "Rows dropped as late, once for each window they missed", |q| count(&q.rows_late)),
@@ -62,10 +62,13 @@ const COUNTERS: [CounterOf; 9] = [
     ("touchline_query_checkpoint_failures", "Checkpoints that failed and were tried again", |q| {
         count(&q.checkpoint_failures)
     }),
+    ("touchline_query_postgres_failures", "Attempts to write the hot table that failed", |q| {
+        count(&q.postgres_failures)
+    }),
     ("touchline_query_sealed_files", "Public Parquet files written", |q| count(&q.sealed_files)),
 ];
 
-const GAUGES: [CounterOf; 7] = [
+const GAUGES: [CounterOf; 10] = [
     ("touchline_query_checkpoint", "Number of the last checkpoint", |q| count(&q.checkpoint)),
     (
         "touchline_query_checkpoint_timestamp_seconds",
@@ -78,6 +81,17 @@ const GAUGES: [CounterOf; 7] = [
     ("touchline_query_tail_rows", "Committed rows that are in no public Parquet file yet", |q| count(&q.tail_rows)),
     ("touchline_query_postgres_checkpoint", "Checkpoint up to which the hot table is written; 0: it has none", |q| {
         count(&q.postgres_checkpoint)
+    }),
+    ("touchline_query_postgres_waiting_rows", "Committed rows that the hot table does not have yet", |q| {
+        count(&q.postgres_waiting_rows)
+    }),
+    (
+        "touchline_query_postgres_waiting_bytes",
+        "Their size, compressed; at postgres.backlog_bytes the query stands still",
+        |q| count(&q.postgres_waiting_bytes),
+    ),
+    ("touchline_query_postgres_waiting_seconds", "Age of the oldest of them", |q| {
+        count(&q.postgres_waiting_micros) / 1e6
     }),
 ];
 

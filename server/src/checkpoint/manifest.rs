@@ -100,6 +100,23 @@ pub struct OutputState {
     pub next_seal: u64,
     /// Rows the hot table may not have yet; they can be in the tail as well. Oldest first.
     pub hot: Vec<TailEntry>,
+    /// More of them, where many checkpoints are waiting: put together, so that the manifest stays small. Oldest first; no
+    /// checkpoint is both here and in `hot`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hot_runs: Vec<HotRun>,
+}
+
+/// Rows of several checkpoints that wait for the hot table, in one section. Their batches have a column more, the last: the
+/// checkpoint that each row is of, so that one that was applied in part goes on in its middle.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HotRun {
+    /// First and last of these checkpoints, both included.
+    pub from: u64,
+    pub to: u64,
+    /// When the first of them was.
+    pub created_at: Micros,
+    pub section: Section,
 }
 
 /// The rows that one checkpoint added to an output.
@@ -240,7 +257,9 @@ impl Manifest {
         let segments = self.operators.iter().flat_map(|operator| &operator.segments).map(|segment| &segment.section);
         let outputs = self.outputs.values();
         let rows = outputs.clone().flat_map(|output| output.tail.iter().chain(&output.hot)).map(|entry| &entry.section);
-        let sections = segments.chain(rows).filter(|section| section.length > 0).map(|section| &section.object);
+        let runs = outputs.clone().flat_map(|output| &output.hot_runs).map(|run| &run.section);
+        let sections =
+            segments.chain(rows).chain(runs).filter(|section| section.length > 0).map(|section| &section.object);
         let lists = outputs.flat_map(|output| &output.sealed.indexes).map(|index| &index.object);
         sections.chain(lists).cloned().collect()
     }
@@ -311,6 +330,7 @@ pub(super) mod tests {
             }],
             next_seal: 9,
             hot: vec![entry(4, "both")],
+            hot_runs: vec![HotRun { from: 1, to: 2, created_at: 1_700_000_000_000_000, section: section("run") }],
         };
         let operator = OperatorState {
             id: "window-1".to_owned(),
@@ -381,6 +401,6 @@ pub(super) mod tests {
     #[test]
     fn a_manifest_keeps_its_segments_tail_hot_rows_and_lists() {
         let kept: Vec<_> = sample().objects().into_iter().collect();
-        assert_eq!(kept, ["both", "list", "segment", "tail"]);
+        assert_eq!(kept, ["both", "list", "run", "segment", "tail"]);
     }
 }

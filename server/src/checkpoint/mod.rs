@@ -21,7 +21,7 @@ pub use chain::{Chain, Committed, Opened};
 pub use garbage::Collected;
 pub use generation::Generation;
 pub use manifest::{
-    Accounting, FORMAT_VERSION, IntentFile, Manifest, OperatorState, OutputState, PartitionState, SealIntent,
+    Accounting, FORMAT_VERSION, HotRun, IntentFile, Manifest, OperatorState, OutputState, PartitionState, SealIntent,
     SealedIndex, SealedIndexRef, Section, SegmentRef, SourceState, TailEntry,
 };
 pub use paths::{DEAD_LETTER_LEDGER, LATE_LEDGER, QueryPaths, public_folder};

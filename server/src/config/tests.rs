@@ -150,7 +150,7 @@ const SOURCES: [&str; 6] = [
     include_str!("../store.rs"),
     include_str!("../source/kafka/settings.rs"),
     include_str!("../source/embedded.rs"),
-    include_str!("../sink/postgres.rs"),
+    include_str!("../sink/postgres/settings.rs"),
     include_str!("../flight_sql/session.rs"),
 ];
 

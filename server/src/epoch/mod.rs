@@ -8,8 +8,11 @@
 //!
 //! Before the manifest nothing of a checkpoint is visible; after it everything left to do is roll-forward.
 
+mod backlog;
 mod driver;
+mod hot;
 mod ledger;
+mod outage;
 mod outputs;
 mod restore;
 
@@ -19,21 +22,20 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 pub use driver::{Driver, EpochLimits, EpochResult, Turn};
+use hot::Hot;
 pub use ledger::{dead_letter_schema, late_schema};
 use outputs::Output;
 pub use restore::{QueryDeps, QueryPlan};
 
 use crate::checkpoint::{Accounting, Chain, Manifest, OperatorState, PartitionState, Section, SegmentRef, SourceState};
-use crate::clock::{Clock, Micros};
+use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::pipeline::LateRow;
 use crate::sink::parquet::SealLimits;
-use crate::sink::postgres::{Applied, HotTable, PostgresSink, refuse_older_store, retry_delay};
 use crate::source::DeadLetter;
 use crate::status::{Part, PartitionStatus, QueryState, QueryStatus, SourceStatus};
 use crate::store::Store;
@@ -44,9 +46,6 @@ const TURN_WAIT: Duration = Duration::from_millis(100);
 
 /// How long a stop waits for each write of the hot table. What is not written by then is at the next start.
 const STOP_PATIENCE: Duration = Duration::from_secs(2);
-
-/// How often days past retention are looked for.
-const RETAIN_EVERY: Duration = Duration::from_secs(600);
 
 /// Manifests of a chain that are kept for looking back.
 const MANIFESTS_KEPT: u64 = 10;
@@ -91,18 +90,6 @@ impl std::fmt::Debug for QueryLoop {
     }
 }
 
-/// The query's table in Postgres.
-struct Hot {
-    sink: Arc<PostgresSink>,
-    table: HotTable,
-    /// The checkpoint up to which it is written; `None` until Postgres has answered.
-    applied: Option<u64>,
-    running: Option<JoinHandle<Result<u64>>>,
-    retained_at: Instant,
-    retry_at: Instant,
-    failures: u32,
-}
-
 /// Index of the view among a query's outputs.
 const VIEW: usize = 0;
 const LATE: usize = 1;
@@ -123,21 +110,14 @@ impl QueryLoop {
             if stopping(&stop) {
                 break;
             }
-            // Never cancelled: an epoch that is dropped half-way has moved the offsets and not the state, and the last
-            // checkpoint would lose its rows. A stop waits for it instead.
-            match self.driver.turn(self.wait()).await? {
-                Turn::Epoch(result) => {
-                    self.take(result);
-                    self.check_state_size()?;
-                }
-                Turn::Quiet => {}
-                Turn::Finished => {
-                    self.checkpoint_and_sinks().await?;
-                    self.report();
-                    self.status.set(QueryState::Finished, None);
-                    self.drain_sinks(&mut stop).await?;
-                    return Ok(());
-                }
+            if self.hot_is_full() {
+                tokio::time::sleep(self.wait()).await;
+            } else if self.turn().await? {
+                self.checkpoint_and_sinks().await?;
+                self.report();
+                self.status.set(QueryState::Finished, None);
+                self.drain_sinks(&mut stop).await?;
+                return Ok(());
             }
             if self.last_checkpoint.elapsed() >= self.settings.checkpoint_interval {
                 self.checkpoint_and_sinks().await?;
@@ -152,6 +132,22 @@ impl QueryLoop {
         }
         info!(query = self.status.name, checkpoint = self.chain.head().id, "query stopped");
         Ok(())
+    }
+
+    /// One turn of the driver. True where all input has ended.
+    ///
+    /// Never cancelled: an epoch that is dropped half-way has moved the offsets and not the state, and the last
+    /// checkpoint would lose its rows. A stop waits for it instead.
+    async fn turn(&mut self) -> Result<bool> {
+        match self.driver.turn(self.wait()).await? {
+            Turn::Epoch(result) => {
+                self.take(result);
+                self.check_state_size()?;
+                Ok(false)
+            }
+            Turn::Quiet => Ok(false),
+            Turn::Finished => Ok(true),
+        }
     }
 
     /// Input has ended, but rows may still be on their way into the hot table and into public files.
@@ -203,6 +199,7 @@ impl QueryLoop {
         self.plan_seals();
         self.checkpoint().await?;
         self.apply_hot(Duration::ZERO).await?;
+        self.watch_backlog();
         self.write_seals().await
     }
 
@@ -245,6 +242,9 @@ impl QueryLoop {
                     .filter(|at| *at != NONE),
                 segments,
             });
+        }
+        if let Some(hot) = &self.hot {
+            self.outputs[VIEW].put_hot_together(hot.private(), &mut draft, &mut bundle).await?;
         }
         for output in &mut self.outputs {
             output.stage(&mut draft, &mut bundle, self.hot.is_some())?;
@@ -324,70 +324,6 @@ impl QueryLoop {
         }
     }
 
-    /// Brings the hot table up to the head, in the background: a Postgres that is slow or away costs freshness of the hot
-    /// table and nothing else. `patience`: how long to wait for a write that is under way.
-    async fn apply_hot(&mut self, patience: Duration) -> Result<()> {
-        let Some(hot) = &mut self.hot else { return Ok(()) };
-        if let Some(task) = &mut hot.running {
-            let Ok(done) = tokio::time::timeout(patience, task).await else { return Ok(()) };
-            hot.running = None;
-            match done.unwrap_or_else(|error| Err(Error::bug("writing the hot table panicked").caused_by(error))) {
-                Ok(applied) => {
-                    hot.applied = Some(applied);
-                    hot.failures = 0;
-                    self.status.trouble(Part::HotTable, None);
-                    self.status.postgres_checkpoint.store(applied, Ordering::Relaxed);
-                    self.dirty |= self.outputs[VIEW].forget_hot(applied);
-                }
-                Err(error) if error.kind() == ErrorKind::Fenced => return Err(error),
-                Err(error) => {
-                    hot.applied = None;
-                    hot.failures += 1;
-                    hot.retry_at = Instant::now() + retry_delay(hot.failures, 1.0);
-                    warn!(query = self.status.name, error = error.report(), "hot table not written, trying again");
-                    self.status.trouble(Part::HotTable, Some(error.report()));
-                }
-            }
-        }
-        if hot.retry_at > Instant::now() {
-            return Ok(());
-        }
-        if hot.applied.is_some() && hot.retained_at.elapsed() >= RETAIN_EVERY {
-            hot.retained_at = Instant::now();
-            // A replay of old events must not be dropped as it comes: event time counts where it is behind.
-            let now = self.driver.current_watermarks().into_iter().min().unwrap_or(NONE).min(self.clock.now());
-            if now != NONE {
-                tokio::spawn(retain(Arc::clone(&hot.sink), hot.table.clone(), self.chain.generation().number, now));
-            }
-        }
-        let known = hot.applied;
-        let entries = self.outputs[VIEW].hot_entries();
-        // Without an answer yet, the table is made, and a server before us fenced off, also while there are no rows.
-        if known.is_some_and(|applied| outputs::after(&entries, applied).is_none()) {
-            return Ok(());
-        }
-        let (sink, table, head) = (Arc::clone(&hot.sink), hot.table.clone(), self.chain.head().id);
-        let generation = self.chain.generation().number;
-        hot.running = Some(tokio::spawn(async move {
-            let applied = match known {
-                Some(applied) => applied,
-                None => sink.prepare(&table, generation).await?,
-            };
-            refuse_older_store(&table, applied, head)?;
-            let Some((to, batches)) = outputs::after(&entries, applied) else { return Ok(applied) };
-            match sink.apply(&table, generation, applied, to, &batches).await? {
-                Applied::Written { .. } => Ok(to),
-                Applied::AlreadyApplied { at } | Applied::Ahead { at } => Ok(at),
-                Applied::Behind { at } => {
-                    Err(Error::unavailable(format!("hot table {} has been set back", table.table)).detail(format!(
-                        "it stands at checkpoint {at} and not at {applied}; its rows are written again from there"
-                    )))
-                }
-            }
-        }));
-        Ok(())
-    }
-
     fn plan_seals(&mut self) {
         let now = self.clock.now();
         for output in &mut self.outputs {
@@ -449,6 +385,7 @@ impl QueryLoop {
             gauge.store(value, Ordering::Relaxed);
         }
         let now = self.clock.now();
+        self.report_backlog(now);
         let mut sources = status.sources.write();
         for (at, slot) in self.driver.pipeline.slots.iter().enumerate() {
             let watermark = &self.driver.watermarks[at];
@@ -469,15 +406,6 @@ impl QueryLoop {
 /// Whether the query has been told to stop, or nobody is left who could tell it.
 fn stopping(stop: &watch::Receiver<bool>) -> bool {
     *stop.borrow() || stop.has_changed().is_err()
-}
-
-/// Drops the days of a hot table that are past its retention. Beside the loop: it waits for readers of the table.
-async fn retain(sink: Arc<PostgresSink>, table: HotTable, generation: u64, now: Micros) {
-    match sink.retain(&table, generation, now).await {
-        Ok(retained) if retained.dropped.is_empty() => {}
-        Ok(retained) => info!(table = table.table, dropped = retained.dropped.len(), "days past retention dropped"),
-        Err(error) => warn!(table = table.table, error = error.report(), "days past retention not dropped yet"),
-    }
 }
 
 /// What a checkpoint says of one output, or nothing yet.

@@ -1,10 +1,11 @@
 //! One output of a query, from the rows of the running checkpoint to public files: the view itself, or one of its ledgers.
 
-use std::collections::{BTreeMap, btree_map};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 
+use super::backlog::{self, Backlog, Waiting};
 use crate::checkpoint::{BundleBuilder, Generation, Manifest, QueryPaths, SealIntent, TailEntry, read_section};
 use crate::clock::Micros;
 use crate::error::Result;
@@ -22,7 +23,7 @@ pub(super) struct Output {
     view: Arc<PublishedView>,
     /// Rows that no checkpoint holds yet.
     fresh: Vec<RecordBatch>,
-    /// Rows of tail and hot entries, by checkpoint; shared with the snapshots that readers have pinned.
+    /// Rows of the tail, by checkpoint; shared with the snapshots that readers have pinned.
     rows: BTreeMap<u64, Arc<[RecordBatch]>>,
     /// Rows staged for the checkpoint under way.
     staged: Option<(u64, Arc<[RecordBatch]>)>,
@@ -35,17 +36,9 @@ pub(super) struct Output {
     /// Hot entries up to this checkpoint are in Postgres.
     applied: u64,
     tail: Vec<TailEntry>,
-    hot: Vec<TailEntry>,
-}
-
-/// Rows on their way to the hot table, by checkpoint, oldest first.
-pub(super) type HotEntries = Vec<(u64, Arc<[RecordBatch]>)>;
-
-/// The rows of the checkpoints after `applied`, and the last of these; `None` where there is none.
-pub(super) fn after(entries: &HotEntries, applied: u64) -> Option<(u64, Vec<RecordBatch>)> {
-    let missing = || entries.iter().filter(|(checkpoint, _)| *checkpoint > applied);
-    let (to, _) = missing().next_back()?;
-    Some((*to, missing().flat_map(|(_, batches)| batches.iter().cloned()).collect()))
+    /// What the hot table lacks, oldest first, and how much that is.
+    waiting: Vec<Waiting>,
+    backlog: Backlog,
 }
 
 impl Output {
@@ -62,7 +55,8 @@ impl Output {
             planned: None,
             applied: 0,
             tail: Vec::new(),
-            hot: Vec::new(),
+            waiting: Vec::new(),
+            backlog: Backlog::default(),
         }
     }
 
@@ -70,13 +64,11 @@ impl Output {
     pub(super) async fn restore(&mut self, private: &Store, head: &Manifest) -> Result<()> {
         let Some(state) = super::output_state(head, &self.name) else { return Ok(()) };
         self.sealed = crate::checkpoint::read_sealed_files(private, &state.sealed).await?;
-        for entry in state.tail.iter().chain(&state.hot) {
-            if let btree_map::Entry::Vacant(place) = self.rows.entry(entry.checkpoint) {
-                place.insert(read_section(private, &entry.section).await?.into());
-            }
+        for entry in &state.tail {
+            self.rows.insert(entry.checkpoint, read_section(private, &entry.section).await?.into());
         }
         self.tail = state.tail.clone();
-        self.hot = state.hot.clone();
+        self.find_waiting(head);
         Ok(())
     }
 
@@ -94,6 +86,7 @@ impl Output {
             state.begin_seal(intent.clone());
         }
         state.hot.retain(|entry| hot && entry.checkpoint > self.applied);
+        state.hot_runs.retain(|run| hot && run.to > self.applied);
         if self.fresh.is_empty() {
             return Ok(());
         }
@@ -119,11 +112,38 @@ impl Output {
             self.sealed.extend(files);
         }
         self.planned = None;
-        let state = super::output_state(head, &self.name);
-        self.tail = state.map_or_else(Vec::new, |state| state.tail.clone());
-        self.hot = state.map_or_else(Vec::new, |state| state.hot.clone());
-        let (tail, hot) = (&self.tail, &self.hot);
-        self.rows.retain(|checkpoint, _| tail.iter().chain(hot).any(|entry| entry.checkpoint == *checkpoint));
+        self.tail = super::output_state(head, &self.name).map_or_else(Vec::new, |state| state.tail.clone());
+        let kept: BTreeSet<u64> = self.tail.iter().map(|entry| entry.checkpoint).collect();
+        self.rows.retain(|checkpoint, _| kept.contains(checkpoint));
+        self.find_waiting(head);
+    }
+
+    fn find_waiting(&mut self, head: &Manifest) {
+        self.waiting = super::output_state(head, &self.name).map_or_else(Vec::new, |state| {
+            backlog::waiting(state, self.applied, |checkpoint| self.rows.get(&checkpoint).cloned())
+        });
+        self.backlog = backlog::measure(&self.waiting);
+    }
+
+    /// Writes rows that wait as fewer, longer runs, where there are many of them. Before [`Output::stage`].
+    pub(super) async fn put_hot_together(
+        &self,
+        private: &Store,
+        draft: &mut Manifest,
+        bundle: &mut BundleBuilder,
+    ) -> Result<()> {
+        for range in backlog::plan_runs(&self.waiting) {
+            let waiting = &self.waiting[range];
+            let section = bundle.add(&[backlog::put_together(private, waiting).await?])?;
+            let run = backlog::run_of(waiting, section)?;
+            let state = draft.outputs.entry(self.name.clone()).or_default();
+            let covered = run.from..=run.to;
+            state.hot.retain(|entry| !covered.contains(&entry.checkpoint));
+            state.hot_runs.retain(|other| !covered.contains(&other.to));
+            state.hot_runs.push(run);
+            state.hot_runs.sort_by_key(|run| run.to);
+        }
+        Ok(())
     }
 
     /// Shows readers the head.
@@ -136,21 +156,31 @@ impl Output {
         });
     }
 
-    /// Rows that the hot table may lack, by checkpoint.
-    pub(super) fn hot_entries(&self) -> HotEntries {
-        let rows = |entry: &TailEntry| Some((entry.checkpoint, Arc::clone(self.rows.get(&entry.checkpoint)?)));
-        self.hot.iter().filter_map(rows).collect()
+    /// What the hot table lacks, oldest first.
+    pub(super) fn waiting(&self) -> &[Waiting] {
+        &self.waiting
+    }
+
+    pub(super) fn backlog(&self) -> Backlog {
+        self.backlog
     }
 
     /// The hot table has everything up to `applied`. Returns whether the next checkpoint has something to forget.
     pub(super) fn forget_hot(&mut self, applied: u64) -> bool {
-        let news = applied > self.applied && self.hot.iter().any(|entry| entry.checkpoint <= applied);
         self.applied = self.applied.max(applied);
-        news
+        let before = self.waiting.len();
+        self.waiting.retain(|waiting| waiting.to > self.applied);
+        self.backlog = backlog::measure(&self.waiting);
+        self.waiting.len() < before
+    }
+
+    /// The checkpoint up to which the hot table has had everything, as far as this process knows.
+    pub(super) fn forgotten_hot(&self) -> u64 {
+        self.applied
     }
 
     pub(super) fn has_hot(&self) -> bool {
-        self.hot.iter().any(|entry| entry.checkpoint > self.applied)
+        !self.waiting.is_empty()
     }
 
     pub(super) fn has_tail(&self) -> bool {
@@ -205,3 +235,6 @@ impl Output {
         self.sealed.len() as u64
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,9 +8,10 @@ use tokio::time::Instant;
 use tracing::info;
 
 use super::driver::{Driver, EpochLimits};
+use super::hot::Hot;
 use super::ledger::{dead_letter_schema, late_schema};
 use super::outputs::Output;
-use super::{Hot, LoopSettings, QueryLoop};
+use super::{LoopSettings, QueryLoop};
 use crate::catalog::ViewDef;
 use crate::checkpoint::{Chain, DEAD_LETTER_LEDGER, Generation, LATE_LEDGER, Manifest, Section, read_sections};
 use crate::clock::Clock;
@@ -86,21 +87,16 @@ impl QueryLoop {
             output.restore(&deps.private, &head).await?;
         }
         let hot = match &deps.postgres {
-            Some(sink) if view.options.postgres != Some(false) => Some(Hot {
-                sink: Arc::clone(sink),
-                table: HotTable {
+            Some(sink) if view.options.postgres != Some(false) => {
+                let table = HotTable {
                     query: name.clone(),
                     table: view.name.clone(),
                     schema: Arc::clone(&pipeline.schema),
                     primary_key: view.options.primary_key.clone(),
                     time_column: date_column(&pipeline.schema, true),
-                },
-                applied: None,
-                running: None,
-                retained_at: Instant::now(),
-                retry_at: Instant::now(),
-                failures: 0,
-            }),
+                };
+                Some(Hot::new(Arc::clone(sink), table, deps.private.clone()))
+            }
             _ => None,
         };
         let what = if head.sources.is_empty() { "query begins" } else { "query restored" };

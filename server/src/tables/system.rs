@@ -65,6 +65,9 @@ impl SystemTableKind {
                 count("tail_rows"),
                 count("sealed_files"),
                 count("postgres_checkpoint"),
+                count("postgres_waiting_rows"),
+                count("postgres_waiting_bytes"),
+                count("postgres_waiting_seconds"),
             ],
             SystemTableKind::Lag => vec![
                 text("query", false),
@@ -146,6 +149,9 @@ fn query_rows(queries: &[Arc<QueryStatus>]) -> Vec<ArrayRef> {
         counts(queries, |query| int(query.tail_rows.load(Relaxed))),
         counts(queries, |query| int(query.sealed_files.load(Relaxed))),
         counts(queries, |query| int(query.postgres_checkpoint.load(Relaxed))),
+        counts(queries, |query| int(query.postgres_waiting_rows.load(Relaxed))),
+        counts(queries, |query| int(query.postgres_waiting_bytes.load(Relaxed))),
+        counts(queries, |query| int(query.postgres_waiting_micros.load(Relaxed) / 1_000_000)),
     ]
 }
 

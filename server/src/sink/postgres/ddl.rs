@@ -1,4 +1,4 @@
-//! The hot table as SQL: names, types, partitions and the comment that says whose it is. Pure text, no database.
+//! The hot table as SQL: names, types, partitions. Pure text, no database.
 
 use arrow::datatypes::{DataType, Field, TimeUnit};
 use sha2::{Digest, Sha256};
@@ -131,9 +131,9 @@ pub(crate) struct TableSql {
     pub(crate) layout: Layout,
     /// A key with a column that can be null: unique, with nulls as equals.
     nullable_key: bool,
-    schema: String,
-    table: String,
-    query: String,
+    pub(super) schema: String,
+    pub(super) table: String,
+    pub(super) query: String,
 }
 
 impl TableSql {
@@ -174,8 +174,8 @@ impl TableSql {
             table: hot.table.clone(),
             query: hot.query.clone(),
         };
-        if hot.table == MARKER_TABLE {
-            return Err(Error::invalid(format!("the name {MARKER_TABLE} is taken by the server's own table")));
+        if [MARKER_TABLE, SET_ASIDE_TABLE].contains(&hot.table.as_str()) {
+            return Err(Error::invalid(format!("the name {} is taken by a table of the server's own", hot.table)));
         }
         Ok(sql)
     }
@@ -197,93 +197,6 @@ impl TableSql {
             sql += &format!("CREATE UNIQUE INDEX ON {} ({}) NULLS NOT DISTINCT;\n", self.qualified, self.key_list());
         }
         sql + &self.comment_on()
-    }
-
-    pub(crate) fn comment_on(&self) -> String {
-        format!("COMMENT ON TABLE {} IS {};", self.qualified, literal(&self.comment()))
-    }
-
-    /// Whose table it is and what it looked like when it was made. Read back by [`TableSql::check_owner`].
-    pub(crate) fn comment(&self) -> String {
-        format!("touchline: written by query {} (layout {}). Do not edit.", self.query, self.fingerprint())
-    }
-
-    /// Sixteen hex digits over everything but the columns outside the key, which may be added to.
-    fn fingerprint(&self) -> String {
-        let key: Vec<String> = self.key.iter().map(|&at| self.columns[at].definition()).collect();
-        let partition = match self.layout {
-            Layout::Daily { column } => self.columns[column].definition(),
-            Layout::Plain { .. } => String::new(),
-        };
-        hex(&Sha256::digest(format!("{key:?}{partition}").as_bytes())[..8])
-    }
-
-    /// Decides whether an existing table is ours and fits, from its comment and columns.
-    ///
-    /// Returns what has to be run before rows can go in: nothing, or the addition of nullable columns.
-    ///
-    /// # Errors
-    /// `Invalid` with the statement to run, where the table belongs to someone else or another shape.
-    pub(crate) fn check_owner(&self, comment: Option<&str>, existing: &[ColumnSql]) -> Result<Option<String>> {
-        let aside = format!("ALTER TABLE {} RENAME TO {};", self.qualified, quote(&cut(&self.table, "_old"))?);
-        let Some(comment) = comment.filter(|comment| comment.starts_with("touchline: written by query ")) else {
-            return Err(Error::invalid(format!("table {} exists and was not made by this server", self.qualified))
-                .detail("its rows would be mixed with those of the query")
-                .hint(format!("give the view another name, set 'postgres' = 'false' for it, or run: {aside}")));
-        };
-        if comment == self.comment() {
-            let missing = self.missing(existing);
-            if let Some(changed) = self.changed(existing) {
-                return Err(Error::invalid(format!("table {} does not fit view {}", self.qualified, self.query))
-                    .detail(changed)
-                    .hint(format!("keep the old rows and start a new table with: {aside}")));
-            }
-            let add: Vec<String> = missing.iter().map(|column| format!("ADD COLUMN {}", column.definition())).collect();
-            return Ok((!add.is_empty()).then(|| format!("ALTER TABLE {} {};", self.qualified, add.join(", "))));
-        }
-        let owner = format!("touchline: written by query {} (", self.query);
-        let detail = if comment.starts_with(&owner) {
-            "its key or its partition column is another one"
-        } else {
-            "it belongs to another query"
-        };
-        Err(Error::invalid(format!("table {} does not fit view {}", self.qualified, self.query))
-            .detail(format!("{detail}; its comment is \"{comment}\""))
-            .hint(format!("keep the old rows and start a new table with: {aside}")))
-    }
-
-    fn missing(&self, existing: &[ColumnSql]) -> Vec<&ColumnSql> {
-        self.columns.iter().filter(|column| !existing.iter().any(|other| other.name == column.name)).collect()
-    }
-
-    /// What cannot be mended by adding columns.
-    fn changed(&self, existing: &[ColumnSql]) -> Option<String> {
-        for column in &self.columns {
-            match existing.iter().find(|other| other.name == column.name) {
-                Some(other) if other.data_type != column.data_type => {
-                    return Some(format!(
-                        "column {} is {}, the view has {}",
-                        column.name, other.data_type, column.data_type
-                    ));
-                }
-                Some(other) if other.not_null && !column.not_null && !self.is_key(column) => {
-                    return Some(format!("column {} is NOT NULL, the view's can be null", column.name));
-                }
-                None if column.not_null => {
-                    return Some(format!(
-                        "column {} is new and NOT NULL, so the old rows have no value for it",
-                        column.name
-                    ));
-                }
-                _ => {}
-            }
-        }
-        let gone = existing.iter().find(|other| other.not_null && !self.columns.iter().any(|c| c.name == other.name));
-        gone.map(|column| format!("column {} is NOT NULL and the view no longer has it", column.name))
-    }
-
-    fn is_key(&self, column: &ColumnSql) -> bool {
-        self.key.iter().any(|&at| self.columns[at].name == column.name)
     }
 
     fn key_list(&self) -> String {
@@ -356,10 +269,7 @@ impl TableSql {
 
     /// The name of a day's partition, `<table>_p20260131`.
     pub(crate) fn partition_name(&self, day: Day) -> String {
-        let (year, month, date) = civil(day);
-        let era = if year > 0 { "p" } else { "pbc" };
-        let year = if year > 0 { year } else { 1 - year };
-        cut(&self.table, &format!("_{era}{year:04}{month:02}{date:02}"))
+        partition_name(&self.table, day)
     }
 
     /// Creates a day's partition beside the table and attaches it, which does not block readers as `PARTITION OF` would.
@@ -367,7 +277,7 @@ impl TableSql {
         let Layout::Daily { column } = self.layout else {
             return Err(Error::bug("a plain table has no partitions"));
         };
-        let name = format!("{}.{}", quote(&self.schema)?, quote(&self.partition_name(day))?);
+        let name = self.in_schema(&self.partition_name(day))?;
         let data_type = &self.columns[column].data_type;
         Ok(format!(
             "CREATE TABLE {name} (LIKE {} INCLUDING DEFAULTS INCLUDING CONSTRAINTS);\n\
@@ -379,7 +289,8 @@ impl TableSql {
         ))
     }
 
-    pub(crate) fn partition(&self, name: &str) -> Result<String> {
+    /// A table of ours in the same schema, quoted.
+    pub(crate) fn in_schema(&self, name: &str) -> Result<String> {
         Ok(format!("{}.{}", quote(&self.schema)?, quote(name)?))
     }
 
@@ -390,6 +301,8 @@ impl TableSql {
 
 /// The table that holds a row per query, in the schema of the hot tables.
 pub(crate) const MARKER_TABLE: &str = "touchline_commits";
+/// The table that holds a row for each table that has been set aside, in the same schema.
+pub(crate) const SET_ASIDE_TABLE: &str = "touchline_set_aside";
 const DELTA_TABLE: &str = "touchline_delta";
 /// Not a name a view's column is likely to have; a clash is an error of `CREATE TABLE`, not a wrong row.
 const DELTA_ROW: &str = "\"touchline delta row\"";
@@ -409,7 +322,7 @@ fn column(hot: &HotTable, field: &Field, partitioned_by: bool) -> Result<ColumnS
 }
 
 /// `name` + `suffix`, where the name is cut and told apart by a hash if it would be too long.
-fn cut(name: &str, suffix: &str) -> String {
+pub(super) fn cut(name: &str, suffix: &str) -> String {
     if name.len() + suffix.len() <= IDENTIFIER_BYTES_MAX {
         return format!("{name}{suffix}");
     }
@@ -420,7 +333,7 @@ fn cut(name: &str, suffix: &str) -> String {
     format!("{}_{}{suffix}", &name[..end], hex(&Sha256::digest(name.as_bytes())[..4]))
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -454,6 +367,14 @@ pub(crate) fn civil(day: Day) -> (i64, u32, u32) {
     let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     (year, u32::try_from(month).unwrap_or(1), u32::try_from(date).unwrap_or(1))
+}
+
+/// See [`TableSql::partition_name`].
+pub(super) fn partition_name(table: &str, day: Day) -> String {
+    let (year, month, date) = civil(day);
+    let era = if year > 0 { "p" } else { "pbc" };
+    let year = if year > 0 { year } else { 1 - year };
+    cut(table, &format!("_{era}{year:04}{month:02}{date:02}"))
 }
 
 /// The day in a partition's name, as [`TableSql::partition_name`] wrote it; `None` for a partition that someone else made.

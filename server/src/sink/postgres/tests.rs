@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -7,8 +8,14 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, Int32Type, Schema, TimeUnit};
 
-use super::ddl::{civil, partition_day, postgres_type, quote};
+use arrow::record_batch::RecordBatch;
+
+use super::apply::place;
+use super::ddl::{ColumnSql, DAY_MICROS, Layout, TableSql, civil, partition_day, postgres_type, quote};
+use super::owner::{Standing, is_ours};
+use super::text::RowWriter;
 use super::*;
+use crate::config::Secret;
 
 const DAY: Micros = DAY_MICROS;
 
@@ -223,30 +230,62 @@ fn a_table_is_taken_only_when_it_is_ours_and_fits() {
     };
     let table = sql(&hot(columns(&[]), &["a"], None));
     let comment = table.comment();
-    let refused = |result: Result<Option<String>>| result.expect_err("refused").report();
+    let refused = |comment: Option<&str>| table.standing(comment, &table.columns).expect_err("refused").report();
 
-    assert_eq!(table.check_owner(Some(&comment), &table.columns).expect("ours"), None);
-    assert!(refused(table.check_owner(None, &table.columns)).contains("RENAME TO \"momentum_old\""));
-    assert!(refused(table.check_owner(Some("orders of 2019"), &table.columns)).contains("was not made by this server"));
+    assert_eq!(table.standing(Some(&comment), &table.columns).expect("ours"), Standing::Fits { alter: None });
+    assert!(refused(None).contains("RENAME TO \"momentum_old\""));
+    assert!(refused(Some("orders of 2019")).contains("was not made by this server"));
+    assert!(is_ours(Some(&comment)) && !is_ours(Some("orders of 2019")) && !is_ours(None));
     let other = TableSql::new("public", &HotTable { query: "other".to_owned(), ..hot(columns(&[]), &["a"], None) })
         .expect("valid");
-    assert!(refused(table.check_owner(Some(&other.comment()), &table.columns)).contains("belongs to another query"));
-    let rekeyed = sql(&hot(columns(&[]), &["b"], None));
-    assert!(
-        refused(table.check_owner(Some(&rekeyed.comment()), &table.columns))
-            .contains("its key or its partition column")
-    );
+    assert!(refused(Some(&other.comment())).contains("belongs to another query"));
 
     let wider = sql(&hot(columns(&[Field::new("c", DataType::Float64, true)]), &["a"], None));
     assert_eq!(
-        wider.check_owner(Some(&comment), &table.columns).expect("can be added").as_deref(),
-        Some("ALTER TABLE \"public\".\"momentum\" ADD COLUMN \"c\" double precision;")
+        wider.standing(Some(&comment), &table.columns).expect("can be added"),
+        Standing::Fits {
+            alter: Some("ALTER TABLE \"public\".\"momentum\" ADD COLUMN \"c\" double precision;".to_owned())
+        }
     );
-    let strict = sql(&hot(columns(&[Field::new("c", DataType::Float64, false)]), &["a"], None));
-    assert!(refused(strict.check_owner(Some(&comment), &table.columns)).contains("column c is new and NOT NULL"));
-    let mut changed = table.columns.clone();
+}
+
+#[test]
+fn a_table_of_the_view_that_does_not_take_its_rows_is_set_aside_under_a_name_that_says_which_it_was() {
+    let columns = |more: &[Field]| {
+        let mut fields = vec![Field::new("a", DataType::Int32, false), Field::new("b", DataType::Utf8, true)];
+        fields.extend_from_slice(more);
+        Schema::new(fields)
+    };
+    let version = |query: &str, key: &str| {
+        let hot = HotTable { query: query.to_owned(), ..hot(columns(&[]), &[key], None) };
+        TableSql::new("public", &hot).expect("valid")
+    };
+    let (first, later) = (version("momentum", "a"), version("momentum-0a1b2c3d", "a"));
+    let outdated =
+        |table: &TableSql, comment: &str, existing: &[ColumnSql]| match table.standing(Some(comment), existing) {
+            Ok(Standing::Outdated { owner, aside, reason }) => (owner, aside, reason),
+            other => panic!("{other:?}"),
+        };
+    let (owner, aside, reason) = outdated(&later, &first.comment(), &first.columns);
+    assert_eq!((owner.as_str(), aside.as_str()), ("momentum", "momentum_old_first"));
+    assert_eq!(reason, "another version of the view has written it");
+    let (owner, aside, _) = outdated(&first, &later.comment(), &later.columns);
+    assert_eq!((owner.as_str(), aside.as_str()), ("momentum-0a1b2c3d", "momentum_old_0a1b2c3d"));
+
+    let (_, aside, reason) = outdated(&first, &version("momentum", "b").comment(), &first.columns);
+    assert_eq!(reason, "its key or its partition column is another one");
+    assert!(aside.starts_with("momentum_old_") && aside.len() == "momentum_old_".len() + 8, "{aside}");
+    let mut changed = first.columns.clone();
     changed[1].data_type = "jsonb".to_owned();
-    assert!(refused(table.check_owner(Some(&comment), &changed)).contains("column b is jsonb, the view has text"));
+    assert_eq!(outdated(&first, &first.comment(), &changed).2, "column b is jsonb, the view has text");
+    let strict = sql(&hot(columns(&[Field::new("c", DataType::Float64, false)]), &["a"], None));
+    assert!(outdated(&strict, &first.comment(), &first.columns).2.contains("column c is new and NOT NULL"));
+
+    // Names that only look like versions are those of other views.
+    for other in ["momentum-0a1b2c3", "momentum-0a1b2c3dx", "momentum_0a1b2c3d", "momentums", "momentum-0a1b2c3g"] {
+        let refused = first.standing(Some(&version(other, "a").comment()), &first.columns).expect_err(other).report();
+        assert!(refused.contains("belongs to another query"), "{refused}");
+    }
 }
 
 #[test]
