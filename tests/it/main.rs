@@ -19,6 +19,7 @@ mod restart;
 mod run;
 mod services;
 mod services_answer;
+mod simulate;
 
 use std::process::ExitCode;
 
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
     tests.extend(reload::tests());
     tests.extend(restart::tests());
     tests.extend(run::tests());
+    tests.extend(simulate::tests());
     tests.extend(postgres::tests());
     tests.extend(real_input::tests());
     tests.extend(known_answers::tests());

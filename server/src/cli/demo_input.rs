@@ -1,6 +1,5 @@
 //! What feeds the demo: simulated matches, one pair after the other, into the embedded log on a thread of their own.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -12,9 +11,10 @@ use tokio::sync::oneshot;
 use crate::catalog::{KafkaTopic, StartAt};
 use crate::clock::{Clock, Micros};
 use crate::error::{Error, Result};
-use crate::simulate::{SimRecord, Simulation, SimulationSettings, TOPICS, pump};
-use crate::source::embedded::{EmbeddedLog, EmbeddedSource, NewRecord};
-use crate::source::{Partition, PollLimits, Source};
+use crate::simulate::output::{EmbeddedTarget, pump};
+use crate::simulate::{Class, Simulation, SimulationSettings, Topic};
+use crate::source::embedded::{EmbeddedLog, EmbeddedSource};
+use crate::source::{PollLimits, Source};
 
 /// Dropping it ends the simulation within one of its waits.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ impl Simulated {
         thread::Builder::new()
             .name("simulation".to_owned())
             .spawn(move || {
-                let _ = report.send(play(&log, &clock, speed, after, &running));
+                let _ = report.send(play(log, &clock, speed, after, &running));
             })
             .map_err(|error| Error::unavailable("cannot start the simulation's thread").caused_by(error))?;
         Ok(Simulated { _run: run, ended })
@@ -49,7 +49,14 @@ impl Simulated {
     }
 }
 
-fn play(log: &EmbeddedLog, clock: &Clock, speed: f64, mut after: Option<Micros>, running: &Receiver<()>) -> Result<()> {
+fn play(
+    log: Arc<EmbeddedLog>,
+    clock: &Clock,
+    speed: f64,
+    mut after: Option<Micros>,
+    running: &Receiver<()>,
+) -> Result<()> {
+    let mut target = EmbeddedTarget::of(log)?;
     loop {
         let mut simulation = Simulation::new(&SimulationSettings::demo(clock.now(), after))?;
         let mut stopped = false;
@@ -60,7 +67,16 @@ fn play(log: &EmbeddedLog, clock: &Clock, speed: f64, mut after: Option<Micros>,
             }
             Ok(()) | Err(RecvTimeoutError::Timeout) => ControlFlow::Continue(()),
         };
-        let latest = pump(&mut simulation, speed, &|| clock.now(), &mut wait, &mut |records| append(log, records))?;
+        let latest = pump(&mut simulation, speed, &|| clock.now(), &mut wait, &mut |batch, records| {
+            // Some viewers' clocks are fast. While the matches are behind the clock such a time is not in the future for
+            // the server, so that it cannot be told from a true one: the watermark would follow it, and all other rows
+            // would be late.
+            for record in records.iter().filter(|record| record.class != Class::Ahead) {
+                let key = batch.key(record);
+                target.add(record.topic, key.as_ref(), record.event_time_ms, batch.value(record))?;
+            }
+            target.flush()
+        })?;
         if stopped {
             return Ok(());
         }
@@ -68,45 +84,11 @@ fn play(log: &EmbeddedLog, clock: &Clock, speed: f64, mut after: Option<Micros>,
     }
 }
 
-/// Records of one key stay in one partition, as a Kafka producer would have it.
-fn append(log: &EmbeddedLog, records: &[SimRecord]) -> Result<()> {
-    for topic in TOPICS {
-        let partitions = u64::from(log.ensure_topic(topic)?);
-        let mut by_partition: Vec<Vec<NewRecord<'_>>> = Vec::new();
-        by_partition.resize_with(usize::try_from(partitions).unwrap_or(1), Vec::new);
-        for record in records.iter().filter(|record| record.topic == topic && is_believable(record)) {
-            let mut hash = DefaultHasher::new();
-            record.key.hash(&mut hash);
-            let partition = usize::try_from(hash.finish() % partitions).unwrap_or(0);
-            by_partition[partition].push(NewRecord {
-                timestamp_ms: Some(record.event_time_ms),
-                key: Some(record.key.as_bytes()),
-                value: Some(&record.value),
-            });
-        }
-        for (partition, records) in by_partition.iter().enumerate().filter(|(_, records)| !records.is_empty()) {
-            log.append(topic, Partition::try_from(partition).unwrap_or(0), records)?;
-        }
-    }
-    Ok(())
-}
-
-/// Whether the record's own time is not far ahead of the time it is sent at.
-///
-/// Some viewers' clocks are an hour fast. While the matches are behind the clock such a time is not in the future for the
-/// server, so that it cannot be told from a true one: the watermark would follow it, and all other rows would be late.
-fn is_believable(record: &SimRecord) -> bool {
-    record.event_time_ms <= record.send_time_ms + FAST_MS_MAX
-}
-
-/// As far as a clock may be fast in the demo, milliseconds: less than the delay of the watermarks.
-const FAST_MS_MAX: i64 = 2_000;
-
 /// The latest event time up to `now` at the ends of the log's topics; `None` on a new one. The simulation spoils some records
 /// with times in the future, and what follows must not wait for those.
 fn latest_event(log: &Arc<EmbeddedLog>, now: Micros) -> Result<Option<Micros>> {
     let mut latest = None;
-    for topic in TOPICS {
+    for topic in Topic::ALL.map(Topic::name) {
         log.ensure_topic(topic)?;
         let begins = log.begins(topic)?;
         let last = log.ends(topic)?.into_iter().map(|(partition, end)| {

@@ -7,11 +7,11 @@ mod demo_input;
 pub mod output;
 mod run;
 mod serve;
+mod simulate;
 mod sql;
 mod status;
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -55,8 +55,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Ask a running server by Flight SQL
     Sql(sql::SqlArgs),
-    /// Write a simulated match and its audience to files
-    Simulate(crate::simulate::SimulateArgs),
+    /// Write simulated matches and their audience to files, Kafka or the embedded log
+    Simulate(simulate::SimulateArgs),
 }
 
 /// The whole program. It stands in the library and is called once, so that its futures are compiled here and not a second
@@ -94,18 +94,9 @@ impl Command {
             Command::Run(args) => run::run(args).await.map(|()| ExitCode::SUCCESS),
             Command::Check(args) => check::run(&args).await,
             Command::Sql(args) => sql::run(args).await.map(|()| ExitCode::SUCCESS),
-            Command::Simulate(args) => simulate(&args),
+            Command::Simulate(args) => simulate::run(&args),
         }
     }
-}
-
-fn simulate(args: &crate::simulate::SimulateArgs) -> Result<ExitCode> {
-    let summary = crate::simulate::run(args)?;
-    let mut out = output::StandardOutput::lock();
-    for (topic, records) in &summary.records {
-        writeln!(out, "{topic}: {records} records")?;
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// Prints an error and returns its exit code.

@@ -3,6 +3,8 @@
 //! Each purpose draws from a stream of its own (SplitMix64 over a counter), so that one more draw here changes nothing
 //! there. Only operations that IEEE 754 fixes to the bit are used: the same seed gives the same bytes on every machine.
 
+use std::sync::LazyLock;
+
 /// A stream of draws.
 #[derive(Debug, Clone)]
 pub(super) struct Draws {
@@ -41,16 +43,11 @@ impl Draws {
         self.unit() < probability
     }
 
-    /// One of the items, with probability in proportion to its weight.
-    pub(super) fn pick<T: Copy>(&mut self, items: &[(T, f64)]) -> T {
-        let mut left = self.unit() * items.iter().map(|(_, weight)| weight).sum::<f64>();
-        for (item, weight) in items {
-            left -= weight;
-            if left < 0.0 {
-                return *item;
-            }
-        }
-        items[items.len() - 1].0
+    /// One of the items, with probability in proportion to its weight; of 32 bits.
+    pub(super) fn pick<T: Copy, const N: usize>(&mut self, table: &Table<T, N>) -> T {
+        let u = (self.next() >> 32) as u32;
+        let at = table.ends.iter().position(|end| u < *end).unwrap_or(N - 1);
+        table.items[at]
     }
 
     /// From a distribution given by its quantiles: (probability from 0 to 1, value), straight lines between them.
@@ -69,18 +66,61 @@ impl Draws {
 
     /// Time until the next of events that come once in `mean` on average.
     pub(super) fn gap(&mut self, mean: f64) -> f64 {
-        -ln(1.0 - self.unit()) * mean
+        let bits = self.next();
+        let cell = (bits >> (64 - GAP_BITS)) as usize;
+        let within = (bits << GAP_BITS >> 11) as f64 / (1u64 << 53) as f64;
+        if cell == GAP_CELLS - 1 {
+            // The last cell has no upper end.
+            return (GAPS[cell] - ln(1.0 - within)) * mean;
+        }
+        (GAPS[cell] + (GAPS[cell + 1] - GAPS[cell]) * within) * mean
     }
 
     pub(super) fn uuid(&mut self) -> u128 {
-        let bits = u128::from(self.next()) << 64 | u128::from(self.next());
-        // Version 8 (made by the application), variant 1, as RFC 9562 has it.
-        bits & !(0xf << 76) & !(0x3 << 62) | 0x8 << 76 | 0x2 << 62
+        uuid_of(self.next(), self.next())
     }
 }
 
+/// Version 8 (made by the application), variant 1, as RFC 9562 has it.
+pub(super) fn uuid_of(high: u64, low: u64) -> u128 {
+    (u128::from(high) << 64 | u128::from(low)) & !(0xf << 76) & !(0x3 << 62) | 0x8 << 76 | 0x2 << 62
+}
+
+/// Items with weights, made into ends of ranges once.
+#[derive(Debug, Clone)]
+pub(super) struct Table<T, const N: usize> {
+    items: [T; N],
+    /// Where the range of each item ends, of 2^32.
+    ends: [u32; N],
+}
+
+impl<T: Copy, const N: usize> Table<T, N> {
+    pub(super) const fn new(weighted: [(T, f64); N]) -> Self {
+        let (mut items, mut ends) = ([weighted[0].0; N], [u32::MAX; N]);
+        let (mut all, mut sum, mut at) = (0.0, 0.0, 0);
+        while at < N {
+            all += weighted[at].1;
+            at += 1;
+        }
+        at = 0;
+        while at < N {
+            items[at] = weighted[at].0;
+            sum += weighted[at].1;
+            ends[at] = (sum / all * 4_294_967_296.0) as u32;
+            at += 1;
+        }
+        Table { items, ends }
+    }
+}
+
+/// Quantiles of the exponential distribution with mean 1: a look-up is several times as fast as a logarithm.
+static GAPS: LazyLock<[f64; GAP_CELLS]> =
+    LazyLock::new(|| std::array::from_fn(|cell| -ln(1.0 - cell as f64 / GAP_CELLS as f64)));
+const GAP_BITS: u32 = 10;
+const GAP_CELLS: usize = 1 << GAP_BITS;
+
 /// The finaliser of SplitMix64 (Steele, Lea & Flood, OOPSLA 2014).
-fn mix(mut z: u64) -> u64 {
+pub(super) fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
@@ -114,6 +154,19 @@ mod tests {
         let normal: Vec<f64> = (0..100_000).map(|_| draws.normal()).collect();
         let variance = normal.iter().map(|value| value * value).sum::<f64>() / 1e5;
         assert!((variance - 1.0).abs() < 0.02, "{variance}");
+    }
+
+    // Weights are the shares with which items are picked, and the last item takes what rounding leaves.
+    #[test]
+    fn weights_are_shares() {
+        static TABLE: Table<u8, 3> = Table::new([(7, 1.0), (8, 2.0), (9, 1.0)]);
+        let mut draws = Draws::new(1, &[5]);
+        let mut counts = [0; 3];
+        (0..100_000).for_each(|_| counts[usize::from(draws.pick(&TABLE)) - 7] += 1);
+        assert!(
+            counts.iter().zip([25_000, 50_000, 25_000]).all(|(n, want)| (n - want as i32).abs() < 700),
+            "{counts:?}"
+        );
     }
 
     // A table of quantiles gives its median half of the time and never leaves its range.

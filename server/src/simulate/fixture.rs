@@ -1,12 +1,13 @@
 //! One match with all that is told of it: actions, scoreboard, counts of players and teams, and its audience.
 
 use super::audience::{Act, Audience, Stir};
-use super::play::{Action, minute, play};
-use super::record::{Object, uuid_text};
+use super::network::{Network, Told};
+use super::play::{Action, News, minute, play};
+use super::record::{Object, Spelling, time_text, uuid_text};
 use super::roster::{SQUAD, player_id, player_name, team_id, team_name};
-use super::{
-    Air, ENGAGEMENTS, GoalTruth, LIVE_MATCHES, MATCH_EVENTS, PLAYER_LIVE_STATS, SimulationSettings, TEAM_LIVE_STATS,
-};
+use super::truth::{CardTruth, CorrectionTruth, GoalTruth, MatchTruth, ScoreTruth};
+use super::viewer::Hours;
+use super::{SimulationSettings, Topic};
 
 const KICK_OFFS_APART_MS: i64 = 7_000;
 const SCOREBOARD_EVERY_MS: i64 = 10_000;
@@ -18,6 +19,8 @@ pub(super) struct Fixture {
     number: usize,
     match_id: String,
     kick_off_ms: i64,
+    /// When it is first heard of, after the kick-off or before it.
+    from_ms: i64,
     length_ms: i64,
     actions: Vec<Action>,
     next_action: usize,
@@ -66,27 +69,34 @@ fn percent(part: i64, whole: i64) -> Option<f64> {
 }
 
 impl Fixture {
-    pub(super) fn new(settings: &SimulationSettings, number: usize) -> Self {
+    /// The match, and the events that its audience's acts may name.
+    pub(super) fn new(settings: &SimulationSettings, number: usize) -> (Self, Vec<u128>) {
         let mut actions = play(settings.seed, number as u64);
+        let at = |kind: &str| actions.iter().find(|action| action.kind == kind).map_or(0, |action| action.at_ms as i32);
+        let (half_time, second_half) = (at("half_time"), at("second_half"));
         actions.retain(|action| action.at_ms < settings.length_max_ms());
         let whole = actions.last().map_or(0, |action| action.at_ms) + AFTERMATH_MS;
         let length_ms = whole.min(settings.length_max_ms());
-        let stirs = actions.iter().filter(|action| !action.retract);
-        let stirs = stirs.map(|a| Stir { at_ms: a.at_ms, event_id: a.id, kind: a.kind, side: a.side }).collect();
-        let viewers = settings.viewers / settings.matches + usize::from(number < settings.viewers % settings.matches);
+        let stirs = actions.iter().filter(|action| action.news == News::First);
+        let stirs: Vec<Stir> =
+            stirs.map(|a| Stir { at_ms: a.at_ms as i32, event_id: a.id, kind: a.kind, side: a.side }).collect();
         let scale = settings.engagement_scale();
-        Fixture {
+        let hours = Hours { from: -settings.warm_up_ms() as i32, half_time, second_half, until: length_ms as i32 };
+        let audience = Audience::new(settings.seed, number as u64, settings.viewers_of(number), scale, hours, &stirs);
+        let fixture = Fixture {
             number,
-            match_id: format!("m{}-{}", settings.seed, number + 1),
+            match_id: settings.match_id(number),
             kick_off_ms: settings.start / 1000 + number as i64 * KICK_OFFS_APART_MS,
+            from_ms: -settings.warm_up_ms(),
             length_ms,
             actions,
             next_action: 0,
-            audience: Audience::new(settings.seed, number as u64, viewers, scale, length_ms, stirs),
+            audience,
             board: Board { score: [0, 0], status: "SCHEDULED", period: 1, half_ms: 0 },
             counts: Default::default(),
             acts: Vec::new(),
-        }
+        };
+        (fixture, stirs.iter().map(|stir| stir.event_id).collect())
     }
 
     pub(super) fn end_ms(&self) -> i64 {
@@ -97,10 +107,21 @@ impl Fixture {
         2 * self.number + side
     }
 
+    /// What is known of the match before it begins.
+    pub(super) fn announced(&self) -> MatchTruth {
+        MatchTruth {
+            match_id: self.match_id.clone(),
+            home_team_id: team_id(self.team(0)),
+            away_team_id: team_id(self.team(1)),
+            kick_off: time_text(self.kick_off_ms),
+            ..MatchTruth::default()
+        }
+    }
+
     /// Sends what the second that begins at `second_ms` (since the Unix epoch) brings.
-    pub(super) fn second(&mut self, second_ms: i64, air: &mut Air) {
+    pub(super) fn second(&mut self, second_ms: i64, network: &mut Network) {
         let from = second_ms - self.kick_off_ms;
-        if from < 0 || from >= self.length_ms {
+        if from < self.from_ms || from >= self.length_ms {
             return;
         }
         let mut changed = None;
@@ -108,28 +129,31 @@ impl Fixture {
         {
             self.next_action += 1;
             let before = (self.board.score, self.board.status);
-            self.count(&action, air);
-            self.tell(&action, air);
+            self.count(&action);
+            self.note(&action, network);
+            self.tell(&action, network);
             if before != (self.board.score, self.board.status) {
                 changed = Some(action.at_ms);
             }
         }
         let finished = self.board.status == "FINISHED";
         if changed.is_some() || (from % SCOREBOARD_EVERY_MS == 0 && !finished) {
-            self.show_board(changed.unwrap_or(from), air);
+            self.show_board(changed.unwrap_or(from), network);
         }
         if from % COUNTS_EVERY_MS == 0 && self.board.status == "LIVE" {
-            self.show_counts(from, air);
+            self.show_counts(from, network);
         }
         let mut acts = std::mem::take(&mut self.acts);
-        self.audience.acts(from, &mut acts);
+        self.audience.acts(from as i32, &mut acts);
         for act in acts.drain(..) {
-            self.engage(&act, air);
+            let viewer = self.audience.viewer(act.viewer);
+            let minute = self.minute_at(act.at_ms.into()).0 as u8;
+            network.act(&act, viewer, self.number as u16, self.kick_off_ms, minute);
         }
         self.acts = acts;
     }
 
-    fn count(&mut self, action: &Action, air: &mut Air) {
+    fn count(&mut self, action: &Action) {
         match action.kind {
             "kickoff" | "second_half" => {
                 self.board.status = "LIVE";
@@ -139,19 +163,25 @@ impl Fixture {
             "full_time" => self.board.status = "FINISHED",
             _ => {}
         }
-        let kind = if action.retract { "retract" } else { action.kind };
-        *air.truth.match_events.entry(kind).or_default() += 1;
         let Some(side) = action.side else { return };
-        let scorer = if action.kind == "own_goal" { 1 - side } else { side };
-        if action.retract {
-            self.board.score[scorer] -= 1;
-            self.player(action, side, |player| player.goals -= 1);
-            if let Some(assist) = action.assist {
-                self.counts[side].players[assist].assists -= 1;
+        let scorer = scoring_side(action.kind, side);
+        match action.news {
+            News::First => {}
+            News::Correction { instead_of } => {
+                if let Some(other) = instead_of {
+                    self.counts[side].players[other].goals -= 1;
+                    self.player(action, side, |player| player.goals += 1);
+                }
+                return;
             }
-            let id = uuid_text(action.id);
-            air.truth.goals.iter_mut().filter(|goal| goal.event_id == id).for_each(|goal| goal.cancelled = true);
-            return;
+            News::Retraction => {
+                self.board.score[scorer] -= 1;
+                self.player(action, side, |player| player.goals -= 1);
+                if let Some(assist) = action.assist {
+                    self.counts[side].players[assist].assists -= 1;
+                }
+                return;
+            }
         }
         if let Some(shot) = action.shot {
             self.counts[side].xg += shot.xg;
@@ -161,16 +191,8 @@ impl Fixture {
                 player.shots_on_target += on_target;
             });
         }
-        if matches!(action.kind, "goal" | "own_goal") {
+        if action.is_goal() {
             self.board.score[scorer] += 1;
-            air.truth.goals.push(GoalTruth {
-                match_id: self.match_id.clone(),
-                event_id: uuid_text(action.id),
-                team_id: team_id(self.team(scorer)),
-                minute: action.minute().0,
-                event_time_ms: self.kick_off_ms + action.at_ms,
-                cancelled: false,
-            });
         }
         let completed = i64::from(action.completed == Some(true));
         let team = &mut self.counts[side];
@@ -197,6 +219,41 @@ impl Fixture {
         }
     }
 
+    /// Writes down what a match is remembered for.
+    fn note(&self, action: &Action, network: &mut Network) {
+        let Some(side) = action.side else { return };
+        let event_time_ms = self.kick_off_ms + action.at_ms;
+        let (time, event_id, minute) = (time_text(event_time_ms), uuid_text(action.id), action.minute().0);
+        let truth = &mut network.truth;
+        let goal = action.is_goal();
+        if goal && action.news == News::First {
+            truth.goal(GoalTruth {
+                match_id: self.match_id.clone(),
+                event_id: event_id.clone(),
+                team_id: team_id(self.team(scoring_side(action.kind, side))),
+                minute,
+                event_time_ms,
+                event_time: time.clone(),
+                cancelled: false,
+            });
+        }
+        if action.news == News::Retraction {
+            truth.cancel(&event_id);
+        }
+        let told = &mut truth.matches[self.number];
+        [told.home_score, told.away_score] = self.board.score;
+        [told.home_xg, told.away_xg] = [0, 1].map(|side| self.counts[side].xg);
+        let [home, away] = self.board.score;
+        if goal && !matches!(action.news, News::Correction { .. }) {
+            told.score.push(ScoreTruth { time: time.clone(), minute, home, away });
+        }
+        if action.news != News::First {
+            told.corrections.push(CorrectionTruth { time, event_id, op: action.op() });
+        } else if matches!(action.kind, "yellow_card" | "red_card") {
+            told.cards.push(CardTruth { time, minute, team_id: team_id(self.team(side)), kind: action.kind });
+        }
+    }
+
     fn player(&mut self, action: &Action, side: usize, change: impl FnOnce(&mut PlayerCounts)) {
         if let Some(player) = action.player {
             let counts = &mut self.counts[side].players[player];
@@ -205,18 +262,25 @@ impl Fixture {
         }
     }
 
-    fn tell(&self, action: &Action, air: &mut Air) {
+    fn tell(&self, action: &Action, network: &mut Network) {
         let at_ms = self.kick_off_ms + action.at_ms;
         let team = action.side.map(|side| self.team(side));
         let player = team.zip(action.player);
         let assist = team.zip(action.assist);
         let (minute, added_time) = action.minute();
-        let value = Object::new()
+        let side = action.side.map(|side| ["home", "away"][side]);
+        let spelling = network.spelling();
+        let value = Object::new(spelling)
             .uuid("event_id", action.id)
             .text("match_id", &self.match_id)
-            .text("event_type", action.kind)
-            .text_or_null("team_id", team.map(team_id).as_deref())
-            .text_or_null("team_side", action.side.map(|side| ["home", "away"][side]))
+            .word("event_type", action.kind);
+        let value = match spelling {
+            Spelling::Upper => value.text_or_null("team", team.map(team_name).as_deref()).text_or_null("side", side),
+            Spelling::Snake | Spelling::Camel => {
+                value.text_or_null("team_id", team.map(team_id).as_deref()).text_or_null("team_side", side)
+            }
+        };
+        let value = value
             .text_or_null("player_id", player.map(|(team, place)| player_id(team, place)).as_deref())
             .text_or_null("player_name", player.map(|(team, place)| player_name(team, place)).as_deref())
             .text_or_null("assist_player_id", assist.map(|(team, place)| player_id(team, place)).as_deref())
@@ -232,10 +296,10 @@ impl Fixture {
             .text_or_null("shot_type", action.shot.map(|shot| shot.shot_type))
             .float_or_null("xg", action.shot.map(|shot| shot.xg), 6)
             .text("description", "")
-            .text("op", if action.retract { "retract" } else { "upsert" })
-            .int("revision", action.retract.into())
+            .text("op", action.op())
+            .int("revision", action.revision())
             .time("timestamp", at_ms);
-        air.send(MATCH_EVENTS, &self.match_id, at_ms, at_ms, value.finish());
+        self.send(Topic::MatchEvents, at_ms, value, Some(action.clone()), network);
     }
 
     fn minute_at(&self, from_ms: i64) -> (i64, Option<i64>) {
@@ -247,10 +311,10 @@ impl Fixture {
         }
     }
 
-    fn show_board(&self, from_ms: i64, air: &mut Air) {
+    fn show_board(&self, from_ms: i64, network: &mut Network) {
         let at_ms = self.kick_off_ms + from_ms;
         let (minute, added_time) = self.minute_at(from_ms);
-        let value = Object::new()
+        let value = Object::new(network.spelling())
             .text("match_id", &self.match_id)
             .text("competition", "Touchline League")
             .text("home_team", &team_name(self.team(0)))
@@ -261,16 +325,16 @@ impl Fixture {
             .int("minute", minute)
             .int_or_null("added_time", added_time)
             .time("timestamp", at_ms);
-        air.send(LIVE_MATCHES, &self.match_id, at_ms, at_ms, value.finish());
+        self.send(Topic::LiveMatches, at_ms, value, None, network);
     }
 
-    fn show_counts(&self, from_ms: i64, air: &mut Air) {
+    fn show_counts(&self, from_ms: i64, network: &mut Network) {
         let at_ms = self.kick_off_ms + from_ms;
         let passes = [0, 1].map(|side| self.counts[side].players.iter().map(|player| player.passes).sum::<i64>());
         for side in 0..2 {
             let (team, counts) = (self.team(side), &self.counts[side]);
             for (place, player) in counts.players.iter().enumerate().filter(|(_, player)| player.seen) {
-                let value = Object::new()
+                let value = Object::new(network.spelling())
                     .text("match_id", &self.match_id)
                     .text("player_id", &player_id(team, place))
                     .int("shots", player.shots)
@@ -282,11 +346,11 @@ impl Fixture {
                     .int("tackles", player.tackles)
                     .int("interceptions", player.interceptions)
                     .time("timestamp", at_ms);
-                air.send(PLAYER_LIVE_STATS, &self.match_id, at_ms, at_ms, value.finish());
+                self.send(Topic::PlayerLiveStats, at_ms, value, None, network);
             }
             let sum = |of: fn(&PlayerCounts) -> i64| counts.players.iter().map(of).sum::<i64>();
             let completed = sum(|player| player.passes_completed);
-            let value = Object::new()
+            let value = Object::new(network.spelling())
                 .text("match_id", &self.match_id)
                 .text("team_id", &team_id(team))
                 .text("team", &team_name(team))
@@ -305,31 +369,24 @@ impl Fixture {
                 .float_or_null("pass_accuracy", percent(completed, passes[side]), 1)
                 .float_or_null("xg", Some(counts.xg), 6)
                 .time("timestamp", at_ms);
-            air.send(TEAM_LIVE_STATS, &self.match_id, at_ms, at_ms, value.finish());
+            self.send(Topic::TeamLiveStats, at_ms, value, None, network);
         }
     }
 
-    fn engage(&mut self, act: &Act, air: &mut Air) {
-        *air.truth.engagements.entry(act.kind).or_default() += 1;
-        let true_ms = self.kick_off_ms + act.at_ms;
-        let claimed_ms = (true_ms + act.traits.skew_ms).max(0);
-        let who = format!("{:02}{:06}", self.number + 1, act.viewer);
-        let user_id = format!("u{who}");
-        let value = Object::new()
-            .uuid("event_id", air.draws.uuid())
-            .text("match_id", &self.match_id)
-            .text("user_id", &user_id)
-            .text("session_id", &format!("s{who}"))
-            .text("engagement_type", act.kind)
-            .text("engagement_subtype", act.subtype)
-            .text_or_null("related_game_event_id", act.about.map(uuid_text).as_deref())
-            .int("game_minute", self.minute_at(act.at_ms).0)
-            .text("device_type", act.traits.device)
-            .text("platform", act.traits.platform)
-            .text("country_code", act.traits.country)
-            .text("content", act.content)
-            .raw("metadata", &format!("{{\"persona\":\"{}\"}}", act.traits.persona))
-            .time("timestamp", claimed_ms);
-        air.send(ENGAGEMENTS, &user_id, true_ms, claimed_ms, value.finish());
+    fn send(&self, topic: Topic, event_ms: i64, value: Object, action: Option<Action>, network: &mut Network) {
+        network.tell(Told { topic, fixture: self.number as u16, event_ms, value: value.finish(), action });
     }
+}
+
+/// When the goals of a match fall, milliseconds after the first kick-off.
+pub(super) fn goals_ms(settings: &SimulationSettings, number: usize) -> Vec<i64> {
+    let goals = play(settings.seed, number as u64).into_iter();
+    let goals = goals.filter(|action| action.news == News::First && action.is_goal());
+    let times = goals.map(|goal| goal.at_ms).filter(|at_ms| *at_ms < settings.length_max_ms());
+    times.map(|at_ms| number as i64 * KICK_OFFS_APART_MS + at_ms).collect()
+}
+
+/// The side whose score a goal raises.
+fn scoring_side(kind: &str, side: usize) -> usize {
+    if kind == "own_goal" { 1 - side } else { side }
 }

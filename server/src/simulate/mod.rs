@@ -1,40 +1,57 @@
 //! A seeded simulator of football matches and their audience: the input of the demo and of tests with known answers.
 //!
 //! The same settings give the same bytes: no wall clock, no global randomness, one thread. Records come in the order in
-//! which producers send them, so event times are out of order as on a real network: some records are late, a few come
-//! twice, a few cannot be read. [`Truth`] counts what was made.
+//! which they arrive, so event times are out of order as on a real network: some records are late, a few come twice, a few
+//! cannot be read. [`Truth`] counts what was made, and says what the shipped queries must answer.
 
 mod audience;
 mod draw;
+mod fault;
 mod fixture;
-mod output;
+mod network;
+pub mod output;
 mod play;
 mod record;
 pub mod roster;
 #[cfg(test)]
 mod tests;
+mod truth;
+mod viewer;
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::ops::Range;
+use std::path::Path;
 
-use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::clock::Micros;
 use crate::error::{Error, Result};
-use draw::Draws;
 use fixture::Fixture;
-pub use output::{RunSummary, SimulateArgs, pump, run};
-use record::Fault;
+use network::Network;
+pub use network::{Batch, Class, Key, SimRecord};
+pub use truth::{GoalTruth, TopicTruth, Truth};
 
 /// How much of everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Profile {
-    /// Five minutes, 1,000 viewers: some 5,000 records.
+    /// Five minutes, 1,000 viewers: some 8,000 records
     Smoke,
-    /// A whole match, 100,000 viewers who do little: some 1.5 million records.
+    /// A whole match, 100,000 viewers who do little: some 1.5 million records
     Standard,
-    /// As standard, but with viewers ten times as busy.
+    /// As standard, but with viewers ten times as busy
     Stress,
+}
+
+/// How records are spelt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Spellings {
+    /// Fields as event_id, types as goal, teams by team_id and team_side
+    Snake,
+    /// Fields as eventId, types as goal, teams by teamId and teamSide
+    Camel,
+    /// Fields as event_id, types as GOAL, teams by name and side
+    Upper,
+    /// Each record in one of the three
+    Mixed,
 }
 
 /// What to simulate.
@@ -48,13 +65,23 @@ pub struct SimulationSettings {
     pub viewers: usize,
     /// The first kick-off.
     pub start: Micros,
+    /// Spoilt copies per good record.
+    pub dirt: f64,
+    pub spelling: Spellings,
+    /// Whether people are seen to come in the quarter of an hour before the kick-off.
+    pub warm_up: bool,
+    /// Only what arrives from here to there, milliseconds after the first kick-off.
+    pub span_ms: Range<i64>,
+    /// Whether to find out what the queries must answer: a few kilobytes for each minute of a match.
+    pub answers: bool,
 }
 
 /// Saturday, 10 January 2026, 15:00 UTC.
 pub const START_DEFAULT: Micros = 1_768_057_200_000_000;
-const MATCHES_MAX: usize = roster::TEAMS / 2;
+pub const MATCHES_MAX: usize = roster::TEAMS / 2;
 /// A viewer's number is written with six digits.
-const VIEWERS_MAX: usize = 1_000_000;
+pub const VIEWERS_MAX: usize = 1_000_000;
+const WARM_UP_MS: i64 = 15 * 60_000;
 
 /// The first goal of its matches falls in the first minutes.
 const DEMO_SEED: u64 = 301;
@@ -63,11 +90,22 @@ const DEMO_PLAYED: Micros = 45 * 60 * 1_000_000;
 
 impl SimulationSettings {
     pub fn new(profile: Profile, seed: u64) -> Self {
-        let viewers = if profile == Profile::Smoke { 1_000 } else { 100_000 };
-        SimulationSettings { seed, profile, matches: 1, viewers, start: START_DEFAULT }
+        let (viewers, dirt) = if profile == Profile::Smoke { (1_000, 0.02) } else { (100_000, 0.0005) };
+        SimulationSettings {
+            seed,
+            profile,
+            matches: 1,
+            viewers,
+            start: START_DEFAULT,
+            dirt,
+            spelling: Spellings::Snake,
+            warm_up: profile != Profile::Smoke,
+            span_ms: i64::MIN..i64::MAX,
+            answers: true,
+        }
     }
 
-    /// Two matches with a small crowd that kicked off 45 minutes before `now`, for [`pump`] to catch up with.
+    /// Two matches with a small crowd that kicked off 45 minutes before `now`, for [`output::pump`] to catch up with.
     ///
     /// `after`: the latest event time of an earlier demo on the same log; nothing is simulated before it, so that the
     /// new matches are not late. Once they are over, call again with their last event time.
@@ -80,7 +118,9 @@ impl SimulationSettings {
                 (start, DEMO_SEED + (start / 1_000_000).unsigned_abs())
             }
         };
-        SimulationSettings { seed, profile: Profile::Standard, matches: 2, viewers: 20_000, start }
+        let usual = SimulationSettings::new(Profile::Standard, seed);
+        // Nobody waits a quarter of an hour for a demo to begin.
+        SimulationSettings { matches: 2, viewers: 20_000, start, warm_up: false, answers: false, ..usual }
     }
 
     /// Acts of viewers in proportion to what personas suggest, about one a viewer and minute.
@@ -99,6 +139,35 @@ impl SimulationSettings {
         }
     }
 
+    /// How long before the kick-off a match is first heard of.
+    pub fn warm_up_ms(&self) -> i64 {
+        if self.warm_up { WARM_UP_MS } else { 0 }
+    }
+
+    fn viewers_of(&self, number: usize) -> usize {
+        self.viewers / self.matches + usize::from(number < self.viewers % self.matches)
+    }
+
+    fn match_id(&self, number: usize) -> String {
+        format!("m{}-{}", self.seed, number + 1)
+    }
+
+    /// What the truth depends on.
+    fn described(&self) -> Value {
+        let profile = match self.profile {
+            Profile::Smoke => "smoke",
+            Profile::Standard => "standard",
+            Profile::Stress => "stress",
+        };
+        json!({
+            "seed": self.seed, "profile": profile, "matches": self.matches, "viewers": self.viewers,
+            "start": record::time_text(self.start / 1000), "dirt": self.dirt,
+            "from_ms": Some(self.span_ms.start).filter(|ms| *ms > i64::MIN),
+            "until_ms": Some(self.span_ms.end).filter(|ms| *ms < i64::MAX),
+            "version": env!("CARGO_PKG_VERSION"),
+        })
+    }
+
     fn check(&self) -> Result<()> {
         if !(1..=MATCHES_MAX).contains(&self.matches) {
             return Err(Error::invalid(format!("{} matches cannot be simulated at once", self.matches))
@@ -109,116 +178,56 @@ impl SimulationSettings {
                 .hint(format!("ask for at least one a match and at most {VIEWERS_MAX}")));
         }
         // Years with four digits, and no overflow on the way.
-        if !(0..250_000_000_000_000_000).contains(&self.start) {
-            return Err(Error::invalid("the simulation cannot start at that time").hint("start between 1970 and 9000"));
+        if !(86_400_000_000..250_000_000_000_000_000).contains(&self.start) {
+            return Err(Error::invalid("the simulation cannot start at that time").hint("start between 1971 and 9000"));
+        }
+        if self.span_ms.is_empty() {
+            return Err(Error::invalid("nothing lies between the beginning and the end that are asked for"));
+        }
+        if !(0.0..=DIRT_MAX).contains(&self.dirt) {
+            return Err(Error::invalid(format!("a share of {} dirty records is not possible", self.dirt))
+                .hint(format!("ask for 0 to {DIRT_MAX}")));
         }
         Ok(())
     }
 }
 
-/// One record as its producer sends it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SimRecord {
-    pub topic: &'static str,
-    pub key: String,
-    /// Milliseconds since the Unix epoch, as in the record itself.
-    pub event_time_ms: i64,
-    /// Milliseconds since the Unix epoch: when it arrives. Never falls from one record to the next.
-    pub send_time_ms: i64,
-    pub value: Vec<u8>,
+const DIRT_MAX: f64 = 0.5;
+
+/// What a simulation writes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Topic {
+    MatchEvents,
+    Engagements,
+    LiveMatches,
+    PlayerLiveStats,
+    TeamLiveStats,
 }
 
-pub const MATCH_EVENTS: &str = "match-events";
-pub const ENGAGEMENTS: &str = "engagements";
-pub const LIVE_MATCHES: &str = "live-matches";
-pub const PLAYER_LIVE_STATS: &str = "player-live-stats";
-pub const TEAM_LIVE_STATS: &str = "team-live-stats";
-/// All topics that a simulation writes to.
-pub const TOPICS: [&str; 5] = [MATCH_EVENTS, ENGAGEMENTS, LIVE_MATCHES, PLAYER_LIVE_STATS, TEAM_LIVE_STATS];
+impl Topic {
+    pub const ALL: [Topic; 5] =
+        [Topic::MatchEvents, Topic::Engagements, Topic::LiveMatches, Topic::PlayerLiveStats, Topic::TeamLiveStats];
 
-/// What has been made so far.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct Truth {
-    pub topics: BTreeMap<&'static str, TopicTruth>,
-    /// Match events by type, each once however often it was sent; retractions under `retract`.
-    pub match_events: BTreeMap<&'static str, u64>,
-    /// Engagements by type, each once.
-    pub engagements: BTreeMap<&'static str, u64>,
-    pub goals: Vec<GoalTruth>,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct TopicTruth {
-    /// All records, the next three among them.
-    pub records: u64,
-    pub duplicates: u64,
-    /// Sent more than 5 seconds after their event time's true moment.
-    pub delayed: u64,
-    /// Unreadable records by reason; each is a spoilt copy of a good one.
-    pub bad: BTreeMap<&'static str, u64>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct GoalTruth {
-    pub match_id: String,
-    pub event_id: String,
-    /// The team whose score it raised.
-    pub team_id: String,
-    pub minute: i64,
-    pub event_time_ms: i64,
-    /// A review took it back.
-    pub cancelled: bool,
-}
-
-/// How a topic's records travel.
-struct Network {
-    /// Milliseconds under way.
-    latency: &'static [(f64, f64)],
-    /// Shares that are late, and by how many milliseconds.
-    delays: &'static [(f64, f64, f64)],
-}
-
-const DUPLICATES: f64 = 0.005;
-const BAD: f64 = 0.0005;
-/// Log-normal, median 120 ms.
-const PUBLIC: Network = Network {
-    latency: &[(0.0, 20.0), (0.05, 32.0), (0.25, 70.0), (0.5, 120.0), (0.75, 206.0), (0.95, 447.0), (1.0, 1800.0)],
-    delays: &[(0.01, 10_000.0, 120_000.0), (0.001, 120_000.0, 900_000.0)],
-};
-const STADIUM: Network =
-    Network { latency: &[(0.0, 40.0), (0.9, 400.0), (1.0, 1500.0)], delays: &[(0.002, 6_000.0, 20_000.0)] };
-
-/// A record that is under way, ordered by its arrival and then by its making.
-struct UnderWay(i64, u64, SimRecord);
-
-impl PartialEq for UnderWay {
-    fn eq(&self, other: &Self) -> bool {
-        (self.0, self.1) == (other.0, other.1)
+    pub fn name(self) -> &'static str {
+        match self {
+            Topic::MatchEvents => "match-events",
+            Topic::Engagements => "engagements",
+            Topic::LiveMatches => "live-matches",
+            Topic::PlayerLiveStats => "player-live-stats",
+            Topic::TeamLiveStats => "team-live-stats",
+        }
     }
 }
 
-impl Eq for UnderWay {}
-
-impl PartialOrd for UnderWay {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for UnderWay {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.0, self.1).cmp(&(other.0, other.1))
-    }
-}
-
-/// An iterator over the records in the order of their arrival.
+/// The records of a simulation, one second of arrivals after another.
 pub struct Simulation {
+    settings: SimulationSettings,
     start_ms: i64,
     fixtures: Vec<Fixture>,
     /// The next second to simulate.
     second_ms: i64,
     end_ms: i64,
-    air: Air,
+    network: Network,
 }
 
 impl std::fmt::Debug for Simulation {
@@ -230,92 +239,84 @@ impl std::fmt::Debug for Simulation {
     }
 }
 
-/// What is under way, and the count of it.
-struct Air {
-    draws: Draws,
-    under_way: BinaryHeap<Reverse<UnderWay>>,
-    made: u64,
-    truth: Truth,
-}
-
 impl Simulation {
     /// # Errors
-    /// Where the number of matches or viewers is out of range.
+    /// `Invalid` where the number of matches or viewers, the time or the dirt is out of range.
     pub fn new(settings: &SimulationSettings) -> Result<Self> {
         settings.check()?;
-        let start_ms = settings.start / 1000;
-        let fixtures: Vec<Fixture> = (0..settings.matches).map(|number| Fixture::new(settings, number)).collect();
+        let start_ms = settings.start / 1000 - settings.warm_up_ms();
+        let (fixtures, about): (Vec<Fixture>, Vec<_>) =
+            (0..settings.matches).map(|number| Fixture::new(settings, number)).unzip();
         let end_ms = fixtures.iter().map(Fixture::end_ms).max().unwrap_or(start_ms);
-        let air = Air {
-            draws: Draws::new(settings.seed, &[0x6e65_7477]),
-            under_way: BinaryHeap::new(),
-            made: 0,
-            truth: Truth::default(),
-        };
-        Ok(Simulation { start_ms, fixtures, second_ms: start_ms, end_ms, air })
+        let ids: Vec<String> = (0..settings.matches).map(|number| settings.match_id(number)).collect();
+        let viewers: Vec<usize> = (0..settings.matches).map(|number| settings.viewers_of(number)).collect();
+        let mut truth = Truth::new(&ids, &viewers, settings.answers);
+        truth.matches = fixtures.iter().map(Fixture::announced).collect();
+        let network = Network::new(settings, start_ms, about, truth);
+        Ok(Simulation { settings: settings.clone(), start_ms, fixtures, second_ms: start_ms, end_ms, network })
     }
 
-    /// The first kick-off, milliseconds since the Unix epoch.
+    /// When the first record can arrive, milliseconds since the Unix epoch.
     pub fn start_ms(&self) -> i64 {
-        self.start_ms
+        self.start_ms.max(self.span_ms().start)
     }
 
-    /// Counts of all that has been made; of the whole simulation once the iterator has ended.
-    pub fn truth(&self) -> &Truth {
-        &self.air.truth
+    /// What arrives, milliseconds since the Unix epoch.
+    fn span_ms(&self) -> Range<i64> {
+        let kick_off = self.settings.start / 1000;
+        let Range { start, end } = self.settings.span_ms;
+        start.saturating_add(kick_off)..end.saturating_add(kick_off)
     }
-}
 
-impl Iterator for Simulation {
-    type Item = SimRecord;
+    /// Milliseconds after the first kick-off at which goals will fall, in order; some of them will be cancelled.
+    ///
+    /// # Errors
+    /// As [`Simulation::new`].
+    pub fn goals_ms(settings: &SimulationSettings) -> Result<Vec<i64>> {
+        settings.check()?;
+        let mut goals: Vec<i64> =
+            (0..settings.matches).flat_map(|number| fixture::goals_ms(settings, number)).collect();
+        goals.sort_unstable();
+        Ok(goals)
+    }
 
-    fn next(&mut self) -> Option<SimRecord> {
-        // Nothing that a later second makes can arrive before that second.
-        while self.second_ms < self.end_ms
-            && self.air.under_way.peek().is_none_or(|Reverse(first)| first.0 >= self.second_ms)
-        {
-            for fixture in &mut self.fixtures {
-                fixture.second(self.second_ms, &mut self.air);
+    /// When the last match has ended; late records still come then.
+    pub fn end_ms(&self) -> i64 {
+        self.end_ms.min(self.span_ms().end)
+    }
+
+    /// Replaces `batch` by the records that arrive in the next second, perhaps none. `false`: there are no more.
+    pub fn next(&mut self, batch: &mut Batch) -> bool {
+        let span_ms = self.span_ms();
+        while self.second_ms < span_ms.end {
+            if self.second_ms < self.end_ms {
+                for fixture in &mut self.fixtures {
+                    fixture.second(self.second_ms, &mut self.network);
+                }
+            } else if self.network.is_empty() {
+                return false;
             }
+            // Nothing that a later second makes can arrive before that second.
+            self.network.arrive(batch, &span_ms);
             self.second_ms += 1000;
-        }
-        self.air.under_way.pop().map(|Reverse(first)| first.2)
-    }
-}
-
-impl Air {
-    /// Sends a record made at `true_ms` whose own time is `event_time_ms`; sometimes twice, sometimes with a spoilt copy.
-    fn send(&mut self, topic: &'static str, key: &str, true_ms: i64, event_time_ms: i64, value: Vec<u8>) {
-        let network = if topic == ENGAGEMENTS { &PUBLIC } else { &STADIUM };
-        let mut send_time_ms = true_ms + self.draws.quantile(network.latency) as i64;
-        for (share, from, to) in network.delays {
-            if self.draws.chance(*share) {
-                send_time_ms += self.draws.between(*from, *to) as i64;
+            if self.second_ms > span_ms.start {
+                return true;
             }
         }
-        let counts = self.truth.topics.entry(topic).or_default();
-        counts.records += 1;
-        counts.delayed += u64::from(send_time_ms - true_ms > 5_000);
-        let record = SimRecord { topic, key: key.to_owned(), event_time_ms, send_time_ms, value };
-        if self.draws.chance(DUPLICATES) {
-            counts.records += 1;
-            counts.duplicates += 1;
-            // Half of them at once, as a producer that retries a batch does.
-            let later = if self.draws.chance(0.5) { 0 } else { self.draws.between(200.0, 30_000.0) as i64 };
-            self.queue(SimRecord { send_time_ms: send_time_ms + later, ..record.clone() });
-        }
-        if self.draws.chance(BAD) {
-            let fault = Fault::ALL[self.draws.below(Fault::ALL.len())];
-            let counts = self.truth.topics.entry(topic).or_default();
-            counts.records += 1;
-            *counts.bad.entry(fault.reason()).or_default() += 1;
-            self.queue(SimRecord { value: fault.spoil(&record.value), ..record.clone() });
-        }
-        self.queue(record);
+        false
     }
 
-    fn queue(&mut self, record: SimRecord) {
-        self.made += 1;
-        self.under_way.push(Reverse(UnderWay(record.send_time_ms, self.made, record)));
+    /// Counts of all that has arrived; of the whole simulation once [`Simulation::next`] has said `false`.
+    pub fn truth(&self) -> &Truth {
+        &self.network.truth
+    }
+
+    /// Writes the truth files, once there are no more records: `summary.json`, `timeline.json`, `dead_letters.ndjson`, and
+    /// for each shipped query what it must answer.
+    ///
+    /// # Errors
+    /// `Unavailable` where the folder cannot be written.
+    pub fn write_truth(&mut self, folder: &Path) -> Result<()> {
+        truth::write(&mut self.network.truth, &self.settings, folder)
     }
 }

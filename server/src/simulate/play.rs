@@ -4,7 +4,7 @@
 
 use touchline_udfs::xg::{ShotModel, expected_goals};
 
-use super::draw::Draws;
+use super::draw::{Draws, Table};
 use super::roster::SQUAD;
 
 /// Milliseconds.
@@ -59,9 +59,24 @@ pub(super) struct Action {
     pub(super) end: Option<(f64, f64)>,
     pub(super) completed: Option<bool>,
     pub(super) shot: Option<Shot>,
-    /// A correction that takes the action of this id back.
-    pub(super) retract: bool,
+    pub(super) news: News,
 }
+
+/// What a report of an action is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum News {
+    First,
+    /// The action of this id was another player's, who is named, or of another minute.
+    Correction {
+        instead_of: Option<usize>,
+    },
+    /// The action of this id does not stand.
+    Retraction,
+}
+
+/// A tenth of the goals that stand are corrected, after so many milliseconds.
+const CORRECTED: f64 = 0.1;
+const CORRECTED_AFTER: (f64, f64) = (30_000.0, 58_000.0);
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Shot {
@@ -74,6 +89,19 @@ impl Action {
     /// (minute, stoppage minute) as a scoreboard shows them.
     pub(super) fn minute(&self) -> (i64, Option<i64>) {
         minute(self.period, self.clock_ms)
+    }
+
+    pub(super) fn is_goal(&self) -> bool {
+        matches!(self.kind, "goal" | "own_goal")
+    }
+
+    pub(super) fn op(&self) -> &'static str {
+        if self.news == News::Retraction { "retract" } else { "upsert" }
+    }
+
+    /// The number of the correction, from 0.
+    pub(super) fn revision(&self) -> i64 {
+        i64::from(self.news != News::First)
     }
 }
 
@@ -106,6 +134,10 @@ pub(super) fn play(seed: u64, number: u64) -> Vec<Action> {
     game.half("second_half", "full_time", second);
     // Corrections and penalties are told a while after what they follow.
     game.actions.sort_by_key(|action| action.at_ms);
+    let rounded = |place: Option<(f64, f64)>| place.map(|(x, y)| (tenth(x), tenth(y)));
+    for action in &mut game.actions {
+        (action.place, action.end) = (rounded(action.place), rounded(action.end));
+    }
     game.actions
 }
 
@@ -216,7 +248,7 @@ impl Game {
             end: None,
             completed: None,
             shot: None,
-            retract: false,
+            news: News::First,
         });
         self.actions.last_mut().expect("one has just been added")
     }
@@ -242,7 +274,8 @@ impl Game {
         let skill = GOALS[side] / (SHOTS / 2.0 * XG_PER_SHOT) * tiring * reds;
         let u = self.draws.unit();
         let goal = u < (xg * skill).min(0.95);
-        let miss = self.draws.pick(&[("shot_on_target", 0.28), ("shot", 0.72)]);
+        static MISSES: Table<&str, 2> = Table::new([("shot_on_target", 0.28), ("shot", 0.72)]);
+        let miss = self.draws.pick(&MISSES);
         let own_goal = !goal && self.draws.chance(0.004);
         let shooter = self.outfield(side);
         let kind = if goal { "goal" } else { miss };
@@ -269,9 +302,12 @@ impl Game {
         self.draws.chance(0.2)
     }
 
-    /// A fifth of the goals are looked at again, and some of these do not stand.
+    /// A fifth of the goals are looked at again, and some of these do not stand; of some others the report is corrected.
     fn review(&mut self, goal: Action) {
         if !self.draws.chance(0.20) {
+            if self.draws.chance(CORRECTED) {
+                self.correct(goal);
+            }
             return;
         }
         let decided = goal.clock_ms + 25 * SECOND + self.draws.below(30_000) as i64;
@@ -279,8 +315,21 @@ impl Game {
         self.tell(decided, "var_review", side);
         if self.draws.chance(0.12) {
             let at_ms = self.offset + decided + 2 * SECOND;
-            self.actions.push(Action { at_ms, clock_ms: decided + 2 * SECOND, retract: true, ..goal });
+            self.actions.push(Action { at_ms, clock_ms: decided + 2 * SECOND, news: News::Retraction, ..goal });
         }
+    }
+
+    /// Another scorer, or a minute more or less.
+    fn correct(&mut self, goal: Action) {
+        let after = self.draws.between(CORRECTED_AFTER.0, CORRECTED_AFTER.1) as i64;
+        let at_ms = goal.at_ms + after;
+        let scorer = goal.side.map(|side| self.outfield(side)).filter(|scorer| goal.assist != Some(*scorer));
+        self.actions.push(if self.draws.chance(0.5) && scorer.is_some() && scorer != goal.player {
+            Action { at_ms, player: scorer, news: News::Correction { instead_of: goal.player }, ..goal }
+        } else {
+            let by = if goal.clock_ms < MINUTE || self.draws.chance(0.5) { MINUTE } else { -MINUTE };
+            Action { at_ms, clock_ms: goal.clock_ms + by, news: News::Correction { instead_of: None }, ..goal }
+        });
     }
 
     fn penalty(&mut self, clock: i64, side: usize) {
@@ -352,7 +401,7 @@ impl Game {
     }
 }
 
-/// As it is written to the record, so that the record's xg is that of the record's place.
+/// As it is written to the record: what is computed from a place is computed from what the record says.
 fn tenth(value: f64) -> f64 {
     (value * 10.0).round() / 10.0
 }
@@ -371,7 +420,7 @@ mod tests {
             assert_eq!((actions[0].kind, actions[actions.len() - 1].kind), ("kickoff", "full_time"));
             assert!(actions.is_sorted_by_key(|action| action.at_ms));
             for action in &actions {
-                if !action.retract {
+                if action.news == News::First {
                     *counts.entry(action.kind).or_insert(0.0) += 1.0 / matches as f64;
                 }
                 let on_pitch = |(x, y): (f64, f64)| (0.0..=120.0).contains(&x) && (0.0..=80.0).contains(&y);

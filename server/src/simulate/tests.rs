@@ -3,91 +3,297 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
+use super::output::{Destination, Writing, Written, pump, run};
 use super::*;
+use crate::clock::Clock;
 
-fn simulate(settings: &SimulationSettings) -> (Vec<SimRecord>, Truth) {
+/// A record with its own copy of what it holds.
+#[derive(Debug, Clone, PartialEq)]
+struct Owned {
+    topic: Topic,
+    class: Class,
+    key: Vec<u8>,
+    event_ms: i64,
+    send_ms: i64,
+    value: Vec<u8>,
+}
+
+impl Owned {
+    /// The record where it is one: neither spoilt nor of dirt.
+    fn good(&self) -> Option<Value> {
+        let value: Value = serde_json::from_slice(&self.value).ok()?;
+        let id = value.get("match_id").or(value.get("matchId"))?.as_str()?;
+        (id != "dirt").then_some(value)
+    }
+}
+
+fn simulate(settings: &SimulationSettings) -> (Vec<Owned>, Simulation) {
     let mut simulation = Simulation::new(settings).unwrap();
-    let records: Vec<SimRecord> = (&mut simulation).collect();
-    (records, simulation.truth().clone())
+    let (mut batch, mut records) = (Batch::default(), Vec::new());
+    while simulation.next(&mut batch) {
+        records.extend(batch.records().iter().map(|record| Owned {
+            topic: record.topic,
+            class: record.class,
+            key: batch.key(record).as_ref().to_vec(),
+            event_ms: record.event_time_ms,
+            send_ms: record.send_time_ms,
+            value: batch.value(record).to_vec(),
+        }));
+    }
+    (records, simulation)
+}
+
+fn smoke(seed: u64) -> SimulationSettings {
+    SimulationSettings::new(Profile::Smoke, seed)
 }
 
 fn a_match(viewers: usize) -> SimulationSettings {
     SimulationSettings { viewers, ..SimulationSettings::new(Profile::Standard, 7) }
 }
 
+/// The truth files of a simulation, by name.
+fn truth_files(simulation: &mut Simulation) -> BTreeMap<String, String> {
+    let folder = tempfile::tempdir().unwrap();
+    simulation.write_truth(folder.path()).unwrap();
+    read_folder(folder.path())
+}
+
+fn read_folder(folder: &Path) -> BTreeMap<String, String> {
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
+    files
+        .map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), std::fs::read_to_string(path).unwrap()))
+        .collect()
+}
+
+fn rows(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn hash(records: &[Owned]) -> String {
+    let mut hash = Sha256::new();
+    for record in records {
+        hash.update(record.topic.name());
+        hash.update(&record.key);
+        hash.update(record.send_ms.to_le_bytes());
+        hash.update(&record.value);
+    }
+    hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
 // The same settings give the same records, another seed gives others.
 #[test]
 fn a_seed_decides_every_byte() {
-    let settings = SimulationSettings { matches: 3, ..SimulationSettings::new(Profile::Smoke, 1) };
-    assert_eq!(simulate(&settings), simulate(&settings));
-    let other = SimulationSettings { seed: 2, ..settings.clone() };
-    assert_ne!(simulate(&settings).0, simulate(&other).0);
+    let settings = SimulationSettings { matches: 3, ..smoke(1) };
+    let (first, mut simulation) = simulate(&settings);
+    let (second, mut again) = simulate(&settings);
+    assert!(first == second);
+    assert_eq!(truth_files(&mut simulation), truth_files(&mut again));
+    assert!(first != simulate(&SimulationSettings { seed: 2, ..settings }).0);
 }
 
-// These bytes do not depend on the machine: a change of the simulator is a change of this hash.
+// These bytes do not depend on the machine: a change of the simulator is a change of these hashes.
 #[test]
 fn bytes_are_pinned() {
-    use sha2::{Digest, Sha256};
-    let mut hash = Sha256::new();
-    for record in simulate(&SimulationSettings::new(Profile::Smoke, 42)).0 {
-        hash.update(record.topic);
-        hash.update(&record.value);
-    }
-    let hash: String = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(hash, "9df675cb961f90e2");
+    let mixed = SimulationSettings { spelling: Spellings::Mixed, matches: 2, ..smoke(42) };
+    assert_eq!([hash(&simulate(&smoke(42)).0), hash(&simulate(&mixed).0)], ["", ""]);
 }
 
-// Records arrive in order; all but the spoilt ones are JSON with the fields of their schema; the truth counts them.
+// Records arrive in order, and of those that are called punctual none is late where five seconds of disorder are allowed.
 #[test]
-fn truth_counts_what_is_sent() {
-    let (records, truth) = simulate(&SimulationSettings { matches: 2, ..a_match(20_000) });
-    assert!(records.is_sorted_by_key(|record| record.send_time_ms));
-    let mut found: BTreeMap<&str, (u64, u64, BTreeSet<Vec<u8>>)> = BTreeMap::new();
+fn punctual_records_are_never_late() {
+    let (records, _) = simulate(&SimulationSettings { matches: 2, ..a_match(20_000) });
+    assert!(records.is_sorted_by_key(|record| record.send_ms));
+    let mut newest = [i64::MIN; 5];
+    let mut classes = BTreeMap::new();
     for record in &records {
-        let (all, bad, distinct) = found.entry(record.topic).or_default();
-        *all += 1;
-        let readable = serde_json::from_slice::<Value>(&record.value).ok().filter(|value| {
-            value.get("match_id").is_some() && value["timestamp"].as_str().is_some_and(|time| time.starts_with("20"))
-        });
-        match readable {
-            Some(value) => {
-                let time = chrono::DateTime::parse_from_rfc3339(value["timestamp"].as_str().unwrap()).unwrap();
-                assert_eq!(time.timestamp_millis(), record.event_time_ms);
-                distinct.insert(record.value.clone());
-            }
-            None => *bad += 1,
+        *classes.entry(record.class).or_insert(0) += 1;
+        if record.class == Class::Punctual {
+            let newest = &mut newest[record.topic as usize];
+            assert!(record.event_ms >= newest.saturating_sub(4_500), "{record:?}");
+            *newest = record.event_ms.max(*newest);
         }
     }
-    assert_eq!(found.keys().copied().collect::<BTreeSet<_>>(), BTreeSet::from(TOPICS));
-    for (topic, (all, bad, distinct)) in found {
-        let truth = &truth.topics[topic];
-        assert_eq!((all, bad), (truth.records, truth.bad.values().sum::<u64>()), "{topic}");
-        assert_eq!(distinct.len() as u64, all - bad - truth.duplicates, "{topic}");
+    let share = |class| f64::from(classes[&class]) / records.len() as f64;
+    assert!((0.008..0.02).contains(&share(Class::Late)), "{classes:?}");
+    assert!((0.0002..0.003).contains(&share(Class::Ahead)), "{classes:?}");
+}
+
+// Every record is counted once by topic and class; copies are the same bytes; dirt is what the verdicts say.
+#[test]
+fn truth_counts_what_is_sent() {
+    let (records, mut simulation) = simulate(&SimulationSettings { dirt: 0.01, ..a_match(20_000) });
+    let mut found: BTreeMap<Topic, (TopicTruth, BTreeSet<Vec<u8>>)> = BTreeMap::new();
+    for record in &records {
+        let (counts, distinct) = found.entry(record.topic).or_default();
+        counts.records += 1;
+        let readable = record.good().filter(|value| {
+            let number = |name: &str| value.get(name).is_none_or(|number| number.is_u64());
+            value["timestamp"].as_str().is_some_and(|time| time.starts_with("20")) && number("shots")
+        });
+        let Some(value) = readable else {
+            counts.dirty += 1;
+            continue;
+        };
+        match record.class {
+            Class::Punctual => counts.punctual += 1,
+            Class::Late => counts.late += 1,
+            Class::Ahead => counts.ahead += 1,
+        }
+        counts.duplicates += u64::from(!distinct.insert(record.value.clone()));
+        let time = chrono::DateTime::parse_from_rfc3339(value["timestamp"].as_str().unwrap()).unwrap();
+        assert_eq!(time.timestamp_millis(), record.event_ms);
+        let key = if record.topic == Topic::Engagements { &value["user_id"] } else { &value["match_id"] };
+        assert_eq!(key.as_str().unwrap().as_bytes(), record.key);
     }
-    let engagements = &truth.topics[ENGAGEMENTS];
+    let truth = simulation.truth();
+    for topic in Topic::ALL {
+        let counts = &found[&topic].0;
+        let expected = TopicTruth { late_by_bucket: Default::default(), ..truth.topic(topic).clone() };
+        assert_eq!(*counts, expected, "{topic:?}");
+        assert!(topic == Topic::LiveMatches || counts.late > 0, "{topic:?}");
+    }
+    let engagements = truth.topic(Topic::Engagements);
     let share = |count: u64| count as f64 / engagements.records as f64;
-    assert!((0.003..0.007).contains(&share(engagements.duplicates)), "{engagements:?}");
-    assert!((0.008..0.014).contains(&share(engagements.delayed)), "{engagements:?}");
-    assert_eq!(engagements.bad.len(), 4);
-    assert_eq!(truth.match_events["kickoff"], 2);
+    assert!((0.004..0.006).contains(&share(engagements.duplicates)), "{engagements:?}");
+    assert!((0.009..0.011).contains(&share(engagements.dirty)), "{engagements:?}");
+    assert_eq!(truth.match_events()["kickoff"], 1);
+    let files = truth_files(&mut simulation);
+    let dead = rows(&files["dead_letters.ndjson"]);
+    let kinds: BTreeSet<&str> = dead.iter().map(|row| row["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds.len(), 12, "{kinds:?}");
+    let dirty: u64 = dead.iter().map(|row| row["records"].as_u64().unwrap()).sum();
+    assert_eq!(dirty, Topic::ALL.iter().map(|topic| simulation.truth().topic(*topic).dirty).sum::<u64>());
+}
+
+// Neither how records are spelt nor how they are written changes what is true, and each spelling is used.
+#[test]
+fn the_truth_does_not_depend_on_the_spelling() {
+    let (snake, mut plain) = simulate(&smoke(3));
+    let (records, mut mixed) = simulate(&SimulationSettings { spelling: Spellings::Mixed, ..smoke(3) });
+    assert_eq!(truth_files(&mut plain), truth_files(&mut mixed));
+    assert_eq!(snake.len(), records.len());
+    let good: Vec<Value> = records.iter().filter(|r| r.topic == Topic::MatchEvents).filter_map(Owned::good).collect();
+    let camel = good.iter().filter(|value| value.get("eventType").is_some_and(|kind| kind == "pass")).count();
+    let upper = good.iter().filter(|value| value["event_type"] == "PASS" && value["team"].is_string()).count();
+    let lower = good.iter().filter(|value| value["event_type"] == "pass" && value["team_id"].is_string()).count();
+    assert!(camel > 10 && upper > 10 && lower > 10, "{camel} {upper} {lower}");
+}
+
+// The windows of the crowd are those that a naive count of the records gives.
+#[test]
+fn crowd_windows_are_those_of_a_naive_count() {
+    let settings = SimulationSettings { matches: 2, ..smoke(11) };
+    let (records, mut simulation) = simulate(&settings);
+    let mut tens: BTreeMap<(i64, String), [u64; 3]> = BTreeMap::new();
+    let mut minutes: BTreeMap<(i64, String, String), (u64, BTreeSet<String>)> = BTreeMap::new();
+    let mut devices = minutes.clone();
+    let mut read = 0;
+    for record in records.iter().filter(|record| record.topic == Topic::Engagements) {
+        let Some(value) = record.good().filter(|_| record.class == Class::Punctual) else { continue };
+        read += 1;
+        let text = |name: &str| value[name].as_str().unwrap().to_owned();
+        let ten = tens.entry((record.event_ms / 10_000, text("match_id"))).or_default();
+        ten[0] += 1;
+        ten[1] += u64::from(value["engagement_type"] == "reaction");
+        ten[2] += u64::from(!value["related_game_event_id"].is_null());
+        let minute = record.event_ms / 60_000;
+        for (map, key) in
+            [(&mut minutes, text("engagement_type")), (&mut devices, text("device_type") + &text("platform"))]
+        {
+            let (events, users) = map.entry((minute, text("match_id"), key)).or_default();
+            *events += 1;
+            users.insert(text("user_id"));
+        }
+    }
+    let files = truth_files(&mut simulation);
+    let count = |row: &Value, name: &str| row[name].as_u64().unwrap();
+    let text = |row: &Value, name: &str| row[name].as_str().unwrap().to_owned();
+    let start = |row: &Value| {
+        chrono::DateTime::parse_from_rfc3339(row["window_start"].as_str().unwrap()).unwrap().timestamp_millis()
+    };
+    let found: BTreeMap<_, _> = rows(&files["crowd_10s.ndjson"])
+        .iter()
+        .map(|row| {
+            let counts = ["events", "reactions", "about_an_event"].map(|name| count(row, name));
+            ((start(row) / 10_000, text(row, "match_id")), counts)
+        })
+        .collect();
+    assert_eq!(found, tens);
+    let by = |file: &str, key: &dyn Fn(&Value) -> String| -> BTreeMap<_, _> {
+        rows(&files[file])
+            .iter()
+            .map(|row| {
+                ((start(row) / 60_000, text(row, "match_id"), key(row)), [count(row, "events"), count(row, "users")])
+            })
+            .collect()
+    };
+    let naive = |map: BTreeMap<_, (u64, BTreeSet<String>)>| -> BTreeMap<_, _> {
+        map.into_iter().map(|(key, (events, users))| (key, [events, users.len() as u64])).collect()
+    };
+    assert_eq!(by("engagement_per_minute.ndjson", &|row| text(row, "engagement_type")), naive(minutes));
+    let device = |row: &Value| text(row, "device_type") + &text(row, "platform");
+    assert_eq!(by("device_minutes.ndjson", &device), naive(devices));
+    let summary: Value = serde_json::from_str(&files["summary.json"]).unwrap();
+    assert_eq!(summary["queries"]["crowd_10s"]["input_rows"], read);
+}
+
+// Shots, corners and passes in the windows add up to the first reports, and a retraction raises an alert.
+#[test]
+fn pitch_windows_hold_every_first_report() {
+    let mut cancelled = 0;
+    for seed in 0..20 {
+        let (records, mut simulation) = simulate(&SimulationSettings { seed, ..a_match(1) });
+        let good: Vec<Value> = records
+            .iter()
+            .filter(|r| r.topic == Topic::MatchEvents && r.class == Class::Punctual)
+            .filter_map(Owned::good)
+            .collect();
+        let first = |value: &&Value| value["op"] == "upsert" && value["revision"] == 0;
+        let count = |kinds: &[&str]| {
+            let of = good.iter().filter(first).filter(|value| kinds.contains(&value["event_type"].as_str().unwrap()));
+            of.count() as u64
+        };
+        let files = truth_files(&mut simulation);
+        let sum =
+            |file: &str, name: &str| rows(&files[file]).iter().map(|row| row[name].as_u64().unwrap()).sum::<u64>();
+        assert_eq!(sum("momentum_5m.ndjson", "shots"), count(&["shot", "shot_on_target", "goal"]));
+        assert_eq!(sum("momentum_5m.ndjson", "corners"), count(&["corner"]));
+        assert_eq!(sum("shots_with_players.ndjson", "punctual"), count(&["shot", "shot_on_target", "goal"]));
+        let touches = good.iter().filter(first).filter(|value| value["x"].is_f64() && value["player_id"].is_string());
+        assert_eq!(sum("heatmap_15m.ndjson", "touches"), touches.count() as u64);
+        let expected = good.iter().filter(first).filter_map(|value| value["xg"].as_f64()).sum::<f64>();
+        let found: f64 = rows(&files["momentum_5m.ndjson"]).iter().filter_map(|row| row["xg"].as_f64()).sum();
+        assert!((found - expected).abs() < 1e-4, "{found} {expected}");
+        // Of ten overlapping windows each action is in ten.
+        let summary: Value = serde_json::from_str(&files["summary.json"]).unwrap();
+        let index = &summary["queries"]["momentum_index"];
+        assert_eq!(index["late_entries"].as_u64().unwrap(), 10 * index["late_rows"].as_u64().unwrap());
+        let taken_back = simulation.truth().goals().iter().filter(|goal| goal.cancelled).count();
+        let alerts = rows(&files["event_alerts.ndjson"]);
+        assert_eq!(alerts.iter().filter(|row| row["kind"] == "goal_cancelled").count(), taken_back);
+        cancelled += taken_back;
+    }
+    assert!(cancelled > 0);
 }
 
 // After a goal, when the picture has reached the viewers, the crowd is several times as busy as in a usual minute.
 #[test]
 fn a_goal_stirs_the_crowd() {
-    let (records, truth) = simulate(&a_match(50_000));
-    let times: Vec<i64> = records.iter().filter(|r| r.topic == ENGAGEMENTS).map(|r| r.event_time_ms).collect();
+    let (records, simulation) = simulate(&a_match(50_000));
+    let times: Vec<i64> = records.iter().filter(|r| r.topic == Topic::Engagements).map(|r| r.event_ms).collect();
     let within = |from: i64, to: i64| times.iter().filter(|time| (from..to).contains(*time)).count();
-    let start = records[0].send_time_ms;
+    let start = simulation.settings.start / 1000;
     let mut minutes: Vec<usize> = (0..90).map(|at| within(start + at * 60_000, start + (at + 1) * 60_000)).collect();
     minutes.sort_unstable();
     let usual = minutes[45];
-    assert!(!truth.goals.is_empty());
-    for goal in &truth.goals {
+    assert!(!simulation.truth().goals().is_empty());
+    for goal in simulation.truth().goals() {
         let after = within(goal.event_time_ms + 15_000, goal.event_time_ms + 75_000);
         assert!(after > 3 * usual, "{goal:?}: {after} acts after it, {usual} in a usual minute");
     }
@@ -95,33 +301,31 @@ fn a_goal_stirs_the_crowd() {
     assert!((450_000..1_100_000).contains(&times.len()), "{}", times.len());
 }
 
-// The score that is shown at the end is the number of goals that stand.
+// The score that is shown at the end is the number of goals that stand, whoever is named as the scorer.
 #[test]
 fn the_scoreboard_agrees_with_the_goals() {
     for seed in 0..12 {
-        let settings = SimulationSettings { seed, ..a_match(1) };
-        let (records, truth) = simulate(&settings);
-        let last = records.iter().filter(|record| record.topic == LIVE_MATCHES);
-        let last = last.filter_map(|record| serde_json::from_slice::<Value>(&record.value).ok());
-        let last =
-            last.filter(|value| value["status"] == "FINISHED").max_by_key(|value| value["timestamp"].to_string());
-        let last = last.unwrap();
-        let stand = |team: &str| truth.goals.iter().filter(|goal| !goal.cancelled && goal.team_id == team).count();
-        assert_eq!(
-            (&last["home_score"], &last["away_score"]),
-            (&stand("t001").into(), &stand("t002").into()),
-            "seed {seed}"
-        );
+        let (records, simulation) = simulate(&SimulationSettings { seed, ..a_match(1) });
+        let boards = records.iter().filter(|r| r.topic == Topic::LiveMatches).filter_map(Owned::good);
+        let last = boards.filter(|value| value["status"] == "FINISHED");
+        let last = last.max_by_key(|value| value["timestamp"].to_string()).unwrap();
+        let goals = simulation.truth().goals();
+        let stand = |team: &str| goals.iter().filter(|goal| !goal.cancelled && goal.team_id == team).count();
+        let score = (&stand("t001").into(), &stand("t002").into());
+        assert_eq!((&last["home_score"], &last["away_score"]), score, "seed {seed}");
+        let told = &simulation.truth().matches[0];
+        assert_eq!((told.home_score as usize, told.away_score as usize), (stand("t001"), stand("t002")));
     }
 }
 
-// The demo's first goal falls early enough to be seen within half a minute at 30 times the speed.
+// The demo's first goal falls early enough to be seen within half a minute at 60 times the speed.
 #[test]
 fn the_demo_has_an_early_goal() {
     let now = START_DEFAULT;
     let settings = SimulationSettings { viewers: 2, ..SimulationSettings::demo(now, None) };
-    let (_, truth) = simulate(&settings);
-    let first = truth.goals.iter().map(|goal| goal.event_time_ms).min().unwrap() - settings.start / 1000;
+    let (_, simulation) = simulate(&settings);
+    let first = simulation.truth().goals().iter().filter(|goal| !goal.cancelled).map(|goal| goal.event_time_ms).min();
+    let first = first.unwrap() - settings.start / 1000;
     assert!(first < 11 * 60_000, "the first goal falls {} s after the kick-off", first / 1000);
     // A demo that goes on is neither earlier than the one before nor the same.
     let next = SimulationSettings::demo(now + 60_000_000, Some(now));
@@ -131,7 +335,7 @@ fn the_demo_has_an_early_goal() {
 // The pump plays fast until it reaches the clock and is live from there: no record comes before its time.
 #[test]
 fn the_pump_catches_up_and_then_keeps_time() {
-    let settings = SimulationSettings::new(Profile::Smoke, 3);
+    let settings = smoke(3);
     let began = settings.start + 120_000_000;
     let now = Cell::new(began);
     let mut simulation = Simulation::new(&settings).unwrap();
@@ -141,7 +345,7 @@ fn the_pump_catches_up_and_then_keeps_time() {
     };
     let mut caught_up = None;
     let mut count = 0;
-    let latest = pump(&mut simulation, 10.0, &|| now.get(), &mut wait, &mut |records| {
+    let latest = pump(&mut simulation, 10.0, &|| now.get(), &mut wait, &mut |_, records| {
         for record in records {
             count += 1;
             let sent = record.send_time_ms * 1000;
@@ -156,7 +360,7 @@ fn the_pump_catches_up_and_then_keeps_time() {
     .unwrap();
     let (records, _) = simulate(&settings);
     assert_eq!(count, records.len());
-    assert_eq!(latest, records.iter().map(|record| record.event_time_ms * 1000).max());
+    assert_eq!(latest, records.iter().map(|record| record.event_ms * 1000).max());
     // 120 s behind, gaining 9 s a second.
     assert!((12_000_000..15_000_000).contains(&caught_up.unwrap()), "{caught_up:?}");
 }
@@ -164,38 +368,94 @@ fn the_pump_catches_up_and_then_keeps_time() {
 // Told to end, the pump ends; a sink's error is the pump's.
 #[test]
 fn the_pump_ends_when_told() {
-    let settings = SimulationSettings::new(Profile::Smoke, 3);
-    let mut simulation = Simulation::new(&settings).unwrap();
-    let ended = pump(&mut simulation, 0.0, &|| 0, &mut |_| ControlFlow::Break(()), &mut |_| unreachable!());
+    let mut simulation = Simulation::new(&smoke(3)).unwrap();
+    let ended = pump(&mut simulation, 0.0, &|| 0, &mut |_| ControlFlow::Break(()), &mut |_, _| unreachable!());
     assert_eq!(ended.unwrap(), None);
     let failed =
-        pump(&mut simulation, 0.0, &|| 0, &mut |_| ControlFlow::Continue(()), &mut |_| Err(Error::bug("full")));
+        pump(&mut simulation, 0.0, &|| 0, &mut |_| ControlFlow::Continue(()), &mut |_, _| Err(Error::bug("full")));
     assert_eq!(failed.unwrap_err().primary(), "full");
 }
 
-// The files are the records of each topic in their order, with the truth and the lookup tables beside.
+fn writing() -> Writing {
+    Writing { partitions: 3, speed: 0.0, classes: vec![Class::Punctual, Class::Late], seal: false, truth: None }
+}
+
+fn write(settings: &SimulationSettings, to: &Path, writing: &Writing) -> Written {
+    let to = Destination::Folder(to.to_owned());
+    run(settings, &to, writing, &Clock::manual(i64::MAX / 2), &mut |_| ControlFlow::Continue(())).unwrap()
+}
+
+// The files are the records of each topic in the order of their arrival, those of a key in one file.
 #[test]
 fn files_hold_what_was_simulated() {
     let folder = tempfile::tempdir().unwrap();
     let to = folder.path().join("new");
-    let args =
-        SimulateArgs { profile: Profile::Smoke, seed: 5, matches: 1, viewers: Some(100), start: None, to: to.clone() };
-    let summary = run(&args).unwrap();
-    let (records, truth) = simulate(&SimulationSettings { viewers: 100, ..SimulationSettings::new(Profile::Smoke, 5) });
-    for topic in TOPICS {
-        let expected: Vec<u8> =
-            records.iter().filter(|r| r.topic == topic).flat_map(|r| [r.value.as_slice(), b"\n"].concat()).collect();
-        assert!(std::fs::read(to.join(format!("{topic}.ndjson"))).unwrap() == expected, "{topic}");
+    let settings = SimulationSettings { viewers: 100, ..smoke(5) };
+    let written = write(&settings, &to, &writing());
+    let (records, mut simulation) = simulate(&settings);
+    for topic in Topic::ALL {
+        let mut all = 0;
+        for partition in 0..3 {
+            let expected: Vec<&[u8]> = records
+                .iter()
+                .filter(|r| r.topic == topic && r.class != Class::Ahead)
+                .filter(|r| output::partition_of(&r.key, 3) == partition)
+                .map(|r| r.value.as_slice())
+                .collect();
+            all += expected.len() as u64;
+            let text = std::fs::read(to.join(topic.name()).join(format!("{partition:02}.ndjson"))).unwrap();
+            assert!(text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).eq(expected), "{topic:?}");
+        }
+        assert_eq!(written.records[topic as usize], all);
     }
-    assert_eq!(summary.truth, truth);
-    let written: Value = serde_json::from_slice(&std::fs::read(to.join("truth.json")).unwrap()).unwrap();
-    assert_eq!(written, serde_json::to_value(&truth).unwrap());
+    assert_eq!(read_folder(&to.join("truth")), truth_files(&mut simulation));
     assert!(to.join("teams.csv").exists() && to.join("players.csv").exists());
-    for (args, said) in [
-        (SimulateArgs { matches: 51, ..args.clone() }, "51 matches cannot be simulated at once"),
-        (SimulateArgs { viewers: Some(0), ..args.clone() }, "0 viewers cannot be simulated"),
-        (SimulateArgs { start: Some("noon".into()), ..args.clone() }, "\"noon\" is not a time"),
-    ] {
-        assert_eq!(run(&args).unwrap_err().primary(), said);
+}
+
+// Punctual and late records are all there is; sealed, each partition ends an hour after everything else; files of an
+// earlier run do not stay.
+#[test]
+fn classes_are_written_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let count = |classes: &[Class], partitions, seal| {
+        let writing = Writing { classes: classes.to_vec(), partitions, seal, ..writing() };
+        write(&smoke(5), folder.path(), &writing).all()
+    };
+    let both = count(&[Class::Punctual, Class::Late], 3, false);
+    let late = count(&[Class::Late], 1, false);
+    let truth = read_folder(&folder.path().join("truth"));
+    assert!(late > 0 && !folder.path().join("engagements/02.ndjson").exists());
+    let punctual = count(&[Class::Punctual], 2, true);
+    assert_eq!((both, truth), (punctual - 10 + late, read_folder(&folder.path().join("truth"))));
+    for topic in Topic::ALL {
+        for file in ["00.ndjson", "01.ndjson"] {
+            let text = std::fs::read_to_string(folder.path().join(topic.name()).join(file)).unwrap();
+            let last: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+            assert_eq!(
+                (&last["match_id"], &last["timestamp"].as_str().unwrap()[..16]),
+                (&"end".into(), "2026-01-10T16:05")
+            );
+        }
     }
+}
+
+#[test]
+fn settings_out_of_range_are_refused() {
+    for (settings, said) in [
+        (SimulationSettings { matches: 51, ..smoke(1) }, "51 matches cannot be simulated at once"),
+        (SimulationSettings { viewers: 0, ..smoke(1) }, "0 viewers cannot be simulated"),
+        (SimulationSettings { start: -1, ..smoke(1) }, "the simulation cannot start at that time"),
+        (SimulationSettings { dirt: 0.9, ..smoke(1) }, "a share of 0.9 dirty records is not possible"),
+    ] {
+        let error = Simulation::new(&settings).unwrap_err();
+        assert_eq!((error.primary(), error.hint_text().is_some()), (said, true));
+    }
+    let error = run(
+        &smoke(1),
+        &Destination::Folder("unused".into()),
+        &Writing { partitions: 65, ..writing() },
+        &Clock::System,
+        &mut |_| ControlFlow::Continue(()),
+    );
+    assert_eq!(error.unwrap_err().primary(), "65 partitions are not possible");
 }

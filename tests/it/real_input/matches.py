@@ -134,10 +134,10 @@ def real(files, data):
 
 def simulated(binary, data):
     """Records of two matches by `touchline simulate`, which writes the tables to look up beside them."""
-    command = [binary, "simulate", "--profile", "standard", "--viewers", "10", "--matches", "2"]
+    command = [binary, "simulate", "--profile", "standard", "--viewers", "10", "--matches", "2", "--dirt", "0"]
     command += ["--seed", SIMULATED_SEED, "--start", at(KICK_OFF), "--to", data]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=120)
-    with open(data / "match-events.ndjson", encoding="utf-8") as lines:
+    with open(data / "match-events" / "00.ndjson", encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]
 
 
