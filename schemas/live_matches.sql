@@ -10,6 +10,9 @@ CREATE TABLE live_matches (
   minute      INT                   COMMENT 'minute of the match clock, 0 to 120',
   added_time  INT                   COMMENT 'minutes of stoppage time, from 1; NULL outside it',
   event_time  TIMESTAMP(3) NOT NULL COMMENT 'UTC, milliseconds: when this was the state',
+  CHECK (status IN ('SCHEDULED', 'LIVE', 'HALF_TIME', 'EXTRA_TIME', 'PENALTIES', 'SUSPENDED', 'FINISHED', 'POSTPONED', 'CANCELLED',
+                    'ABANDONED', 'AWARDED')),
+  CHECK (minute BETWEEN 0 AND 120),
   WATERMARK FOR event_time AS event_time - INTERVAL '5' SECOND
 ) WITH (
   'connector' = 'kafka', 'topic' = 'live-matches', 'format' = 'json', 'on-bad-row' = 'dead-letter',

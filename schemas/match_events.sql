@@ -4,7 +4,7 @@
 -- Two tables of one topic: match_events_raw has the records as providers spell them, match_events the one spelling that queries read.
 
 CREATE TABLE match_events_raw (
-  event_id         VARCHAR NOT NULL      COMMENT 'UUID of the action; the same in every correction of it',
+  event_id         UUID NOT NULL         COMMENT 'the action; the same in every correction of it',
   match_id         VARCHAR NOT NULL      COMMENT 'match; also the key of the record',
   event_type       VARCHAR NOT NULL      COMMENT 'one of the words below, in small letters or capitals',
   team_id          VARCHAR               COMMENT 'acting team, see teams; NULL where none acts, as at half-time',
@@ -30,6 +30,13 @@ CREATE TABLE match_events_raw (
   event_time       TIMESTAMP(3) NOT NULL COMMENT 'UTC, milliseconds: when it happened, for a correction when it was decided',
   source_partition INT METADATA FROM 'partition' VIRTUAL COMMENT 'partition of the record',
   source_offset    BIGINT METADATA FROM 'offset' VIRTUAL COMMENT 'offset of the record in its partition',
+  CHECK (event_type IN ('pass', 'shot', 'shot_on_target', 'goal', 'own_goal', 'foul', 'yellow_card', 'red_card', 'substitution',
+                        'offside', 'corner', 'free_kick', 'penalty', 'penalty_saved', 'interception', 'tackle', 'save', 'injury',
+                        'var_review', 'kickoff', 'half_time', 'second_half', 'full_time', 'PASS', 'SHOT', 'SHOT_ON_TARGET', 'GOAL',
+                        'OWN_GOAL', 'FOUL', 'YELLOW_CARD', 'RED_CARD', 'SUBSTITUTION', 'OFFSIDE', 'CORNER', 'FREE_KICK', 'PENALTY',
+                        'PENALTY_SAVED', 'INTERCEPTION', 'TACKLE', 'SAVE', 'INJURY', 'VAR_REVIEW', 'KICKOFF', 'HALF_TIME', 'SECOND_HALF',
+                        'FULL_TIME')),
+  CHECK (minute BETWEEN 0 AND 120),
   WATERMARK FOR event_time AS event_time - INTERVAL '5' SECOND
 ) WITH (
   'connector' = 'kafka', 'topic' = 'match-events', 'format' = 'json', 'on-bad-row' = 'dead-letter',

@@ -12,7 +12,6 @@ mod sql;
 mod status;
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
