@@ -3,19 +3,16 @@
 //! DataFusion attaches places to some of its errors (unknown column, table, function; types that do not fit). Where it
 //! does not, the place is the statement's, or the call's that `call` has found.
 
-use std::ops::ControlFlow;
 
 use datafusion::common::utils::datafusion_strsim::normalized_levenshtein;
 use datafusion::common::{Diagnostic, SchemaError};
 use datafusion::error::DataFusionError;
-use datafusion::sql::sqlparser::ast::{Expr, Function, ObjectNamePart, Query, Spanned, Visit, Visitor};
+use datafusion::sql::sqlparser::ast::{Expr, Spanned};
 use datafusion::sql::sqlparser::tokenizer::Span as SqlSpan;
 
 use super::call::in_sql;
 use crate::error::{Error, Location};
 
-/// Comes before what a function says of its arguments.
-const OWN_WORDS: &str = "user-defined coercion failed with: ";
 /// Names listed in a hint.
 const NAMES_MAX: usize = 10;
 /// DataFusion's diagnostic for operands that do not go together.
