@@ -33,9 +33,9 @@ pub use truth::{GoalTruth, TopicTruth, Truth};
 /// How much of everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Profile {
-    /// Five minutes, 1,000 viewers: some 8,000 records
+    /// Five minutes, 1,000 viewers: some 5,000 records
     Smoke,
-    /// A whole match, 100,000 viewers who do little: some 1.5 million records
+    /// A whole match, 100,000 viewers who do little: some 1.6 million records
     Standard,
     /// As standard, but with viewers ten times as busy
     Stress,
