@@ -1,7 +1,8 @@
 //! How a query is doing: written by its epoch loop, read by metrics, system tables and the status command.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::RwLock;
 
@@ -84,6 +85,8 @@ pub struct QueryStatus {
     /// Committed rows that are not yet in a public Parquet file.
     pub tail_rows: AtomicU64,
     pub sealed_files: AtomicU64,
+    /// From the end of an epoch that emitted rows until readers see them.
+    pub visible: Latency,
     /// The checkpoint up to which the hot table is written; 0 where there is none.
     pub postgres_checkpoint: AtomicU64,
     /// Attempts to write the hot table that failed.
@@ -93,6 +96,36 @@ pub struct QueryStatus {
     pub postgres_waiting_bytes: AtomicU64,
     pub postgres_waiting_micros: AtomicU64,
     pub sources: RwLock<BTreeMap<String, SourceStatus>>,
+}
+
+/// How often something took how long.
+#[derive(Debug, Default)]
+pub struct Latency {
+    /// One for each of [`Latency::BOUNDS`], and one for what took longer.
+    counts: [AtomicU64; Latency::BOUNDS.len() + 1],
+    sum_micros: AtomicU64,
+}
+
+impl Latency {
+    /// Seconds, ascending.
+    pub const BOUNDS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0];
+
+    pub fn observe(&self, took: Duration) {
+        let seconds = took.as_secs_f64();
+        let at = Latency::BOUNDS.partition_point(|bound| *bound < seconds);
+        self.counts[at].fetch_add(1, Ordering::Relaxed);
+        self.sum_micros.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Each bound with how often it was the first that was not exceeded; the last one is infinite.
+    pub fn buckets(&self) -> Vec<(f64, u64)> {
+        let bounds = Latency::BOUNDS.into_iter().chain([f64::INFINITY]);
+        bounds.zip(&self.counts).map(|(bound, count)| (bound, count.load(Ordering::Relaxed))).collect()
+    }
+
+    pub fn sum_seconds(&self) -> f64 {
+        self.sum_micros.load(Ordering::Relaxed) as f64 / 1e6
+    }
 }
 
 #[derive(Debug, Clone)]

@@ -24,10 +24,11 @@ import measure  # noqa: E402
 import queries  # noqa: E402
 import report  # noqa: E402
 import server  # noqa: E402
+import stress  # noqa: E402
 import service  # noqa: E402
 import topic  # noqa: E402
 
-PARTS = ["file", "kafka", "epoch", "start", "memory"]
+PARTS = ["file", "kafka", "epoch", "start", "memory", "simulate", "stress"]
 TOUCHLINE = "Touchline, 1 partition"
 TOUCHLINE_WIDE = "Touchline, {} partitions"
 FLINK_COLD, FLINK_WARM = "Flink, with its start", "Flink, warm"
@@ -162,7 +163,7 @@ class Bench:
         view = f"CREATE MATERIALIZED VIEW measured AS\n{queries.text('touchline', query)};\n"
         rows_out = queries.rows(self.oracle(query))
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
-            serving = server.Server(self.binary, folder, broker, schema, view, partitions)
+            serving = server.of_one_query(self.binary, folder, broker, schema, view, partitions)
             with contextlib.closing(serving):
                 cost, _ = serving.until_read(self.options.events + 1, rows_out, LIMIT_S)
                 rows = pathlib.Path(folder) / "rows.parquet"
@@ -187,6 +188,19 @@ class Bench:
             rows.append(["memory an open key of the tumble, at 1 M keys", report.shown(each, "{:.0f} bytes ({:.0f}–{:.0f})"), "< 300 bytes"])
             large, small = peaks[-1]
             rows.append(["peak memory of that run, and of one with 40 keys", f"{large / 2**20:.0f} MiB, {small / 2**20:.0f} MiB", ""])
+        if "simulate" in parts:
+            say("the simulator")
+            rates = stress.simulator(self.binary, self.folder, runs)
+            rows.append(["simulator, `standard` profile to files, million records per second per core", report.shown(rates), "≥ 0.5"])
+        if "stress" in parts:
+            say("the stress profile through all queries, as fast as a match goes")
+            try:
+                broker = topic.Broker(own=True)
+            except service.Unavailable as error:
+                say(f"NOT AVAILABLE: Kafka ({error})")
+            else:
+                with contextlib.closing(broker):
+                    rows.extend(stress.all_queries(self.binary, self.folder, broker.address))
         return rows
 
     def goals(self):

@@ -18,18 +18,25 @@ import measure
 POLL_S = 0.05
 
 
+def of_one_query(binary, folder, brokers, schema, view, partitions):
+    """A server with one table and the view `measured`."""
+    folder = pathlib.Path(folder)
+    for name, text in [("schemas/engagements.sql", schema), ("queries/measured.sql", view)]:
+        path = folder / name
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+    return Server(binary, folder, brokers, folder, partitions)
+
+
 class Server:
-    def __init__(self, binary, folder, brokers, schema, view, partitions):
+    def __init__(self, binary, folder, brokers, definitions, partitions):
+        """`definitions`: where schemas/ and queries/ are."""
         folder = pathlib.Path(folder)
-        for name, text in [("schemas/engagements.sql", schema), ("queries/measured.sql", view)]:
-            path = folder / name
-            path.parent.mkdir(parents=True)
-            path.write_text(text)
         config = folder / "touchline.toml"
         config.write_text(
             f'data_dir = "{folder}/data"\n[kafka]\nbrokers = "{brokers}"\n[engine]\npartitions = {partitions}\n'
             f'[flight]\nlisten = "127.0.0.1:0"\n[http]\nlisten = "127.0.0.1:0"\n[log]\nformat = "json"\nlevel = "info"\n'
-            f'[catalog]\nschemas_dir = "{folder}/schemas"\nqueries_dir = "{folder}/queries"\n'
+            f'[catalog]\nschemas_dir = "{definitions}/schemas"\nqueries_dir = "{definitions}/queries"\n'
         )
         self.lines, self.log = queue.Queue(), []
         self.started = time.monotonic()
@@ -66,9 +73,13 @@ class Server:
             if len(found) == 2:
                 return found["flight"], found["http"]
 
-    def metrics(self):
+    def exposition(self):
+        """What `/metrics` says, as text."""
         with urllib.request.urlopen(f"http://{self.http}/metrics", timeout=10) as answer:
-            text = answer.read().decode()
+            return answer.read().decode()
+
+    def metrics(self):
+        text = self.exposition()
         return {name: float(value) for name, value in re.findall(r"^touchline_query_(\w+?)(?:_total)?\{query=\"measured\"\} (\S+)$", text, re.M)}
 
     def until_read(self, rows_in, rows_out, limit_s):

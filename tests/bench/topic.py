@@ -15,17 +15,19 @@ NAME = "engagements"
 
 
 class Broker:
-    """The one named by TOUCHLINE_TEST_KAFKA, else one of our own that ends with us."""
+    """The one named by TOUCHLINE_TEST_KAFKA, else one of our own that ends with us. `own`: of our own in any case."""
 
-    def __init__(self):
+    def __init__(self, own=False):
         self.process = None
-        self.address = os.environ.get("TOUCHLINE_TEST_KAFKA")
+        self.address = None if own else os.environ.get("TOUCHLINE_TEST_KAFKA")
         if self.address:
             return
         self.process = subprocess.Popen([SERVICES / "kafka", "--until-eof"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         for line in self.process.stdout:
             if line.startswith("export "):
-                self.address = shlex.split(line)[1].partition("=")[2]
+                name, _, value = shlex.split(line)[1].partition("=")
+                if name == "TOUCHLINE_TEST_KAFKA":
+                    self.address = value
             if line.strip() == "ready":
                 return
         self.process.wait()

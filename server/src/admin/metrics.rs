@@ -181,6 +181,19 @@ impl Collector for FromStatus {
             let samples = queries.iter().map(|query| (vec![("query", query.name.as_str())], value(query))).collect();
             gauge(&mut encoder, name, help, samples)?;
         }
+        let mut visible = encoder.encode_descriptor(
+            "touchline_query_visible_seconds",
+            "Time from the end of an epoch that emitted rows until readers see them",
+            None,
+            MetricType::Histogram,
+        )?;
+        for query in &queries {
+            let buckets = query.visible.buckets();
+            let count = buckets.iter().map(|(_, count)| count).sum();
+            let labels = vec![("query", query.name.as_str())];
+            let mut samples = visible.encode_family(&labels)?;
+            samples.encode_histogram::<NoLabelSet>(query.visible.sum_seconds(), count, &buckets, None)?;
+        }
 
         let watermarks = sources.iter().filter_map(|(query, source, status)| {
             Some((vec![("query", *query), ("source", source.as_str())], seconds(status.watermark?)))

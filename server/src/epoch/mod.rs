@@ -82,6 +82,8 @@ pub struct QueryLoop {
     trouble: Option<String>,
     dirty: bool,
     last_checkpoint: Instant,
+    /// When the first rows were emitted that readers do not see yet.
+    emitted_at: Option<Instant>,
 }
 
 impl std::fmt::Debug for QueryLoop {
@@ -188,6 +190,9 @@ impl QueryLoop {
         self.accounting.dead += dead_letters.len() as u64;
         self.accounting.filtered += output.without_time;
         self.accounting.far_future += far_future;
+        if output.rows() > 0 {
+            self.emitted_at.get_or_insert_with(Instant::now);
+        }
         self.outputs[VIEW].add(output.batches);
         self.late.extend(output.late);
         self.dead_letters.extend(dead_letters);
@@ -281,6 +286,9 @@ impl QueryLoop {
             output.committed(self.chain.head());
         }
         self.publish();
+        if let Some(emitted) = self.emitted_at.take() {
+            self.status.visible.observe(emitted.elapsed());
+        }
         if committed.id.is_multiple_of(CLEAN_UP_EVERY) {
             self.clean_up().await?;
         }

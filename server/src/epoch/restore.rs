@@ -119,6 +119,7 @@ impl QueryLoop {
             trouble: None,
             dirty: true,
             last_checkpoint: Instant::now(),
+            emitted_at: None,
         })
     }
 }

@@ -161,9 +161,9 @@ mod tests {
     fn weights_are_shares() {
         static TABLE: Table<u8, 3> = Table::new([(7, 1.0), (8, 2.0), (9, 1.0)]);
         let mut draws = Draws::new(1, &[5]);
-        let mut counts = [0; 3];
+        let mut counts = [0_i64; 3];
         (0..100_000).for_each(|_| counts[usize::from(draws.pick(&TABLE)) - 7] += 1);
-        assert!(counts.iter().zip([25_000, 50_000, 25_000]).all(|(n, want)| (n - want).abs() < 700), "{counts:?}");
+        assert!(counts.iter().zip([25_000, 50_000, 25_000]).all(|(n, want): (&i64, i64)| (n - want).abs() < 700), "{counts:?}");
     }
 
     // A table of quantiles gives its median half of the time and never leaves its range.
