@@ -31,7 +31,7 @@ use crate::source::Offsets;
 use crate::source::kafka::KafkaSettings;
 use crate::source::reader::{OpenSpec, ReaderLimits, SourceDeps, spawn_reader};
 use crate::sql::dialect::StreamDialect;
-use crate::sql::{Functions, parse_file, report};
+use crate::sql::{Functions, parse_file, query_error, report};
 use crate::tables::snapshot::Snapshots;
 use crate::tables::source::SourceTable;
 use crate::watermark::SourceWatermark;
@@ -241,9 +241,10 @@ impl Session {
         match plan(view, &Known(self), self.settings).await? {
             Planned::Stream(pipeline) => self.stream(*pipeline, sink).await,
             Planned::Batch(context, logical) => {
-                let physical = context.state().create_physical_plan(&logical).await?;
-                let mut batches = execute_stream(physical, context.task_ctx())?;
-                while let Some(batch) = batches.try_next().await? {
+                let place = |error| query_error(error, view);
+                let physical = context.state().create_physical_plan(&logical).await.map_err(place)?;
+                let mut batches = execute_stream(physical, context.task_ctx()).map_err(place)?;
+                while let Some(batch) = batches.try_next().await.map_err(place)? {
                     sink(batch)?;
                 }
                 Ok(())
