@@ -15,7 +15,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         trial("docs::links_lead_somewhere", &[], links_lead_somewhere),
         trial("docs::every_shipped_query_stands_in_the_list", &[], every_query_is_listed),
     ];
-    for page in ["README.md", "queries/README.md", "schemas/README.md"] {
+    for page in ["README.md", "queries/README.md", "schemas/README.md", "udfs/README.md"] {
         tests.push(trial(&format!("docs::the_sql_of_{page}_passes_the_check"), &[], move || sql_of_page(page)));
     }
     tests.push(trial("docs::what_queries_readme_calls_refused_is_refused", &[], refusals_are_refused));

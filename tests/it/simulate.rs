@@ -67,10 +67,10 @@ fn kafka_holds_what_the_files_hold() -> Outcome {
     let (brokers, prefix) = (services::kafka()?, unique("simulated"));
     let to = format!("kafka://{brokers}/{prefix}-");
     let simulate = |to: &str, more: &[&str]| {
-        site.output(&[&["simulate", "--matches", "3", "--partitions", "4", "--to", to], more].concat())
+        site.output(&[&["simulate", "--matches", "3", "--to", to, "--partitions"], more].concat())
     };
-    let told = simulate("files", &[])?;
-    assert_eq!(simulate(&to, &["--truth", "truth"])?, told);
+    let told = simulate("files", &["4"])?;
+    assert_eq!(simulate(&to, &["4", "--truth", "truth"])?, told);
     for topic in TOPICS {
         let expected = files(&site.path("files"), topic)?;
         assert_eq!(expected.len(), 4, "{topic}");
@@ -88,7 +88,7 @@ fn kafka_holds_what_the_files_hold() -> Outcome {
         assert_eq!(fs::read(site.path("truth").join(file))?, fs::read(site.path("files/truth").join(file))?);
     }
     // Topics that exist keep their partitions, whatever is asked for.
-    simulate(&to, &["--rows", "late", "--partitions", "7"])?;
+    simulate(&to, &["7", "--rows", "late"])?;
     assert_eq!(consumed(&brokers, &format!("{prefix}-engagements"))?.len(), 4);
     Ok(())
 }
@@ -171,7 +171,8 @@ fn a_server_answers_what_the_truth_says() -> Outcome {
         }
         let reason = row["reason"].as_str().unwrap_or_default();
         for _ in 0..row["records"].as_u64().unwrap_or(0) {
-            let at = left.iter().position(|found| found.starts_with(reason)).ok_or(format!("no letter for {row}"))?;
+            let at = left.iter().position(|found| found.starts_with(reason));
+            let at = at.ok_or_else(|| format!("no letter for {row} among {left:?}"))?;
             left.swap_remove(at);
         }
     }

@@ -14,8 +14,8 @@ use crate::scalar::{Arguments, Column, by_row, scalar};
 describe! {
     /// How a player does, 1 to 10, where the provider gives no rating: 6 for being there, more for what helps.
     ///
-    /// 6 + goals + 0.7 assists + 0.15 shots_on_target + 0.1 tackles + 0.1 interceptions + 2 (pass_accuracy / 100 - 0.8)
-    /// - 0.5 yellow - 1.5 red, clamped to 1..10. pass_accuracy: completed passes, percent, 0 to 100. A NULL count is 0, and a
+    /// 6 + goals + 0.7 assists + 0.15 shots_on_target + 0.1 tackles + 0.1 interceptions + 2 (pass_accuracy / 100 - 0.8) less
+    /// 0.5 yellow and 1.5 red, clamped to 1..10. pass_accuracy: completed passes, percent, 0 to 100. A NULL count is 0, and a
     /// NULL pass_accuracy leaves its part out; NaN or an infinite argument gives NULL; a negative count is an error.
     /// Source: our choice.
     LIVE_RATING = live_rating(

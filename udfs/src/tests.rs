@@ -397,8 +397,9 @@ fn aggregates_stand_where_others_do() {
     assert_eq!(words(&shown), words(expected), "{shown}");
     let running =
         run("SELECT xg_at_least_one(p) OVER (ORDER BY i) FROM (VALUES (1, 0.5), (2, 0.5)) AS t(i, p)").unwrap();
-    let running = running[0].column(0).as_primitive::<Float64Type>();
-    assert_eq!(running.values().to_vec(), [0.5, 0.75]);
+    let running: Vec<f64> =
+        running.iter().flat_map(|batch| batch.column(0).as_primitive::<Float64Type>().values().to_vec()).collect();
+    assert_eq!(running, [0.5, 0.75]);
 }
 
 #[test]

@@ -137,26 +137,36 @@ impl Standing {
         };
         let home = weights(rate(self.home_lambda, home_reds, away_reds));
         let away = weights(rate(self.away_lambda, away_reds, home_reds));
-        // The weight of fewer than n goals of the away side.
-        let mut below = [0.0; GOALS + 1];
-        for (goals, weight) in away.iter().enumerate() {
-            below[goals + 1] = below[goals] + weight;
+        // The same sum from the side that leads, so that all indices are positive.
+        let by = usize::try_from(lead.unsigned_abs()).unwrap_or(GOALS).min(GOALS);
+        match lead >= 0 {
+            true => ahead(&home, &away, by),
+            false => {
+                let [win, draw, loss] = ahead(&away, &home, by);
+                [loss, draw, win]
+            }
         }
-        let total = below[GOALS];
-        let most = GOALS as i64;
-        let lead = lead.clamp(-most, most);
-        let (mut wins, mut draws) = (0.0, 0.0);
-        for (goals, weight) in home.iter().enumerate() {
-            let level = goals as i64 + lead;
-            let fewer = below[level.clamp(0, most) as usize];
-            let at_most = below[(level + 1).clamp(0, most) as usize];
-            wins += weight * fewer;
-            draws += weight * (at_most - fewer);
-        }
-        let all = home.iter().sum::<f64>() * total;
-        let (win, draw) = (wins / all, draws / all);
-        [win, draw, (1.0 - win - draw).max(0.0)]
     }
+}
+
+/// Win, draw and loss of the side that leads `by` so many goals.
+fn ahead(leader: &[f64; GOALS], other: &[f64; GOALS], by: usize) -> [f64; 3] {
+    // The weight of fewer than n further goals of the other side.
+    let mut fewer = [0.0; GOALS + 1];
+    for (goals, weight) in other.iter().enumerate() {
+        fewer[goals + 1] = fewer[goals] + weight;
+    }
+    let total = fewer[GOALS];
+    let level = GOALS - by;
+    let mut wins = leader[level..].iter().sum::<f64>() * total;
+    let mut draws = 0.0;
+    for (weight, (equal, fewer)) in leader[..level].iter().zip(other[by..].iter().zip(&fewer[by..])) {
+        draws += weight * equal;
+        wins += weight * fewer;
+    }
+    let scale = 1.0 / (leader.iter().sum::<f64>() * total);
+    let (win, draw) = (wins * scale, draws * scale);
+    [win, draw, (1.0 - win - draw).max(0.0)]
 }
 
 /// The share of a match's goals that is still to come.
@@ -168,9 +178,24 @@ fn remaining(minute: f64) -> f64 {
 
 /// Weights of 0 to 20 goals, Poisson but for the factor that scales them to 1.
 fn weights(mean: f64) -> [f64; GOALS] {
+    const INVERSE_FACTORIALS: [f64; GOALS] = {
+        let mut inverse = [1.0; GOALS];
+        let mut goals = 1;
+        while goals < GOALS {
+            inverse[goals] = inverse[goals - 1] / goals as f64;
+            goals += 1;
+        }
+        inverse
+    };
+    // Four chains of products instead of one: each multiplication would wait for the one before.
+    let square = mean * mean;
     let mut weights = [1.0; GOALS];
-    for goals in 1..GOALS {
-        weights[goals] = weights[goals - 1] * mean * (1.0 / goals as f64);
+    [weights[1], weights[2], weights[3]] = [mean, square, square * mean];
+    for goals in 4..GOALS {
+        weights[goals] = weights[goals - 4] * (square * square);
+    }
+    for (weight, inverse) in weights.iter_mut().zip(INVERSE_FACTORIALS) {
+        *weight *= inverse;
     }
     weights
 }

@@ -177,7 +177,10 @@ async fn plan(files: &[CheckedFile]) -> Vec<Error> {
             Statement::CreatePlainView(view) => {
                 drop(catalog.plain_views.insert(view.name.clone(), Arc::new(view.clone())));
             }
-            Statement::CreateView(_) | Statement::Insert { .. } | Statement::Select(_) => {}
+            Statement::CreateFunction(_)
+            | Statement::CreateView(_)
+            | Statement::Insert { .. }
+            | Statement::Select(_) => {}
         }
     }
     let functions = files.iter().flat_map(|file| &file.statements).filter_map(|statement| match statement {

@@ -69,12 +69,13 @@ pub(super) struct SimulateArgs {
 const AFTER_HELP: &str = "\
 Topics: match-events, engagements, live-matches, player-live-stats, team-live-stats. A folder gets
 TOPIC/00.ndjson, one file a partition, and teams.csv and players.csv to look up. The truth files say what
-each query of queries/ must answer, and which records are late or unreadable and why: see schemas/README.md.
+each query of queries/ must answer, and which records are late or unreadable and why.
+server/docs/simulator.md describes all of it.
 
 Examples:
   touchline simulate --to match
   touchline simulate --profile standard --matches 4 --partitions 8 --to kafka://localhost:9092
-  touchline simulate --profile standard --start 2026-01-10T15:00:00Z --speed 10 --to embedded:touchline-data
+  touchline simulate --profile stress --from 15m --for 4m --speed 1 --to embedded:touchline-data
 
 To know exactly which records are late, write twice: --rows punctual --seal, and when all of that has been
 read, --rows late. How to log in to Kafka is taken from TOUCHLINE_KAFKA_SECURITY_PROTOCOL and the like.";

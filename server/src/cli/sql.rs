@@ -135,7 +135,7 @@ async fn connect(args: &SqlArgs) -> Result<FlightSqlServiceClient<Channel>> {
         })?;
         client.handshake(user, &password).await.map_err(|error| {
             let text = error.to_string();
-            if text.contains("transport error") {
+            if text.contains("transport") {
                 return broken(&text);
             }
             // The status as text: its message is the last part of it.

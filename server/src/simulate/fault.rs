@@ -94,7 +94,7 @@ impl Fault {
                 out.push(b'[');
                 out.extend_from_slice(value);
                 out.push(b']');
-                verdict(None, "type", "the record is ".to_owned())
+                verdict(None, "type", "the record is [".to_owned())
             }
             Fault::MissingField => {
                 out.extend_from_slice(&without(value, "match_id"));

@@ -33,9 +33,9 @@ pub use truth::{GoalTruth, TopicTruth, Truth};
 /// How much of everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Profile {
-    /// Five minutes, 1,000 viewers: some 8,000 records
+    /// Five minutes, 1,000 viewers: some 5,000 records
     Smoke,
-    /// A whole match, 100,000 viewers who do little: some 1.5 million records
+    /// A whole match, 100,000 viewers who do little: some 1.6 million records
     Standard,
     /// As standard, but with viewers ten times as busy
     Stress,
@@ -183,7 +183,8 @@ impl SimulationSettings {
             return Err(Error::invalid("the simulation cannot start at that time").hint("start between 1971 and 9000"));
         }
         if self.span_ms.is_empty() {
-            return Err(Error::invalid("nothing lies between the beginning and the end that are asked for"));
+            return Err(Error::invalid("nothing lies between the beginning and the end")
+                .hint("ask for a longer time, as in --for 4m"));
         }
         if !(0.0..=DIRT_MAX).contains(&self.dirt) {
             return Err(Error::invalid(format!("a share of {} dirty records is not possible", self.dirt))

@@ -185,6 +185,22 @@ fn the_truth_does_not_depend_on_the_spelling() {
     assert!(camel > 10 && upper > 10 && lower > 10, "{camel} {upper} {lower}");
 }
 
+// A part of a match is what arrives in its time, byte for byte, and its truth counts that alone.
+#[test]
+fn a_span_is_a_part_of_the_whole() {
+    let (all, _) = simulate(&smoke(3));
+    let span_ms = 60_000..180_000;
+    let (part, simulation) = simulate(&SimulationSettings { span_ms: span_ms.clone(), ..smoke(3) });
+    let within: Vec<Owned> =
+        all.into_iter().filter(|record| span_ms.contains(&(record.send_ms - START_DEFAULT / 1000))).collect();
+    assert!(part.len() > 1_000 && part == within);
+    assert_eq!(Topic::ALL.iter().map(|topic| simulation.truth().topic(*topic).records).sum::<u64>(), part.len() as u64);
+    assert_eq!(
+        (simulation.start_ms(), simulation.end_ms()),
+        (START_DEFAULT / 1000 + 60_000, START_DEFAULT / 1000 + 180_000)
+    );
+}
+
 // The windows of the crowd are those that a naive count of the records gives.
 #[test]
 fn crowd_windows_are_those_of_a_naive_count() {
@@ -447,6 +463,7 @@ fn settings_out_of_range_are_refused() {
         (SimulationSettings { matches: 51, ..smoke(1) }, "51 matches cannot be simulated at once"),
         (SimulationSettings { viewers: 0, ..smoke(1) }, "0 viewers cannot be simulated"),
         (SimulationSettings { start: -1, ..smoke(1) }, "the simulation cannot start at that time"),
+        (SimulationSettings { span_ms: 5..5, ..smoke(1) }, "nothing lies between the beginning and the end"),
         (SimulationSettings { dirt: 0.9, ..smoke(1) }, "a share of 0.9 dirty records is not possible"),
     ] {
         let error = Simulation::new(&settings).unwrap_err();

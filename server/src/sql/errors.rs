@@ -3,19 +3,16 @@
 //! DataFusion attaches places to some of its errors (unknown column, table, function; types that do not fit). Where it
 //! does not, the place is the statement's, or the call's that `call` has found.
 
-use std::ops::ControlFlow;
 
 use datafusion::common::utils::datafusion_strsim::normalized_levenshtein;
 use datafusion::common::{Diagnostic, SchemaError};
 use datafusion::error::DataFusionError;
-use datafusion::sql::sqlparser::ast::{Expr, Function, ObjectNamePart, Query, Spanned, Visit, Visitor};
+use datafusion::sql::sqlparser::ast::{Expr, Spanned};
 use datafusion::sql::sqlparser::tokenizer::Span as SqlSpan;
 
 use super::call::in_sql;
 use crate::error::{Error, Location};
 
-/// Comes before what a function says of its arguments.
-const OWN_WORDS: &str = "user-defined coercion failed with: ";
 /// Names listed in a hint.
 const NAMES_MAX: usize = 10;
 /// DataFusion's diagnostic for operands that do not go together.
@@ -38,7 +35,9 @@ pub fn planning_error(error: DataFusionError, file: &str, statement_start: &Loca
     let described = match (unknown_column(&error), error.diagnostic()) {
         (Some(described), _) => Some(described),
         // The diagnostic leaves out which types and which operator.
-        (None, Some(diagnostic)) if diagnostic.message != INCOMPATIBLE => Some(from_diagnostic(diagnostic)),
+        (None, Some(diagnostic)) if diagnostic.message != INCOMPATIBLE && !without_start(&diagnostic.message) => {
+            Some(from_diagnostic(diagnostic))
+        }
         (None, _) => None,
     };
     match described {
@@ -126,7 +125,7 @@ fn plainly(error: DataFusionError) -> Error {
         return Error::new(plain.kind(), lower_first(message.trim_end_matches('.')))
             .hint(format!("did you mean{}", help.trim_end()));
     }
-    if text.starts_with("substring without for/from") {
+    if without_start(text) {
         return Error::invalid("substr needs a start").hint("write substr(str, start[, length])");
     }
     let text = ["parser error: ", "Parser error: "]
@@ -137,6 +136,11 @@ fn plainly(error: DataFusionError) -> Error {
         lowered if lowered == plain.primary() => plain,
         lowered => Error::new(plain.kind(), lowered),
     }
+}
+
+/// DataFusion shows the parser's structures here.
+fn without_start(text: &str) -> bool {
+    text.to_lowercase().starts_with("substring without for/from")
 }
 
 /// Lower case at the beginning, unless it is an abbreviation or a name; no full stop.

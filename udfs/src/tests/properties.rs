@@ -263,7 +263,7 @@ fn aggregate_returns(function: &AggregateUDF, kinds: &[Kind], materials: &[Mater
     for (at, usual) in constants_of(function) {
         constants[at] = match materials[at].data_type % 4 {
             0 => None,
-            1 => ScalarValue::try_from_array(&arrays[at], 0).ok(),
+            1 if rows > 0 => ScalarValue::try_from_array(&arrays[at], 0).ok(),
             _ => Some(usual),
         };
     }

@@ -117,8 +117,8 @@ async fn grouping_forms_that_are_missing_say_what_to_write() {
         ),
         ("session(ts, INTERVAL '1 minute')", "SESSION windows are not available yet"),
         ("tumble(ts, INTERVAL '1 month')", "the window's size must not have months"),
-        ("tumble(ts)", "tumble takes a timestamp and an interval"),
-        ("tumble(k, INTERVAL '1 minute')", "tumble takes a timestamp and an interval"),
+        ("tumble(ts)", "it takes a time column and an INTERVAL"),
+        ("tumble(k, INTERVAL '1 minute')", "it takes a time column and an INTERVAL"),
     ] {
         let error = plan(&format!("SELECT {expr} AS w, count(*) FROM t GROUP BY w")).await.expect_err(expr);
         assert!(error.report().contains(want), "{expr}: {}", error.report());
