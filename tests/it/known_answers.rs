@@ -16,21 +16,21 @@ use crate::services::{self, Need, Outcome, trial};
 pub(crate) fn tests() -> Vec<Trial> {
     let needs = &[Need::Kafka, Need::Postgres, Need::Python];
     vec![
-        trial("known_answers::smoke_in_one_partition", needs, || answers(&["--profile", "smoke", "--partitions", "1"])),
+        trial("known_answers::smoke_in_one_partition", needs, || answers("--profile smoke --dirt 0.4 --partitions 1")),
         trial("known_answers::smoke_in_eight_partitions_in_every_spelling", needs, || {
-            answers(&["--profile", "smoke", "--partitions", "8", "--spelling", "mixed"])
+            answers("--profile smoke --dirt 0.4 --partitions 8 --spelling mixed")
         }),
         trial("known_answers::standard_in_one_partition_in_every_spelling", needs, || {
-            answers(&["--profile", "standard", "--viewers", "3000", "--partitions", "1", "--spelling", "mixed"])
+            answers("--profile standard --viewers 3000 --dirt 0.01 --partitions 1 --spelling mixed")
         }),
         trial("known_answers::standard_in_eight_partitions", needs, || {
-            answers(&["--profile", "standard", "--viewers", "3000", "--matches", "2", "--partitions", "8"])
+            answers("--profile standard --viewers 3000 --matches 2 --dirt 0.01 --partitions 8")
         }),
     ]
 }
 
 /// Runs the program, which bounds its own time. What it says is shown in any case.
-fn answers(arguments: &[&str]) -> Outcome {
+fn answers(arguments: &str) -> Outcome {
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("it/known_answers");
     let output = Command::new(services::python()?)
         // No compiled files beside the sources.
@@ -38,7 +38,7 @@ fn answers(arguments: &[&str]) -> Outcome {
         .arg(program)
         .arg("--binary")
         .arg(binary()?)
-        .args(arguments)
+        .args(arguments.split(' '))
         .stdin(Stdio::null())
         .output()?;
     let said = String::from_utf8_lossy(&output.stderr);

@@ -102,7 +102,7 @@ CREATE MACRO poisson(k, mean) AS exp(-mean) * mean ** k / factorial(k::INTEGER):
 QUERIES = {
     "heatmap_15m": """
         SELECT window_start, window_end, match_id, player_id,
-               list_transform(range(96), lambda cell: len(list_filter(cells, lambda hit: hit = cell))) AS cells, touches
+               list_transform(range(96), lambda cell: len(list_filter(coalesce(cells, []), lambda hit: hit = cell))) AS cells, touches
         FROM (
           SELECT bucket(900, happened) AS window_start, window_start + INTERVAL '15 minutes' AS window_end, match_id, player_id,
                  list(least(floor(x / 10), 11)::INTEGER + 12 * least(floor(y / 10), 7)::INTEGER) FILTER (x IS NOT NULL) AS cells,
