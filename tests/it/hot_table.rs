@@ -100,7 +100,8 @@ impl Proxy {
 
 /// A server in this process, so that its log can be appended to and its status read while it runs.
 struct Place {
-    site: Site,
+    /// Its folder goes with it.
+    _site: Site,
     config: Config,
     database: Database,
     proxy: Proxy,
@@ -127,7 +128,7 @@ impl Place {
         config.postgres.url = Some(Secret::new(format!("{login}@{}/{name}", proxy.address)));
         config.postgres.schema = database.schema.clone();
         config.postgres.backlog_bytes = ByteSize(backlog_bytes);
-        Ok(Place { site, config, database, proxy, rows: AtomicU64::new(0) })
+        Ok(Place { _site: site, config, database, proxy, rows: AtomicU64::new(0) })
     }
 
     async fn start(&self) -> Result<(Server, Arc<QueryStatus>), Failed> {

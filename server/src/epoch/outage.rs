@@ -24,7 +24,7 @@ impl Outage {
             self.reasons.push(reason.to_owned());
         }
         let attempts = self.attempts;
-        new || (attempts >= DOUBLING_FROM && attempts < EVERY && attempts.is_power_of_two())
+        new || ((DOUBLING_FROM..EVERY).contains(&attempts) && attempts.is_power_of_two())
             || attempts.is_multiple_of(EVERY)
     }
 

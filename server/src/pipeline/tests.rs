@@ -265,6 +265,10 @@ async fn what_would_start_anew_with_each_epoch_is_refused_with_a_way_out() {
             "SELECT page, count(*) FROM clicks GROUP BY page",
             "an aggregate over a stream needs a window, or it would never be final",
         ),
+        (
+            "SELECT page, max(window_end) FROM TUMBLE(clicks, ts, INTERVAL '1 minute') GROUP BY window_start, page",
+            "\"max(clicks.window_end)\" uses the end of a window below the aggregation, where only its start is known",
+        ),
         ("SELECT DISTINCT page FROM clicks", "DISTINCT over a stream would keep every row for ever"),
         ("SELECT page FROM clicks ORDER BY page", "ORDER BY is not possible over a stream"),
         ("SELECT page FROM clicks LIMIT 3", "LIMIT is not possible over a stream"),

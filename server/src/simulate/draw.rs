@@ -163,7 +163,10 @@ mod tests {
         let mut draws = Draws::new(1, &[5]);
         let mut counts = [0_i64; 3];
         (0..100_000).for_each(|_| counts[usize::from(draws.pick(&TABLE)) - 7] += 1);
-        assert!(counts.iter().zip([25_000, 50_000, 25_000]).all(|(n, want): (&i64, i64)| (n - want).abs() < 700), "{counts:?}");
+        assert!(
+            counts.iter().zip([25_000, 50_000, 25_000]).all(|(n, want): (&i64, i64)| (n - want).abs() < 700),
+            "{counts:?}"
+        );
     }
 
     // A table of quantiles gives its median half of the time and never leaves its range.

@@ -3,7 +3,6 @@
 //! DataFusion attaches places to some of its errors (unknown column, table, function; types that do not fit). Where it
 //! does not, the place is the statement's, or the call's that `call` has found.
 
-
 use datafusion::common::utils::datafusion_strsim::normalized_levenshtein;
 use datafusion::common::{Diagnostic, SchemaError};
 use datafusion::error::DataFusionError;

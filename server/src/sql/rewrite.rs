@@ -202,9 +202,7 @@ impl Rewriter<'_> {
                 .hint("aggregate by the first window in a subquery and by the second over its result"));
         }
         self.check_volatility(&aggregate)?;
-        if matches!(kind, WindowKind::Hop { .. }) {
-            check_window_columns_untouched(&aggregate, input)?;
-        }
+        check_window_columns_untouched(&aggregate, input)?;
         let time = match &by_function {
             Some(time) => time.clone(),
             None => window_time_column(input).ok_or_else(|| Error::bug("a window column without its function"))?,
@@ -479,41 +477,48 @@ fn tumble_call(expr: &Expr) -> Result<Option<(Column, WindowKind)>> {
     Ok(Some((time.clone(), Tumble::kind(size)?)))
 }
 
-/// In an overlapping window a row's window columns have no single value before the aggregation.
+/// Below the aggregation a row knows its pane and nothing else. In a `HOP` it is in several windows, so none of the window
+/// columns has a value there; in a `TUMBLE` the pane is the window, so its start has.
 fn check_window_columns_untouched(aggregate: &Aggregate, input: &LogicalPlan) -> Result<()> {
-    let refuse = |expr: &Expr| {
-        Err(Error::invalid(format!(
-            "\"{expr}\" uses a window column of HOP below the aggregation, where a row is in several windows"
-        ))
-        .hint("use window_start and window_end as they are in GROUP BY, and compute with them above it"))
-    };
-    let touches =
-        |plan: &LogicalPlan, expr: &Expr| expr.column_refs().into_iter().any(|column| trace(plan, column).is_some());
     for expr in &aggregate.aggr_expr {
-        if touches(input, expr) {
-            return refuse(expr);
+        refuse_window_columns(expr, &[input])?;
+    }
+    for expr in aggregate.group_expr.iter().filter(|expr| as_column(expr).is_none()) {
+        refuse_window_columns(expr, &[input])?;
+    }
+    check_below(input)
+}
+
+fn check_below(plan: &LogicalPlan) -> Result<()> {
+    if as_tvf(plan).is_some() {
+        return Ok(());
+    }
+    let inputs = plan.inputs();
+    for expr in plan.expressions() {
+        if !(matches!(plan, LogicalPlan::Projection(_)) && as_column(&expr).is_some()) {
+            refuse_window_columns(&expr, &inputs)?;
         }
     }
-    for expr in &aggregate.group_expr {
-        if as_column(expr).is_none() && touches(input, expr) {
-            return refuse(expr);
+    inputs.into_iter().try_for_each(check_below)
+}
+
+fn refuse_window_columns(expr: &Expr, inputs: &[&LogicalPlan]) -> Result<()> {
+    let columns = expr.column_refs();
+    let mut used = inputs.iter().flat_map(|input| columns.iter().filter_map(|column| trace(input, column)));
+    let Some(kind) = used.find_map(|Grouping { part, kind }| match kind {
+        WindowKind::Tumble { .. } if part == OutputColumn::WindowStart => None,
+        other => Some(other),
+    }) else {
+        return Ok(());
+    };
+    let why = match kind {
+        WindowKind::Hop { .. } => {
+            "uses a window column of HOP below the aggregation, where a row is in several windows"
         }
-    }
-    let mut plan = input;
-    while as_tvf(plan).is_none() {
-        let inputs = plan.inputs();
-        for expr in plan.expressions() {
-            let passes = matches!(plan, LogicalPlan::Projection(_)) && as_column(&expr).is_some();
-            if !passes && inputs.iter().any(|input| touches(input, &expr)) {
-                return refuse(&expr);
-            }
-        }
-        match inputs.into_iter().find(|input| window_time_column(input).is_some()) {
-            Some(next) => plan = next,
-            None => break,
-        }
-    }
-    Ok(())
+        WindowKind::Tumble { .. } => "uses the end of a window below the aggregation, where only its start is known",
+    };
+    Err(Error::invalid(format!("\"{expr}\" {why}"))
+        .hint("use window_start and window_end as they are in GROUP BY, and compute with them above it"))
 }
 
 /// A column as it is, or only renamed.

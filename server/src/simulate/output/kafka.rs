@@ -91,11 +91,10 @@ impl KafkaTarget {
             .set("queue.buffering.max.kbytes", PENDING_KBYTES.to_string())
             .set("queue.buffering.max.messages", PENDING_RECORDS.to_string())
             .set("message.timeout.ms", DELIVERED_WITHIN.as_millis().to_string());
-        let producer: BaseProducer<Reports> =
-            config.create_with_context(Reports::default()).map_err(|error| unreachable(error))?;
+        let producer: BaseProducer<Reports> = config.create_with_context(Reports::default()).map_err(unreachable)?;
         let names = Topic::ALL.map(|topic| format!("{prefix}{}", topic.name()));
         // All topics are listed: to ask for one by name would make it, with the brokers' number of partitions.
-        let found = producer.client().fetch_metadata(None, ANSWER_WITHIN).map_err(|error| unreachable(error))?;
+        let found = producer.client().fetch_metadata(None, ANSWER_WITHIN).map_err(unreachable)?;
         let count = |name: &String| {
             let topic = found.topics().iter().find(|topic| topic.name() == name)?;
             u32::try_from(topic.partitions().len()).ok().filter(|count| *count > 0)
@@ -178,7 +177,7 @@ impl Target for KafkaTarget {
             waiting = back;
         }
         self.sent += 1;
-        if self.sent % POLL_EVERY == 0 {
+        if self.sent.is_multiple_of(POLL_EVERY) {
             self.flush(false)?;
         }
         Ok(())
