@@ -119,7 +119,10 @@ pub fn run(
     let paced = writing.speed > 0.0;
     let told = std::cell::Cell::new(written);
     let mut wait = |pause: Duration| {
-        std::thread::sleep(pause);
+        // To sleep for no time at all would still give the processor away.
+        if !pause.is_zero() {
+            std::thread::sleep(pause);
+        }
         let go_on = progress(&told.get());
         ended |= go_on.is_break();
         go_on
