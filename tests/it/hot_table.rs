@@ -56,7 +56,7 @@ impl Database {
     }
 
     async fn number(&self, sql: &str) -> Result<i64, Failed> {
-        Ok(self.db.query_one(sql, &[]).await?.get(0))
+        Ok(self.db.query_one(sql, &[]).await?.try_get(0)?)
     }
 
     async fn done(self) -> Outcome {
@@ -146,7 +146,8 @@ impl Place {
     async fn wait_for_all_rows(&self) -> Outcome {
         let expected = self.rows.load(Ordering::Relaxed) as i64;
         until("all rows to be in Postgres", async || {
-            Ok(self.database.number("SELECT count(*) FROM kept").await? >= expected)
+            // Until the table is there, asking for it is an error.
+            Ok(self.database.number("SELECT count(*) FROM kept").await.is_ok_and(|found| found >= expected))
         })
         .await?;
         let counted =

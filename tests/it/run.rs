@@ -1,6 +1,7 @@
 //! `touchline run`: statements over files. The answer never depends on how the input is cut into epochs.
 
 use std::fmt::Write;
+use std::fs;
 
 use libtest_mimic::{Failed, Trial};
 
@@ -182,14 +183,20 @@ fn forbidden_values() -> Outcome {
         site.write("read.sql", &format!("{}SELECT id, kind, minute FROM e;\n", table("e", path, rules)))?;
         let ran = site.run(&["run", "read.sql", "--output", "csv"])?;
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), good), "{path}: {}", ran.stderr);
-        for reason in [
-            "record 1: field \"id\" is \"no-uuid\"; the schema says uuid\n",
-            "record 2: field \"kind\" is \"dance\"; the schema says one of 'goal', 'shot'\n",
-            "record 3: field \"minute\" is 200; the schema says between 0 and 120\n",
-            "3 records not decoded",
+        for (record, reason) in [
+            (2, "field \"id\" is \"no-uuid\"; the schema says uuid"),
+            (3, "field \"kind\" is \"dance\"; the schema says one of 'goal', 'shot'"),
+            (4, "field \"minute\" is 200; the schema says between 0 and 120"),
         ] {
-            assert!(ran.stderr.contains(reason), "{path}: {}", ran.stderr);
+            let place = match path {
+                "in.json" => format!("{path}:{record}"),
+                // Its first line is the header.
+                "in.csv" => format!("{path}:{}", record + 1),
+                _ => format!("{path}, record {record}"),
+            };
+            assert!(ran.stderr.contains(&format!("{place}: {reason}\n")), "{path}: {}", ran.stderr);
         }
+        assert!(ran.stderr.contains("3 records not decoded"), "{path}: {}", ran.stderr);
     }
     // A table that is written is held to its rules as well.
     let write = [table("i", "in.json", none), table("o", "out.csv", rules), "INSERT INTO o SELECT * FROM i;\n".into()];
@@ -201,6 +208,9 @@ fn forbidden_values() -> Outcome {
         "{}",
         ran.stderr
     );
-    assert!(!site.path("out.csv").exists());
+    // Nor does what was begun stay under another name.
+    let left: Vec<String> =
+        fs::read_dir(site.path(""))?.filter_map(|entry| Some(entry.ok()?.file_name().into_string().ok()?)).collect();
+    assert!(!left.iter().any(|name| name.contains("out.csv")), "{left:?}");
     Ok(())
 }

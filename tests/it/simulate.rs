@@ -165,8 +165,8 @@ fn a_server_answers_what_the_truth_says() -> Outcome {
     // Of each kind that the query's columns show, with the reason that the truth gives.
     let dead = server.query("SELECT reason FROM touchline.dead_letters WHERE query = 'crowd_10s'")?;
     let mut left: Vec<&str> = dead.iter().filter_map(|row| row["reason"].as_str()).collect();
-    for row in truth("dead_letters")?.iter().filter(|row| row["topic"] == "engagements" && row["needs"] == "type") {
-        if !row["field"].is_null() && row["field"] != "match_id" {
+    for row in truth("dead_letters")?.iter().filter(|row| row["topic"] == "engagements") {
+        if !row["field"].is_null() && row["field"] != "match_id" && row["field"] != "engagement_type" {
             continue;
         }
         let reason = row["reason"].as_str().unwrap_or_default();

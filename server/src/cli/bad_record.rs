@@ -13,11 +13,17 @@ pub(super) fn place(letter: &DeadLetter, tables: &[Arc<TableDef>]) -> String {
     let here = std::env::current_dir().unwrap_or_default();
     let path = Path::new(&letter.topic);
     let shown = path.strip_prefix(here).unwrap_or(path).display();
-    let csv = tables.iter().any(|table| {
-        table.format == Format::Csv
-            && matches!(&table.connector, Connector::Filesystem(files) if path.starts_with(&files.path))
+    let format = tables.iter().find_map(|table| match &table.connector {
+        Connector::Filesystem(files) if path.starts_with(&files.path) => Some(table.format),
+        _ => None,
     });
-    let line = File::open(path).ok().and_then(|file| line_of(BufReader::new(file), csv, letter.offset));
+    let line = match format {
+        // Has no lines.
+        Some(Format::Parquet) => None,
+        format => File::open(path)
+            .ok()
+            .and_then(|file| line_of(BufReader::new(file), format == Some(Format::Csv), letter.offset)),
+    };
     match line {
         Some(line) => format!("{shown}:{line}"),
         None => format!("{shown}, record {}", letter.offset + 1),

@@ -24,8 +24,19 @@ pub struct FileWriter {
     /// Of the columns of `schema`.
     checks: Vec<Vec<Check>>,
     table: String,
-    staging: PathBuf,
+    staging: Staging,
     target: PathBuf,
+}
+
+/// A file under a hidden name. It does not stay where the statement fails.
+#[derive(Debug)]
+struct Staging(PathBuf);
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        // Gone already where it has taken its target's place.
+        let _ = fs::remove_file(&self.0);
+    }
 }
 
 #[derive(Debug)]
@@ -58,8 +69,8 @@ impl FileWriter {
         fs::create_dir_all(folder).map_err(refused)?;
         let name = target.file_name().unwrap_or_default().to_string_lossy();
         // Hidden names are not read by filesystem tables, this one's readers included.
-        let staging = folder.join(format!(".{name}.{}", std::process::id()));
-        let file = BufWriter::with_capacity(1 << 20, File::create(&staging).map_err(refused)?);
+        let staging = Staging(folder.join(format!(".{name}.{}", std::process::id())));
+        let file = BufWriter::with_capacity(1 << 20, File::create(&staging.0).map_err(refused)?);
         let schema = physical_schema(table);
         let format = match table.format {
             Format::Json => Encoder::Json(arrow::json::LineDelimitedWriter::new(file)),
@@ -134,7 +145,7 @@ impl FileWriter {
         };
         file.flush()?;
         file.into_inner().map_err(|error| Error::from(error.into_error()))?.sync_all()?;
-        Ok(fs::rename(&self.staging, &self.target)?)
+        Ok(fs::rename(&self.staging.0, &self.target)?)
     }
 }
 

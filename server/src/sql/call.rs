@@ -39,7 +39,11 @@ pub async fn explained(
     }
     let named = |function: &str, arguments: usize| match &wrong {
         Some(wrong) => wrong.function == function && wrong.given.len() == arguments,
-        None => WINDOWS.contains(&function) && (ours || text.contains("window")),
+        None => {
+            WINDOWS.contains(&function) && (ours || text.contains("window"))
+                || text.contains(&format!("{function} takes ("))
+                || text.contains(&format!("function \"{function}\" "))
+        }
     };
     let place = locate(&text, statement, state, &named).await.map(|span| Location {
         file: start.file.clone(),
