@@ -4,7 +4,7 @@
 -- Columns  window_start, window_end  UTC
 --          match_id, engagement_type
 --          events                    number of acts
---          users                     viewers who did them, estimated within about 2 %
+--          users                     viewers who did them, estimated within about 2 %, small numbers within 3
 --          per_user                  acts per such viewer and minute
 -- Emission once, when a window closes
 -- Lateness 5 s (engagements); later rows go to touchline.late

@@ -104,7 +104,7 @@ class Topic:
                 failed.append(error)
 
         for partition, line in topic:
-            self.producer.produce(self.name, value=line.encode(), partition=partition, on_delivery=delivered)
+            self.producer.produce(self.name, value=line, partition=partition, on_delivery=delivered)
             self.producer.poll(0)
         left = self.producer.flush(60)
         if left or failed:
