@@ -18,7 +18,7 @@ use crate::epoch::{LoopSettings, QueryDeps};
 use crate::error::{Error, Result};
 use crate::flight_sql::{self, FlightDeps, Tls};
 use crate::pipeline::PlanSettings;
-use crate::registry::{Registry, follow};
+use crate::registry::{Changes, Registry};
 use crate::sink::parquet::SealLimits;
 use crate::sink::postgres::PostgresSink;
 use crate::source::embedded::EmbeddedLog;
@@ -106,13 +106,15 @@ impl Server {
         };
         let plan_settings = PlanSettings { partitions, wide_rows: config.engine.epoch_rows_wide };
         let directories: Vec<PathBuf> = vec![config.catalog.schemas_dir.clone(), config.catalog.queries_dir.clone()];
-        let mut registry = Registry::new(directories.clone(), deps, plan_settings, fatal);
+        // Before the files are read for the first time. What it has to say comes after: a directory that cannot be read is said there.
+        let changes = Changes::of(&directories);
+        let mut registry = Registry::new(directories, deps, plan_settings, fatal);
         registry.apply().await?;
         let registry = Arc::new(Mutex::new(registry));
 
         let mut tasks = Vec::new();
         let debounce = config.catalog.debounce;
-        tasks.push(tokio::spawn(follow(Arc::clone(&registry), directories, debounce, stopped.clone())));
+        tasks.push(tokio::spawn(changes?.follow(Arc::clone(&registry), debounce, stopped.clone())));
         let shutdown = |mut stopped: watch::Receiver<bool>| async move {
             let _ = stopped.wait_for(|stop| *stop).await;
         };

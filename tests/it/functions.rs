@@ -156,7 +156,7 @@ fn a_wrong_call() -> Outcome {
             "q.sql:1:8: heatmap: columns is a constant, the same for all rows",
         ),
         ("SELECT\n twice('a')", "q.sql:2:2: twice takes (n DOUBLE), not (VARCHAR)"),
-        ("SELECT\n sqrt('a', 1)", "q.sql:2:2: no function matches the given name and argument types 'sqrt("),
+        ("SELECT\n sqrt('a', 1)", "q.sql:2:2: sqrt cannot be called with (VARCHAR, BIGINT)"),
         (
             "SELECT field_tilt(-1, 2)",
             "q.sql:1:8: field_tilt(-1, 2): own and opponent are counts and cannot be negative",

@@ -183,6 +183,7 @@ async fn an_outage() -> Outcome {
     let (server, status) = place.start().await?;
     place.append(&server, 10)?;
     place.wait_for_all_rows().await?;
+    until("nothing to wait", async || Ok(status.postgres_waiting_rows.load(Ordering::Relaxed) == 0)).await?;
 
     place.proxy.set_open(false);
     for _ in 0..CHECKPOINTS {
@@ -231,6 +232,7 @@ async fn at_the_limit() -> Outcome {
     let (server, status) = place.start().await?;
     place.append(&server, 10)?;
     place.wait_for_all_rows().await?;
+    until("nothing to wait", async || Ok(status.postgres_waiting_rows.load(Ordering::Relaxed) == 0)).await?;
 
     place.proxy.set_open(false);
     let stands_still =

@@ -13,7 +13,10 @@ use arrow::datatypes::SchemaRef;
 use clap::Args;
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::MemTable;
+use datafusion::error::DataFusionError;
 use datafusion::physical_plan::execute_stream;
+use datafusion::sql::parser::Statement as DfStatement;
+use datafusion::sql::sqlparser::ast;
 use futures::TryStreamExt;
 
 use super::bad_record::place;
@@ -30,7 +33,7 @@ use crate::sink::file::FileWriter;
 use crate::source::Offsets;
 use crate::source::kafka::KafkaSettings;
 use crate::source::reader::{OpenSpec, ReaderLimits, SourceDeps, spawn_reader};
-use crate::sql::{Functions, parse_file, report};
+use crate::sql::{Functions, explained, parse_file, report};
 use crate::tables::snapshot::Snapshots;
 use crate::tables::source::SourceTable;
 use crate::watermark::SourceWatermark;
@@ -260,12 +263,22 @@ impl Session {
         match plan(view, &Known(self), self.settings).await? {
             Planned::Stream(pipeline) => self.stream(*pipeline, sink).await,
             Planned::Batch(context, logical) => {
-                let physical = context.state().create_physical_plan(&logical).await?;
-                let mut batches = execute_stream(physical, context.task_ctx())?;
-                while let Some(batch) = batches.try_next().await? {
-                    sink(batch)?;
+                let state = context.state();
+                let outcome = async {
+                    let physical = state.create_physical_plan(&logical).await?;
+                    let mut batches = execute_stream(physical, context.task_ctx())?;
+                    while let Some(batch) = batches.try_next().await? {
+                        sink(batch)?;
+                    }
+                    Ok::<_, DataFusionError>(())
+                };
+                match outcome.await {
+                    Ok(()) => Ok(()),
+                    Err(error) => {
+                        let statement = DfStatement::Statement(Box::new(ast::Statement::Query(view.query.clone())));
+                        Err(explained(error, &statement, &state, &view.location).await)
+                    }
                 }
-                Ok(())
             }
         }
     }

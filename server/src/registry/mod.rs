@@ -19,7 +19,7 @@ use tracing::{error, info};
 
 pub use files::{Catalog, Files, Loaded, not_for_a_server, read_text, resolve_path, sql_files};
 use supervisor::Running;
-pub use watch::follow;
+pub use watch::Changes;
 
 use crate::catalog::{PlainView, TableDef, ViewDef};
 use crate::epoch::{QueryDeps, QueryPlan};

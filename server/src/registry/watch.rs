@@ -4,46 +4,59 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use notify::{RecursiveMode, Watcher};
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::{Mutex, mpsc, watch};
 use tracing::{error, warn};
 
 use super::Registry;
 use crate::error::{Error, Result};
 
-/// Follows `directories` until `stop`. A burst of changes, as of an editor or a deployment, is taken as one: the files are
-/// read when nothing has changed for `debounce`.
-///
-/// # Errors
-/// `Unavailable` where the operating system cannot watch a directory.
-pub async fn follow(
-    registry: Arc<Mutex<Registry>>,
-    directories: Vec<PathBuf>,
-    debounce: Duration,
-    mut stop: watch::Receiver<bool>,
-) -> Result<()> {
-    // One place is enough: what matters is that something has changed.
-    let (sender, mut changes) = mpsc::channel(1);
-    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| match event {
-        Ok(event) if event.kind.is_access() => {}
-        Ok(_) => drop(sender.try_send(())),
-        Err(error) => warn!(%error, "a change of the definition files may have been missed"),
-    })
-    .map_err(|error| Error::unavailable("cannot watch the definition files").caused_by(error))?;
-    for directory in &directories {
-        watcher.watch(directory, RecursiveMode::NonRecursive).map_err(|error| {
-            Error::unavailable(format!("cannot watch directory {}", directory.display())).caused_by(error)
-        })?;
-    }
-    loop {
-        tokio::select! {
-            biased;
-            _ = stop.wait_for(|stop| *stop) => return Ok(()),
-            changed = changes.recv() => if changed.is_none() { return Ok(()) },
+/// Watches the definition directories from the moment it is made, so that no change after it is missed.
+#[derive(Debug)]
+pub struct Changes {
+    /// Dropping it ends the watching.
+    _watcher: RecommendedWatcher,
+    seen: mpsc::Receiver<()>,
+}
+
+impl Changes {
+    /// # Errors
+    /// `Unavailable` where the operating system cannot watch a directory.
+    pub fn of(directories: &[PathBuf]) -> Result<Self> {
+        // One place is enough: what matters is that something has changed.
+        let (sender, seen) = mpsc::channel(1);
+        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| match event {
+            Ok(event) if event.kind.is_access() => {}
+            Ok(_) => drop(sender.try_send(())),
+            Err(error) => warn!(%error, "a change of the definition files may have been missed"),
+        })
+        .map_err(|error| Error::unavailable("cannot watch the definition files").caused_by(error))?;
+        for directory in directories {
+            watcher.watch(directory, RecursiveMode::NonRecursive).map_err(|error| {
+                Error::unavailable(format!("cannot watch directory {}", directory.display())).caused_by(error)
+            })?;
         }
-        while let Ok(Some(())) = tokio::time::timeout(debounce, changes.recv()).await {}
-        if let Err(error) = registry.lock().await.apply().await {
-            error!("{}", error.report());
+        Ok(Changes { _watcher: watcher, seen })
+    }
+
+    /// Has the registry follow them until `stop`. A burst of changes, as of an editor or a deployment, is taken as one: the files
+    /// are read when nothing has changed for `debounce`.
+    pub async fn follow(
+        mut self,
+        registry: Arc<Mutex<Registry>>,
+        debounce: Duration,
+        mut stop: watch::Receiver<bool>,
+    ) -> Result<()> {
+        loop {
+            tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => return Ok(()),
+                changed = self.seen.recv() => if changed.is_none() { return Ok(()) },
+            }
+            while let Ok(Some(())) = tokio::time::timeout(debounce, self.seen.recv()).await {}
+            if let Err(error) = registry.lock().await.apply().await {
+                error!("{}", error.report());
+            }
         }
     }
 }

@@ -42,6 +42,8 @@ pub async fn explained(
         None => {
             WINDOWS.contains(&function) && (ours || text.contains("window"))
                 || text.contains(&format!("{function} takes ("))
+                || text.contains(&format!("{function}: "))
+                || text.contains(&format!(": {function}("))
                 || text.contains(&format!("function \"{function}\" "))
         }
     };
