@@ -132,7 +132,17 @@ impl Place {
     }
 
     async fn start(&self) -> Result<(Server, Arc<QueryStatus>), Failed> {
-        let server = Server::start(self.config.clone(), Clock::System).await.map_err(|error| error.report())?;
+        let deadline = Instant::now() + WAIT_LIMIT;
+        let server = loop {
+            match Server::start(self.config.clone(), Clock::System).await {
+                Ok(server) => break server,
+                // Threads that read the log for the server before end a moment after it.
+                Err(error) if error.primary().contains("another process uses") && Instant::now() < deadline => {
+                    tokio::time::sleep(LOOK_EVERY).await;
+                }
+                Err(error) => return Err(error.report().into()),
+            }
+        };
         let status = server.published().query("kept").ok_or("the query is not there")?;
         Ok((server, status))
     }
