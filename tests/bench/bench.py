@@ -28,7 +28,8 @@ import stress  # noqa: E402
 import service  # noqa: E402
 import topic  # noqa: E402
 
-PARTS = ["file", "kafka", "epoch", "start", "memory", "simulate", "stress"]
+OTHERS, STADIUM = ["epoch", "start", "memory"], ["simulate", "stress"]
+PARTS = ["file", "kafka", *OTHERS, *STADIUM]
 TOUCHLINE = "Touchline, 1 partition"
 TOUCHLINE_WIDE = "Touchline, {} partitions"
 FLINK_COLD, FLINK_WARM = "Flink, with its start", "Flink, warm"
@@ -172,7 +173,7 @@ class Bench:
         return cost
 
     def others(self, parts):
-        """Rows of the second table: what, how much, the goal."""
+        """Rows of a table: what, how much, the goal."""
         rows, runs = [], self.options.runs
         if "epoch" in parts:
             say("one-row epochs")
@@ -236,8 +237,9 @@ class Bench:
                 tables.append(report.table(["what", "times faster", "goal"], goals))
             tables.append(report.rates(self.options.events, measured, TOUCHLINE))
             yield source, "\n\n".join(tables)
-        if others:
-            yield "others", f"{head}\n\n{report.table(['what', 'median (min–max)', 'goal'], others)}"
+        for name, rows in others.items():
+            if rows:
+                yield name, f"{head}\n\n{report.table(['what', 'median (min–max)', 'goal'], rows)}"
 
 
 def build():
@@ -268,9 +270,10 @@ def main():
     binary = options.touchline.resolve() if options.touchline else build()
     with tempfile.TemporaryDirectory(prefix="touchline-bench-") as folder:
         bench = Bench(options, binary, folder)
-        others, failed, stopped = [], None, False
+        others, failed, stopped = {}, None, False
         try:
-            others = bench.others(options.only)
+            for block, own in ("others", OTHERS), ("stadium", STADIUM):
+                others[block] = bench.others([part for part in own if part in options.only])
             if "file" in options.only:
                 bench.from_file()
             if "kafka" in options.only:
