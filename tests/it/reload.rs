@@ -203,5 +203,17 @@ fn a_failed_query() -> Outcome {
     server.wait_for("the rows around the bad one", |server| {
         let rows = server.query("SELECT id FROM a ORDER BY id")?;
         Ok((rows == [serde_json::json!({ "id": 1 }), serde_json::json!({ "id": 2 })]).then_some(()))
+    })?;
+    server.wait_for("what readers see to be timed", |server| {
+        let (_, metrics) = server.get("/metrics")?;
+        let value = |line: &str| line.rsplit_once(' ').and_then(|(_, value)| value.parse::<u64>().ok());
+        let of = |name: &str| -> Vec<u64> {
+            let own = metrics.lines().filter(|line| line.starts_with(name) && line.contains("query=\"a\""));
+            own.filter_map(value).collect()
+        };
+        let (buckets, count) =
+            (of("touchline_query_visible_seconds_bucket{"), of("touchline_query_visible_seconds_count{"));
+        assert!(buckets.is_sorted() && buckets.last() == count.first(), "{buckets:?} {count:?}");
+        Ok((count.first() > Some(&0)).then_some(()))
     })
 }
