@@ -34,8 +34,6 @@ TOUCHLINE = "Touchline, 1 partition"
 TOUCHLINE_WIDE = "Touchline, {} partitions"
 FLINK_COLD, FLINK_WARM = "Flink, with its start", "Flink, warm"
 LIMIT_S = 600
-# Of a pass of Flink that takes longer than this there are two, whatever --runs says.
-FLINK_LONG_S, FLINK_LONG_RUNS = 45, 2
 
 
 def say(text):
@@ -100,13 +98,11 @@ class Bench:
         """Runs all engines in turn, `--runs` times, after one round that is not counted; Flink's is the one that starts it."""
         costs = {name: [] for name in engines}
         self.measured[query, source] = costs
-        job, flink_runs = None, self.options.runs
+        job = None
         if self.flink and query in self.options.flink:
             try:
                 job, cold = self.start_flink(query, flink_source, f"{query}-{source}")
                 say(f"{query} from {source}: {FLINK_COLD}: {cold.cpu:.2f} CPU s, {cold.wall:.2f} s")
-                if cold.cpu > FLINK_LONG_S:
-                    flink_runs = min(flink_runs, FLINK_LONG_RUNS)
                 costs[FLINK_COLD], costs[FLINK_WARM] = [cold], []
                 engines = {**engines, FLINK_WARM: lambda: job.run(LIMIT_S)}
             except measure.Failed as error:
@@ -117,7 +113,7 @@ class Bench:
         try:
             for number in range(-1, self.options.runs):
                 for name, run in engines.items():
-                    if name == FLINK_WARM and not 0 <= number < flink_runs:
+                    if name == FLINK_WARM and number < 0:
                         continue
                     cost = run()
                     if number >= 0:
