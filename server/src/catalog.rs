@@ -61,6 +61,19 @@ pub struct Column {
 }
 
 impl Column {
+    /// One that is decoded from the record's field of the same name.
+    #[cfg(test)]
+    pub fn physical(name: impl Into<String>, data_type: DataType, nullable: bool) -> Self {
+        Column {
+            name: name.into(),
+            data_type,
+            nullable,
+            kind: ColumnKind::Physical { aliases: vec![] },
+            checks: vec![],
+            comment: None,
+        }
+    }
+
     pub fn field(&self) -> Field {
         Field::new(&self.name, self.data_type.clone(), self.nullable)
     }
@@ -210,8 +223,9 @@ pub enum Statement {
     CreateTable(TableDef),
     /// `CREATE VIEW`
     CreatePlainView(PlainView),
-    /// `CREATE MATERIALIZED VIEW`
+    /// `CREATE FUNCTION`
     CreateFunction(FunctionDef),
+    /// `CREATE MATERIALIZED VIEW`
     CreateView(ViewDef),
     /// `INSERT INTO target SELECT …`; the view is named after the target.
     Insert {

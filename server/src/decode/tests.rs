@@ -13,17 +13,6 @@ const MINUTE: Micros = 60_000_000;
 /// 2025-11-26T15:13:20Z
 const NOW: Micros = 1_764_170_000_000_000;
 
-fn physical(name: &str, data_type: DataType, nullable: bool) -> Column {
-    Column {
-        name: name.into(),
-        data_type,
-        nullable,
-        kind: ColumnKind::Physical { aliases: vec![] },
-        checks: vec![],
-        comment: None,
-    }
-}
-
 fn metadata(name: &str, data_type: DataType, key: MetadataKey) -> Column {
     Column {
         name: name.into(),
@@ -44,9 +33,9 @@ fn orders() -> TableDef {
         name: "orders".into(),
         columns: vec![
             metadata("topic", DataType::Utf8View, MetadataKey::Topic),
-            physical("amount", DataType::Decimal128(12, 2), false),
+            Column::physical("amount", DataType::Decimal128(12, 2), false),
             metadata("part", DataType::Int32, MetadataKey::Partition),
-            physical("ts", DataType::Timestamp(TimeUnit::Millisecond, None), true),
+            Column::physical("ts", DataType::Timestamp(TimeUnit::Millisecond, None), true),
             metadata("pos", DataType::Int64, MetadataKey::Offset),
             metadata("at", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), MetadataKey::Timestamp),
             metadata("key", DataType::BinaryView, MetadataKey::Key),
@@ -330,7 +319,7 @@ fn a_large_poll_is_cut_into_batches_and_keeps_its_order() {
 #[test]
 fn large_rows_make_small_batches() {
     let mut def = orders();
-    def.columns.push(physical("blob", DataType::Utf8View, true));
+    def.columns.push(Column::physical("blob", DataType::Utf8View, true));
     let mut decoder = decoder(&def, &[8]);
     let value = format!("{{\"blob\":\"{}\"}}", "x".repeat(BATCH_BYTES_MAX / 8));
     for offset in 0..17 {

@@ -1,15 +1,17 @@
 //! The reading door: Arrow Flight SQL on arrow-flight's `FlightService`.
 //!
-//! `session` runs statements and knows nothing of gRPC; `guard` says what a statement may be; `wire` says how rows are
-//! sent. `service` is the protocol, with `metadata`, `options`, `auth`, `handles` and `status` for its parts.
+//! `session` runs statements and knows nothing of gRPC, with `gate` for who may run; `statement` plans one and binds its
+//! parameters, `guard` says what it may be; `wire` says how rows are sent. `service` is the protocol, with `metadata`, `options`, `auth`, `handles` and `status` for its parts.
 
 pub mod auth;
+mod gate;
 pub mod guard;
 pub mod handles;
 pub mod metadata;
 pub mod options;
 pub mod service;
 pub mod session;
+pub mod statement;
 pub mod status;
 pub mod wire;
 

@@ -36,7 +36,8 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::auth::{Auth, Principal};
 use super::handles::Handles;
-use super::session::{AdHoc, Bound, Cancel, Prepared};
+use super::session::{AdHoc, Cancel};
+use super::statement::{Bound, Prepared};
 use super::status::status;
 use super::wire::WireEncoder;
 use super::{metadata, options};

@@ -2,7 +2,7 @@
 
 use tonic::{Code, Status};
 
-use super::session::StatementError;
+use super::statement::StatementError;
 use crate::error::{Error, ErrorKind};
 
 /// Bytes of a message: it travels in a header, and clients limit those.

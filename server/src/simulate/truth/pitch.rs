@@ -346,7 +346,7 @@ fn model(body_part: &str, shot_type: &str) -> ShotModel {
     }
 }
 
-/// The chance of a goal from having the ball here: Karun Singh's grid (2019), whose rows are the same from both sides.
+/// The chance of a goal from having the ball here: Karun Singh's grid (2018), whose rows are the same from both sides.
 fn threat_of((x, y): (f64, f64)) -> f64 {
     const GRID: [[f64; 12]; 4] = [
         [

@@ -86,26 +86,18 @@ fn a_path_that_does_not_exist_is_named() {
     assert_eq!((error.kind(), error.primary()), (ErrorKind::Invalid, "no such file or folder: /no/such/path"));
 }
 
-fn column(name: &str, data_type: DataType, nullable: bool) -> Column {
-    Column {
-        name: name.into(),
-        data_type,
-        nullable,
-        kind: ColumnKind::Physical { aliases: vec![] },
-        checks: vec![],
-        comment: None,
-    }
-}
-
 /// `id BIGINT NOT NULL, name VARCHAR, ts TIMESTAMP(3), number BIGINT METADATA FROM 'offset'`, watermark on ts.
 fn table(path: &Path, format: Format, on_bad_row: OnBadRow) -> TableDef {
     TableDef {
         name: "t".into(),
         columns: vec![
-            column("id", DataType::Int64, false),
-            column("name", DataType::Utf8View, true),
-            column("ts", DataType::Timestamp(TimeUnit::Millisecond, None), true),
-            Column { kind: ColumnKind::Metadata(MetadataKey::Offset), ..column("number", DataType::Int64, false) },
+            Column::physical("id", DataType::Int64, false),
+            Column::physical("name", DataType::Utf8View, true),
+            Column::physical("ts", DataType::Timestamp(TimeUnit::Millisecond, None), true),
+            Column {
+                kind: ColumnKind::Metadata(MetadataKey::Offset),
+                ..Column::physical("number", DataType::Int64, false)
+            },
         ],
         watermark: Some(WatermarkDef {
             column: "ts".into(),

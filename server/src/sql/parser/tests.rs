@@ -33,17 +33,6 @@ fn mistakes(text: &str) -> String {
     report(&parse_file("test.sql", text).expect_err(text))
 }
 
-fn physical(name: &str, data_type: DataType, nullable: bool) -> Column {
-    Column {
-        name: name.into(),
-        data_type,
-        nullable,
-        kind: ColumnKind::Physical { aliases: vec![] },
-        checks: vec![],
-        comment: None,
-    }
-}
-
 const MILLIS: DataType = DataType::Timestamp(TimeUnit::Millisecond, None);
 
 #[test]
@@ -70,21 +59,27 @@ fn a_kafka_table_with_everything_is_read_as_written() {
     let player =
         Fields::from(vec![Field::new("id", DataType::Int64, true), Field::new("name", DataType::Utf8View, true)]);
     let columns = vec![
-        Column { comment: Some("unique".into()), ..physical("event_id", DataType::Utf8View, false) },
+        Column { comment: Some("unique".into()), ..Column::physical("event_id", DataType::Utf8View, false) },
         Column {
             kind: ColumnKind::Physical { aliases: vec!["game".into(), "gameId".into()] },
-            ..physical("match_id", DataType::Utf8View, false)
+            ..Column::physical("match_id", DataType::Utf8View, false)
         },
-        physical("x", DataType::Float64, true),
-        physical("amount", DataType::Decimal128(12, 2), true),
-        physical("tags", DataType::new_list(DataType::Utf8View, true), true),
-        physical("player", DataType::Struct(player), true),
-        physical("ts", MILLIS, false),
-        Column { kind: ColumnKind::Metadata(MetadataKey::Offset), ..physical("kafka_offset", DataType::Int64, false) },
-        Column { kind: ColumnKind::Metadata(MetadataKey::Partition), ..physical("partition", DataType::Int32, true) },
+        Column::physical("x", DataType::Float64, true),
+        Column::physical("amount", DataType::Decimal128(12, 2), true),
+        Column::physical("tags", DataType::new_list(DataType::Utf8View, true), true),
+        Column::physical("player", DataType::Struct(player), true),
+        Column::physical("ts", MILLIS, false),
+        Column {
+            kind: ColumnKind::Metadata(MetadataKey::Offset),
+            ..Column::physical("kafka_offset", DataType::Int64, false)
+        },
+        Column {
+            kind: ColumnKind::Metadata(MetadataKey::Partition),
+            ..Column::physical("partition", DataType::Int32, true)
+        },
         Column {
             kind: ColumnKind::Metadata(MetadataKey::Headers),
-            ..physical("headers", crate::sql::metadata_type(MetadataKey::Headers), true)
+            ..Column::physical("headers", crate::sql::metadata_type(MetadataKey::Headers), true)
         },
     ];
     let want = TableDef {

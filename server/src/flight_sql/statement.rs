@@ -1,0 +1,270 @@
+//! What an ad-hoc statement says: planned, found harmless, its parameters bound, and what is wrong with it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::record_batch::RecordBatch;
+use datafusion::common::metadata::ScalarAndMetadata;
+use datafusion::common::{ParamValues, ScalarValue};
+use datafusion::error::DataFusionError;
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::sql::parser::Statement;
+
+use super::guard::{self, Parsed};
+use super::wire::{wire_schema, wire_type};
+use crate::error::{Error, ErrorKind, Location, Result};
+use crate::sql::{explained, nearest};
+use crate::status::{QueryState, QueryStatus};
+use crate::tables::catalog::{CATALOG, Catalog, PUBLIC_SCHEMA};
+
+/// Rows of parameters of one execution; each runs the statement once.
+const PARAMETER_ROWS_MAX: usize = 1_000;
+
+/// Why a statement has no rows, or no more of them.
+#[derive(Debug)]
+pub enum StatementError {
+    Failed(Error),
+    /// It names a table that does not exist.
+    NotFound(Error),
+    /// It is SQL that this engine does not know.
+    Unsupported(Error),
+    Cancelled,
+    TimedOut,
+}
+
+impl From<Error> for StatementError {
+    fn from(error: Error) -> Self {
+        match missing_table(&error) {
+            Some(_) => StatementError::NotFound(error),
+            None => StatementError::Failed(error),
+        }
+    }
+}
+
+impl From<DataFusionError> for StatementError {
+    fn from(error: DataFusionError) -> Self {
+        match error.find_root() {
+            DataFusionError::NotImplemented(_) => StatementError::Unsupported(Error::from(error)),
+            _ => StatementError::from(Error::from(error)),
+        }
+    }
+}
+
+impl fmt::Display for StatementError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StatementError::Failed(error) | StatementError::NotFound(error) | StatementError::Unsupported(error) => {
+                error.fmt(f)
+            }
+            StatementError::Cancelled => f.write_str("the statement was cancelled"),
+            StatementError::TimedOut => f.write_str("the statement took longer than its limit"),
+        }
+    }
+}
+
+pub(super) type Outcome<T> = Result<T, StatementError>;
+
+/// A statement that has been planned and found harmless.
+#[derive(Debug)]
+pub struct Prepared {
+    plan: LogicalPlan,
+    /// Of the result, as it is sent.
+    pub schema: SchemaRef,
+    /// In the order in which they are bound, as they are written (`$1`, `$name`).
+    parameters: Vec<Parameter>,
+}
+
+#[derive(Debug)]
+struct Parameter {
+    name: String,
+    /// `None` where the statement leaves it open.
+    data_type: Option<DataType>,
+}
+
+impl Prepared {
+    /// One nullable field a parameter; text where the statement leaves its type open.
+    pub fn parameter_schema(&self) -> SchemaRef {
+        let field = |parameter: &Parameter| {
+            Field::new(&parameter.name, parameter.data_type.as_ref().map_or(DataType::Utf8, wire_type), true)
+        };
+        Arc::new(Schema::new(self.parameters.iter().map(field).collect::<Vec<_>>()))
+    }
+}
+
+/// A statement with its parameters, ready to run.
+#[derive(Debug)]
+pub struct Bound {
+    /// One for each row of parameters, run one after the other.
+    pub(super) plans: Vec<LogicalPlan>,
+    pub schema: SchemaRef,
+}
+
+/// Plans a statement and refuses what may not be.
+pub(super) async fn prepare(state: &SessionState, catalog: &Catalog, sql: &str) -> Outcome<Prepared> {
+    let Parsed { statement, parameters } = guard::parse(sql)?;
+    let plan = match state.statement_to_plan(statement.clone()).await {
+        Ok(plan) => plan,
+        Err(error) => return Err(explain(error, &statement, state, catalog).await),
+    };
+    guard::verify(&plan)?;
+    // The result's final types: the analyzer's coercions can change those of the plan as it was written.
+    let analyzed = state.analyzer().execute_and_check(plan.clone(), state.config_options(), |_, _| {});
+    let schema = match analyzed {
+        Ok(analyzed) => wire_schema(analyzed.schema().as_arrow()),
+        // With open parameters it may not be analyzable yet; what is known of it must do until they are bound.
+        Err(_) if !parameters.is_empty() => wire_schema(plan.schema().as_arrow()),
+        Err(error) => return Err(explain(error, &statement, state, catalog).await),
+    };
+    let types = plan.get_parameter_types()?;
+    let parameters = parameters.into_iter().map(|name| {
+        let data_type = types.get(&name).cloned().flatten();
+        Parameter { name, data_type }
+    });
+    Ok(Prepared { schema, parameters: parameters.collect(), plan })
+}
+
+/// The result's schema with its final types, once values are bound.
+fn result_schema(state: &SessionState, plan: &LogicalPlan) -> SchemaRef {
+    let analyzed = state.analyzer().execute_and_check(plan.clone(), state.config_options(), |_, _| {});
+    wire_schema(analyzed.as_ref().unwrap_or(plan).schema().as_arrow())
+}
+
+/// What is wrong with a statement, at its line and column, and what could be meant.
+async fn explain(
+    error: DataFusionError,
+    statement: &Statement,
+    state: &SessionState,
+    catalog: &Catalog,
+) -> StatementError {
+    let unsupported = matches!(error.find_root(), DataFusionError::NotImplemented(_));
+    let start = Location { file: String::new(), line: 1, column: 1 };
+    // A statement as a whole needs no place.
+    let error = explained(error, statement, state, &start).await.moved_from(&start);
+    if unsupported {
+        return StatementError::Unsupported(error);
+    }
+    let Some(missing) = missing_table(&error) else { return StatementError::Failed(error) };
+    let mut described = Error::new(error.kind(), format!("table '{missing}' not found"));
+    if let Some(place) = error.location() {
+        described = described.at(place.clone());
+    }
+    let names: Vec<String> = catalog
+        .list()
+        .into_iter()
+        .map(
+            |table| if table.schema == PUBLIC_SCHEMA { table.name } else { format!("{}.{}", table.schema, table.name) },
+        )
+        .collect();
+    StatementError::NotFound(match nearest(missing, &names) {
+        Some(name) => described.hint(format!("did you mean \"{name}\"?")),
+        None => described.hint("SHOW TABLES lists what there is"),
+    })
+}
+
+/// The name of the table that does not exist, as short as it can be written.
+pub(super) fn missing_table(error: &Error) -> Option<&str> {
+    let name = error.primary().strip_prefix("table '")?.strip_suffix("' not found")?;
+    let name = name
+        .strip_prefix(CATALOG)
+        .and_then(|rest| rest.strip_prefix('.'))
+        .filter(|rest| rest.contains('.'))
+        .unwrap_or(name);
+    Some(name.strip_prefix(PUBLIC_SCHEMA).and_then(|rest| rest.strip_prefix('.')).unwrap_or(name))
+}
+
+/// A view that is declared and cannot be read: its query has the reason.
+pub(super) fn without_rows(missing: Error, query: Option<Arc<QueryStatus>>) -> StatementError {
+    let Some(query) = query else { return StatementError::NotFound(missing) };
+    let (state, reason) = query.get();
+    let name = &query.name;
+    let error = match state {
+        QueryState::Starting => {
+            return StatementError::Failed(
+                Error::unavailable(format!("view \"{name}\" is still being restored from its checkpoint"))
+                    .hint("try again soon; /readyz says what is missing"),
+            );
+        }
+        QueryState::Degraded => {
+            Error::unavailable(format!("view \"{name}\" cannot be read yet: its query is degraded"))
+        }
+        other => Error::invalid(format!("view \"{name}\" cannot be read: its query is {}", other.name())),
+    };
+    let error = match reason {
+        Some(reason) => error.detail(reason),
+        None => error,
+    };
+    match error.kind() {
+        ErrorKind::Unavailable => StatementError::Failed(error),
+        _ => StatementError::NotFound(error),
+    }
+}
+
+/// Puts values in for the parameters.
+pub(super) fn bind(state: &SessionState, prepared: &Prepared, values: Option<RecordBatch>) -> Outcome<Bound> {
+    if prepared.parameters.is_empty() {
+        return Ok(Bound { plans: vec![prepared.plan.clone()], schema: Arc::clone(&prepared.schema) });
+    }
+    let wanted = prepared.parameters.len();
+    let Some(values) = values else {
+        return Err(
+            Error::invalid(format!("the statement has {wanted} parameters, and no values were bound to them")).into()
+        );
+    };
+    if values.num_columns() != wanted {
+        let got = values.num_columns();
+        return Err(
+            Error::invalid(format!("the statement has {wanted} parameters, and {got} values were bound")).into()
+        );
+    }
+    if values.num_rows() > PARAMETER_ROWS_MAX {
+        let got = values.num_rows();
+        return Err(Error::over_budget(format!(
+            "{got} rows of parameters were bound; the limit is {PARAMETER_ROWS_MAX}"
+        ))
+        .into());
+    }
+    let order = columns_in_order(&prepared.parameters, values.schema_ref());
+    let mut plans = Vec::with_capacity(values.num_rows());
+    for row in 0..values.num_rows() {
+        let mut scalars = Vec::with_capacity(wanted);
+        for (parameter, &column) in prepared.parameters.iter().zip(&order) {
+            let mut scalar = ScalarValue::try_from_array(values.column(column), row)?;
+            if let Some(data_type) = &parameter.data_type {
+                scalar = scalar.cast_to(data_type).map_err(|error| {
+                    Error::invalid(format!("the value of parameter {} is not a {data_type}", parameter.name))
+                        .caused_by(error)
+                })?;
+            }
+            scalars.push((parameter, scalar));
+        }
+        let plan = prepared.plan.clone().replace_params_with_values(&param_values(scalars))?;
+        plans.push(plan);
+    }
+    let schema = match plans.first() {
+        Some(plan) => result_schema(state, plan),
+        None => Arc::clone(&prepared.schema),
+    };
+    Ok(Bound { plans, schema })
+}
+
+/// Which column holds which parameter's value: by name where every name is there, else by position.
+fn columns_in_order(parameters: &[Parameter], schema: &Schema) -> Vec<usize> {
+    let by_name: Option<Vec<usize>> = parameters
+        .iter()
+        .map(|parameter| schema.index_of(&parameter.name).or_else(|_| schema.index_of(&parameter.name[1..])).ok())
+        .collect();
+    by_name.unwrap_or_else(|| (0..parameters.len()).collect())
+}
+
+fn param_values(scalars: Vec<(&Parameter, ScalarValue)>) -> ParamValues {
+    let plain = |value| ScalarAndMetadata { value, metadata: None };
+    let numbered = scalars.first().is_some_and(|(parameter, _)| parameter.name[1..].parse::<usize>().is_ok());
+    if numbered {
+        return ParamValues::List(scalars.into_iter().map(|(_, value)| plain(value)).collect());
+    }
+    ParamValues::Map(
+        scalars.into_iter().map(|(parameter, value)| (parameter.name[1..].to_owned(), plain(value))).collect(),
+    )
+}
