@@ -52,6 +52,9 @@ pub(super) struct SimulateArgs {
     /// How fields, types and teams are spelt
     #[arg(long, value_enum, default_value = "snake")]
     spelling: Spellings,
+    /// Open apps say so every 30 seconds: some 140 records more for each viewer of a match
+    #[arg(long)]
+    heartbeats: bool,
     /// Share of records that are followed by a spoilt copy [default: 0.02 for smoke, else 0.0005]
     #[arg(long, value_name = "SHARE")]
     dirt: Option<f64>,
@@ -145,6 +148,7 @@ impl SimulateArgs {
             start: self.start.unwrap_or(defaults.start),
             dirt: self.dirt.unwrap_or(defaults.dirt),
             spelling: self.spelling,
+            heartbeats: self.heartbeats,
             ..defaults
         }
     }

@@ -1,5 +1,6 @@
 //! The crowd of one match: how much it does second by second, and how an event on the pitch stirs it.
 
+use super::SimulationSettings;
 use super::draw::{Draws, Table};
 use super::viewer::{Hours, PERSONAS, Viewer};
 
@@ -9,7 +10,7 @@ pub(super) const REACTION: u8 = 0;
 const COMMENT: u8 = 1;
 
 /// (type, subtype); the first ten are the reactions.
-pub(super) const SUBTYPES: [(u8, &str); 38] = [
+pub(super) const SUBTYPES: [(u8, &str); 39] = [
     (0, "cheer"),
     (0, "boo"),
     (0, "emoji_goal"),
@@ -48,8 +49,10 @@ pub(super) const SUBTYPES: [(u8, &str); 38] = [
     (6, "join"),
     (6, "leave"),
     (6, "reconnect"),
+    (6, "heartbeat"),
 ];
 pub(super) const REACTIONS: usize = 10;
+pub(super) const LEAVE: u8 = subtype("leave");
 
 /// The number of a subtype. Names are checked when this is compiled.
 const fn subtype(name: &str) -> u8 {
@@ -121,6 +124,10 @@ static CLICKS: Table<u8, 4> = Table::new([
     (subtype("player_profile"), 0.2),
     (subtype("ad_click"), 0.1),
 ]);
+
+/// An app that is open says so once in so many seconds, counted from when the viewer has joined.
+const HEARTBEAT_SECONDS: i32 = 30;
+const HEARTBEAT: u8 = subtype("heartbeat");
 
 /// Texts of comments; 0 is none.
 pub(super) const CONTENTS: [&str; 7] = [
@@ -208,6 +215,8 @@ pub(super) struct Audience {
     lifts: Vec<Lift>,
     /// (time, viewer, subtype) of those who come and go, the next one last.
     comings: Vec<(i32, u32, u8)>,
+    /// By the second of the half minute in which their heartbeats fall: (milliseconds into it, viewer). Empty without them.
+    beats: Vec<Vec<(i32, u32)>>,
     usual: Table<u8, 5>,
     excited: Table<u8, 5>,
     /// Of this second: where the range of each lift ends, and its number in `lifts`.
@@ -215,8 +224,9 @@ pub(super) struct Audience {
 }
 
 impl Audience {
-    /// `scale`: 1 gives about 0.95 acts a viewer and minute.
-    pub(super) fn new(seed: u64, number: u64, viewers: usize, scale: f64, hours: Hours, stirs: &[Stir]) -> Self {
+    pub(super) fn new(settings: &SimulationSettings, number: usize, hours: Hours, stirs: &[Stir]) -> Self {
+        let (seed, viewers, scale) = (settings.seed, settings.viewers_of(number), settings.engagement_scale());
+        let number = number as u64;
         let viewers: Vec<Viewer> = (0..viewers)
             .map(|at| {
                 let place = (at as f64 + 0.5) / viewers as f64;
@@ -229,6 +239,7 @@ impl Audience {
         }
         comings.sort_unstable_by(|a, b| b.cmp(a));
         comings.shrink_to_fit();
+        let beats = if settings.heartbeats { beats(&viewers) } else { Vec::new() };
         let lifts = stirs.iter().enumerate().filter_map(|(at, stir)| {
             let (multiple, half_life) = excitement(stir.kind)?;
             Some(Lift { stir: *stir, number: at as u16 + 1, multiple, half_life })
@@ -246,6 +257,7 @@ impl Audience {
             draws: Draws::new(seed, &[0x6163_7473, number]),
             lifts: lifts.collect(),
             comings,
+            beats,
             usual: Table::new(weights(false)),
             excited: Table::new(weights(true)),
             now: Vec::new(),
@@ -260,6 +272,12 @@ impl Audience {
     pub(super) fn acts(&mut self, second_ms: i32, out: &mut Vec<Act>) {
         while let Some((at_ms, viewer, subtype)) = self.comings.pop_if(|(at, ..)| *at < second_ms + 1000) {
             out.push(Act { at_ms, viewer, subtype, content: 0, about: 0 });
+        }
+        let second = second_ms.div_euclid(1000);
+        if let Some(due) = self.beats.get(second.rem_euclid(HEARTBEAT_SECONDS) as usize) {
+            let due = due.iter().map(|(ms, viewer)| (second_ms + ms, *viewer));
+            let there = due.filter(|(at_ms, viewer)| self.viewers[*viewer as usize].is_heard_of(*at_ms));
+            out.extend(there.map(|(at_ms, viewer)| Act { at_ms, viewer, subtype: HEARTBEAT, content: 0, about: 0 }));
         }
         self.now.clear();
         let mut lift = 0.0;
@@ -357,6 +375,16 @@ impl Audience {
         let share = before + self.draws.unit() * PERSONAS[persona].share;
         ((share * self.viewers.len() as f64) as usize).min(self.viewers.len() - 1)
     }
+}
+
+/// See [`Audience::beats`].
+fn beats(viewers: &[Viewer]) -> Vec<Vec<(i32, u32)>> {
+    let mut beats = vec![Vec::new(); HEARTBEAT_SECONDS as usize];
+    for (number, viewer) in (0u32..).zip(viewers) {
+        let phase = viewer.joins().rem_euclid(HEARTBEAT_SECONDS * 1000);
+        beats[(phase / 1000) as usize].push((phase % 1000, number));
+    }
+    beats
 }
 
 /// 2 to the power of `-x`, straight lines between whole numbers.

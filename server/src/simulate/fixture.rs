@@ -5,7 +5,7 @@ use super::network::{Network, Told};
 use super::play::{Action, News, minute, play};
 use super::record::{Object, Spelling, time_text, uuid_text};
 use super::roster::{SQUAD, player_id, player_name, team_id, team_name};
-use super::truth::{CardTruth, CorrectionTruth, GoalTruth, MatchTruth, ScoreTruth};
+use super::truth::{CardTruth, CorrectionTruth, GoalTruth, IMPACTS, Impact, MatchTruth, ScoreTruth};
 use super::viewer::Hours;
 use super::{SimulationSettings, Topic};
 
@@ -80,9 +80,8 @@ impl Fixture {
         let stirs = actions.iter().filter(|action| action.news == News::First);
         let stirs: Vec<Stir> =
             stirs.map(|a| Stir { at_ms: a.at_ms as i32, event_id: a.id, kind: a.kind, side: a.side }).collect();
-        let scale = settings.engagement_scale();
         let hours = Hours { from: -settings.warm_up_ms() as i32, half_time, second_half, until: length_ms as i32 };
-        let audience = Audience::new(settings.seed, number as u64, settings.viewers_of(number), scale, hours, &stirs);
+        let audience = Audience::new(settings, number, hours, &stirs);
         let fixture = Fixture {
             number,
             match_id: settings.match_id(number),
@@ -116,6 +115,18 @@ impl Fixture {
             kick_off: time_text(self.kick_off_ms),
             ..MatchTruth::default()
         }
+    }
+
+    /// The events whose uplift is asked for.
+    pub(super) fn impacts(&self) -> Vec<Impact> {
+        let first = self.actions.iter().filter(|a| a.news == News::First && IMPACTS.contains(&a.kind));
+        let impact = |action: &Action| Impact {
+            event_ms: self.kick_off_ms + action.at_ms,
+            event_id: action.id,
+            kind: action.kind,
+            team_id: action.side.map(|side| team_id(self.team(side))),
+        };
+        first.map(impact).collect()
     }
 
     /// Sends what the second that begins at `second_ms` (since the Unix epoch) brings.

@@ -68,6 +68,8 @@ pub struct SimulationSettings {
     /// Spoilt copies per good record.
     pub dirt: f64,
     pub spelling: Spellings,
+    /// Whether open apps say so every half minute, which is most of what there is to read then.
+    pub heartbeats: bool,
     /// Whether people are seen to come in the quarter of an hour before the kick-off.
     pub warm_up: bool,
     /// Only what arrives from here to there, milliseconds after the first kick-off.
@@ -100,6 +102,7 @@ impl SimulationSettings {
             start: START_DEFAULT,
             dirt,
             spelling: Spellings::Snake,
+            heartbeats: false,
             warm_up: profile != Profile::Smoke,
             span_ms: i64::MIN..i64::MAX,
             answers: true,
@@ -162,7 +165,7 @@ impl SimulationSettings {
         };
         json!({
             "seed": self.seed, "profile": profile, "matches": self.matches, "viewers": self.viewers,
-            "start": record::time_text(self.start / 1000), "dirt": self.dirt,
+            "start": record::time_text(self.start / 1000), "dirt": self.dirt, "heartbeats": self.heartbeats,
             "from_ms": Some(self.span_ms.start).filter(|ms| *ms > i64::MIN),
             "until_ms": Some(self.span_ms.end).filter(|ms| *ms < i64::MAX),
             "version": env!("CARGO_PKG_VERSION"),
@@ -252,7 +255,8 @@ impl Simulation {
         let end_ms = fixtures.iter().map(Fixture::end_ms).max().unwrap_or(start_ms);
         let ids: Vec<String> = (0..settings.matches).map(|number| settings.match_id(number)).collect();
         let viewers: Vec<usize> = (0..settings.matches).map(|number| settings.viewers_of(number)).collect();
-        let mut truth = Truth::new(&ids, &viewers, settings.answers);
+        let impacts = fixtures.iter().map(Fixture::impacts).collect();
+        let mut truth = Truth::new(&ids, &viewers, impacts, settings.answers);
         truth.matches = fixtures.iter().map(Fixture::announced).collect();
         let network = Network::new(settings, start_ms, about, truth);
         Ok(Simulation { settings: settings.clone(), start_ms, fixtures, second_ms: start_ms, end_ms, network })

@@ -390,6 +390,7 @@ impl Network {
                 let fixture = usize::from(sent.fixture);
                 let act = super::truth::CrowdAct {
                     viewer: sent.viewer,
+                    session: sent.session,
                     subtype: sent.subtype,
                     device: sent.device,
                     about: sent.about > 0,

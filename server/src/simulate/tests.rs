@@ -259,6 +259,83 @@ fn crowd_windows_are_those_of_a_naive_count() {
     assert_eq!(summary["queries"]["crowd_10s"]["input_rows"], read);
 }
 
+// Sessions by name and by gaps, and the uplift of each event, are those that a naive count of the records gives. With heartbeats, which
+// come twice a minute, somebody who stays has one session of each kind.
+#[test]
+fn sessions_and_uplift_are_those_of_a_naive_count() {
+    let settings = SimulationSettings { heartbeats: true, matches: 2, dirt: 0.0, ..a_match(300) };
+    let (records, mut simulation) = simulate(&settings);
+    let text = |value: &Value, name: &str| value[name].as_str().unwrap().to_owned();
+    let mut named: BTreeMap<[String; 3], (i64, i64, u64, u64, bool)> = BTreeMap::new();
+    let mut punctual: BTreeMap<[String; 2], Vec<i64>> = BTreeMap::new();
+    let mut heartbeats = 0;
+    for record in records.iter().filter(|r| r.topic == Topic::Engagements && r.class != Class::Ahead) {
+        let value = record.good().unwrap();
+        let [id, user, session] = ["match_id", "user_id", "session_id"].map(|name| text(&value, name));
+        let sitting = named.entry([id.clone(), user.clone(), session]).or_insert((i64::MAX, i64::MIN, 0, 0, false));
+        (sitting.0, sitting.1) = (sitting.0.min(record.event_ms), sitting.1.max(record.event_ms));
+        sitting.2 += 1;
+        sitting.3 += u64::from(value["engagement_type"] == "reaction");
+        sitting.4 |= value["engagement_subtype"] == "leave";
+        heartbeats += usize::from(value["engagement_subtype"] == "heartbeat");
+        if record.class == Class::Punctual {
+            punctual.entry([id, user]).or_default().push(record.event_ms);
+        }
+    }
+    // 300 viewers, of whom most stay for most of a match, twice a minute.
+    assert!((30_000..60_000).contains(&heartbeats), "{heartbeats}");
+
+    let files = truth_files(&mut simulation);
+    let ms = |row: &Value, name: &str| {
+        chrono::DateTime::parse_from_rfc3339(row[name].as_str().unwrap()).unwrap().timestamp_millis()
+    };
+    let found: BTreeMap<_, _> = rows(&files["sessions.ndjson"])
+        .iter()
+        .map(|row| {
+            let key = ["match_id", "user_id", "session_id"].map(|name| text(row, name));
+            let [events, reactions] = ["events", "reactions"].map(|name| row[name].as_u64().unwrap());
+            (key, (ms(row, "began"), ms(row, "ended"), events, reactions, row["left_explicitly"] == true))
+        })
+        .collect();
+    assert!(found == named, "{} sessions by name, {} expected", found.len(), named.len());
+
+    let mut gaps = Vec::new();
+    for ([id, user], mut times) in punctual.clone() {
+        times.sort_unstable();
+        for sitting in times.chunk_by(|earlier, later| later - earlier <= 300_000) {
+            let (first, last) = (sitting[0], sitting[sitting.len() - 1]);
+            gaps.push((id.clone(), user.clone(), first, last + 300_000, sitting.len() as u64));
+        }
+    }
+    let found: Vec<_> = rows(&files["sessions_by_gap.ndjson"])
+        .iter()
+        .map(|row| {
+            let [start, end] = ["window_start", "window_end"].map(|name| ms(row, name));
+            (text(row, "match_id"), text(row, "user_id"), start, end, row["events"].as_u64().unwrap())
+        })
+        .collect();
+    assert_eq!(found, gaps);
+    assert!(gaps.len() > punctual.len() && gaps.len() < 2 * punctual.len(), "{} of {}", gaps.len(), punctual.len());
+
+    let mut impacts = 0;
+    for row in rows(&files["uplift.ndjson"]) {
+        let (at, id) = (ms(&row, "event_time"), text(&row, "match_id"));
+        let of_match = || punctual.iter().filter(|(key, _)| key[0] == id);
+        let count = |times: &[i64], from: i64, to: i64| times.iter().filter(|t| (from..to).contains(*t)).count() as u64;
+        let sum = |from: i64, to: i64| of_match().map(|(_, times)| count(times, from, to)).sum::<u64>();
+        let (after, before) = (sum(at, at + 60_000), sum(at - 300_000, at));
+        let users = of_match().filter(|(_, times)| count(times, at, at + 60_000) > 0).count() as u64;
+        let uplift = (after as f64 + 0.5) / 60.0 / ((before as f64 + 0.5) / 300.0);
+        let told = ["after_n", "before_n", "users_after"].map(|name| row[name].as_u64().unwrap());
+        assert_eq!(told, [after, before, users]);
+        assert!((row["uplift"].as_f64().unwrap() - uplift).abs() < 1e-9);
+        impacts += 1;
+    }
+    let goals = simulation.truth().goals().len();
+    assert!(impacts >= goals && goals > 0, "{impacts} {goals}");
+    assert_eq!(rows(&files["goal_uplift.ndjson"]).len(), impacts, "no two of this seed fall into the same ten seconds");
+}
+
 // Shots, corners and passes in the windows add up to the first reports, and a retraction raises an alert.
 #[test]
 fn pitch_windows_hold_every_first_report() {

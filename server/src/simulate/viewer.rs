@@ -152,6 +152,15 @@ impl Viewer {
         (self.joins..self.leaves).contains(&at) && !(self.away.0..self.away.1).contains(&at)
     }
 
+    pub(super) fn joins(&self) -> i32 {
+        self.joins
+    }
+
+    /// Whether the viewer's app, which is open, says so at this time; joining says it already.
+    pub(super) fn is_heard_of(&self, at: i32) -> bool {
+        at > self.joins && self.is_there(at)
+    }
+
     /// The number of the viewer's session at this time, from 1.
     pub(super) fn session(&self, at: i32) -> u8 {
         let returned = at >= self.away.1 && self.away.1 - self.away.0 > SAME_SESSION_MS;

@@ -12,6 +12,7 @@ use super::Class;
 #[derive(Debug, Clone, Copy)]
 pub(in super::super) struct CrowdAct {
     pub(in super::super) viewer: u32,
+    pub(in super::super) session: u8,
     pub(in super::super) subtype: u8,
     pub(in super::super) device: u8,
     pub(in super::super) about: bool,
@@ -197,7 +198,7 @@ impl Crowd {
 }
 
 /// Sets the viewer's bit; whether it was not set before.
-fn mark(bits: &mut [u64], viewer: u32) -> bool {
+pub(super) fn mark(bits: &mut [u64], viewer: u32) -> bool {
     let (word, bit) = (&mut bits[viewer as usize / 64], 1u64 << (viewer % 64));
     let new = *word & bit == 0;
     *word |= bit;

@@ -1,14 +1,16 @@
-//! The truth as files: `summary.json`, `timeline.json`, `dead_letters.ndjson`, and `<query>.ndjson` with every row.
+//! The truth as files: `summary.json`, `timeline.json`, `dead_letters.ndjson`, `uplift.ndjson`, those of the sessions, and
+//! `<query>.ndjson` with every row.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
 use super::super::audience::KINDS;
 use super::super::{SimulationSettings, Topic};
-use super::{Answers, Truth};
+use super::{Answers, Sessions, Truth, Uplift};
 use crate::error::{Error, Result};
 
 /// How many windows a row of a query belongs to.
@@ -17,6 +19,8 @@ fn windows_of(query: &str) -> u64 {
         "event_alerts" | "shots_with_players" | "match_archive" => 0,
         "momentum_index" => 10,
         "possession_pressure" => 5,
+        // Six of a minute, 36 of six minutes.
+        "goal_uplift" => 42,
         _ => 1,
     }
 }
@@ -36,6 +40,9 @@ pub(in super::super) fn write(truth: &mut Truth, settings: &SimulationSettings, 
     let mut queries = Map::new();
     if let Some(answers) = &truth.answers {
         let mut rows = answers.pitch.rows();
+        let (uplift, goal_uplift): (Vec<_>, Vec<_>) = answers.uplifts.iter().map(Uplift::rows).unzip();
+        files.push(("uplift.ndjson".to_owned(), lines(uplift.concat())));
+        rows.insert("goal_uplift", goal_uplift.concat());
         rows.extend(answers.rows.iter().map(|(query, rows)| (*query, rows.clone())));
         for query in ["crowd_10s", "device_minutes", "engagement_per_minute", "sentiment_30s"] {
             rows.entry(query).or_default();
@@ -50,6 +57,11 @@ pub(in super::super) fn write(truth: &mut Truth, settings: &SimulationSettings, 
                        "late_entries": late * windows_of(query)}),
             );
             files.push((format!("{query}.ndjson"), lines(rows)));
+        }
+        // There may be as many sessions as acts.
+        for (name, write) in SESSIONS {
+            let path = folder.join(name);
+            answers.write_sessions(&path, write).map_err(unwritable(&path))?;
         }
     }
     files.push(("dead_letters.ndjson".to_owned(), lines(truth.dead_letters())));
@@ -72,13 +84,26 @@ fn pretty(value: &Value) -> Result<String> {
     Ok(text + "\n")
 }
 
+type WriteSessions = fn(&Sessions, &mut dyn Write) -> io::Result<()>;
+
+const SESSIONS: [(&str, WriteSessions); 2] =
+    [("sessions.ndjson", Sessions::write_named), ("sessions_by_gap.ndjson", Sessions::write_by_gap)];
+
 impl Answers {
+    fn write_sessions(&self, path: &Path, write: WriteSessions) -> io::Result<()> {
+        let mut out = BufWriter::new(File::create(path)?);
+        for sessions in &self.sessions {
+            write(sessions, &mut out)?;
+        }
+        out.flush()
+    }
+
     /// (punctual, late) records by query that reads them.
     fn counts(&self) -> BTreeMap<&'static str, (u64, u64)> {
         let mut counts: BTreeMap<_, _> =
             self.pitch.queries.iter().map(|(query, copies)| (*query, (copies.punctual, copies.late))).collect();
         for crowd in &self.crowds {
-            for query in ["crowd_10s", "device_minutes", "engagement_per_minute"] {
+            for query in ["crowd_10s", "device_minutes", "engagement_per_minute", "goal_uplift"] {
                 let (punctual, late) = counts.entry(query).or_default();
                 *punctual += crowd.punctual.all;
                 *late += crowd.late.all;

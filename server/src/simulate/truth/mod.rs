@@ -6,6 +6,8 @@
 mod crowd;
 mod files;
 mod pitch;
+mod sessions;
+mod uplift;
 
 use std::collections::BTreeMap;
 
@@ -19,6 +21,9 @@ use crowd::Crowd;
 pub(super) use crowd::CrowdAct;
 pub(super) use files::write;
 use pitch::Pitch;
+use sessions::Sessions;
+use uplift::Uplift;
+pub(super) use uplift::{IMPACTS, Impact};
 
 /// Counts of all that has been made so far; see the module's first lines.
 #[derive(Debug)]
@@ -36,7 +41,10 @@ pub struct Truth {
 
 #[derive(Debug)]
 struct Answers {
+    /// By match.
     crowds: Vec<Crowd>,
+    sessions: Vec<Sessions>,
+    uplifts: Vec<Uplift>,
     pitch: Pitch,
     rows: BTreeMap<&'static str, Vec<String>>,
 }
@@ -121,10 +129,17 @@ pub(in super::super) struct CorrectionTruth {
 }
 
 impl Truth {
-    /// `viewers`: of each match. `answers`: also what the queries answer, which costs memory for each window.
-    pub(super) fn new(match_ids: &[String], viewers: &[usize], answers: bool) -> Self {
+    /// `viewers`, `impacts`: of each match. `answers`: also what the queries answer, which costs memory for each window.
+    pub(super) fn new(match_ids: &[String], viewers: &[usize], impacts: Vec<Vec<Impact>>, answers: bool) -> Self {
         let answers = answers.then(|| Answers {
             crowds: match_ids.iter().zip(viewers).map(|(id, viewers)| Crowd::new(id, *viewers)).collect(),
+            sessions: match_ids.iter().zip(0..).map(|(id, fixture)| Sessions::new(id, fixture)).collect(),
+            uplifts: match_ids
+                .iter()
+                .zip(viewers)
+                .zip(impacts)
+                .map(|((id, viewers), impacts)| Uplift::new(id, impacts, viewers.div_ceil(64)))
+                .collect(),
             pitch: Pitch::new(match_ids),
             rows: BTreeMap::new(),
         });
@@ -204,6 +219,9 @@ impl Truth {
         }
         if let Some(answers) = &mut self.answers {
             answers.pitch.action(fixture, action, event_ms, class);
+            if action.news == News::First && class == Class::Punctual {
+                answers.uplifts[usize::from(fixture)].report(action.id);
+            }
         }
     }
 
@@ -212,6 +230,10 @@ impl Truth {
         self.engagements[usize::from(SUBTYPES[usize::from(act.subtype)].0)] += u64::from(!copy);
         if let Some(answers) = &mut self.answers {
             answers.crowds[fixture].act(act, class);
+            answers.sessions[fixture].act(act, class);
+            if class == Class::Punctual {
+                answers.uplifts[fixture].act(act);
+            }
         }
     }
 
@@ -221,6 +243,7 @@ impl Truth {
             for crowd in &mut answers.crowds {
                 crowd.passed(event_ms, &mut answers.rows);
             }
+            answers.sessions.iter_mut().for_each(|sessions| sessions.passed(event_ms));
         }
     }
 }

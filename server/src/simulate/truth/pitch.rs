@@ -10,7 +10,7 @@ use touchline_udfs::xg::{ShotModel, expected_goals};
 use super::super::play::{Action, News};
 use super::super::record::{time_text, uuid_text};
 use super::super::roster::{player_id, player_name, position, team_id, team_name};
-use super::Class;
+use super::{Class, IMPACTS};
 
 const MINUTE: i64 = 60_000;
 const THREAT_EVERY: i64 = 5 * MINUTE;
@@ -113,6 +113,7 @@ impl Pitch {
             ("momentum_index", first),
             ("possession_pressure", first),
             ("heatmap_15m", first && action.player.is_some()),
+            ("goal_uplift", first && IMPACTS.contains(&action.kind)),
         ];
         for (query, _) in read.into_iter().filter(|(_, reads)| *reads) {
             self.queries.entry(query).or_default().add(class);
