@@ -2,8 +2,7 @@
 //! those that DuckDB computes from the same records. Late rows and dead letters are counted, and each is where it should be.
 //!
 //! The work is done by the Python program `known_answers/`, beside `real_input/`, whose server and clients it uses. Each trial kills
-//! the server once in the middle. The standard profile has 100,000 viewers; here it is a whole match with a smaller crowd, which is
-//! a matter of minutes: every kind of record, window and correction is in it, only the numbers are smaller.
+//! the server once in the middle. The standard profile is a whole match with 100,000 viewers and 1.6 million records: minutes.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -16,15 +15,17 @@ use crate::services::{self, Need, Outcome, trial};
 pub(crate) fn tests() -> Vec<Trial> {
     let needs = &[Need::Kafka, Need::Postgres, Need::Python];
     vec![
-        trial("known_answers::smoke_in_one_partition", needs, || answers("--profile smoke --dirt 0.4 --partitions 1")),
+        trial("known_answers::smoke_in_one_partition", needs, || {
+            answers("--profile smoke --dirt 0.4 --partitions 1 --heartbeats")
+        }),
         trial("known_answers::smoke_in_eight_partitions_in_every_spelling", needs, || {
             answers("--profile smoke --dirt 0.4 --partitions 8 --spelling mixed")
         }),
         trial("known_answers::standard_in_one_partition_in_every_spelling", needs, || {
-            answers("--profile standard --viewers 3000 --dirt 0.01 --partitions 1 --spelling mixed")
+            answers("--profile standard --dirt 0.01 --partitions 1 --spelling mixed --limit 900")
         }),
         trial("known_answers::standard_in_eight_partitions", needs, || {
-            answers("--profile standard --viewers 3000 --matches 2 --dirt 0.01 --partitions 8")
+            answers("--profile standard --matches 2 --dirt 0.01 --partitions 8 --limit 900")
         }),
     ]
 }

@@ -6,6 +6,7 @@ The queries over match events alone are those of `real_input`.
 import duckdb
 
 import oracle
+import records
 
 COLUMNS = {
     "match-events": oracle.COLUMNS,
@@ -38,6 +39,8 @@ TABLES = {"match-events": "events", "engagements": "acts", "live-matches": "boar
 STATELESS = ("shots_with_players", "event_alerts", "match_archive", "engagement_archive")
 # Where a result is, if not everywhere.
 PLACES = {"match_archive": ("parquet", "flight"), "engagement_archive": ("parquet", "flight")}
+# One row a record, a million of them: compared as tables, to the last bit, and not row by row.
+LARGE = ("match_archive", "engagement_archive")
 # Columns that are estimates, and by what share of the exact number they may be off. Of small numbers by ESTIMATE_MIN: among a thousand
 # windows there is one in which two viewers out of fifty have their hash in common with others.
 ESTIMATES = {"engagement_per_minute": {"users": 0.03}}
@@ -260,6 +263,31 @@ PAGE = {
 MAYBE_EMPTY = ("every change of lead", "the goals as they stand after all corrections")
 
 
+# What truth files hold beside the answers of views, from the punctual records.
+BESIDE = {
+    "uplift": f"""
+        WITH impacts AS (
+          SELECT DISTINCT match_id, event_id, event_type, team_id, happened AS event_time
+          FROM events WHERE event_type IN {IMPACT} AND first_report(op, revision))
+        SELECT impacts.*, count(*) FILTER (happened >= event_time) AS after_n, count(*) FILTER (happened < event_time) AS before_n,
+               count(DISTINCT user_id) FILTER (happened >= event_time) AS users_after,
+               ((after_n + 0.5) / 60) / ((before_n + 0.5) / 300) AS uplift
+        FROM impacts LEFT JOIN acts ON acts.match_id = impacts.match_id
+          AND happened >= event_time - INTERVAL '300 seconds' AND happened < event_time + INTERVAL '60 seconds'
+        GROUP BY ALL""",
+    "sessions_by_gap": """
+        WITH silences AS (
+          SELECT *, happened - lag(happened) OVER (PARTITION BY match_id, user_id ORDER BY happened) > INTERVAL '5 minutes' AS begins
+          FROM acts),
+        numbered AS (
+          SELECT *, count(*) FILTER (begins) OVER (PARTITION BY match_id, user_id ORDER BY happened) AS number FROM silences)
+        SELECT match_id, user_id, min(happened) AS window_start, max(happened) + INTERVAL '5 minutes' AS window_end,
+               count(*) AS events, count(*) FILTER (engagement_type = 'reaction') AS reactions, max(device_type) AS device_type,
+               bool_or(engagement_subtype = 'leave') AS left_explicitly
+        FROM numbered GROUP BY match_id, user_id, number""",
+}
+
+
 class Answers:
     """`readable`: of each topic an NDJSON file with its readable records, their place and whether they are late."""
 
@@ -288,6 +316,26 @@ class Answers:
         self.show("true" if with_late and view in STATELESS else "NOT late")
         return self.db.execute(QUERIES[view]).to_arrow_table()
 
+    def table_differences(self, view, with_late, tables):
+        """Of each place's Arrow table: lines on how it differs from the answer, rows of matches that stand apart left out."""
+        self.show("true" if with_late and view in STATELESS else "NOT late")
+        lines = {}
+        for place, table in tables.items():
+            if table is None:
+                lines[place] = ["there is nothing"]
+                continue
+            self.db.register("found", table)
+            names = ", ".join(f'"{name}"' for name in table.column_names)
+            ours = f"SELECT {names} FROM found WHERE match_id NOT IN {records.APART}"
+            theirs = f"SELECT {names} FROM ({QUERIES[view]})"
+            lines[place] = [f"{what}: {row}" for what, left, right in (("too much", ours, theirs), ("missing", theirs, ours))
+                            for row in self.db.execute(f"({left}) EXCEPT ALL ({right})").fetchmany(10)]
+            columns = {column[0] for column in self.db.execute(f"FROM ({QUERIES[view]}) LIMIT 0").description}
+            if columns != set(table.column_names):
+                lines[place].append(f"columns {sorted(table.column_names)} instead of {sorted(columns)}")
+            self.db.unregister("found")
+        return lines
+
     def late_entries(self, view):
         """(window_start, window_end, match_id) -> how many rows were late for it, where all late records come when all is closed."""
         self.show("late")
@@ -300,6 +348,10 @@ class Answers:
             for *window, count in rows:
                 entries[tuple(window)] = entries.get(tuple(window), 0) + count
         return entries
+
+    def beside(self, name):
+        self.show("NOT late")
+        return self.db.execute(BESIDE[name]).to_arrow_table()
 
     def page(self, title):
         """The answer to a question of the page."""

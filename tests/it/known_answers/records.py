@@ -19,6 +19,7 @@ def simulate(binary, directory, rows, options, seal):
                "--partitions", options.partitions, "--spelling", options.spelling, "--rows", rows, "--to", directory]
     command += ["--viewers", options.viewers] if options.viewers else []
     command += ["--dirt", options.dirt] if options.dirt else []
+    command += ["--heartbeats"] if options.heartbeats else []
     command += ["--seal"] if seal else []
     subprocess.run([str(word) for word in command], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                    timeout=SIMULATION_LIMIT_S)

@@ -11,15 +11,13 @@ import math
 import os
 import pathlib
 import random
-import signal
 import sys
-import tempfile
 import time
 import uuid
 
 import matches
 import oracle
-from server import Failure, Server, Topic, until
+from server import Failure, Server, Topic, bounded, until
 
 SCHEMAS = ("match_events", "players", "teams")
 # From the last record in the topic to the last row in its three places.
@@ -203,19 +201,7 @@ def main():
     parser.add_argument("--matches", type=pathlib.Path, required=True)
     parser.add_argument("--seed", type=int, default=42)
     options = parser.parse_args()
-
-    def too_long(_number, _frame):
-        raise Failure(f"still running after {RUN_LIMIT_S} s")
-
-    signal.signal(signal.SIGALRM, too_long)
-    signal.alarm(RUN_LIMIT_S)
-    with tempfile.TemporaryDirectory(prefix="touchline-real-input-") as directory:
-        try:
-            run(options, pathlib.Path(directory))
-        except Failure as failure:
-            say(f"FAILED: {failure}")
-            return 1
-    return 0
+    return bounded(RUN_LIMIT_S, say, lambda directory: run(options, directory))
 
 
 if __name__ == "__main__":

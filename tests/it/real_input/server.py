@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 
 import adbc_driver_flightsql
@@ -71,6 +72,22 @@ format = "json"
 
 class Failure(Exception):
     """The product does not do what it should."""
+
+
+def bounded(limit_s, say, work):
+    """Runs `work` with a folder of its own, for so long at the most. The exit status: 1 after a failure, which is said."""
+    def too_long(_number, _frame):
+        raise Failure(f"still running after {limit_s} s")
+
+    signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(limit_s)
+    with tempfile.TemporaryDirectory(prefix="touchline-trial-") as directory:
+        try:
+            work(pathlib.Path(directory))
+        except Failure as failure:
+            say(f"FAILED: {failure}")
+            return 1
+    return 0
 
 
 def until(limit_s, condition, what):
@@ -196,15 +213,22 @@ class Server:
         if code != 0:
             raise Failure(f"after SIGTERM the server ended with exit code {code}")
 
-    def sql(self, statement):
-        """Rows as dicts, by Flight SQL."""
+    def table(self, statement):
+        """An Arrow table, by Flight SQL."""
         self.check_alive()
         with self.flight.cursor() as cursor:
             cursor.execute(statement)
-            return plain(cursor.fetch_arrow_table())
+            return cursor.fetch_arrow_table()
+
+    def sql(self, statement):
+        """Rows as dicts, by Flight SQL."""
+        return plain(self.table(statement))
+
+    def table_from_flight(self, view):
+        return self.table(f"SELECT * FROM {view}")
 
     def from_flight(self, view):
-        return self.sql(f"SELECT * FROM {view}")
+        return plain(self.table_from_flight(view))
 
     def from_postgres(self, view):
         with psycopg.connect(self.postgres_url, row_factory=psycopg.rows.dict_row) as db:
@@ -215,7 +239,11 @@ class Server:
             return [{column: value_of(value) for column, value in row.items()} for row in db.execute(query)]
 
     def from_parquet(self, view):
-        """All public files of a view, found by listing its folder and by nothing else."""
+        table = self.table_from_parquet(view)
+        return [] if table is None else plain(table)
+
+    def table_from_parquet(self, view):
+        """All public files of a view, found by listing its folder and by nothing else; None where there are none."""
         if self.s3:
             files = pyarrow.fs.S3FileSystem(
                 endpoint_override=self.s3["endpoint"], region=self.s3["region"], access_key=self.s3["key"],
@@ -226,9 +254,7 @@ class Server:
             folder = str(self.directory / "data" / "tables" / view)
         found = files.get_file_info(pyarrow.fs.FileSelector(folder, recursive=True, allow_not_found=True))
         paths = sorted(file.path for file in found if file.path.endswith(".parquet"))
-        if not paths:
-            return []
-        return plain(pyarrow.dataset.dataset(paths, filesystem=files, format="parquet").to_table())
+        return pyarrow.dataset.dataset(paths, filesystem=files, format="parquet").to_table() if paths else None
 
 
 def plain(table):
