@@ -4,10 +4,10 @@
 -- Two tables of one topic: match_events_raw has the records as providers spell them, match_events the one spelling that queries read.
 
 CREATE TABLE match_events_raw (
-  event_id         UUID NOT NULL         COMMENT 'the action; the same in every correction of it',
+  event_id         UUID                  COMMENT 'the action; the same in every correction of it; NULL from providers that name none',
   match_id         VARCHAR NOT NULL      COMMENT 'match; also the key of the record',
   event_type       VARCHAR NOT NULL      COMMENT 'one of the words below, in small letters or capitals',
-  team_id          VARCHAR               COMMENT 'acting team, see teams; NULL where none acts, as at half-time',
+  team_id          VARCHAR               COMMENT 'acting team, see teams, or 1 home and 2 away; NULL where none acts, as at half-time',
   team             VARCHAR               COMMENT 'its name, from providers that do not send team_id; or home or away',
   team_side        VARCHAR               COMMENT 'home or away; NULL as team_id',
   player_id        VARCHAR               COMMENT 'acting player, see players',
@@ -25,6 +25,7 @@ CREATE TABLE match_events_raw (
   shot_type        VARCHAR               COMMENT 'open, free_kick or penalty; shots only',
   xg               DOUBLE                COMMENT 'provider''s probability of a goal, 0 to 1; shots only',
   description      VARCHAR               COMMENT 'free text',
+  metadata         STRUCT<minute INT, "assistPlayerId" VARCHAR> COMMENT 'where some providers have the minute and the assist',
   op               VARCHAR               COMMENT 'upsert or retract; NULL is upsert',
   revision         INT                   COMMENT 'number of the correction, from 0; NULL is 0',
   event_time       TIMESTAMP(3) NOT NULL COMMENT 'UTC, milliseconds: when it happened, for a correction when it was decided',
@@ -41,6 +42,8 @@ CREATE TABLE match_events_raw (
 ) WITH (
   'connector' = 'kafka', 'topic' = 'match-events', 'format' = 'json', 'on-bad-row' = 'dead-letter',
   'idle-timeout' = '30 seconds', 'watermark-max-future' = '1 minute',
+  -- Some providers number their teams and players.
+  'numbers-as-text' = 'team_id, player_id, assist_player_id',
   'aliases.event_id' = 'eventId', 'aliases.match_id' = 'matchId', 'aliases.event_type' = 'eventType',
   'aliases.team_id' = 'teamId', 'aliases.team_side' = 'teamSide, side', 'aliases.player_id' = 'playerId',
   'aliases.player_name' = 'playerName', 'aliases.assist_player_id' = 'assistPlayerId',
@@ -48,13 +51,18 @@ CREATE TABLE match_events_raw (
   'aliases.body_part' = 'bodyPart', 'aliases.shot_type' = 'shotType', 'aliases.event_time' = 'timestamp'
 );
 
--- The same columns but for team: words in small letters, the team by its id. revision = 0 says that a row is a first report, neither a
+-- The same columns but for team: words in small letters, the team by its id. Where a record says neither side nor name, teams 1 and 2 are
+-- those at home and away; where it has no event_id, one is made of what tells the action from others. revision = 0 says that a row is a first report, neither a
 -- correction nor a retraction.
 CREATE VIEW match_events AS
-SELECT r.event_id, r.match_id, lower(r.event_type) AS event_type,
+SELECT coalesce(r.event_id, concat_ws(':', r.match_id, r.event_time, lower(r.event_type), r.team, r.team_id, r.player_id)) AS event_id,
+       r.match_id, lower(r.event_type) AS event_type,
        coalesce(r.team_id, t.team_id) AS team_id,
-       coalesce(lower(r.team_side), CASE WHEN lower(r.team) IN ('home', 'away') THEN lower(r.team) END) AS team_side,
-       r.player_id, r.player_name, r.assist_player_id, r.minute, r.added_time, r.period,
+       coalesce(lower(r.team_side), CASE WHEN lower(r.team) IN ('home', 'away') THEN lower(r.team) END,
+                CASE r.team_id WHEN '1' THEN 'home' WHEN '2' THEN 'away' END) AS team_side,
+       r.player_id, r.player_name,
+       coalesce(r.assist_player_id, r.metadata['assistPlayerId']) AS assist_player_id,
+       coalesce(r.minute, r.metadata['minute']) AS minute, r.added_time, r.period,
        r.x, r.y, r.end_x, r.end_y, r.completed, lower(r.body_part) AS body_part, lower(r.shot_type) AS shot_type, r.xg,
        r.description, coalesce(lower(r.op), 'upsert') AS op,
        CAST(greatest(coalesce(r.revision, 0), CASE WHEN lower(r.op) = 'retract' THEN 1 ELSE 0 END) AS INT) AS revision,

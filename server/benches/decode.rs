@@ -63,7 +63,7 @@ fn side_by_side(records: &[Vec<u8>], fields: &[Field]) -> [f64; 3] {
             "engagement_type" => check.iter().cloned().collect(),
             _ => vec![],
         };
-        fields.iter().map(|field| JsonColumn { field: field.clone(), aliases: vec![], checks: checks(field) }).collect()
+        fields.iter().map(|field| JsonColumn { checks: checks(field), ..field.clone().into() }).collect()
     };
     let mut ours = JsonDecoder::try_new(&columns(None)).expect("the bench's own schema");
     let mut checked = JsonDecoder::try_new(&columns(Some(eight_types()))).expect("the bench's own schema");

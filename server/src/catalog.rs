@@ -68,7 +68,7 @@ impl Column {
             name: name.into(),
             data_type,
             nullable,
-            kind: ColumnKind::Physical { aliases: vec![] },
+            kind: ColumnKind::Physical { aliases: vec![], numbers_as_text: false },
             checks: vec![],
             comment: None,
         }
@@ -82,8 +82,9 @@ impl Column {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ColumnKind {
     /// Decoded from the record's value. `aliases`: other field names accepted for it, from
-    /// `WITH ('aliases.<column>' = 'a, b')`; where a record has several of them, the last one wins.
-    Physical { aliases: Vec<String> },
+    /// `WITH ('aliases.<column>' = 'a, b')`; where a record has several of them, the last one wins. `numbers_as_text`: a
+    /// JSON number is taken as it is written, from `WITH ('numbers-as-text' = 'column, …')`; only of text columns.
+    Physical { aliases: Vec<String>, numbers_as_text: bool },
     /// Taken from the record's envelope: `name type METADATA [FROM 'key'] [VIRTUAL]`.
     Metadata(MetadataKey),
 }

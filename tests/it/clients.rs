@@ -1,14 +1,11 @@
 //! What other people's clients see: Arrow's JDBC driver as BI tools use it, and ADBC and `touchline sql` through TLS and a login.
 
-use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use libtest_mimic::{Failed, Trial};
-use touchline::clock::Clock;
-use touchline::source::embedded::{EmbeddedLog, EmbeddedSettings, NewRecord};
 
-use crate::process::{Ran, Site};
+use crate::process::{Ran, Site, append};
 use crate::services::{self, Need, Outcome, trial};
 
 pub(crate) fn tests() -> Vec<Trial> {
@@ -44,11 +41,7 @@ fn site() -> Result<Site, Failed> {
         "queries/kept.sql",
         "CREATE MATERIALIZED VIEW kept AS SELECT id, price, ok, at, born, score, note FROM e;\n",
     )?;
-    let folder = site.path("touchline-data/log");
-    fs::create_dir_all(&folder)?;
-    let log = EmbeddedLog::open(&folder, EmbeddedSettings::default(), Clock::System).map_err(|error| error.report())?;
-    let records = ROWS.map(|row| NewRecord { timestamp_ms: None, key: None, value: Some(row.as_bytes()) });
-    log.append("e", 0, &records).map_err(|error| error.report())?;
+    append(&*site.embedded_log()?, "e", 0, &ROWS)?;
     Ok(site)
 }
 

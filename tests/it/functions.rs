@@ -4,10 +4,8 @@ use std::fs;
 
 use libtest_mimic::{Failed, Trial};
 use serde_json::json;
-use touchline::clock::Clock;
-use touchline::source::embedded::{EmbeddedLog, EmbeddedSettings, NewRecord};
 
-use crate::process::{Server, Site};
+use crate::process::{STREAM, Server, Site, append};
 use crate::services::{Outcome, trial};
 
 pub(crate) fn tests() -> Vec<Trial> {
@@ -18,25 +16,14 @@ pub(crate) fn tests() -> Vec<Trial> {
     ]
 }
 
-const SCHEMA: &str = "\
-CREATE TABLE e (id BIGINT NOT NULL, ts TIMESTAMP(3) NOT NULL, WATERMARK FOR ts AS ts - INTERVAL '5' SECOND)
-WITH ('connector' = 'kafka', 'topic' = 'e', 'format' = 'json');
-";
-
 /// A server with the view `a` of `worth(id)`, over three rows that it has.
 fn site() -> Result<Site, Failed> {
     let site = Site::new()?;
-    site.write("schemas/e.sql", SCHEMA)?;
+    site.write("schemas/e.sql", STREAM)?;
     site.write("queries/a.sql", "CREATE MATERIALIZED VIEW a AS\nSELECT id, worth(id) AS w FROM e;\n")?;
     site.write("queries/other.sql", "CREATE MATERIALIZED VIEW other AS SELECT id FROM e;\n")?;
-    let folder = site.path("touchline-data/log");
-    fs::create_dir_all(&folder)?;
-    let log = EmbeddedLog::open(&folder, EmbeddedSettings::default(), Clock::System).map_err(|error| error.report())?;
-    let bodies: Vec<String> =
-        (1..=3).map(|id| format!("{{\"id\":{id},\"ts\":\"2026-01-01T12:00:0{id}.000Z\"}}")).collect();
-    let records: Vec<NewRecord<'_>> =
-        bodies.iter().map(|body| NewRecord { timestamp_ms: None, key: None, value: Some(body.as_bytes()) }).collect();
-    log.append("e", 0, &records).map_err(|error| error.report())?;
+    let rows = [1, 2, 3].map(|id| format!("{{\"id\":{id},\"ts\":\"2026-01-01T12:00:0{id}.000Z\"}}"));
+    append(&*site.embedded_log()?, "e", 0, &rows)?;
     Ok(site)
 }
 

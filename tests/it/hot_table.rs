@@ -13,11 +13,10 @@ use touchline::checkpoint::Chain;
 use touchline::clock::Clock;
 use touchline::config::{ByteSize, Config, Secret};
 use touchline::server::Server;
-use touchline::source::embedded::{EmbeddedLog, EmbeddedSettings, NewRecord};
 use touchline::status::{QueryState, QueryStatus};
 use touchline::store::Store;
 
-use crate::process::{Site, WAIT_LIMIT};
+use crate::process::{STREAM, Site, WAIT_LIMIT, append};
 use crate::services::{self, Need, Outcome, async_trial, unique};
 
 pub(crate) fn tests() -> Vec<Trial> {
@@ -30,10 +29,6 @@ pub(crate) fn tests() -> Vec<Trial> {
     ]
 }
 
-const SCHEMA: &str = "\
-CREATE TABLE e (id BIGINT NOT NULL, ts TIMESTAMP(3) NOT NULL, WATERMARK FOR ts AS ts - INTERVAL '5' SECOND)
-WITH ('connector' = 'kafka', 'topic' = 'e', 'format' = 'json');
-";
 /// Without a key: a row that is written twice is there twice.
 const KEPT: &str = "CREATE MATERIALIZED VIEW kept AS SELECT id, ts FROM e;\n";
 
@@ -111,7 +106,7 @@ struct Place {
 impl Place {
     async fn new(backlog_bytes: u64) -> Result<Self, Failed> {
         let site = Site::new()?;
-        site.write("schemas/e.sql", SCHEMA)?;
+        site.write("schemas/e.sql", STREAM)?;
         site.write("queries/kept.sql", KEPT)?;
         let url = services::postgres()?;
         let (login, rest) = url.split_once('@').ok_or("the test's URL has a login")?;
@@ -150,7 +145,7 @@ impl Place {
     fn append(&self, server: &Server, rows: u64) -> Outcome {
         let log = server.embedded().ok_or("topics are in the process")?;
         let from = self.rows.fetch_add(rows, Ordering::Relaxed);
-        append(log, from..from + rows)
+        append(log, "e", 0, &ids(from..from + rows))
     }
 
     async fn wait_for_all_rows(&self) -> Outcome {
@@ -168,12 +163,8 @@ impl Place {
     }
 }
 
-fn append(log: &EmbeddedLog, ids: std::ops::Range<u64>) -> Outcome {
-    let texts: Vec<String> = ids.map(|id| format!("{{\"id\":{id},\"ts\":\"2026-01-01T00:00:00Z\"}}")).collect();
-    let records: Vec<NewRecord<'_>> =
-        texts.iter().map(|text| NewRecord { timestamp_ms: None, key: None, value: Some(text.as_bytes()) }).collect();
-    log.append("e", 0, &records).map_err(|error| error.report())?;
-    Ok(())
+fn ids(ids: std::ops::Range<u64>) -> Vec<String> {
+    ids.map(|id| format!("{{\"id\":{id},\"ts\":\"2026-01-01T00:00:00Z\"}}")).collect()
 }
 
 async fn until(what: &str, mut done: impl AsyncFnMut() -> Result<bool, Failed>) -> Outcome {
@@ -283,12 +274,9 @@ async fn at_the_limit() -> Outcome {
 /// A site with ten rows in its topic.
 fn site_with_rows() -> Result<Site, Failed> {
     let site = Site::new()?;
-    site.write("schemas/e.sql", SCHEMA)?;
+    site.write("schemas/e.sql", STREAM)?;
     site.write("queries/kept.sql", KEPT)?;
-    let folder = site.path("touchline-data/log");
-    std::fs::create_dir_all(&folder)?;
-    let log = EmbeddedLog::open(&folder, EmbeddedSettings::default(), Clock::System).map_err(|error| error.report())?;
-    append(&log, 0..10)?;
+    append(&*site.embedded_log()?, "e", 0, &ids(0..10))?;
     Ok(site)
 }
 

@@ -21,6 +21,7 @@ mod run;
 mod services;
 mod services_answer;
 mod simulate;
+mod spellings;
 
 use std::process::ExitCode;
 
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
     tests.extend(restart::tests());
     tests.extend(run::tests());
     tests.extend(simulate::tests());
+    tests.extend(spellings::tests());
     tests.extend(postgres::tests());
     tests.extend(hot_table::tests());
     tests.extend(real_input::tests());

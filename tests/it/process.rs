@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 use libtest_mimic::Failed;
 use serde_json::Value;
 use tempfile::TempDir;
+use touchline::clock::Clock;
+use touchline::source::embedded::{EmbeddedLog, EmbeddedSettings, NewRecord};
 
 use crate::services::Outcome;
 
@@ -35,6 +37,20 @@ pub(crate) fn binary() -> Result<PathBuf, Failed> {
     built.filter(|path| path.is_file()).ok_or_else(|| {
         "there is no touchline binary beside this test: cargo build --release, or set TOUCHLINE_TEST_BINARY".into()
     })
+}
+
+/// A stream of ids: topic `e`, records `{"id":1,"ts":"2026-01-01T12:00:00.000Z"}`.
+pub(crate) const STREAM: &str = "\
+CREATE TABLE e (id BIGINT NOT NULL, ts TIMESTAMP(3) NOT NULL, WATERMARK FOR ts AS ts - INTERVAL '5' SECOND)
+WITH ('connector' = 'kafka', 'topic' = 'e', 'format' = 'json');
+";
+
+/// Appends records without keys.
+pub(crate) fn append(log: &EmbeddedLog, topic: &str, partition: i32, values: &[impl AsRef<str>]) -> Outcome {
+    let values = values.iter().map(|value| Some(value.as_ref().as_bytes()));
+    let records: Vec<NewRecord<'_>> = values.map(|value| NewRecord { timestamp_ms: None, key: None, value }).collect();
+    log.append(topic, partition, &records).map_err(|error| error.report())?;
+    Ok(())
 }
 
 /// A folder that a server or a command runs in; it goes with the test.
@@ -63,6 +79,13 @@ impl Site {
             fs::create_dir_all(parent)?;
         }
         Ok(fs::write(path, text)?)
+    }
+
+    /// The embedded log that a server of this folder reads. Only one process can have it open.
+    pub(crate) fn embedded_log(&self) -> Result<Arc<EmbeddedLog>, Failed> {
+        let folder = self.path("touchline-data/log");
+        fs::create_dir_all(&folder)?;
+        Ok(EmbeddedLog::open(&folder, EmbeddedSettings::default(), Clock::System).map_err(|error| error.report())?)
     }
 
     /// `touchline` with these arguments, in this folder, with none of the caller's `TOUCHLINE_*` settings.

@@ -3,10 +3,8 @@
 use std::fs;
 
 use libtest_mimic::{Failed, Trial};
-use touchline::clock::Clock;
-use touchline::source::embedded::{EmbeddedLog, EmbeddedSettings, NewRecord};
 
-use crate::process::{Server, Site};
+use crate::process::{STREAM, Server, Site, append};
 use crate::services::{Outcome, trial};
 
 pub(crate) fn tests() -> Vec<Trial> {
@@ -24,14 +22,9 @@ pub(crate) fn tests() -> Vec<Trial> {
     ]
 }
 
-const SCHEMA: &str = "\
-CREATE TABLE e (id BIGINT NOT NULL, ts TIMESTAMP(3) NOT NULL, WATERMARK FOR ts AS ts - INTERVAL '5' SECOND)
-WITH ('connector' = 'kafka', 'topic' = 'e', 'format' = 'json');
-";
-
 fn site() -> Result<Site, Failed> {
     let site = Site::new()?;
-    site.write("schemas/e.sql", SCHEMA)?;
+    site.write("schemas/e.sql", STREAM)?;
     site.write("queries/a.sql", "CREATE MATERIALIZED VIEW a AS SELECT id FROM e;\n")?;
     Ok(site)
 }
@@ -139,7 +132,7 @@ fn a_broken_table() -> Outcome {
         Ok(state.is_some_and(|state| state.starts_with("rejected: schemas/e.sql:1:")).then_some(()))
     })?;
     assert_eq!(state(&server, "a")?.as_deref(), Some("running"));
-    site.write("schemas/e.sql", SCHEMA)?;
+    site.write("schemas/e.sql", STREAM)?;
     wait_until_gone(&server, "schemas/e.sql")?;
     assert_eq!(state(&server, "a")?.as_deref(), Some("running"));
     Ok(())
@@ -172,18 +165,10 @@ fn a_plain_view() -> Outcome {
 
 fn a_failed_query() -> Outcome {
     let site = site()?;
-    let strict = SCHEMA.replace("'json'", "'json', 'on-bad-row' = 'fail'");
+    let strict = STREAM.replace("'json'", "'json', 'on-bad-row' = 'fail'");
     site.write("schemas/e.sql", &strict)?;
-    let folder = site.path("touchline-data/log");
-    fs::create_dir_all(&folder)?;
-    {
-        let log =
-            EmbeddedLog::open(&folder, EmbeddedSettings::default(), Clock::System).map_err(|error| error.report())?;
-        let records =
-            ["{\"id\":1,\"ts\":\"2026-01-01T12:00:00Z\"}", "not JSON", "{\"id\":2,\"ts\":\"2026-01-01T12:00:01Z\"}"]
-                .map(|text| NewRecord { timestamp_ms: None, key: None, value: Some(text.as_bytes()) });
-        log.append("e", 0, &records).map_err(|error| error.report())?;
-    }
+    let rows = [r#"{"id":1,"ts":"2026-01-01T12:00:00Z"}"#, "not JSON", r#"{"id":2,"ts":"2026-01-01T12:00:01Z"}"#];
+    append(&*site.embedded_log()?, "e", 0, &rows)?;
     let server = site.serve(&[])?;
     let failures = |server: &Server| server.log().matches("query failed; its last checkpoint stands").count();
     let reason = server.wait_for("the query to fail", |server| {

@@ -7,10 +7,8 @@ use std::time::Duration;
 use libtest_mimic::{Failed, Trial};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use serde_json::Value;
-use touchline::clock::Clock;
-use touchline::source::embedded::{EmbeddedLog, EmbeddedSettings, NewRecord};
 
-use crate::process::{Server, Site};
+use crate::process::{Server, Site, append};
 use crate::services::{Outcome, trial};
 
 pub(crate) fn tests() -> Vec<Trial> {
@@ -59,14 +57,14 @@ fn every_row_is_counted_once() -> Outcome {
     site.write("queries/hopped.sql", HOPPED)?;
     let mut moments = Moments(SEED);
     let mut written = 0;
-    append(&site, &mut written, ROWS_AT_FIRST)?;
+    append_rows(&site, &mut written, ROWS_AT_FIRST)?;
     for kill in 0..KILLS {
         let server = serve(&site)?;
         // The test's subject is a kill at any moment, so this is a moment and not a wait for something.
         std::thread::sleep(moments.next());
         server.kill()?;
         if kill < KILLS_WITH_NEW_ROWS {
-            append(&site, &mut written, ROWS_BETWEEN)?;
+            append_rows(&site, &mut written, ROWS_BETWEEN)?;
         }
     }
     assert_eq!(written, ROWS);
@@ -131,19 +129,16 @@ impl Moments {
 }
 
 /// Appends the next rows while no server has the log open.
-fn append(site: &Site, written: &mut u64, rows: u64) -> Outcome {
+fn append_rows(site: &Site, written: &mut u64, rows: u64) -> Outcome {
     let records: Vec<(u64, String)> = (*written..*written + rows)
         .map(|row| (row, record((row % PRODUCERS) as i64, row / PRODUCERS, START_MS + row * MS_PER_ROW)))
         .collect();
     *written += rows;
-    let log = open_log(site)?;
+    let log = site.embedded_log()?;
     for chunk in records.chunks(8_000) {
         for partition in 0..PARTITIONS {
             let of_partition = chunk.iter().filter(|(row, _)| (row / 7) % PARTITIONS as u64 == partition as u64);
-            let records: Vec<NewRecord<'_>> = of_partition
-                .map(|(_, text)| NewRecord { timestamp_ms: None, key: None, value: Some(text.as_bytes()) })
-                .collect();
-            log.append("e", partition, &records).map_err(|error| error.report())?;
+            append(&log, "e", partition, &of_partition.map(|(_, text)| text).collect::<Vec<_>>())?;
         }
     }
     Ok(())
@@ -151,19 +146,12 @@ fn append(site: &Site, written: &mut u64, rows: u64) -> Outcome {
 
 /// One row an hour later in each partition: every window before it closes.
 fn close_windows(site: &Site) -> Outcome {
-    let log = open_log(site)?;
+    let log = site.embedded_log()?;
     for partition in 0..PARTITIONS {
         let text = record(-1, partition as u64, START_MS + ROWS * MS_PER_ROW + 3_600_000);
-        let record = NewRecord { timestamp_ms: None, key: None, value: Some(text.as_bytes()) };
-        log.append("e", partition, &[record]).map_err(|error| error.report())?;
+        append(&log, "e", partition, &[text])?;
     }
     Ok(())
-}
-
-fn open_log(site: &Site) -> Result<std::sync::Arc<EmbeddedLog>, Failed> {
-    let folder = site.path("touchline-data/log");
-    fs::create_dir_all(&folder)?;
-    Ok(EmbeddedLog::open(&folder, EmbeddedSettings::default(), Clock::System).map_err(|error| error.report())?)
 }
 
 fn record(producer: i64, seq: u64, ms: u64) -> String {

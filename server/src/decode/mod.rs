@@ -99,10 +99,14 @@ impl TableDecoder {
                 Error::bug(format!("column {index} of table \"{}\" was asked for, but it has fewer", def.name))
             })?;
             match &column.kind {
-                ColumnKind::Physical { aliases } => {
+                ColumnKind::Physical { aliases, numbers_as_text } => {
                     places.push(Place::Json(physical.len()));
-                    let (aliases, checks) = (aliases.clone(), column.checks.clone());
-                    physical.push(JsonColumn { field: column.field(), aliases, checks });
+                    physical.push(JsonColumn {
+                        field: column.field(),
+                        aliases: aliases.clone(),
+                        numbers_as_text: *numbers_as_text,
+                        checks: column.checks.clone(),
+                    });
                 }
                 ColumnKind::Metadata(key) => {
                     places.push(Place::Envelope(envelope.len()));

@@ -28,7 +28,7 @@ use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 
 use super::*;
-use crate::catalog::{Column, ColumnKind, Connector, Format, KafkaTopic, OnBadRow, StartAt, TableDef};
+use crate::catalog::{Column, Connector, Format, KafkaTopic, OnBadRow, StartAt, TableDef};
 use crate::error::Location;
 use crate::status::{PartitionStatus, QueryState, QueryStatus, SourceStatus};
 use crate::tables::source::SnapshotBatches;
@@ -82,12 +82,8 @@ fn ledger(query: &str) -> Arc<PublishedView> {
 
 fn events() -> TableDef {
     let column = |name: &str, data_type, comment: Option<&str>| Column {
-        name: name.to_owned(),
-        data_type,
-        nullable: false,
-        kind: ColumnKind::Physical { aliases: Vec::new() },
-        checks: Vec::new(),
         comment: comment.map(str::to_owned),
+        ..Column::physical(name, data_type, false)
     };
     TableDef {
         name: "events".to_owned(),

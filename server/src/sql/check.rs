@@ -146,7 +146,7 @@ impl StatementParser<'_> {
         };
         let says = if subject.is_length { sql_type(&data_type) } else { says };
         let field = Field::new(&subject.column, data_type, false);
-        let mut decoder = JsonDecoder::try_new(&[JsonColumn { field: field.clone(), aliases: Vec::new(), checks }])?;
+        let mut decoder = JsonDecoder::try_new(&[JsonColumn { checks, ..JsonColumn::from(field.clone()) }])?;
         let name = json_text(&subject.column)?;
         for constant in constants {
             let place = || self.place(constant.span(), at);

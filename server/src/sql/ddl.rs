@@ -22,7 +22,7 @@ use super::check::CheckText;
 use super::interval;
 use super::options::{self, GivenOption, Options, nearest};
 use super::parser::{StatementParser, alone, normalize};
-use crate::catalog::{Check, Column, ColumnKind, MetadataKey, TableDef, WatermarkDef};
+use crate::catalog::{Check, Column, ColumnKind, Format, MetadataKey, TableDef, WatermarkDef};
 use crate::error::{Error, Location, Result};
 
 const COLUMNS_MAX: usize = 1_000;
@@ -271,6 +271,10 @@ impl StatementParser<'_> {
         }
         let Some(options) = options else { return Err(errors) };
         add_aliases(&mut columns, options.aliases, &names, &mut errors);
+        if let Some(option) = options.numbers_as_text {
+            let json = options.format == Format::Json;
+            take_numbers_as_text(&mut columns, &option, json, &names, &mut errors);
+        }
         if !errors.is_empty() {
             return Err(errors);
         }
@@ -329,7 +333,7 @@ fn column(text: &ColumnText) -> Result<Column> {
             .at(text.type_at.clone())
     })?;
     let kind = match &text.metadata {
-        None => ColumnKind::Physical { aliases: Vec::new() },
+        None => ColumnKind::Physical { aliases: Vec::new(), numbers_as_text: false },
         Some(metadata) => ColumnKind::Metadata(metadata_key(metadata, text, &data_type)?),
     };
     Ok(Column {
@@ -428,7 +432,7 @@ fn add_aliases(
             continue;
         }
         let Some(column) = columns.get_mut(&name) else { continue };
-        let ColumnKind::Physical { aliases } = &mut column.kind else {
+        let ColumnKind::Physical { aliases, .. } = &mut column.kind else {
             errors.push(
                 Error::invalid(format!(
                     "column \"{name}\" is metadata and has no field that could be called otherwise"
@@ -449,6 +453,43 @@ fn add_aliases(
                 *aliases = list;
             }
             Err(error) => errors.push(error),
+        }
+    }
+}
+
+fn take_numbers_as_text(
+    columns: &mut HashMap<String, Column>,
+    option: &GivenOption,
+    json: bool,
+    names: &[&str],
+    errors: &mut Vec<Error>,
+) {
+    if !json {
+        let error = Error::invalid(format!("option \"{}\" has no effect on a format other than 'json'", option.key));
+        errors.push(error.hint("leave it out").at(option.key_at.clone()));
+        return;
+    }
+    let list = match option.list() {
+        Ok(list) => list,
+        Err(error) => return errors.push(error),
+    };
+    for name in list {
+        if !names.contains(&name.as_str()) {
+            errors
+                .push(unknown_column(&format!("option \"{}\"", option.key), &name, names).at(option.value_at.clone()));
+            continue;
+        }
+        // A column that is missing here has had its mistake noted.
+        let Some(column) = columns.get_mut(&name) else { continue };
+        match &mut column.kind {
+            ColumnKind::Physical { numbers_as_text, .. } if column.data_type == DataType::Utf8View => {
+                *numbers_as_text = true;
+            }
+            _ => errors.push(
+                Error::invalid(format!("option \"{}\" names column \"{name}\", which is not read as text", option.key))
+                    .hint("it is for columns of type VARCHAR")
+                    .at(option.value_at.clone()),
+            ),
         }
     }
 }

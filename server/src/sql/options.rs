@@ -12,8 +12,15 @@ use crate::error::{Error, Location, Result};
 
 const KAFKA: &[&str] = &["topic", "brokers", "properties.bootstrap.servers", "scan.startup.mode"];
 const FILESYSTEM: &[&str] = &["path"];
-const TABLE: &[&str] =
-    &["connector", "format", "on-bad-row", "idle-timeout", "watermark-max-future", "aliases.<column>"];
+const TABLE: &[&str] = &[
+    "connector",
+    "format",
+    "on-bad-row",
+    "idle-timeout",
+    "watermark-max-future",
+    "aliases.<column>",
+    "numbers-as-text",
+];
 const VIEW: &[&str] = &["primary-key", "allowed-lateness", "postgres"];
 
 const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
@@ -169,6 +176,7 @@ pub(crate) struct TableOptions {
     pub(crate) max_future: Duration,
     /// Column name → option, for `aliases.<column>`.
     pub(crate) aliases: Vec<(String, GivenOption)>,
+    pub(crate) numbers_as_text: Option<GivenOption>,
 }
 
 /// `table_at`: the place of what is missing. `None` where the connector or format cannot be told; `errors` then say why.
@@ -179,6 +187,7 @@ pub(crate) fn table_options(
     errors: &mut Vec<Error>,
 ) -> Option<TableOptions> {
     let aliases = given.take_prefixed("aliases.");
+    let numbers_as_text = given.take("numbers-as-text");
     let on_bad_row = given.take("on-bad-row");
     let on_bad_row = read(on_bad_row, OnBadRow::DeadLetter, errors, |option| match option.value.as_str() {
         "dead-letter" => Ok(OnBadRow::DeadLetter),
@@ -236,7 +245,7 @@ pub(crate) fn table_options(
             return None;
         }
     };
-    Some(TableOptions { connector, format, on_bad_row, idle_timeout, max_future, aliases })
+    Some(TableOptions { connector, format, on_bad_row, idle_timeout, max_future, aliases, numbers_as_text })
 }
 
 /// The option's value where it is given and right; else the default, with the mistake noted.

@@ -8,10 +8,10 @@ use arrow::array::{
 };
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Date32Type, Decimal128Type, Field, FieldRef, Float32Type, Float64Type, Int8Type,
-    Int16Type, Int32Type, Int64Type, Time32MillisecondType, Time32SecondType, Time64MicrosecondType,
-    Time64NanosecondType, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
-    TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    ArrowPrimitiveType, DataType, Date32Type, Decimal128Type, FieldRef, Float32Type, Float64Type, Int8Type, Int16Type,
+    Int32Type, Int64Type, Time32MillisecondType, Time32SecondType, Time64MicrosecondType, Time64NanosecondType,
+    TimeUnit, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
+    UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
@@ -20,7 +20,7 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 
 use super::fault::{Fault, sql_type};
 use super::object::Object;
-use super::scan::{Cursor, Text, unescape_into};
+use super::scan::{Cursor, Number, Text, unescape_into};
 use super::{JsonColumn, number, time};
 use crate::catalog::Check;
 use crate::error::{Error, Result};
@@ -69,6 +69,8 @@ struct Bytes {
     data: Vec<u8>,
     /// One more than there are values.
     offsets: Vec<i32>,
+    /// Whether a number is a text too.
+    numbers: bool,
 }
 
 struct List {
@@ -83,7 +85,8 @@ struct List {
 impl Column {
     /// # Errors
     /// `Invalid` for a type that JSON values are not decoded to.
-    pub(super) fn try_new(field: &Field, checks: Vec<Check>) -> Result<Self> {
+    pub(super) fn try_new(column: &JsonColumn) -> Result<Self> {
+        let JsonColumn { field, numbers_as_text, checks, .. } = column;
         let data_type = field.data_type().clone();
         let values = match &data_type {
             DataType::Boolean => Values::Boolean(BooleanBufferBuilder::new(0)),
@@ -108,16 +111,16 @@ impl Column {
                 Values::Time64 { values: vec![], unit: *unit }
             }
             DataType::Timestamp(unit, _) => Values::Timestamp { values: vec![], unit: *unit },
-            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Values::Text(Bytes::default()),
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
+                Values::Text(Bytes { numbers: *numbers_as_text, ..Bytes::default() })
+            }
             DataType::Binary | DataType::LargeBinary | DataType::BinaryView => Values::Binary(Bytes::default()),
             DataType::Struct(fields) => {
-                let column =
-                    |field: &FieldRef| JsonColumn { field: field.as_ref().clone(), aliases: vec![], checks: vec![] };
-                let columns: Vec<JsonColumn> = fields.iter().map(column).collect();
+                let columns: Vec<JsonColumn> = fields.iter().map(|field| field.as_ref().clone().into()).collect();
                 Values::Struct(Object::try_new(&columns)?)
             }
             DataType::List(item) | DataType::LargeList(item) => {
-                let items = Column::try_new(item, vec![])?;
+                let items = Column::try_new(&item.as_ref().clone().into())?;
                 let cells = items.cells();
                 Values::List(Box::new(List { items, item_field: item.clone(), offsets: vec![0], cells }))
             }
@@ -129,7 +132,14 @@ impl Column {
                 )));
             }
         };
-        Ok(Column { data_type, nullable: field.is_nullable(), values, rows: 0, null_rows: vec![], checks })
+        Ok(Column {
+            data_type,
+            nullable: field.is_nullable(),
+            values,
+            rows: 0,
+            null_rows: vec![],
+            checks: checks.clone(),
+        })
     }
 
     #[inline(always)]
@@ -399,7 +409,7 @@ impl Column {
 
 impl Default for Bytes {
     fn default() -> Self {
-        Bytes { data: vec![], offsets: vec![0] }
+        Bytes { data: vec![], offsets: vec![0], numbers: false }
     }
 }
 
@@ -411,7 +421,8 @@ impl Bytes {
         }
     }
 
-    /// A string, or the raw text of an object or a list. Other values do not become text: types are declared.
+    /// A string, or the raw text of an object or a list. Other values do not become text, for types are declared; numbers
+    /// do where that is declared.
     #[inline]
     fn append_text(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Box<Fault>> {
         match cursor.peek() {
@@ -427,6 +438,10 @@ impl Bytes {
                 let start = cursor.pos;
                 cursor.skip_value()?;
                 self.data.extend_from_slice(&cursor.bytes[start..cursor.pos]);
+            }
+            b'-' | b'0'..=b'9' if self.numbers => {
+                let Number { start, end, .. } = cursor.number()?;
+                self.data.extend_from_slice(&cursor.bytes[start..end]);
             }
             _ => return Err(Fault::mismatch(None)),
         }

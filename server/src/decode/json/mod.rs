@@ -46,12 +46,23 @@ use crate::error::Result;
 /// A larger record is a bad row. 16 MiB, far above what brokers accept by default (1 MiB).
 pub const RECORD_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// A column to decode, the names its field may have beside its own, and what its values must meet.
+/// A column to decode.
 #[derive(Debug, Clone)]
 pub struct JsonColumn {
     pub field: Field,
+    /// Names that its field may have beside its own.
     pub aliases: Vec<String>,
+    /// Whether a number is taken as text, as it is written; else it is a bad value of a text column.
+    pub numbers_as_text: bool,
+    /// What each value must meet.
     pub checks: Vec<Check>,
+}
+
+impl From<Field> for JsonColumn {
+    /// The column and nothing more.
+    fn from(field: Field) -> Self {
+        JsonColumn { field, aliases: Vec::new(), numbers_as_text: false, checks: Vec::new() }
+    }
 }
 
 /// See the module's first lines.

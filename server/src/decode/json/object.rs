@@ -47,8 +47,9 @@ impl Object {
         let nothing = || Name { token: Box::new([]), head: [0; 4], mask: [0; 4], column: None, next: OTHER };
         let mut object = Object { columns: Vec::new(), names: vec![nothing(), nothing()], by_name: HashMap::default() };
         let mut previous = START;
-        for (index, JsonColumn { field, aliases, checks }) in (0u32..).zip(columns) {
-            object.columns.push((field.name().clone(), Column::try_new(field, checks.clone())?));
+        for (index, column) in (0u32..).zip(columns) {
+            let JsonColumn { field, aliases, .. } = column;
+            object.columns.push((field.name().clone(), Column::try_new(column)?));
             for name in std::iter::once(field.name()).chain(aliases) {
                 if let Some(taken) = object.by_name.get(name.as_bytes()) {
                     if object.names[*taken as usize].column == Some(index) {

@@ -12,12 +12,8 @@ mod check;
 mod differential;
 mod fuzz;
 
-fn column(field: Field) -> JsonColumn {
-    JsonColumn { field, aliases: vec![], checks: vec![] }
-}
-
 fn decoder(fields: &[Field]) -> JsonDecoder {
-    JsonDecoder::try_new(&fields.iter().cloned().map(column).collect::<Vec<_>>()).unwrap()
+    JsonDecoder::try_new(&fields.iter().cloned().map(JsonColumn::from).collect::<Vec<_>>()).unwrap()
 }
 
 /// What one nullable column `a` makes of a value: its display, `NULL`, or the error.
@@ -290,12 +286,9 @@ fn a_bad_row_leaves_no_trace_and_names_its_column() {
 
 #[test]
 fn the_last_of_a_repeated_field_counts_by_whatever_name() {
-    let mut decoder = JsonDecoder::try_new(&[JsonColumn {
-        field: Field::new("event_time", DataType::Utf8View, false),
-        aliases: vec!["ts".into(), "time".into()],
-        checks: vec![],
-    }])
-    .unwrap();
+    let names = vec!["ts".into(), "time".into()];
+    let field = Field::new("event_time", DataType::Utf8View, false);
+    let mut decoder = JsonDecoder::try_new(&[JsonColumn { aliases: names, ..field.into() }]).unwrap();
     for record in [
         r#"{"event_time":"a"}"#,
         r#"{"ts":"b"}"#,
@@ -308,11 +301,28 @@ fn the_last_of_a_repeated_field_counts_by_whatever_name() {
     assert_eq!(rows(&decoder.flush().unwrap()), ["a", "b", "c", "d", "e"]);
 
     let twice = [
-        column(Field::new("a", DataType::Int32, true)),
-        JsonColumn { field: Field::new("b", DataType::Int32, true), aliases: vec!["a".into()], checks: vec![] },
+        Field::new("a", DataType::Int32, true).into(),
+        JsonColumn { aliases: vec!["a".into()], ..Field::new("b", DataType::Int32, true).into() },
     ];
     let error = JsonDecoder::try_new(&twice).unwrap_err();
     assert_eq!(error.primary(), "field name \"a\" stands for two columns");
+}
+
+// Where the schema says so a number is text as it is written; nothing else is.
+#[test]
+fn numbers_are_text_where_declared() {
+    let field = Field::new("id", DataType::Utf8View, true);
+    let mut decoder = JsonDecoder::try_new(&[JsonColumn { numbers_as_text: true, ..field.into() }]).unwrap();
+    for record in [r#"{"id":1}"#, r#"{"id":"2"}"#, r#"{"id":-0.50}"#, r#"{"id":1e3 }"#] {
+        decoder.decode(record.as_bytes()).unwrap();
+    }
+    for (record, reason) in [
+        (r#"{"id":01}"#, "the record is not valid JSON at byte 7: a number has a leading zero"),
+        (r#"{"id":true}"#, r#"field "id" is true; the schema says varchar"#),
+    ] {
+        assert_eq!(decoder.decode(record.as_bytes()).unwrap_err().reason, reason);
+    }
+    assert_eq!(rows(&decoder.flush().unwrap()), ["1", "2", "-0.50", "1e3"]);
 }
 
 #[test]
@@ -370,7 +380,7 @@ fn a_reason_quotes_the_beginning_of_a_long_value() {
 #[test]
 fn types_that_are_not_decoded_are_refused_at_once() {
     let error =
-        JsonDecoder::try_new(&[column(Field::new("a", DataType::Duration(TimeUnit::Second), true))]).unwrap_err();
+        JsonDecoder::try_new(&[Field::new("a", DataType::Duration(TimeUnit::Second), true).into()]).unwrap_err();
     assert_eq!(error.primary(), "column \"a\" has type Duration(s), which JSON values are not decoded to");
 }
 

@@ -193,7 +193,7 @@ fn metadata(key: MetadataKey, data_type: &DataType, origin: &Origin<'_>) -> Resu
 /// The names under which a column may stand in a file, in order of preference.
 pub(super) fn names(column: &Column) -> impl Iterator<Item = &str> {
     let aliases = match &column.kind {
-        ColumnKind::Physical { aliases } => aliases.as_slice(),
+        ColumnKind::Physical { aliases, .. } => aliases.as_slice(),
         ColumnKind::Metadata(_) => &[],
     };
     std::iter::once(column.name.as_str()).chain(aliases.iter().map(String::as_str))

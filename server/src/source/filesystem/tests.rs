@@ -243,7 +243,7 @@ fn a_column_that_a_file_lacks_is_named_with_those_it_has() {
     assert_eq!(error.kind(), ErrorKind::Invalid);
     assert!(error.primary().ends_with("has no column \"id\""), "{error:?}");
     assert!(error.report().contains("identity, name, ts"), "{error:?}");
-    def.columns[0].kind = ColumnKind::Physical { aliases: vec!["identity".into()] };
+    def.columns[0].kind = ColumnKind::Physical { aliases: vec!["identity".into()], numbers_as_text: false };
     assert_eq!(read(&def, &[0], &Offsets::new(), 10).unwrap().batches[0].num_rows(), 1);
 
     write(dir.path(), "empty.csv", "");

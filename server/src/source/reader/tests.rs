@@ -6,22 +6,14 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Int64Type};
 
 use super::*;
-use crate::catalog::{Column, ColumnKind, FilesystemPath, OnBadRow};
+use crate::catalog::{Column, FilesystemPath, OnBadRow};
 use crate::error::Location;
 use crate::source::embedded::{EmbeddedSettings, NewRecord};
 
 fn table(connector: Connector, format: Format) -> Arc<TableDef> {
-    let id = Column {
-        name: "id".into(),
-        data_type: DataType::Int64,
-        nullable: false,
-        kind: ColumnKind::Physical { aliases: vec![] },
-        checks: vec![],
-        comment: None,
-    };
     Arc::new(TableDef {
         name: "t".into(),
-        columns: vec![id],
+        columns: vec![Column::physical("id", DataType::Int64, false)],
         watermark: None,
         primary_key: vec![],
         connector,

@@ -53,7 +53,8 @@ fn a_kafka_table_with_everything_is_read_as_written() {
 ) WITH (
   'connector' = 'kafka', topic = 'match-events', format = 'json', 'on-bad-row' = 'fail',
   'properties.bootstrap.servers' = 'localhost:9092', scan.startup.mode = 'latest-offset',
-  'idle-timeout' = '1 minute', 'watermark-max-future' = '10 seconds', 'aliases.match_id' = 'game, gameId'
+  'idle-timeout' = '1 minute', 'watermark-max-future' = '10 seconds', 'aliases.match_id' = 'game, gameId',
+  'numbers-as-text' = 'match_id'
 )";
     let table = table(&format!("-- what happened\n\n{text};\n"));
     let player =
@@ -61,7 +62,7 @@ fn a_kafka_table_with_everything_is_read_as_written() {
     let columns = vec![
         Column { comment: Some("unique".into()), ..Column::physical("event_id", DataType::Utf8View, false) },
         Column {
-            kind: ColumnKind::Physical { aliases: vec!["game".into(), "gameId".into()] },
+            kind: ColumnKind::Physical { aliases: vec!["game".into(), "gameId".into()], numbers_as_text: true },
             ..Column::physical("match_id", DataType::Utf8View, false)
         },
         Column::physical("x", DataType::Float64, true),
@@ -354,7 +355,7 @@ const GOLDEN: &[(&str, &str)] = &[
     ),
     (
         "CREATE TABLE t (a INT) WITH ('connector' = 'kafka', 'topic' = 't', 'path' = 'x')",
-        "test.sql:1:68: option \"path\" belongs to connector 'filesystem'\n  hint: known are connector, format, on-bad-row, idle-timeout, watermark-max-future, aliases.<column>, topic, brokers, properties.bootstrap.servers, scan.startup.mode",
+        "test.sql:1:68: option \"path\" belongs to connector 'filesystem'\n  hint: known are connector, format, on-bad-row, idle-timeout, watermark-max-future, aliases.<column>, numbers-as-text, topic, brokers, properties.bootstrap.servers, scan.startup.mode",
     ),
     (
         "CREATE TABLE t (a INT) WITH ('connector' = 'kafka', 'topic' = '../x')",
@@ -438,6 +439,14 @@ const GOLDEN: &[(&str, &str)] = &[
     (
         "CREATE TABLE t (a INT, b INT) WITH ('connector' = 'kafka', 'topic' = 't', 'aliases.a' = 'b')",
         "test.sql:1:89: field \"b\" would belong to two columns\n  hint: each field name belongs to one column, by its name or as an alias",
+    ),
+    (
+        "CREATE TABLE t (a INT) WITH ('connector' = 'kafka', 'topic' = 't', 'numbers-as-text' = 'a, b')",
+        "test.sql:1:88: option \"numbers-as-text\" names column \"a\", which is not read as text\n  hint: it is for columns of type VARCHAR\n\ntest.sql:1:88: option \"numbers-as-text\" names column \"b\", which the table does not have\n  hint: did you mean \"a\"?",
+    ),
+    (
+        "CREATE TABLE t (a VARCHAR) WITH ('connector' = 'filesystem', 'path' = 't.csv', 'numbers-as-text' = 'a')",
+        "test.sql:1:80: option \"numbers-as-text\" has no effect on a format other than 'json'\n  hint: leave it out",
     ),
     (
         "CREATE MATERIALIZED VIEW v WITH ('primary_key' = 'a', 'postgres' = 'maybe') AS SELECT 1 AS a",

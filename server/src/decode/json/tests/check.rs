@@ -20,7 +20,7 @@ fn columns(elements: &str) -> Vec<Column> {
 }
 
 fn decoder(elements: &str) -> JsonDecoder {
-    let json = |column: Column| JsonColumn { field: column.field(), aliases: vec![], checks: column.checks };
+    let json = |column: Column| JsonColumn { checks: column.checks.clone(), ..column.field().into() };
     JsonDecoder::try_new(&columns(elements).into_iter().map(json).collect::<Vec<_>>()).unwrap()
 }
 
@@ -233,7 +233,7 @@ proptest! {
             let mut checked = decoder(element);
             let column = columns(element).remove(0);
             let mut unchecked =
-                JsonDecoder::try_new(&[JsonColumn { field: column.field(), aliases: vec![], checks: vec![] }]).unwrap();
+                JsonDecoder::try_new(&[column.field().into()]).unwrap();
             let mut reasons = Vec::new();
             let mut expected = Vec::new();
             for (row, value) in values.iter().enumerate() {
