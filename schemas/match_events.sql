@@ -51,9 +51,9 @@ CREATE TABLE match_events_raw (
   'aliases.body_part' = 'bodyPart', 'aliases.shot_type' = 'shotType', 'aliases.event_time' = 'timestamp'
 );
 
--- The same columns but for team: words in small letters, the team by its id. Where a record says neither side nor name, teams 1 and 2 are
--- those at home and away; where it has no event_id, one is made of what tells the action from others. revision = 0 says that a row is a first report, neither a
--- correction nor a retraction.
+-- The same columns but for team and metadata: words in small letters, the team by its id. Where a record says neither side nor name, teams
+-- 1 and 2 are those at home and away; where it has no event_id, one is made of what tells the action from others. revision = 0 says that a
+-- row is a first report, neither a correction nor a retraction.
 CREATE VIEW match_events AS
 SELECT coalesce(r.event_id, concat_ws(':', r.match_id, r.event_time, lower(r.event_type), r.team, r.team_id, r.player_id)) AS event_id,
        r.match_id, lower(r.event_type) AS event_type,

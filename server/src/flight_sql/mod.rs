@@ -1,7 +1,8 @@
 //! The reading door: Arrow Flight SQL on arrow-flight's `FlightService`.
 //!
 //! `session` runs statements and knows nothing of gRPC, with `gate` for who may run; `statement` plans one and binds its
-//! parameters, `guard` says what it may be; `wire` says how rows are sent. `service` is the protocol, with `metadata`, `options`, `auth`, `handles` and `status` for its parts.
+//! parameters; `guard` says what it may be; `wire` says how rows are sent. `service` is the protocol, with `metadata`,
+//! `options`, `auth`, `handles` and `status` for its parts.
 
 pub mod auth;
 mod gate;
