@@ -1,5 +1,6 @@
 use std::process::ExitCode;
 
+/// Also what librdkafka calls: see docs/decisions/0012-one-allocator.md.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

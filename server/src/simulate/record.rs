@@ -297,7 +297,16 @@ pub(super) fn time_text(ms: i64) -> String {
     let (year, month, day) = civil(days);
     let (seconds, millis) = (of_day / 1000, of_day % 1000);
     let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+    let mut text = *b"0000-00-00T00:00:00.000Z";
+    for (end, mut value) in [(4, year), (7, month), (10, day), (13, hour), (16, minute), (19, second), (23, millis)] {
+        let mut at = end;
+        while value > 0 {
+            at -= 1;
+            text[at] = b'0' + (value % 10) as u8;
+            value /= 10;
+        }
+    }
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 /// Year, month, day of a day counted from 1970-01-01, in the proleptic Gregorian calendar.

@@ -133,7 +133,12 @@ impl Truth {
     pub(super) fn new(match_ids: &[String], viewers: &[usize], impacts: Vec<Vec<Impact>>, answers: bool) -> Self {
         let answers = answers.then(|| Answers {
             crowds: match_ids.iter().zip(viewers).map(|(id, viewers)| Crowd::new(id, *viewers)).collect(),
-            sessions: match_ids.iter().zip(0..).map(|(id, fixture)| Sessions::new(id, fixture)).collect(),
+            sessions: match_ids
+                .iter()
+                .zip(viewers)
+                .zip(0..)
+                .map(|((id, viewers), fixture)| Sessions::new(id, fixture, *viewers))
+                .collect(),
             uplifts: match_ids
                 .iter()
                 .zip(viewers)

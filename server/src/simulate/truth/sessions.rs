@@ -1,6 +1,6 @@
 //! Who sat before the screen from when until when: by the session that records name, and by the gaps between acts.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Write};
 
@@ -11,21 +11,25 @@ use super::{Class, CrowdAct};
 
 /// Acts of a viewer that are no further apart belong to one session, milliseconds.
 const GAP: i64 = 5 * 60_000;
+/// The number of a viewer's first session.
+const FIRST: u8 = 1;
 
 #[derive(Debug)]
 pub(super) struct Sessions {
     match_id: String,
     fixture: u16,
-    /// By viewer and number of the session: what punctual and late records say in the end.
-    named: HashMap<(u32, u8), Sitting>,
+    /// What punctual and late records say in the end: by viewer the session that records call the first, and the others, which
+    /// few have, by viewer and number. Without events: there was none.
+    first: Vec<Sitting>,
+    further: BTreeMap<(u32, u8), Sitting>,
     /// Punctual acts that an earlier one may still come before.
     waiting: Vec<CrowdAct>,
-    /// By viewer: the session by gaps that an act may still extend.
-    open: HashMap<u32, Sitting>,
+    /// By viewer: the session by gaps that an act may still extend. Without events: there is none.
+    open: Vec<Sitting>,
     closed: Vec<(u32, Sitting)>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Sitting {
     from: i64,
     to: i64,
@@ -36,11 +40,10 @@ struct Sitting {
 }
 
 impl Sitting {
-    fn new(act: &CrowdAct) -> Self {
-        Sitting { from: act.event_ms, to: act.event_ms, events: 0, reactions: 0, device: act.device, left: false }
-    }
-
     fn add(&mut self, act: &CrowdAct) {
+        if self.events == 0 {
+            (self.from, self.to, self.device) = (act.event_ms, act.event_ms, act.device);
+        }
         (self.from, self.to) = (self.from.min(act.event_ms), self.to.max(act.event_ms));
         self.events += 1;
         self.reactions += u32::from(SUBTYPES[usize::from(act.subtype)].0 == REACTION);
@@ -49,13 +52,14 @@ impl Sitting {
 }
 
 impl Sessions {
-    pub(super) fn new(match_id: &str, fixture: u16) -> Self {
+    pub(super) fn new(match_id: &str, fixture: u16, viewers: usize) -> Self {
         Sessions {
             match_id: match_id.to_owned(),
             fixture,
-            named: HashMap::new(),
+            first: vec![Sitting::default(); viewers],
+            further: BTreeMap::new(),
             waiting: Vec::new(),
-            open: HashMap::new(),
+            open: vec![Sitting::default(); viewers],
             closed: Vec::new(),
         }
     }
@@ -64,7 +68,10 @@ impl Sessions {
         if class == Class::Ahead {
             return;
         }
-        self.named.entry((act.viewer, act.session)).or_insert_with(|| Sitting::new(act)).add(act);
+        match act.session {
+            FIRST => self.first[act.viewer as usize].add(act),
+            further => self.further.entry((act.viewer, further)).or_default().add(act),
+        }
         if class == Class::Punctual {
             self.waiting.push(*act);
         }
@@ -75,9 +82,9 @@ impl Sessions {
         self.waiting.sort_by_key(|act| act.event_ms);
         let known = self.waiting.partition_point(|act| act.event_ms < event_ms);
         for act in self.waiting.drain(..known) {
-            let sitting = self.open.entry(act.viewer).or_insert_with(|| Sitting::new(&act));
-            if act.event_ms - sitting.to > GAP {
-                self.closed.push((act.viewer, std::mem::replace(sitting, Sitting::new(&act))));
+            let sitting = &mut self.open[act.viewer as usize];
+            if sitting.events > 0 && act.event_ms - sitting.to > GAP {
+                self.closed.push((act.viewer, std::mem::take(sitting)));
             }
             sitting.add(&act);
         }
@@ -85,10 +92,11 @@ impl Sessions {
 
     /// A row for each session that records name.
     pub(super) fn write_named(&self, out: &mut dyn Write) -> io::Result<()> {
-        let mut sessions: Vec<_> = self.named.iter().collect();
+        let first = seen(&self.first).map(|(viewer, sitting)| ((viewer, FIRST), sitting));
+        let mut sessions: Vec<_> = first.chain(self.further.iter().map(|(key, sitting)| (*key, *sitting))).collect();
         sessions.sort_unstable();
         for ((viewer, session), sitting) in sessions {
-            let who = self.who(*viewer);
+            let who = self.who(viewer);
             let (began, ended) = (time_text(sitting.from), time_text(sitting.to));
             let Self { match_id, .. } = self;
             writeln!(
@@ -102,8 +110,7 @@ impl Sessions {
 
     /// A row for each session by gaps, once all acts have passed; it lasts for a gap behind its last act.
     pub(super) fn write_by_gap(&self, out: &mut dyn Write) -> io::Result<()> {
-        let open = self.open.iter().map(|(viewer, sitting)| (*viewer, *sitting));
-        let mut sessions: Vec<_> = self.closed.iter().copied().chain(open).collect();
+        let mut sessions: Vec<_> = self.closed.iter().copied().chain(seen(&self.open)).collect();
         sessions.sort_unstable();
         for (viewer, sitting) in sessions {
             let who = self.who(viewer);
@@ -121,6 +128,11 @@ impl Sessions {
     fn who(&self, viewer: u32) -> String {
         who_text(self.fixture, viewer).map(char::from).iter().collect()
     }
+}
+
+/// Those of whom there was anything.
+fn seen(of_viewers: &[Sitting]) -> impl Iterator<Item = (u32, Sitting)> + '_ {
+    (0..).zip(of_viewers).filter(|(_, sitting)| sitting.events > 0).map(|(viewer, sitting)| (viewer, *sitting))
 }
 
 impl fmt::Display for Sitting {
