@@ -25,6 +25,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         async_trial("hot_table::an_outage_costs_no_row_and_no_memory", needs, an_outage),
         async_trial("hot_table::a_query_stands_still_at_the_limit_and_goes_on_by_itself", needs, at_the_limit),
         async_trial("hot_table::failures_of_one_kind_are_one_line_of_the_log", needs, one_line),
+        async_trial("hot_table::one_that_is_ahead_of_the_checkpoints_is_left_alone_and_named", needs, ahead),
         async_trial("hot_table::a_changed_query_gets_a_new_table_and_its_old_one_is_kept", needs, a_changed_query),
     ]
 }
@@ -316,6 +317,36 @@ async fn one_line() -> Outcome {
     assert_eq!(database.number("SELECT count(*) FROM kept").await?, 10);
     assert_eq!(lines(&server, "hot table is written again"), 1, "{}", server.log());
     assert_eq!(lines(&server, "hot table not written"), 1, "{}", server.log());
+    let (status, _, log) = server.terminate()?;
+    assert!(status.success(), "{log}");
+    database.done().await
+}
+
+async fn ahead() -> Outcome {
+    let database = Database::new().await?;
+    let site = site_with_rows()?;
+    let (url, schema) = (services::postgres()?, database.schema.clone());
+    let settings = [("TOUCHLINE_POSTGRES_URL", url.as_str()), ("TOUCHLINE_POSTGRES_SCHEMA", schema.as_str())];
+    let server = site.serve(&settings)?;
+    let all = async || Ok(database.number("SELECT count(*) FROM kept").await.is_ok_and(|found| found == 10));
+    until("all rows to be in Postgres", all).await?;
+    let (status, _, log) = server.terminate()?;
+    assert!(status.success(), "{log}");
+
+    // As where the object store was restored from an older copy.
+    let moved = "UPDATE touchline_commits SET checkpoint = checkpoint + 1000 WHERE query = 'kept'";
+    assert_eq!(database.db.execute(moved, &[]).await?, 1);
+    append(&*site.embedded_log()?, "e", 0, &ids(10..20))?;
+    let server = site.serve(&settings)?;
+    server.wait_for("the query to say so", |server| {
+        let rows = server.query("SELECT reason FROM touchline.queries WHERE name = 'kept'")?;
+        let reason = rows.first().and_then(|row| row["reason"].as_str()).unwrap_or_default();
+        Ok(reason.contains("the checkpoints of query kept are older than its hot table").then_some(()))
+    })?;
+    server.wait_for("the other places to go on", |server| {
+        Ok((server.query("SELECT count(*) AS n FROM kept")? == [serde_json::json!({ "n": 20 })]).then_some(()))
+    })?;
+    assert_eq!(database.number("SELECT count(*) FROM kept").await?, 10, "the table is left alone");
     let (status, _, log) = server.terminate()?;
     assert!(status.success(), "{log}");
     database.done().await
