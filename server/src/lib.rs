@@ -14,6 +14,8 @@ pub mod clock;
 pub mod catalog;
 pub mod sql;
 
+pub mod plan;
+
 pub mod source;
 
 pub mod decode;

@@ -31,6 +31,13 @@ pub struct Segment {
     pub bytes: usize,
 }
 
+impl Segment {
+    pub fn new(id: u64, level: u8, batch: RecordBatch) -> Self {
+        let bytes = bytes_of(&batch);
+        Segment { id, level, batch, bytes }
+    }
+}
+
 /// The state of one operator. Panes are named by their start, microseconds.
 #[derive(Debug, Default)]
 pub struct PaneState {
@@ -123,11 +130,10 @@ impl PaneState {
     }
 
     /// Puts a segment back that a checkpoint held.
-    pub fn restore(&mut self, pane: Micros, id: u64, level: u8, batch: RecordBatch) {
-        let bytes = bytes_of(&batch);
-        self.bytes += bytes;
-        self.next_segment = self.next_segment.max(id + 1);
-        self.panes.entry(pane).or_default().push(Segment { id, level, batch, bytes });
+    pub fn restore(&mut self, pane: Micros, segment: Segment) {
+        self.bytes += segment.bytes;
+        self.next_segment = self.next_segment.max(segment.id + 1);
+        self.panes.entry(pane).or_default().push(segment);
     }
 
     /// Bytes held, those of the running epoch included.
@@ -251,7 +257,7 @@ mod tests {
     #[test]
     fn segment_ids_go_on_after_a_restore() {
         let mut state = PaneState::default();
-        state.restore(0, 41, 0, row(1));
+        state.restore(0, Segment::new(41, 0, row(1)));
         state.append(0, row(2));
         state.commit(Micros::MIN, concat).unwrap();
         assert_eq!(state.segments().map(|(_, segment)| segment.id).collect::<Vec<_>>(), [41, 42]);

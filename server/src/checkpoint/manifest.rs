@@ -16,7 +16,10 @@ use crate::source::{Offset, Partition};
 use crate::tables::SealedFile;
 
 /// Written by this version. Older ones are read, newer ones refused.
-pub const FORMAT_VERSION: u32 = 1;
+///
+/// 2: segments name input and shard; operators their inputs' marks and position; outputs the watermarks of their time columns; rows that
+/// were late for a part of their windows are counted apart.
+pub const FORMAT_VERSION: u32 = 2;
 
 /// One checkpoint of one query.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -72,15 +75,37 @@ pub struct OperatorState {
     pub kind: String,
     pub state_version: u32,
     pub schema_sha256: String,
-    /// The watermark up to which windows have been closed.
+    /// Of format 1: the mark of its one input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watermark: Option<Micros>,
+    /// The mark that each input has kept; `None` before anything is known of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub marks: Vec<Option<Micros>>,
+    /// How far a bounded input inside the operator has been read.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub position: u64,
     pub segments: Vec<SegmentRef>,
+}
+
+impl OperatorState {
+    /// The mark that an input had kept, whichever format says it.
+    pub fn mark_of(&self, input: usize) -> Option<Micros> {
+        match self.marks.get(input) {
+            Some(mark) => *mark,
+            None if input == 0 => self.watermark,
+            None => None,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SegmentRef {
     pub id: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub input: u32,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub shard: u32,
     pub pane: i64,
     pub level: u8,
     pub section: Section,
@@ -104,6 +129,23 @@ pub struct OutputState {
     /// checkpoint is both here and in `hot`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hot_runs: Vec<HotRun>,
+    /// How far the rows in `tail` and `sealed` have got: by time column, for whoever reads on from here.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub watermarks: BTreeMap<String, OutputMark>,
+}
+
+/// The watermark of a time column of an output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutputMark {
+    /// `None` before anything is known.
+    pub at: Option<Micros>,
+    /// Nothing comes any more until a source wakes.
+    pub idle: bool,
+}
+
+fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
+    *number == T::default()
 }
 
 /// Rows of several checkpoints that wait for the hot table, in one section. Their batches have a column more, the last: the
@@ -180,7 +222,11 @@ pub struct IntentFile {
 pub struct Accounting {
     pub rows_in: u64,
     pub rows_out: u64,
+    /// In no result, because they came too late for all that they could have been part of.
     pub late: u64,
+    /// Too late for some of their windows, and counted in the others.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub late_partly: u64,
     pub dead: u64,
     pub filtered: u64,
     pub held: u64,
@@ -331,14 +377,17 @@ pub(super) mod tests {
             next_seal: 9,
             hot: vec![entry(4, "both")],
             hot_runs: vec![HotRun { from: 1, to: 2, created_at: 1_700_000_000_000_000, section: section("run") }],
+            watermarks: BTreeMap::from([("window_end".to_owned(), OutputMark { at: Some(7), idle: true })]),
         };
         let operator = OperatorState {
             id: "window-1".to_owned(),
             kind: "tumble".to_owned(),
             state_version: 1,
             schema_sha256: sha256(b"schema"),
-            watermark: Some(-1),
-            segments: vec![SegmentRef { id: 1, pane: -300, level: 2, section: section("segment") }],
+            watermark: None,
+            marks: vec![Some(-1), None],
+            position: 1,
+            segments: vec![SegmentRef { id: 1, input: 1, shard: 3, pane: -300, level: 2, section: section("segment") }],
         };
         let partition = PartitionState { next: 17, event_time_max: None };
         let source = SourceState { offsets: BTreeMap::from([(0, partition), (11, partition)]), watermark: Some(5) };
@@ -356,7 +405,16 @@ pub(super) mod tests {
             sources: BTreeMap::from([("match_events".to_owned(), source)]),
             operators: vec![operator],
             outputs: BTreeMap::from([("momentum".to_owned(), output)]),
-            accounting: Accounting { rows_in: 10, rows_out: 4, late: 1, dead: 1, filtered: 2, held: 2, far_future: 1 },
+            accounting: Accounting {
+                rows_in: 10,
+                rows_out: 4,
+                late: 1,
+                late_partly: 3,
+                dead: 1,
+                filtered: 2,
+                held: 2,
+                far_future: 1,
+            },
         }
     }
 

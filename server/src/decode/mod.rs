@@ -23,7 +23,7 @@ use self::progress::{EventTimes, PartitionProgress};
 use crate::catalog::{ColumnKind, Connector, Format, OnBadRow, TableDef};
 use crate::clock::{Clock, Micros};
 use crate::error::{Error, Result};
-use crate::source::{DeadLetter, Offsets, Partition, Polled, Progress, Record, SourceBatch};
+use crate::source::{DeadLetter, Offsets, Origins, Partition, Polled, Progress, Record, SourceBatch};
 
 /// Rows of a batch: eight of DataFusion's own, so that the cost of an operator's call vanishes beside its work.
 const BATCH_ROWS_MAX: usize = 8 * 8192;
@@ -44,7 +44,10 @@ pub struct TableDecoder {
 
     /// Rows of the batch under construction by partition, in the order of their arrival.
     runs: Vec<(Partition, usize)>,
+    /// Where the rows of the open batch were read.
+    origin: Origins,
     batches: Vec<RecordBatch>,
+    origins: Vec<Origins>,
     /// Rows and bytes of `batches`, and bytes of `dead_letters`.
     done_rows: usize,
     done_bytes: usize,
@@ -133,7 +136,9 @@ impl TableDecoder {
             envelope,
             event_times,
             runs: Vec::new(),
+            origin: Origins::default(),
             batches: Vec::new(),
+            origins: Vec::new(),
             done_rows: 0,
             done_bytes: 0,
             dead_letters: Vec::new(),
@@ -178,6 +183,7 @@ impl TableDecoder {
         for column in &mut self.envelope {
             column.append(self.names.of(record.partition), record);
         }
+        self.origin.push(record.partition, record.offset);
         match self.runs.last_mut() {
             Some((partition, rows)) if *partition == record.partition => *rows += 1,
             _ => self.runs.push((record.partition, 1)),
@@ -259,7 +265,7 @@ impl TableDecoder {
         let mut progress = BTreeMap::new();
         for (partition, contributed) in std::mem::take(&mut self.progress) {
             self.positions.insert(partition, contributed.to);
-            let end = polled.ends.get(&partition).copied().unwrap_or(contributed.to).max(contributed.to);
+            let end = polled.ends.get(&partition).map(|end| contributed.to.max(*end));
             progress.insert(
                 partition,
                 Progress {
@@ -276,6 +282,7 @@ impl TableDecoder {
         self.done_bytes = 0;
         Ok(SourceBatch {
             batches: std::mem::take(&mut self.batches),
+            origins: std::mem::take(&mut self.origins),
             progress,
             dead_letters: std::mem::take(&mut self.dead_letters),
             finished: polled.finished,
@@ -304,6 +311,7 @@ impl TableDecoder {
         }
         self.runs.clear();
         self.batches.push(batch);
+        self.origins.push(std::mem::take(&mut self.origin));
         Ok(())
     }
 }

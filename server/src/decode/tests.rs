@@ -4,6 +4,8 @@ use arrow::array::AsArray;
 use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, TimeUnit, TimestampMillisecondType};
 use arrow::util::display::array_value_to_string;
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::catalog::{Column, FilesystemPath, KafkaTopic, MetadataKey, StartAt, WatermarkDef};
 use crate::error::{ErrorKind, Location};
@@ -66,6 +68,7 @@ fn record(partition: Partition, offset: Offset, value: &str) -> Record<'_> {
 
 fn polled(positions: &[(Partition, Offset)], ends: &[(Partition, Offset)]) -> Polled {
     Polled {
+        answered: BTreeSet::new(),
         positions: positions.iter().copied().collect(),
         ends: ends.iter().copied().collect(),
         finished: false,
@@ -185,7 +188,7 @@ fn a_bad_record_becomes_a_dead_letter_with_all_it_came_with() {
     );
     assert_eq!(
         batch.progress[&3],
-        Progress { from: 10, to: 14, records: 4, event_time_max: None, far_future: 0, end: 14 }
+        Progress { from: 10, to: 14, records: 4, event_time_max: None, far_future: 0, end: None }
     );
 }
 
@@ -228,8 +231,8 @@ fn ranges_join_without_a_gap() {
     decoder.push(&record(0, 8, r#"{"amount":1}"#)).unwrap();
     // Partition 0 ends in control records, 1 holds nothing else, 2 stands still, 3 is seen for the first time.
     let batch = decoder.finish(&polled(&[(0, 10), (1, 4), (2, 9), (3, 100)], &[(0, 12), (1, 4), (2, 9)])).unwrap();
-    let quiet = Progress { from: 0, to: 4, records: 0, event_time_max: None, far_future: 0, end: 4 };
-    let busy = Progress { from: 5, to: 10, records: 2, event_time_max: None, far_future: 0, end: 12 };
+    let quiet = Progress { from: 0, to: 4, records: 0, event_time_max: None, far_future: 0, end: Some(4) };
+    let busy = Progress { from: 5, to: 10, records: 2, event_time_max: None, far_future: 0, end: Some(12) };
     assert_eq!(batch.progress, [(0, busy), (1, quiet)].into());
     assert!(!batch.finished);
 

@@ -14,8 +14,8 @@ use crate::clock::{Clock, Micros};
 use crate::error::Result;
 use crate::pipeline::{Pipeline, StepInput, StepOutput};
 use crate::source::reader::Reader;
-use crate::source::{DeadLetter, Offsets, SourceBatch};
-use crate::watermark::{END, SourceWatermark};
+use crate::source::{DeadLetter, Offsets, Origins, SourceBatch};
+use crate::watermark::{END, Mark, SourceWatermark};
 
 /// How much one epoch may take.
 #[derive(Debug, Clone, Copy)]
@@ -34,8 +34,10 @@ pub struct Driver {
     readers: Vec<Option<Reader>>,
     pub watermarks: Vec<SourceWatermark>,
     pub offsets: Vec<Offsets>,
-    /// The end of each partition as last seen, by slot.
+    /// The end of each partition as last seen, by slot. One that does not answer now keeps the end that it had.
     pub ends: Vec<Offsets>,
+    /// The slot that is served first at the next turn, so that a busy reader starves no other.
+    next_slot: usize,
     clock: Clock,
     limits: EpochLimits,
     epoch: u64,
@@ -74,7 +76,21 @@ impl Driver {
         let last_rows_at = clock.now();
         let ends = offsets.clone();
         let readers = readers.into_iter().map(Some).collect();
-        Driver { pipeline, readers, watermarks, offsets, ends, clock, limits, epoch: 0, last_rows_at }
+        let driver = Driver {
+            pipeline,
+            readers,
+            watermarks,
+            offsets,
+            ends,
+            next_slot: 0,
+            clock,
+            limits,
+            epoch: 0,
+            last_rows_at,
+        };
+        // A checkpoint may know the sources' watermarks and not yet those of the edges.
+        driver.pipeline.pass(&driver.marks());
+        driver
     }
 
     /// Waits at most `wait` for rows, then runs an epoch over what is there.
@@ -95,18 +111,26 @@ impl Driver {
             }
         }
         let now = self.clock.now();
-        let before = self.current_watermarks();
+        let before = self.marks();
         let mut result = EpochResult::default();
         let mut batches: Vec<Vec<RecordBatch>> = vec![Vec::new(); self.readers.len()];
+        let mut origins: Vec<Vec<Origins>> = vec![Vec::new(); self.readers.len()];
         for (slot, batch) in taken {
             for (partition, progress) in &batch.progress {
                 self.watermarks[slot].observe(*partition, progress, now);
                 self.offsets[slot].insert(*partition, progress.to);
-                self.ends[slot].insert(*partition, progress.end);
+                if let Some(end) = progress.end {
+                    self.ends[slot].insert(*partition, end);
+                }
                 result.records += progress.records;
                 result.far_future += progress.far_future;
             }
+            // A batch whose source does not say where its rows were read has an empty origin.
+            let unknown = batches[slot].len() + batch.batches.len();
+            origins[slot].resize(batches[slot].len(), Origins::default());
             batches[slot].extend(batch.batches);
+            origins[slot].extend(batch.origins);
+            origins[slot].resize(unknown, Origins::default());
             result.dead_letters.extend(batch.dead_letters);
             if batch.finished {
                 self.readers[slot] = None;
@@ -116,27 +140,33 @@ impl Driver {
         if result.records > 0 {
             self.last_rows_at = now;
         }
-        self.watermarks.iter_mut().for_each(|watermark| {
-            watermark.advance(now);
-        });
-        self.time_out(now);
-        let after = self.current_watermarks();
-        if result.records == 0 && batches.iter().all(Vec::is_empty) && !self.pipeline.closes_between(&before, &after) {
-            return Ok(if before == after { Turn::Quiet } else { Turn::Epoch(result) });
+        for (reader, watermark) in self.readers.iter().zip(&mut self.watermarks) {
+            if let Some(reader) = reader {
+                reader.see_known(|known| watermark.observe_ends(known));
+            }
+            watermark.advance();
         }
-        result.output = self.run(now, batches, before, after).await?;
+        self.time_out();
+        let after = self.marks();
+        if result.records == 0 && batches.iter().all(Vec::is_empty) && !self.pipeline.due(&after) {
+            if before == after {
+                return Ok(Turn::Quiet);
+            }
+            // Also a source that falls idle is news: the next checkpoint says so.
+            self.pipeline.pass(&after);
+            return Ok(Turn::Epoch(result));
+        }
+        result.output = self.run(now, batches, origins, after).await?;
         Ok(Turn::Epoch(result))
     }
 
     /// Bounded input has ended: what is still open closes.
     async fn last_turn(&mut self) -> Result<Turn> {
-        let before = self.current_watermarks();
         if self.pipeline.open_panes() == 0 {
             return Ok(Turn::Finished);
         }
-        let after = vec![END; before.len()];
-        let batches = vec![Vec::new(); before.len()];
-        let output = self.run(self.clock.now(), batches, before, after).await?;
+        let slots = self.watermarks.len();
+        let output = self.run(self.clock.now(), vec![Vec::new(); slots], vec![], vec![Mark::END; slots]).await?;
         Ok(Turn::Epoch(EpochResult { output, ..EpochResult::default() }))
     }
 
@@ -144,11 +174,11 @@ impl Driver {
         &mut self,
         now: Micros,
         batches: Vec<Vec<RecordBatch>>,
-        before: Vec<Micros>,
-        after: Vec<Micros>,
+        origins: Vec<Vec<Origins>>,
+        sources: Vec<Mark>,
     ) -> Result<StepOutput> {
         self.epoch += 1;
-        let input = StepInput { epoch: self.epoch, now, batches, before, after };
+        let input = StepInput { epoch: self.epoch, now, batches, origins, sources };
         match self.pipeline.step(input).await {
             Ok(output) => {
                 self.pipeline.commit()?;
@@ -166,10 +196,14 @@ impl Driver {
         let wait = self.until_due(wait);
         let waiting = self.readers.iter_mut().enumerate().filter_map(|(slot, reader)| {
             let reader = reader.as_mut()?;
-            Some(async move { (slot, reader.next().await) }.boxed())
+            Some((slot, async move { (slot, reader.next().await) }.boxed()))
         });
-        let first = select_all(waiting.collect::<Vec<_>>());
+        let (later, mut first): (Vec<_>, Vec<_>) = waiting.partition(|(slot, _)| *slot < self.next_slot);
+        // Of several that have something the first in this order is taken.
+        first.extend(later);
+        let first = select_all(first.into_iter().map(|(_, next)| next));
         let Ok(((slot, batch), ..)) = tokio::time::timeout(wait, first).await else { return Ok(None) };
+        self.next_slot = (slot + 1) % self.readers.len();
         match batch {
             Some(batch) => Ok(Some((slot, batch?))),
             None => {
@@ -180,58 +214,69 @@ impl Driver {
         }
     }
 
-    /// What else is at hand, up to the limit.
+    /// What else is at hand, up to the limit: a batch of each reader in turn.
     fn take_more(&mut self, taken: &mut Vec<(usize, SourceBatch)>) -> Result<()> {
         let rows_of = |batch: &SourceBatch| batch.batches.iter().map(RecordBatch::num_rows).sum::<usize>();
         let mut rows: usize = taken.iter().map(|(_, batch)| rows_of(batch)).sum();
-        for (slot, reader) in self.readers.iter_mut().enumerate() {
-            let Some(reader) = reader else { continue };
-            while rows < self.limits.rows_max {
-                let Some(batch) = reader.try_next() else { break };
-                let batch = batch?;
-                rows += rows_of(&batch);
-                taken.push((slot, batch));
+        let mut empty = 0;
+        while rows < self.limits.rows_max && empty < self.readers.len() {
+            let slot = self.next_slot;
+            self.next_slot = (slot + 1) % self.readers.len();
+            match self.readers[slot].as_mut().and_then(Reader::try_next) {
+                Some(batch) => {
+                    let batch = batch?;
+                    rows += rows_of(&batch);
+                    taken.push((slot, batch));
+                    empty = 0;
+                }
+                None => empty += 1,
             }
         }
         Ok(())
     }
 
     /// `EMIT TIMEOUT`: after silence for that long the watermark passes every open window.
-    fn time_out(&mut self, now: Micros) {
-        let Some(timeout) = self.pipeline.emit.timeout else { return };
-        let timeout = Micros::try_from(timeout.as_micros()).unwrap_or(Micros::MAX);
-        if now.saturating_sub(self.last_rows_at) < timeout {
+    fn time_out(&mut self) {
+        let Some(timeout) = self.timeout() else { return };
+        // A source that has ended will not speak.
+        let open = self.watermarks.iter().zip(&self.readers).filter(|(_, reader)| reader.is_some());
+        let silent = |(watermark, _): (&SourceWatermark, _)| {
+            watermark.silent_for(self.last_rows_at).is_some_and(|lasted| lasted >= timeout)
+        };
+        if !open.into_iter().all(silent) {
             return;
         }
-        if let Some(at) = self.closes_on_silence() {
-            self.watermarks.iter_mut().for_each(|watermark| {
-                watermark.force(at);
-            });
+        let marks = self.closes_on_silence();
+        for (watermark, at) in self.watermarks.iter_mut().zip(marks) {
+            watermark.force(at);
         }
     }
 
-    /// The watermark to which silence may raise the sources'; `None` where it would close nothing.
-    fn closes_on_silence(&self) -> Option<Micros> {
-        let newest = self.watermarks.iter().map(SourceWatermark::newest).max()?;
-        let reached = self.current_watermarks().into_iter().min()?;
-        self.pipeline.close_all_at(newest).filter(|at| *at > reached)
+    fn timeout(&self) -> Option<Micros> {
+        self.pipeline.emit.timeout.map(|timeout| Micros::try_from(timeout.as_micros()).unwrap_or(Micros::MAX))
     }
 
-    /// `wait`, or less where a partition falls idle or an emission timeout is due before.
+    /// The marks to which silence would raise the sources.
+    fn closes_on_silence(&self) -> Vec<Micros> {
+        let newest: Vec<Micros> = self.watermarks.iter().map(SourceWatermark::newest).collect();
+        self.pipeline.close_all_at(&newest)
+    }
+
+    /// `wait`, or less where a partition falls idle or an emission timeout is due before. What is due already waits for the
+    /// sources to say that they have nothing.
     fn until_due(&self, wait: Duration) -> Duration {
         let now = self.clock.now();
-        let idle = self.watermarks.iter().filter_map(|watermark| watermark.next_idle_at(now)).min();
-        let timeout = self.pipeline.emit.timeout.filter(|_| self.closes_on_silence().is_some()).map(|timeout| {
-            self.last_rows_at.saturating_add(Micros::try_from(timeout.as_micros()).unwrap_or(Micros::MAX))
-        });
-        match idle.into_iter().chain(timeout).min() {
+        let idle = self.watermarks.iter().filter_map(|watermark| watermark.next_idle_at(now));
+        let timeout = self.timeout().map(|timeout| self.last_rows_at.saturating_add(timeout)).filter(|due| *due > now);
+        match idle.chain(timeout).min() {
             Some(due) => wait.min(Duration::from_micros(u64::try_from(due.saturating_sub(now)).unwrap_or(0))),
             None => wait,
         }
     }
 
-    pub fn current_watermarks(&self) -> Vec<Micros> {
-        self.watermarks.iter().map(SourceWatermark::current).collect()
+    /// How far each source has got, by slot.
+    pub fn marks(&self) -> Vec<Mark> {
+        self.watermarks.iter().map(SourceWatermark::mark).collect()
     }
 
     /// Why a source brings nothing, where one does not answer.

@@ -108,7 +108,7 @@ impl QueryLoop {
         if hot.retained_at.elapsed() >= RETAIN_EVERY {
             hot.retained_at = Instant::now();
             // A replay of old events must not be dropped as it comes: event time counts where it is behind.
-            let now = self.driver.current_watermarks().into_iter().min().unwrap_or(NONE).min(self.clock.now());
+            let now = self.driver.marks().into_iter().map(|mark| mark.at).min().unwrap_or(NONE).min(self.clock.now());
             if now != NONE {
                 tokio::spawn(retain(Arc::clone(&sink), table.clone(), generation, now));
             }

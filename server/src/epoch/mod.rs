@@ -34,7 +34,7 @@ pub use restore::{QueryDeps, QueryPlan};
 use crate::checkpoint::{Accounting, Chain, Manifest, OperatorState, PartitionState, Section, SegmentRef, SourceState};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::pipeline::LateRow;
+use crate::operator::contract::{LateRow, StoredSegment};
 use crate::sink::parquet::SealLimits;
 use crate::source::DeadLetter;
 use crate::status::{Part, PartitionStatus, QueryState, QueryStatus, SourceStatus};
@@ -186,7 +186,9 @@ impl QueryLoop {
         let EpochResult { output, dead_letters, records, far_future } = result;
         self.accounting.rows_in += records;
         self.accounting.rows_out += output.rows() as u64;
-        self.accounting.late += output.late.len() as u64;
+        let wholly = output.late.iter().filter(|row| row.wholly).count() as u64;
+        self.accounting.late += wholly;
+        self.accounting.late_partly += output.late.len() as u64 - wholly;
         self.accounting.dead += dead_letters.len() as u64;
         self.accounting.filtered += output.without_time;
         self.accounting.far_future += far_future;
@@ -226,25 +228,26 @@ impl QueryLoop {
         let mut bundle = self.chain.bundle(&draft);
         let mut written = HashMap::new();
         draft.operators = Vec::new();
-        for stateful in self.driver.pipeline.operators() {
-            let operator = &stateful.operator;
+        let marks = self.driver.pipeline.kept_marks();
+        for (operator, marks) in self.driver.pipeline.operators().iter().zip(marks) {
             let mut segments = Vec::new();
-            for (pane, segment) in operator.segments() {
-                let key = (operator.id.clone(), segment.id);
+            for StoredSegment { input, shard, pane, segment } in operator.segments() {
+                let key = (operator.id().to_owned(), segment.id);
                 let section = match self.written.get(&key) {
                     Some(section) => section.clone(),
                     None => bundle.add(std::slice::from_ref(&segment.batch))?,
                 };
                 written.insert(key, section.clone());
-                segments.push(SegmentRef { id: segment.id, pane, level: segment.level, section });
+                segments.push(SegmentRef { id: segment.id, input, shard, pane, level: segment.level, section });
             }
             draft.operators.push(OperatorState {
-                id: operator.id.clone(),
-                kind: "window".to_owned(),
-                state_version: 1,
+                id: operator.id().to_owned(),
+                kind: operator.kind().name.to_owned(),
+                state_version: operator.kind().version,
                 schema_sha256: operator.state_schema_sha256()?,
-                watermark: Some(stateful.watermark.evaluate(&self.driver.current_watermarks()))
-                    .filter(|at| *at != NONE),
+                watermark: None,
+                marks: marks.into_iter().map(|at| Some(at).filter(|at| *at != NONE)).collect(),
+                position: operator.position(),
                 segments,
             });
         }
@@ -254,6 +257,7 @@ impl QueryLoop {
         for output in &mut self.outputs {
             output.stage(&mut draft, &mut bundle, self.hot.is_some())?;
         }
+        self.outputs[VIEW].stage_watermarks(&mut draft, self.driver.pipeline.output_marks());
         draft.sources = self.sources();
         draft.accounting = self.accounting;
         self.chain.fold_sealed(&mut draft).await?;
@@ -307,12 +311,11 @@ impl QueryLoop {
     }
 
     fn sources(&self) -> std::collections::BTreeMap<String, SourceState> {
-        let now = self.clock.now();
         let slots = self.driver.pipeline.slots.iter().zip(&self.driver.offsets).zip(&self.driver.watermarks);
         slots
             .map(|((slot, offsets), watermark)| {
                 let times: HashMap<_, _> =
-                    watermark.partitions(now).map(|(partition, time, _)| (partition, time.event_time_max)).collect();
+                    watermark.partitions().map(|(partition, time, _)| (partition, time.event_time_max)).collect();
                 let offsets = offsets.iter().map(|(partition, next)| {
                     let event_time_max = times.get(partition).copied().flatten();
                     (*partition, PartitionState { next: *next, event_time_max })
@@ -382,7 +385,7 @@ impl QueryLoop {
         for (gauge, value) in [
             (&status.rows_in, accounting.rows_in),
             (&status.rows_out, accounting.rows_out),
-            (&status.rows_late, accounting.late),
+            (&status.rows_late, accounting.late + accounting.late_partly),
             (&status.rows_dead, accounting.dead),
             (&status.rows_far_future, accounting.far_future),
             (&status.state_bytes, self.driver.pipeline.state_bytes() as u64),
@@ -397,7 +400,7 @@ impl QueryLoop {
         let mut sources = status.sources.write();
         for (at, slot) in self.driver.pipeline.slots.iter().enumerate() {
             let watermark = &self.driver.watermarks[at];
-            let partitions = watermark.partitions(now).map(|(partition, time, idle)| {
+            let partitions = watermark.partitions().map(|(partition, time, idle)| {
                 let position = self.driver.offsets[at].get(&partition).copied().unwrap_or(0);
                 let end = self.driver.ends[at].get(&partition).copied().unwrap_or(position);
                 (partition, PartitionStatus { position, end, event_time_max: time.event_time_max, idle })

@@ -6,12 +6,16 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 
 use super::backlog::{self, Backlog, Waiting};
-use crate::checkpoint::{BundleBuilder, Generation, Manifest, QueryPaths, SealIntent, TailEntry, read_section};
+use super::ledger;
+use crate::checkpoint::{
+    BundleBuilder, Generation, Manifest, OutputMark, QueryPaths, SealIntent, TailEntry, read_section,
+};
 use crate::clock::Micros;
 use crate::error::Result;
 use crate::sink::parquet::{SealLimits, SealNames, plan_seal, tail_entry, write_sealed};
 use crate::store::Store;
 use crate::tables::{PublishedView, SealedFile, ViewSnapshot};
+use crate::watermark::{Mark, NONE};
 
 /// See the module's first line.
 #[derive(Debug)]
@@ -65,7 +69,9 @@ impl Output {
         let Some(state) = super::output_state(head, &self.name) else { return Ok(()) };
         self.sealed = crate::checkpoint::read_sealed_files(private, &state.sealed).await?;
         for entry in &state.tail {
-            self.rows.insert(entry.checkpoint, read_section(private, &entry.section).await?.into());
+            let rows = read_section(private, &entry.section).await?;
+            let rows = rows.into_iter().map(|batch| ledger::as_of_today(batch, &self.view.schema));
+            self.rows.insert(entry.checkpoint, rows.collect::<Result<Vec<_>>>()?.into());
         }
         self.tail = state.tail.clone();
         self.find_waiting(head);
@@ -100,6 +106,13 @@ impl Output {
         }
         self.staged = Some((draft.id, self.fresh.clone().into()));
         Ok(())
+    }
+
+    /// Says how far the rows of this checkpoint have got, by time column.
+    pub(super) fn stage_watermarks(&self, draft: &mut Manifest, marks: Vec<(String, Mark)>) {
+        let state = draft.outputs.entry(self.name.clone()).or_default();
+        let mark = |Mark { at, idle }| OutputMark { at: Some(at).filter(|at| *at != NONE), idle };
+        state.watermarks = marks.into_iter().map(|(column, at)| (column, mark(at))).collect();
     }
 
     /// The checkpoint that [`Output::stage`] took part in is durable and is now the head.

@@ -16,15 +16,17 @@ use crate::catalog::ViewDef;
 use crate::checkpoint::{Chain, DEAD_LETTER_LEDGER, Generation, LATE_LEDGER, Manifest, Section, read_sections};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
+use crate::operator::contract::StoredSegment;
 use crate::pipeline::Pipeline;
 use crate::sink::parquet::public_schema;
 use crate::sink::postgres::{HotTable, PostgresSink};
 use crate::source::Offsets;
 use crate::source::reader::{OpenSpec, ReaderLimits, SourceDeps, spawn_reader};
+use crate::state::Segment;
 use crate::status::QueryStatus;
 use crate::store::Store;
 use crate::tables::{Published, PublishedView};
-use crate::watermark::{NONE, SourceWatermark};
+use crate::watermark::{Mark, NONE, SourceWatermark};
 
 /// What all queries of a server share.
 #[derive(Debug, Clone)]
@@ -62,6 +64,12 @@ impl QueryLoop {
         let (chain, name) = take_over(&view.name, &fingerprint, &deps).await?;
         let head = chain.head().clone();
         let written = restore_operators(&pipeline, &deps.private, &head).await?;
+
+        if let Some(state) = super::output_state(&head, &name) {
+            for (column, mark) in &state.watermarks {
+                pipeline.restore_output_mark(column, Mark { at: mark.at.unwrap_or(NONE), idle: mark.idle });
+            }
+        }
 
         let now = deps.clock.now();
         let (mut readers, mut watermarks, mut offsets) = (Vec::new(), Vec::new(), Vec::<Offsets>::new());
@@ -151,24 +159,37 @@ async fn restore_operators(
 ) -> Result<HashMap<(String, u64), Section>> {
     let mut written = HashMap::new();
     for state in &head.operators {
-        let stateful = pipeline.operators().iter().find(|stateful| stateful.operator.id == state.id);
-        let Some(operator) = stateful.map(|stateful| &stateful.operator) else {
+        let found = pipeline.operators().iter().enumerate().find(|(_, operator)| operator.id() == state.id);
+        let Some((number, operator)) = found else {
             return Err(Error::corrupt(format!(
                 "checkpoint {} of query {:?} has state for an operator that the query does not have",
                 head.id, head.query
             ))
             .detail(format!("operator {:?}", state.id)));
         };
-        if state.schema_sha256 != operator.state_schema_sha256()? {
+        let kind = operator.kind();
+        if (state.kind.as_str(), state.state_version) != (kind.name, kind.version)
+            || state.schema_sha256 != operator.state_schema_sha256()?
+        {
             return Err(Error::invalid(format!("the state of query {:?} was written in another form", head.query))
-                .detail(format!("operator {:?} of checkpoint {}", state.id, head.id))
+                .detail(format!(
+                    "operator {:?} of checkpoint {} is of kind {} {}, the query needs {} {}",
+                    state.id, head.id, state.kind, state.state_version, kind.name, kind.version
+                ))
                 .hint("rename the view, so that it starts anew beside the old one"));
         }
+        operator.restore_position(state.position);
+        pipeline.restore_marks(number, |input| state.mark_of(input));
         let sections: Vec<Section> = state.segments.iter().map(|segment| segment.section.clone()).collect();
         let batches = read_sections(private, &sections).await?;
         for (segment, batches) in state.segments.iter().zip(batches) {
             for batch in batches {
-                operator.restore(segment.pane, segment.id, segment.level, batch);
+                operator.restore(StoredSegment {
+                    input: segment.input,
+                    shard: segment.shard,
+                    pane: segment.pane,
+                    segment: Segment::new(segment.id, segment.level, batch),
+                })?;
             }
             written.insert((state.id.clone(), segment.id), segment.section.clone());
         }

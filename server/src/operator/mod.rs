@@ -1,6 +1,13 @@
-//! Our own physical operators: what DataFusion's cannot do when a plan is run again and again, once per epoch.
+//! What DataFusion's own nodes cannot do when a plan is run again and again, once per epoch: keep something between two runs.
 //!
-//! Every operator drains its input in every epoch, whatever it makes of it.
+//! [`contract`] says what a stateful operator is, [`logical`] and [`node`] are the two plan nodes that run any of them, and
+//! [`epoch_cell`] is what they see of the running epoch. Each folder beside them is one operator. Every operator drains all of its
+//! inputs in every epoch, whatever it makes of them.
 
+pub mod contract;
+pub mod epoch_cell;
+pub mod logical;
 pub mod lookup_join;
+pub mod node;
+pub mod once;
 pub mod window;

@@ -4,7 +4,6 @@
 //! clock and does no I/O (static tables apart, which are read once). [`Pipeline::commit`] makes the step final,
 //! [`Pipeline::abort`] undoes it, and until one of them is called no further step may run.
 
-mod epoch_cell;
 mod plain_views;
 mod plan;
 mod source_exec;
@@ -18,8 +17,8 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::execution::TaskContext;
+use parking_lot::Mutex;
 
-pub use epoch_cell::{Effects, Epoch, EpochCell, LateRow, Marks};
 pub use plain_views::{plain_view_table, plain_views_of, relations};
 pub use plan::{PlanSettings, Planned, Tables, plan};
 pub use source_exec::{EpochSourceExec, StreamSlot};
@@ -28,8 +27,11 @@ use template::Template;
 use crate::catalog::Emit;
 use crate::clock::Micros;
 use crate::error::{Error, Result};
-use crate::operator::window::WindowOperator;
-use crate::watermark::WatermarkExpr;
+use crate::operator::contract::{Deadline, LateRow, Operator};
+use crate::operator::epoch_cell::{Epoch, EpochCell, SourceRows};
+use crate::plan::{Edge, ExplainNode, Names, OperatorInputs};
+use crate::source::Origins;
+use crate::watermark::{Edges, InputMarks, InputRef, Mark, WatermarkExpr};
 
 /// A planned continuous query.
 #[derive(Debug)]
@@ -38,7 +40,14 @@ pub struct Pipeline {
     pub slots: Vec<Arc<StreamSlot>>,
     pub schema: SchemaRef,
     pub emit: Emit,
-    operators: Vec<Stateful>,
+    /// What is known of the rows that it emits.
+    pub edge: Edge,
+    /// An operator stands behind those that it depends on.
+    operators: Vec<Arc<dyn Operator>>,
+    /// The marks of all edges.
+    edges: Mutex<Edges>,
+    explain: ExplainNode,
+    inputs: Vec<OperatorInputs>,
     narrow: Template,
     /// `None` where one partition is all there is.
     wide: Option<Template>,
@@ -46,13 +55,6 @@ pub struct Pipeline {
     wide_rows: usize,
     cell: Arc<EpochCell>,
     context: Arc<TaskContext>,
-}
-
-/// A stateful operator and the watermark of its input edge.
-#[derive(Debug, Clone)]
-pub struct Stateful {
-    pub operator: Arc<WindowOperator>,
-    pub watermark: WatermarkExpr,
 }
 
 /// What an epoch consumes.
@@ -63,9 +65,10 @@ pub struct StepInput {
     pub now: Micros,
     /// Rows of each slot, with the slot's columns.
     pub batches: Vec<Vec<RecordBatch>>,
-    /// Watermark of each slot's source after the previous epoch, and after this one.
-    pub before: Vec<Micros>,
-    pub after: Vec<Micros>,
+    /// Where these were read, batch by batch, as far as the sources say it.
+    pub origins: Vec<Vec<Origins>>,
+    /// How far each slot's source has got with this epoch.
+    pub sources: Vec<Mark>,
 }
 
 /// What an epoch produced.
@@ -84,7 +87,7 @@ impl StepOutput {
 }
 
 impl Pipeline {
-    pub fn operators(&self) -> &[Stateful] {
+    pub fn operators(&self) -> &[Arc<dyn Operator>] {
         &self.operators
     }
 
@@ -98,15 +101,15 @@ impl Pipeline {
             Some(wide) if rows >= self.wide_rows => wide,
             _ => &self.narrow,
         };
-        let marks = self
-            .operators
-            .iter()
-            .map(|stateful| Marks {
-                late: stateful.watermark.evaluate(&input.before),
-                close: stateful.watermark.evaluate(&input.after),
-            })
-            .collect();
-        let epoch = self.cell.enter(Epoch::new(input.epoch, input.now, input.batches, marks));
+        let marks = self.edges.lock().begin(&input.sources);
+        let mut origins = input.origins.into_iter();
+        let sources = self.slots.iter().zip(input.batches).map(|(slot, batches)| SourceRows {
+            batches,
+            origins: origins.next().unwrap_or_default(),
+            topic: Arc::clone(slot.topic()),
+            time_column: slot.time_column(),
+        });
+        let epoch = self.cell.enter(Epoch::new(input.epoch, input.now, sources.collect(), marks));
         let result = template.run(&self.context).await;
         self.cell.leave();
         let batches = result?;
@@ -124,37 +127,91 @@ impl Pipeline {
 
     /// Makes the last step part of the state.
     pub fn commit(&self) -> Result<()> {
-        self.operators.iter().try_for_each(|stateful| stateful.operator.commit())
+        self.operators.iter().try_for_each(|operator| operator.commit())?;
+        self.edges.lock().commit();
+        Ok(())
     }
 
     /// Forgets the last step.
     pub fn abort(&self) {
-        self.operators.iter().for_each(|stateful| stateful.operator.abort());
+        self.operators.iter().for_each(|operator| operator.abort());
+        self.edges.lock().abort();
     }
 
-    /// The watermark of a source at which the next window closes, if nothing else moves: an epoch without rows is due when
-    /// a source passes it. `sources`: where the sources' watermarks stand.
-    pub fn closes_between(&self, before: &[Micros], after: &[Micros]) -> bool {
-        self.operators.iter().any(|Stateful { operator, watermark }| {
-            let closed = operator.windows.closed_through(watermark.evaluate(before));
-            operator.next_close(closed).is_some_and(|at| at <= watermark.evaluate(after))
+    /// The sources have got so far without a row, and nothing closes: no step is needed, but the edges' marks move.
+    pub fn pass(&self, sources: &[Mark]) {
+        let mut edges = self.edges.lock();
+        edges.begin(sources);
+        edges.commit();
+    }
+
+    /// What each input of each operator has kept of its mark, for checkpoints: it is part of the state.
+    pub fn kept_marks(&self) -> Vec<Vec<Micros>> {
+        let mut marks: Vec<Vec<Micros>> = self.operators.iter().map(|_| Vec::new()).collect();
+        for (at, mark) in self.edges.lock().kept() {
+            marks[at.operator].push(mark);
+        }
+        marks
+    }
+
+    /// The watermark of each time column of the output.
+    pub fn output_marks(&self) -> Vec<(String, Mark)> {
+        self.edges.lock().outputs().map(|(column, mark)| (column.to_owned(), mark)).collect()
+    }
+
+    /// Takes up the marks that a checkpoint holds of an operator's inputs.
+    pub fn restore_marks(&self, operator: usize, mark_of: impl Fn(usize) -> Option<Micros>) {
+        let mut edges = self.edges.lock();
+        for input in 0..self.inputs[operator].watermarks.len() {
+            if let Some(mark) = mark_of(input) {
+                edges.restore_input(InputRef { operator, input }, mark);
+            }
+        }
+    }
+
+    pub fn restore_output_mark(&self, column: &str, mark: Mark) {
+        self.edges.lock().restore_output(column, mark);
+    }
+
+    /// Whether something is emitted when the sources have got so far: then an epoch is due even without rows.
+    pub fn due(&self, sources: &[Mark]) -> bool {
+        let marks = self.edges.lock().peek(sources);
+        self.operators.iter().zip(&marks).any(|(operator, marks)| {
+            let before: Vec<InputMarks> = marks.iter().map(|mark| InputMarks { close: mark.late, ..*mark }).collect();
+            match operator.next_deadline(&before) {
+                Some(Deadline::Now) => true,
+                Some(Deadline::EventTime { input, at }) => marks.get(input).is_some_and(|mark| at <= mark.close),
+                None => false,
+            }
         })
     }
 
-    /// The source watermark that would close every open window, for `EMIT TIMEOUT`; `None` where no window is open.
+    /// The marks of the sources, by slot, that would close every open window, for `EMIT TIMEOUT`; `NONE` where a source has no part
+    /// in that. What closes may open windows of an operator behind it, which are closed at another call.
     ///
-    /// Windows of rows later than `newest` stay open: one row with a time in the far future must not make all rows late
-    /// that come before it.
-    pub fn close_all_at(&self, newest: Micros) -> Option<Micros> {
-        self.operators.iter().filter_map(|stateful| stateful.operator.close_all_at(newest)).max()
+    /// Windows of rows later than `newest`, by slot, stay open: one row with a time in the far future must not make all rows
+    /// late that come before it.
+    pub fn close_all_at(&self, newest: &[Micros]) -> Vec<Micros> {
+        let edges = self.edges.lock();
+        let latest = edges.latest(newest);
+        edges.sources_for(newest.len(), |InputRef { operator, input }| {
+            self.operators[operator].last_deadline(input, latest[operator][input])
+        })
     }
 
     /// Bytes of state.
     pub fn state_bytes(&self) -> usize {
-        self.operators.iter().map(|stateful| stateful.operator.bytes()).sum()
+        self.operators.iter().map(|operator| operator.bytes()).sum()
+    }
+
+    /// The stream plan in lines, as EXPLAIN prints it.
+    pub fn explain(&self) -> Vec<String> {
+        let tables: Vec<String> = self.slots.iter().map(|slot| slot.table.name.clone()).collect();
+        let inputs: Vec<Vec<WatermarkExpr>> = self.inputs.iter().map(|inputs| inputs.watermarks.clone()).collect();
+        self.explain.lines(Names { tables: &tables, inputs: &inputs })
     }
 
     pub fn open_panes(&self) -> usize {
-        self.operators.iter().map(|stateful| stateful.operator.pane_count()).sum()
+        self.operators.iter().map(|operator| operator.open()).sum()
     }
 }

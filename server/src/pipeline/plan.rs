@@ -5,41 +5,41 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::utils::datafusion_strsim::normalized_levenshtein;
 use datafusion::common::{DFSchemaRef, TableReference};
-use datafusion::datasource::source_as_provider;
+use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::execution::context::SessionContext;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{
     Expr, Extension, Join, JoinType, LogicalPlan, TableScan, UserDefinedLogicalNode, UserDefinedLogicalNodeCore,
 };
-use datafusion::physical_expr::aggregate::{LoweredAggregate, LoweredAggregateBuilder};
-use datafusion::physical_expr::expressions::Column as PhysicalColumn;
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode, PhysicalGroupBy};
 use datafusion::physical_plan::joins::utils::JoinFilter;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::sqlparser::ast;
 use parking_lot::Mutex;
 
-use super::epoch_cell::EpochCell;
+use super::Pipeline;
 use super::plain_views;
 use super::source_exec::{EpochSourceExec, StreamSlot, StreamTable};
 use super::template::{Template, visit};
-use super::{Pipeline, Stateful};
 use crate::catalog::{PlainView, TableDef, ViewDef};
 use crate::error::{Error, Result};
+use crate::operator::contract::Operator;
+use crate::operator::epoch_cell::EpochCell;
+use crate::operator::logical::{Lowering, OperatorNode};
 use crate::operator::lookup_join::{Dimension, LookupJoinExec, LookupJoinType};
-use crate::operator::window::{LateGateExec, WindowAggExec, WindowAggNode, WindowOperator};
-use crate::sql::rewrite::{Streams, reads_stream, rewrite};
+use crate::operator::node::OperatorExec;
+use crate::plan::{DeriveSettings, OperatorInputs, StreamInfo, Streams, derive, reads_stream};
 use crate::sql::session::session;
 use crate::sql::window_tvf::WatermarkColumns;
 use crate::sql::{Functions, explained, planning_error};
+use crate::watermark::Edges;
 
 /// The tables a query may name.
 pub trait Tables: Send + Sync {
@@ -158,14 +158,17 @@ async fn plan_at_view(view: &ViewDef, tables: &dyn Tables, settings: PlanSetting
     if !reads_stream(&plan, &scans) {
         return Ok(Planned::Batch(context, Box::new(plan)));
     }
-    let lateness = i64::try_from(view.options.allowed_lateness.as_micros()).unwrap_or(i64::MAX);
-    let plan = rewrite(plan, &scans, lateness)?;
-    let optimized = state.optimizer().optimize(plan, &state, |_, _| {});
+    let allowed_lateness_us = i64::try_from(view.options.allowed_lateness.as_micros()).unwrap_or(i64::MAX);
+    let stream = derive(plan, &scans, DeriveSettings { allowed_lateness_us })?;
+    let output = stream.logical.schema().fields().iter().zip(&stream.edge.columns);
+    let output = output.filter_map(|(field, facts)| Some((field.name().clone(), facts.watermark.clone()?)));
+    let edges = Edges::new(stream.operators.iter().map(|inputs| inputs.watermarks.clone()).collect(), output.collect());
+    let optimized = state.optimizer().optimize(stream.logical, &state, |_, _| {});
     let plan = optimized.map_err(|error| planning_error(error, &view.location.file, &view.location))?;
     let plan = take_over_lookups(plan, &scans)?;
 
-    let stateful = Arc::new(Operators::default());
-    let planner = StreamPlanner { cell: Arc::clone(&cell), operators: Arc::clone(&stateful) };
+    let operators = Arc::new(Operators::new(&stream.operators));
+    let planner = StreamPlanner { cell: Arc::clone(&cell), operators: Arc::clone(&operators) };
     let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(planner)]);
     let narrow = planner.create_physical_plan(&plan, &session(Arc::clone(&watermarks), 1)?.state()).await?;
     let wide = match settings.partitions {
@@ -175,12 +178,15 @@ async fn plan_at_view(view: &ViewDef, tables: &dyn Tables, settings: PlanSetting
     let slots = scans.slots.into_inner();
     finish(&slots, std::iter::once(&narrow).chain(&wide))?;
     let schema = narrow.schema();
-    let operators = stateful.list.lock().clone();
     Ok(Planned::Stream(Box::new(Pipeline {
         slots,
         schema,
         emit: view.emit,
-        operators,
+        edge: stream.edge,
+        operators: operators.all()?,
+        edges: Mutex::new(edges),
+        explain: stream.explain,
+        inputs: stream.operators,
         narrow: Template::try_new(narrow)?,
         wide: wide.map(Template::try_new).transpose()?,
         wide_rows: settings.wide_rows,
@@ -220,27 +226,32 @@ struct StreamScans {
 }
 
 impl Streams for StreamScans {
-    fn stream(&self, scan: &TableScan) -> Option<(usize, Option<String>)> {
+    fn stream(&self, scan: &TableScan) -> Option<StreamInfo> {
         let provider = source_as_provider(&scan.source).ok()?;
-        let slot = Arc::clone(provider.downcast_ref::<StreamTable>()?.slot());
+        let table = provider.downcast_ref::<StreamTable>()?;
+        let slot = Arc::clone(table.slot());
         let mut slots = self.slots.lock();
         let index = slot.number(slots.len());
         if index == slots.len() {
             slots.push(Arc::clone(&slot));
         }
-        Some((index, slot.table.watermark.as_ref().map(|watermark| watermark.column.clone())))
+        Some(StreamInfo {
+            slot: index,
+            watermark_column: slot.table.watermark.as_ref().map(|watermark| watermark.column.clone()),
+            with_rows: provider_as_source(Arc::new(table.with_rows())),
+        })
     }
 }
 
-/// Tells leaves which columns are read and aggregates how their states merge, now that the optimizer has had its say.
+/// Tells leaves which columns are read and operators what their inputs are, now that the optimizer has had its say.
 fn finish<'a>(slots: &[Arc<StreamSlot>], plans: impl Iterator<Item = &'a Arc<dyn ExecutionPlan>>) -> Result<()> {
     let mut columns: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); slots.len()];
     for plan in plans {
         visit(plan, &mut |node| {
             if let Some(leaf) = node.downcast_ref::<EpochSourceExec>() {
-                columns[leaf.slot().index()].extend(&leaf.columns);
-            } else if let Some(aggregate) = node.downcast_ref::<WindowAggExec>() {
-                aggregate.finish_planning()?;
+                columns[leaf.slot().index()].extend(leaf.table_columns());
+            } else if let Some(operator) = node.downcast_ref::<OperatorExec>() {
+                operator.bind()?;
             }
             Ok(())
         })?;
@@ -319,21 +330,32 @@ fn take_over_lookups(plan: LogicalPlan, streams: &StreamScans) -> Result<Logical
     Ok(rewritten.data)
 }
 
-/// The stateful operators of a query: one of each, whichever plans are made over them.
-#[derive(Debug, Default)]
+/// The operators of a query: one of each, whichever plans are made over them.
+#[derive(Debug)]
 struct Operators {
-    list: Mutex<Vec<Stateful>>,
+    /// In the order of the stream plan.
+    made: Mutex<Vec<(String, Option<Arc<dyn Operator>>)>>,
 }
 
 impl Operators {
-    fn get_or_add(&self, node: &WindowAggNode, schema: Arc<Schema>) -> (usize, Arc<WindowOperator>) {
-        let mut list = self.list.lock();
-        if let Some(at) = list.iter().position(|stateful| stateful.operator.id == node.id) {
-            return (at, Arc::clone(&list[at].operator));
-        }
-        let operator = Arc::new(WindowOperator::new(node.id.clone(), node.windows, node.columns.clone(), schema));
-        list.push(Stateful { operator: Arc::clone(&operator), watermark: node.watermark.clone() });
-        (list.len() - 1, operator)
+    fn new(inputs: &[OperatorInputs]) -> Self {
+        Operators { made: Mutex::new(inputs.iter().map(|inputs| (inputs.id.clone(), None)).collect()) }
+    }
+
+    fn get_or_make(&self, node: &OperatorNode) -> Result<(usize, Arc<dyn Operator>)> {
+        let mut made = self.made.lock();
+        let at = made.iter().position(|(id, _)| *id == node.id);
+        let at = at.ok_or_else(|| Error::bug(format!("operator {} is not in the stream plan", node.id)))?;
+        let make = || node.definition.create(&node.id, Arc::new(node.schema.as_arrow().clone()));
+        Ok((at, Arc::clone(made[at].1.get_or_insert_with(make))))
+    }
+
+    fn all(&self) -> Result<Vec<Arc<dyn Operator>>> {
+        let made = self.made.lock();
+        let all = made.iter().map(|(id, operator)| {
+            operator.clone().ok_or_else(|| Error::bug(format!("operator {id} has gone from the plan")))
+        });
+        all.collect()
     }
 }
 
@@ -354,58 +376,16 @@ impl ExtensionPlanner for StreamPlanner {
         session: &dyn Session,
         context: &PhysicalPlanningContext,
     ) -> datafusion::error::Result<Option<Arc<dyn ExecutionPlan>>> {
-        if let Some(node) = node.as_any().downcast_ref::<WindowAggNode>() {
-            let plan = self.window_aggregate(planner, node, logical[0], &physical[0], session, context)?;
-            return Ok(Some(plan));
+        if let Some(node) = node.as_any().downcast_ref::<OperatorNode>() {
+            let (index, operator) = self.operators.get_or_make(node)?;
+            let lowering = Lowering { planner, session, context, logical, inputs: physical, cell: &self.cell, index };
+            let inputs = node.definition.lower(node, &operator, lowering).await?;
+            return Ok(Some(Arc::new(OperatorExec::new(inputs, operator, index, Arc::clone(&self.cell)))));
         }
         if let Some(node) = node.as_any().downcast_ref::<LookupJoinNode>() {
             return Ok(Some(lookup_join(planner, node, logical, physical, session, context)?));
         }
         Ok(None)
-    }
-}
-
-impl StreamPlanner {
-    fn window_aggregate(
-        &self,
-        planner: &dyn PhysicalPlanner,
-        node: &WindowAggNode,
-        logical: &LogicalPlan,
-        input: &Arc<dyn ExecutionPlan>,
-        session: &dyn Session,
-        context: &PhysicalPlanningContext,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let (index, operator) = self.operators.get_or_add(node, Arc::new(node.schema.as_arrow().clone()));
-        let expr = |expr: &Expr| planner.create_physical_expr(expr, logical.schema(), session, context);
-        let pane = expr(&node.pane)?;
-        let Some(pane_column) = pane.downcast_ref::<PhysicalColumn>().map(PhysicalColumn::index) else {
-            return Err(Error::bug(format!("the pane is {pane}, not a column")));
-        };
-        let mut group = vec![(pane, "__pane".to_owned())];
-        for key in &node.keys {
-            group.push((expr(key)?, key.schema_name().to_string()));
-        }
-        let schema = input.schema();
-        let (mut aggregates, mut filters) = (Vec::new(), Vec::new());
-        for aggregate in &node.aggregates {
-            let LoweredAggregate { aggregate, filter, .. } =
-                LoweredAggregateBuilder::new(aggregate, logical.schema(), &schema, session.execution_props(), context)
-                    .build()?;
-            aggregates.push(aggregate);
-            filters.push(filter);
-        }
-        let gate =
-            LateGateExec::new(Arc::clone(input), pane_column, Arc::clone(&operator), index, Arc::clone(&self.cell));
-        let partial = AggregateExec::try_new(
-            AggregateMode::Partial,
-            PhysicalGroupBy::new_single(group),
-            aggregates,
-            filters,
-            Arc::new(gate),
-            schema,
-        )?;
-        let keys = node.keys.len();
-        Ok(Arc::new(WindowAggExec::new(Arc::new(partial), operator, index, keys, Arc::clone(&self.cell))))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
@@ -20,9 +20,10 @@ use datafusion::physical_plan::{
 };
 use futures::{StreamExt, stream};
 
-use super::epoch_cell::{Epoch, EpochCell};
-use crate::catalog::TableDef;
+use crate::catalog::{Connector, TableDef};
 use crate::error::Error;
+use crate::operator::epoch_cell::{Epoch, EpochCell, RowId};
+use crate::operator::logical::row_field;
 
 /// Rows a leaf hands on at once: small enough for an operator's working set to stay in the processor's cache.
 const BATCH_ROWS: usize = 8192;
@@ -35,11 +36,27 @@ pub struct StreamSlot {
     index: OnceLock<usize>,
     /// Indices into the table's columns that the query needs, ascending; known when planning has ended.
     columns: OnceLock<Vec<usize>>,
+    topic: Arc<str>,
 }
 
 impl StreamSlot {
     pub fn new(table: Arc<TableDef>) -> Self {
-        StreamSlot { table, index: OnceLock::new(), columns: OnceLock::new() }
+        let topic = match &table.connector {
+            Connector::Kafka(topic) => Arc::from(topic.topic.as_str()),
+            Connector::Filesystem(files) => Arc::from(files.path.as_str()),
+        };
+        StreamSlot { table, index: OnceLock::new(), columns: OnceLock::new(), topic }
+    }
+
+    /// The topic, or the path of the files.
+    pub fn topic(&self) -> &Arc<str> {
+        &self.topic
+    }
+
+    /// Where the event time stands in this slot's batches.
+    pub fn time_column(&self) -> Option<usize> {
+        let column = self.table.column_index(&self.table.watermark.as_ref()?.column)?;
+        self.columns().binary_search(&column).ok()
     }
 
     pub fn index(&self) -> usize {
@@ -65,6 +82,7 @@ impl StreamSlot {
 pub(super) struct StreamTable {
     slot: Arc<StreamSlot>,
     cell: Arc<EpochCell>,
+    /// The table's columns, and behind them the row id, where it has one.
     schema: SchemaRef,
 }
 
@@ -72,6 +90,17 @@ impl StreamTable {
     pub(super) fn new(slot: Arc<StreamSlot>, cell: Arc<EpochCell>) -> Self {
         let schema = slot.table.schema();
         StreamTable { slot, cell, schema }
+    }
+
+    /// The same table with the hidden column that says where a row was read.
+    pub(super) fn with_rows(&self) -> Self {
+        let columns = self.slot.table.schema();
+        let fields = columns.fields().iter().cloned().chain([Arc::new(row_field())]).collect::<Vec<_>>();
+        StreamTable {
+            slot: Arc::clone(&self.slot),
+            cell: Arc::clone(&self.cell),
+            schema: Arc::new(Schema::new(fields)),
+        }
     }
 
     pub(super) fn slot(&self) -> &Arc<StreamSlot> {
@@ -106,8 +135,8 @@ impl TableProvider for StreamTable {
 #[derive(Debug)]
 pub struct EpochSourceExec {
     slot: Arc<StreamSlot>,
-    /// Indices into the table's columns.
-    pub(super) columns: Vec<usize>,
+    /// Indices into the table's columns; the one after the last is the row id.
+    columns: Vec<usize>,
     schema: SchemaRef,
     cell: Arc<EpochCell>,
     properties: Arc<PlanProperties>,
@@ -116,7 +145,8 @@ pub struct EpochSourceExec {
 impl EpochSourceExec {
     fn new(slot: Arc<StreamSlot>, columns: Vec<usize>, cell: Arc<EpochCell>, partitions: usize) -> Self {
         let all = slot.table.schema();
-        let schema = Arc::new(Schema::new(columns.iter().map(|at| all.field(*at).clone()).collect::<Vec<_>>()));
+        let field = |at: &usize| all.fields().get(*at).map_or_else(row_field, |field| field.as_ref().clone());
+        let schema = Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()));
         // Bounded: within an epoch the input ends, and nodes that emit at the end are in their right.
         let properties = PlanProperties::new(
             EquivalenceProperties::new(Arc::clone(&schema)),
@@ -131,15 +161,23 @@ impl EpochSourceExec {
         &self.slot
     }
 
-    /// Where each of this node's columns stands in the slot's batches.
-    fn positions(&self) -> Result<Vec<usize>> {
-        let columns = self.slot.columns();
+    /// The table's columns that it reads.
+    pub(super) fn table_columns(&self) -> impl Iterator<Item = usize> + '_ {
+        let all = self.slot.table.columns.len();
+        self.columns.iter().copied().filter(move |column| *column < all)
+    }
+
+    /// Where each of this node's columns stands in the slot's batches; `None` for the row id.
+    fn positions(&self) -> Result<Vec<Option<usize>>> {
+        let (columns, all) = (self.slot.columns(), self.slot.table.columns.len());
         self.columns
             .iter()
             .map(|column| {
-                columns
-                    .binary_search(column)
-                    .map_err(|_| Error::bug(format!("column {column} is not among those that are read")).into())
+                if *column >= all {
+                    return Ok(None);
+                }
+                let found = columns.binary_search(column).map(Some);
+                found.map_err(|_| Error::bug(format!("column {column} is not among those that are read")).into())
             })
             .collect()
     }
@@ -189,9 +227,13 @@ impl ExecutionPlan for EpochSourceExec {
         let partitions = self.properties.partitioning.partition_count();
         let positions = self.positions()?;
         let schema = Arc::clone(&self.schema);
-        let pieces = pieces(&epoch, self.slot.index(), partition, partitions);
-        let rows = stream::iter(pieces).map(move |batch| {
-            let columns = positions.iter().map(|at| Arc::clone(batch.column(*at))).collect();
+        let slot = self.slot.index();
+        let pieces = pieces(&epoch, slot, partition, partitions);
+        let rows = stream::iter(pieces).map(move |Piece { batch, number, offset }| {
+            let ids = || RowId { slot, batch: number, row: offset }.run(batch.num_rows());
+            let column =
+                |at: &Option<usize>| at.map_or_else(|| Arc::new(ids()) as ArrayRef, |at| Arc::clone(batch.column(at)));
+            let columns = positions.iter().map(column).collect();
             let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
             Ok(RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &options)?)
         });
@@ -205,12 +247,23 @@ impl ExecutionPlan for EpochSourceExec {
     }
 }
 
+/// A slice of one of an epoch's batches.
+struct Piece {
+    batch: RecordBatch,
+    /// Of the batch that it is a slice of, and its first row there.
+    number: usize,
+    offset: usize,
+}
+
 /// The slices of an epoch's batches that fall to one partition.
-fn pieces(epoch: &Epoch, slot: usize, partition: usize, partitions: usize) -> Vec<RecordBatch> {
-    let slices = epoch.batches.get(slot).into_iter().flatten().flat_map(|batch| {
-        (0..batch.num_rows())
-            .step_by(BATCH_ROWS)
-            .map(|offset| batch.slice(offset, BATCH_ROWS.min(batch.num_rows() - offset)))
+fn pieces(epoch: &Epoch, slot: usize, partition: usize, partitions: usize) -> Vec<Piece> {
+    let batches = epoch.sources.get(slot).into_iter().flat_map(|source| &source.batches).enumerate();
+    let slices = batches.flat_map(|(number, batch)| {
+        (0..batch.num_rows()).step_by(BATCH_ROWS).map(move |offset| Piece {
+            batch: batch.slice(offset, BATCH_ROWS.min(batch.num_rows() - offset)),
+            number,
+            offset,
+        })
     });
     slices.enumerate().filter(|(at, _)| at % partitions == partition).map(|(_, slice)| slice).collect()
 }

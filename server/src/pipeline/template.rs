@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use super::source_exec::EpochSourceExec;
 use crate::error::{Error, Result};
 use crate::operator::lookup_join::LookupJoinExec;
-use crate::operator::window::{LateGateExec, WindowAggExec};
+use crate::operator::node::OperatorExec;
 
 /// A checked plan. Never executed itself.
 pub(super) struct Template {
@@ -79,25 +79,20 @@ fn instantiate(node: &Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> 
     if fresh.is::<SortExec>() { Ok(fresh.reset_state()?) } else { Ok(fresh) }
 }
 
-/// `below_window`: the node feeds a windowed aggregate directly.
-fn admit(node: &Arc<dyn ExecutionPlan>, below_window: bool) -> Result<()> {
-    let is_window = node.is::<WindowAggExec>();
+/// `fed`: the node feeds an operator directly, which knows what to make of it.
+fn admit(node: &Arc<dyn ExecutionPlan>, fed: bool) -> Result<()> {
+    let is_operator = node.is::<OperatorExec>();
     if let Some(aggregate) = node.downcast_ref::<AggregateExec>() {
-        if !below_window || *aggregate.mode() != AggregateMode::Partial {
+        if !fed || *aggregate.mode() != AggregateMode::Partial {
             return Err(refuse("an aggregate that would start anew with every epoch"));
         }
-    } else if !(is_window
-        || node.is::<EpochSourceExec>()
-        || node.is::<LateGateExec>()
-        || node.is::<LookupJoinExec>()
-        || stateless(node))
-    {
+    } else if !(is_operator || node.is::<EpochSourceExec>() || node.is::<LookupJoinExec>() || stateless(node)) {
         return Err(refuse(&format!("{}, which would work on each epoch by itself", node.name())));
     }
     if node.fetch().is_some() {
         return Err(refuse("LIMIT, which would cut each epoch by itself"));
     }
-    node.children().into_iter().try_for_each(|child| admit(child, is_window))
+    node.children().into_iter().try_for_each(|child| admit(child, is_operator))
 }
 
 fn stateless(node: &Arc<dyn ExecutionPlan>) -> bool {
@@ -115,6 +110,9 @@ fn stateless(node: &Arc<dyn ExecutionPlan>) -> bool {
             // Without a limit a sort changes no row; it feeds aggregates that have an ORDER BY of their own.
             | "SortExec"
             | "EmptyExec"
+            // Our own, which belong to an operator above them.
+            | "LateGateExec"
+            | "OnceExec"
             | "PlaceholderRowExec"
     )
 }
@@ -128,10 +126,8 @@ fn drains(node: &Arc<dyn ExecutionPlan>) -> usize {
     let below: usize = node.children().into_iter().map(drains).sum();
     let own = if node.is::<EpochSourceExec>() {
         node.output_partitioning().partition_count()
-    } else if node.is::<WindowAggExec>() {
-        node.children().into_iter().map(|child| child.output_partitioning().partition_count()).sum()
     } else {
-        0
+        node.downcast_ref::<OperatorExec>().map_or(0, OperatorExec::drains)
     };
     below + own
 }

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::catalog::{PlainView, Statement, TableDef};
 use crate::sql::parse_file;
-use crate::watermark::{END, NONE};
+use crate::watermark::{END, Mark, NONE};
 
 const TABLES: &str = "
 CREATE TABLE clicks (id BIGINT, page VARCHAR, n BIGINT, ts TIMESTAMP(3), WATERMARK FOR ts AS ts)
@@ -92,7 +92,8 @@ fn rows(pipeline: &Pipeline, slot: usize, rows: &[(i64, &str, i64, i64)]) -> Vec
 
 async fn epoch(pipeline: &Pipeline, batches: Vec<Vec<RecordBatch>>, before: Micros, after: Micros) -> StepOutput {
     let slots = pipeline.slots.len();
-    let input = StepInput { epoch: 1, now: 0, batches, before: vec![before; slots], after: vec![after; slots] };
+    pipeline.pass(&vec![Mark::new(before); slots]);
+    let input = StepInput { epoch: 1, batches, sources: vec![Mark::new(after); slots], ..StepInput::default() };
     let output = pipeline.step(input).await.unwrap();
     pipeline.commit().unwrap();
     output
@@ -142,8 +143,10 @@ async fn a_late_row_is_dropped_once_for_each_window_that_had_closed_and_counts_i
     // At 7 s: the window [0, 10) has closed, [5, 15) has not. At 2 s: both its windows have closed.
     let late = rows(&pipeline, 0, &[(2, "a", 0, 7), (3, "a", 0, 2)]);
     let output = epoch(&pipeline, vec![late], 12 * SECOND, 15 * SECOND).await;
-    let windows: Vec<_> = output.late.iter().map(|row| (row.window_start / SECOND, row.window_end / SECOND)).collect();
-    assert_eq!(windows, [(0, 10), (-5, 5), (0, 10)]);
+    // One entry a row, from the start of the first window that it missed to the end of the last.
+    let missed: Vec<_> = output.late.iter().map(|row| (row.missed.unwrap(), row.wholly)).collect();
+    assert_eq!(missed, [((0, 10 * SECOND), false), ((-5 * SECOND, 10 * SECOND), true)]);
+    assert_eq!(output.late.iter().map(|row| row.event_time).collect::<Vec<_>>(), [Some(7 * SECOND), Some(2 * SECOND)]);
     assert_eq!(output.late[0].watermark, 12 * SECOND);
     let counts: Vec<i64> =
         output.batches.iter().flat_map(|batch| batch.column(1).as_primitive::<Int64Type>().values().to_vec()).collect();
@@ -156,8 +159,7 @@ async fn an_aborted_step_leaves_the_state_as_it_was() {
     epoch(&pipeline, vec![rows(&pipeline, 0, &[(1, "a", 5, 1)])], NONE, NONE).await;
     let input = StepInput {
         batches: vec![rows(&pipeline, 0, &[(2, "a", 100, 2)])],
-        before: vec![NONE],
-        after: vec![END],
+        sources: vec![Mark::END],
         ..StepInput::default()
     };
     assert_eq!(pipeline.step(input).await.unwrap().rows(), 1);
@@ -348,15 +350,17 @@ fn naive(rows: &[(Row, Option<i64>)], size: i64, slide: i64) -> (Counts, usize) 
     for ((_, page, n, second), closed) in rows {
         let last = second.div_euclid(slide) * slide;
         let starts = (0..).map(|back| last - back * slide).take_while(|start| start + size > *second);
+        let mut missed = false;
         for start in starts {
             if closed.is_some_and(|closed| start + size <= closed) {
-                late += 1;
+                missed = true;
                 continue;
             }
             let (count, sum) = counts.entry((start, (*page).to_owned())).or_default();
             *count += 1;
             *sum += n;
         }
+        late += usize::from(missed);
     }
     (counts, late)
 }
@@ -414,7 +418,7 @@ proptest! {
                 }
                 if *undone {
                     let batches = vec![rows(&pipeline, 0, rest)];
-                    let input = StepInput { batches, before: vec![micros(watermark)], after: vec![END], ..StepInput::default() };
+                    let input = StepInput { batches, sources: vec![Mark::END], ..StepInput::default() };
                     pipeline.step(input).await.unwrap();
                     pipeline.abort();
                 }
@@ -448,7 +452,7 @@ async fn what_was_merged_for_a_window_is_kept_merged() {
         epoch(&pipeline, vec![rows(&pipeline, 0, &[(1, "a", 1, second)])], NONE, NONE).await;
     }
     let segments =
-        || pipeline.operators()[0].operator.segments().iter().map(|(pane, _)| pane / SECOND).collect::<Vec<_>>();
+        || pipeline.operators()[0].segments().iter().map(|segment| segment.pane / SECOND).collect::<Vec<_>>();
     assert_eq!(segments(), [10, 10, 10, 20, 20, 20]);
     epoch(&pipeline, vec![vec![]], NONE, 30 * SECOND).await;
     assert_eq!(segments(), [10, 20]);
@@ -473,16 +477,16 @@ async fn rows_without_a_time_are_counted_and_left_out() {
 async fn an_empty_epoch_is_due_when_a_window_closes() {
     let query = format!("CREATE MATERIALIZED VIEW v WITH ('allowed-lateness' = '5 seconds') AS {PER_PAGE}");
     let pipeline = planned(&query, 1).await;
-    let due = |before: Micros, after: Micros| pipeline.closes_between(&[before], &[after]);
-    assert!(!due(NONE, END), "nothing is open");
+    let due = |after: Micros| pipeline.due(&[Mark::new(after)]);
+    assert!(!due(END), "nothing is open");
     epoch(&pipeline, vec![rows(&pipeline, 0, &[(1, "a", 1, 3), (2, "a", 1, 25), (3, "a", 1, 95)])], NONE, NONE).await;
-    assert!(!due(NONE, 15 * SECOND - 1) && due(NONE, 15 * SECOND));
+    assert!(!due(15 * SECOND - 1) && due(15 * SECOND));
     epoch(&pipeline, vec![vec![]], NONE, 15 * SECOND).await;
-    assert!(!due(15 * SECOND, 35 * SECOND - 1) && due(15 * SECOND, 35 * SECOND) && due(15 * SECOND, END));
+    assert!(!due(35 * SECOND - 1) && due(35 * SECOND) && due(END));
     // What EMIT TIMEOUT closes: all but the windows of rows that lie beyond the newest time that counts.
-    assert_eq!(pipeline.close_all_at(30 * SECOND), Some(35 * SECOND));
-    assert_eq!(pipeline.close_all_at(95 * SECOND), Some(105 * SECOND));
-    assert_eq!(pipeline.close_all_at(3 * SECOND), None);
+    assert_eq!(pipeline.close_all_at(&[30 * SECOND]), [35 * SECOND]);
+    assert_eq!(pipeline.close_all_at(&[95 * SECOND]), [105 * SECOND]);
+    assert_eq!(pipeline.close_all_at(&[3 * SECOND]), [NONE]);
 }
 
 // A row that is late for one window and not for the next, whose shared panes had been merged for the first.
@@ -504,8 +508,8 @@ async fn a_window_that_has_closed_is_not_due_again() {
     let pipeline = planned(query, 1).await;
     epoch(&pipeline, vec![rows(&pipeline, 0, &[(1, "a", 1, 7)])], NONE, NONE).await;
     epoch(&pipeline, vec![vec![]], NONE, 10 * SECOND).await;
-    assert!(!pipeline.closes_between(&[10 * SECOND], &[15 * SECOND - 1]));
-    assert!(pipeline.closes_between(&[10 * SECOND], &[15 * SECOND]));
+    assert!(!pipeline.due(&[Mark::new(15 * SECOND - 1)]));
+    assert!(pipeline.due(&[Mark::new(15 * SECOND)]));
 }
 
 // A window of so many keys is closed in parts: each key is in one of them, whole, however its rows came.

@@ -148,7 +148,7 @@ impl Files {
             let to = self.positions[id];
             let records = (to - from).unsigned_abs();
             let progress =
-                Progress { from: *from, to, records, event_time_max: None, far_future: 0, end: self.end(id) };
+                Progress { from: *from, to, records, event_time_max: None, far_future: 0, end: Some(self.end(id)) };
             (id as Partition, progress)
         };
         from.iter().enumerate().map(of).collect()

@@ -9,6 +9,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::time::{Duration, Instant};
 
@@ -32,6 +33,10 @@ const REQUEST_SLICE: Duration = Duration::from_secs(1);
 /// How often to ask whether the brokers are back, and how long one such question may hold up the thread.
 const PROBE_EVERY: Duration = Duration::from_millis(500);
 const PROBE_TIMEOUT: Duration = Duration::from_millis(100);
+/// How often silent partitions are asked where they end, and how many of them at a time: a partition falls idle only if it is known
+/// that nothing waits in it. One that does not answer holds the thread up no longer than [`PROBE_TIMEOUT`].
+const ASK_ENDS_EVERY: Duration = Duration::from_secs(1);
+const ASKED_AT_ONCE: usize = 8;
 
 /// A topic being read. See the module's first lines.
 pub struct KafkaSource {
@@ -44,6 +49,11 @@ pub struct KafkaSource {
     metadata_interval: Duration,
     metadata_due: Instant,
     probe_due: Instant,
+    /// When silent partitions are asked again where they end, and with which of them that begins.
+    ends_due: Instant,
+    next_asked: usize,
+    /// Partitions that have answered since the last poll.
+    answered: BTreeSet<Partition>,
 }
 
 struct Topic {
@@ -56,6 +66,8 @@ struct Topic {
 struct PartitionState {
     position: Offset,
     end: Offset,
+    /// Whether its broker has said so since it was last asked: if not, nothing is known of its end.
+    answers: bool,
     until: Option<Offset>,
     paused: bool,
 }
@@ -100,7 +112,7 @@ impl KafkaSource {
             let position = begin[&found.partition];
             partitions.resize(partitions.len().max(found.partition as usize + 1), None);
             partitions[found.partition as usize] =
-                Some(PartitionState { position, end: found.high, until, paused: false });
+                Some(PartitionState { position, end: found.high, answers: true, until, paused: false });
             if until.is_none_or(|until| position < until) {
                 queue.forward(&topic.name_c, found.partition)?;
                 add(&mut assignment, &topic, found.partition, KafkaOffset::Offset(position))?;
@@ -118,6 +130,9 @@ impl KafkaSource {
             metadata_interval: settings.metadata_interval(),
             metadata_due: now + settings.metadata_interval(),
             probe_due: now,
+            ends_due: now + ASK_ENDS_EVERY,
+            next_asked: 0,
+            answered: BTreeSet::new(),
         })
     }
 
@@ -179,7 +194,7 @@ impl KafkaSource {
                 .map_err(|error| self.topic.failed("cannot assign a new partition of", error))?;
             self.partitions.resize(self.partitions.len().max(partition as usize + 1), None);
             self.partitions[partition as usize] =
-                Some(PartitionState { position: low, end: high, until: None, paused: false });
+                Some(PartitionState { position: low, end: high, answers: true, until: None, paused: false });
             tracing::info!(topic = self.topic.name, partition, offset = low, "new partition");
         }
         Ok(())
@@ -204,12 +219,48 @@ impl KafkaSource {
         }
     }
 
-    fn polled(&self) -> Polled {
+    /// Asks partitions from which nothing has come where they end. Their silence counts only as far as they answer.
+    fn ask_ends(&mut self) {
+        if self.bounded || Instant::now() < self.ends_due {
+            return;
+        }
+        self.ends_due = Instant::now() + ASK_ENDS_EVERY;
+        let known = self.partitions.len();
+        let begin = self.next_asked;
+        let mut asked = 0;
+        for step in 0..known {
+            let id = (begin + step) % known;
+            let partition = id as Partition;
+            if self.partitions[id].is_none() || self.answered.contains(&partition) {
+                continue;
+            }
+            if asked == ASKED_AT_ONCE {
+                break;
+            }
+            asked += 1;
+            self.next_asked = (id + 1) % known;
+            let answer = self.queue.consumer().fetch_watermarks(&self.topic.name, partition, PROBE_TIMEOUT);
+            let Some(state) = &mut self.partitions[id] else { continue };
+            state.answers = answer.is_ok();
+            match answer {
+                Ok((_, high)) => {
+                    state.end = state.end.max(high);
+                    self.answered.insert(partition);
+                }
+                // The next one may be on the same broker: records must not wait for all of them.
+                Err(_) => break,
+            }
+        }
+    }
+
+    fn polled(&mut self) -> Polled {
+        let answered = std::mem::take(&mut self.answered);
         let each =
             || self.partitions.iter().enumerate().filter_map(|(id, state)| Some((id as Partition, state.as_ref()?)));
         Polled {
             positions: self.positions(),
-            ends: each().map(|(id, state)| (id, state.end)).collect(),
+            ends: each().filter(|(_, state)| state.answers).map(|(id, state)| (id, state.end)).collect(),
+            answered,
             finished: self.bounded && each().all(|(_, state)| state.until.is_none_or(|until| state.position >= until)),
             trouble: self.trouble.clone(),
         }
@@ -230,10 +281,11 @@ impl Source for KafkaSource {
         let (mut records, mut bytes, mut failure, mut trouble) = (0, 0, None, None);
         let (mut heard, mut wait) = (false, limits.wait);
         while records < limits.records_max && bytes < limits.bytes_max && failure.is_none() {
-            let (partitions, topic) = (&mut self.partitions, &self.topic);
+            let (partitions, topic, answered) = (&mut self.partitions, &self.topic, &mut self.answered);
             let taken = self.queue.drain(limits.records_max - records, wait, &mut |delivery| match delivery {
                 Delivery::Record(record) => {
                     heard = true;
+                    answered.insert(record.partition);
                     let Some(state) = state_of(partitions, record.partition) else { return };
                     match state.until {
                         Some(until) if record.offset >= until => state.position = until,
@@ -247,13 +299,18 @@ impl Source for KafkaSource {
                 }
                 Delivery::End { partition, offset } => {
                     heard = true;
+                    answered.insert(partition);
                     let Some(state) = state_of(partitions, partition) else { return };
                     let reached = state.until.map_or(offset, |until| offset.min(until));
                     state.position = state.position.max(reached);
                     state.end = state.end.max(offset);
                 }
                 Delivery::Failed { partition, code, text } => {
-                    let position = state_of(partitions, partition).map_or(0, |state| state.position);
+                    let position = state_of(partitions, partition).map_or(0, |state| {
+                        state.answers = false;
+                        state.position
+                    });
+                    answered.remove(&partition);
                     match judge(topic, partition, position, code, &text) {
                         Verdict::Fatal(error) => failure = failure.take().or(Some(error)),
                         Verdict::Trouble(reason) => trouble = Some(reason),
@@ -274,6 +331,12 @@ impl Source for KafkaSource {
         } else if heard {
             self.trouble = None;
         }
+        for partition in &self.answered {
+            if let Some(state) = state_of(&mut self.partitions, *partition) {
+                state.answers = true;
+            }
+        }
+        self.ask_ends();
         self.update_ends();
         Ok(self.polled())
     }

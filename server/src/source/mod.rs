@@ -7,12 +7,15 @@
 pub mod embedded;
 pub mod filesystem;
 pub mod kafka;
+mod origin;
 pub mod reader;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use arrow::record_batch::RecordBatch;
+
+pub use origin::Origins;
 
 use crate::clock::Micros;
 use crate::error::Result;
@@ -62,8 +65,11 @@ pub struct PollLimits {
 pub struct Polled {
     /// Positions after this poll. They can pass the last record's offset + 1 (control records, compaction).
     pub positions: Offsets,
-    /// The end of each partition as last seen: lag is `end - position`.
+    /// The end of each partition as last seen: lag is `end - position`. A partition that does not answer is not in it: it may
+    /// hold anything.
     pub ends: Offsets,
+    /// The partitions that have answered since the last poll: what `ends` says of them is current.
+    pub answered: BTreeSet<Partition>,
     /// The source is bounded and everything has been handed out.
     pub finished: bool,
     /// Why nothing may be coming although the source goes on trying, in one sentence: the query is degraded, not failed.
@@ -88,6 +94,8 @@ pub trait Source: Send {
 pub struct SourceBatch {
     /// Rows of all partitions, with the columns the reader was asked for. Order within a partition is kept.
     pub batches: Vec<RecordBatch>,
+    /// Where the rows of each batch were read; shorter where the source does not say it.
+    pub origins: Vec<Origins>,
     pub progress: BTreeMap<Partition, Progress>,
     pub dead_letters: Vec<DeadLetter>,
     /// Bounded input has ended: there is nothing after this batch.
@@ -105,8 +113,19 @@ pub struct Progress {
     pub event_time_max: Option<Micros>,
     /// Rows whose event time lies too far ahead of processing time: they do not move the watermark.
     pub far_future: u64,
-    /// The partition's end as last seen.
+    /// The partition's end as last seen; `None` where it is not known.
+    pub end: Option<Offset>,
+}
+
+/// What is known of a partition that answers. All three belong together: between `since` and `at` its end was never unknown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Known {
+    /// Where it ended when it last answered.
     pub end: Offset,
+    /// Processing time of the first answer after it had been silent, in trouble, or not known at all.
+    pub since: Micros,
+    /// Processing time of the last answer.
+    pub at: Micros,
 }
 
 /// A record that could not be decoded, kept whole.

@@ -6,6 +6,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -16,9 +17,9 @@ use tokio::sync::mpsc::{self, error::TryRecvError, error::TrySendError};
 use super::embedded::{EmbeddedLog, EmbeddedSource};
 use super::filesystem::{self, BatchReader, NdjsonSource};
 use super::kafka::{self, KafkaSettings, KafkaSource};
-use super::{Offsets, Partition, PollLimits, Polled, Progress, Source, SourceBatch};
+use super::{Known, Offset, Offsets, Partition, PollLimits, Polled, Progress, Source, SourceBatch};
 use crate::catalog::{Connector, Format, KafkaTopic, StartAt, TableDef};
-use crate::clock::Clock;
+use crate::clock::{Clock, Micros};
 use crate::decode::TableDecoder;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -28,6 +29,9 @@ const WAIT: Duration = Duration::from_millis(50);
 const WAIT_FOR_ROOM: Duration = Duration::from_millis(10);
 /// Between two tries to open a source that does not answer.
 const RETRY: Duration = Duration::from_secs(1);
+/// A partition that has not answered for so long, in microseconds, begins anew when it does. Several times what any source
+/// takes to ask again.
+const LAPSE: Micros = 5_000_000;
 
 /// What sources need from outside.
 #[derive(Debug, Clone)]
@@ -72,7 +76,7 @@ impl Default for ReaderLimits {
 #[derive(Debug)]
 pub struct Reader {
     batches: mpsc::Receiver<Result<SourceBatch>>,
-    trouble: Arc<Mutex<Option<String>>>,
+    answers: Arc<Mutex<Answers>>,
     thread: JoinHandle<()>,
     table: String,
     /// The last batch or an error has been handed out.
@@ -95,7 +99,7 @@ pub fn spawn_reader(
     deps: SourceDeps,
 ) -> Result<Reader> {
     let (sender, batches) = mpsc::channel(limits.queue_batches.max(1));
-    let trouble = Arc::new(Mutex::new(None));
+    let answers = Arc::new(Mutex::new(Answers::default()));
     let table = def.name.clone();
     let rows_max = limits.batch_rows_max.min(open.epoch_rows.unwrap_or(usize::MAX)).max(1);
     let task = Task {
@@ -106,12 +110,12 @@ pub fn spawn_reader(
         bytes_max: limits.batch_bytes_max.max(1),
         deps,
         sender,
-        trouble: Arc::clone(&trouble),
+        answers: Arc::clone(&answers),
     };
     let thread = thread::Builder::new().name(name.to_owned()).spawn(move || task.run()).map_err(|error| {
         Error::unavailable(format!("cannot start a thread to read table \"{name}\"")).caused_by(error)
     })?;
-    Ok(Reader { batches, trouble, thread, table, ended: false })
+    Ok(Reader { batches, answers, thread, table, ended: false })
 }
 
 impl Reader {
@@ -149,7 +153,13 @@ impl Reader {
     /// Why nothing may be coming, in one sentence; `None` while all is well. A change is announced by a batch, which
     /// may be empty.
     pub fn trouble(&self) -> Option<String> {
-        self.trouble.lock().clone()
+        self.answers.lock().trouble.clone()
+    }
+
+    /// Shows which partitions answer, and where they end. It can be ahead of the batches: what is beyond the last one taken
+    /// is still on its way.
+    pub fn see_known(&self, see: impl FnOnce(&BTreeMap<Partition, Known>)) {
+        see(&self.answers.lock().known);
     }
 
     /// Ends the thread and waits for it: then nothing of it holds the log or a file any more. Blocks for about 100 ms at
@@ -169,7 +179,50 @@ struct Task {
     bytes_max: usize,
     deps: SourceDeps,
     sender: mpsc::Sender<Result<SourceBatch>>,
-    trouble: Arc<Mutex<Option<String>>>,
+    answers: Arc<Mutex<Answers>>,
+}
+
+/// What the source has to say beside records, for the query to see at any time.
+#[derive(Debug, Default)]
+struct Answers {
+    trouble: Option<String>,
+    /// The partitions that answer. None while the source as a whole is in trouble.
+    known: BTreeMap<Partition, Known>,
+}
+
+impl Answers {
+    /// Whether that is news.
+    fn set_trouble(&mut self, trouble: Option<String>) -> bool {
+        if trouble.is_some() {
+            self.known.clear();
+        }
+        // Details differ from one try to the next, as in "after 307 ms"; that is no news.
+        let changed = self.trouble.as_deref().map(first_line) != trouble.as_deref().map(first_line);
+        if changed {
+            self.trouble = trouble;
+        }
+        changed
+    }
+
+    /// Notes what a poll has found out.
+    fn note(&mut self, polled: &Polled, now: Micros) {
+        self.known.retain(|partition, _| polled.ends.contains_key(partition));
+        if self.trouble.is_some() {
+            return;
+        }
+        for partition in &polled.answered {
+            let Some(end) = polled.ends.get(partition) else { continue };
+            self.answered(*partition, *end, now);
+        }
+    }
+
+    fn answered(&mut self, partition: Partition, end: Offset, now: Micros) {
+        let known = self.known.entry(partition).or_insert(Known { end, since: now, at: now });
+        if now.saturating_sub(known.at) > LAPSE {
+            known.since = now;
+        }
+        (known.end, known.at) = (end, now);
+    }
 }
 
 enum Input {
@@ -200,13 +253,13 @@ impl Task {
                 Err(error)
                     if error.kind() == ErrorKind::Unavailable && self.open.until.is_none() && self.is_topic() =>
                 {
-                    if self.set_trouble(Some(error.report())) {
+                    if self.answers.lock().set_trouble(Some(error.report())) {
                         self.send(SourceBatch::default())?;
                     }
                     self.wait_to_retry()?;
                 }
                 opened => {
-                    self.set_trouble(None);
+                    self.answers.lock().set_trouble(None);
                     return Ok(opened);
                 }
             }
@@ -280,13 +333,17 @@ impl Task {
                 Err(error)
                     if error.kind() == ErrorKind::Unavailable && self.open.until.is_none() && self.is_topic() =>
                 {
-                    news |= self.set_trouble(Some(error.report()));
+                    news |= self.answers.lock().set_trouble(Some(error.report()));
                     self.wait_to_retry()?;
                     continue;
                 }
                 Err(error) => return Ok(Err(error)),
             };
-            news |= self.set_trouble(polled.trouble.clone());
+            {
+                let mut answers = self.answers.lock();
+                news |= answers.set_trouble(polled.trouble.clone());
+                answers.note(&polled, self.deps.clock.now());
+            }
             news |= records > 0 || polled.finished || told.as_ref() != Some(&polled.positions);
             if !news {
                 continue;
@@ -316,12 +373,15 @@ impl Task {
 
     fn read_batches(&self, mut reader: Box<dyn BatchReader>) -> Result<Result<()>, Gone> {
         let begin = reader.positions().into_iter();
-        let progress = begin.map(|(partition, at)| (partition, standing(at, at + 1))).collect();
+        let progress = begin.map(|(partition, at)| (partition, standing(at, Some(at + 1)))).collect();
         self.send(SourceBatch { progress, ..Default::default() })?;
         loop {
             match reader.next(self.rows_max.min(BATCH_FILE_ROWS)) {
                 Ok(batch) => {
-                    let finished = batch.finished;
+                    let (finished, now) = (batch.finished, self.deps.clock.now());
+                    let ends =
+                        batch.progress.iter().filter_map(|(partition, progress)| Some((*partition, progress.end?)));
+                    ends.for_each(|(partition, end)| self.answers.lock().answered(partition, end, now));
                     self.send(batch)?;
                     if finished {
                         return Ok(Ok(()));
@@ -335,17 +395,6 @@ impl Task {
     /// Waits for room in the queue.
     fn send(&self, batch: SourceBatch) -> Result<(), Gone> {
         self.sender.blocking_send(Ok(batch)).map_err(|_| Gone)
-    }
-
-    /// Whether that is news.
-    fn set_trouble(&self, trouble: Option<String>) -> bool {
-        let mut known = self.trouble.lock();
-        // Details differ from one try to the next, as in "after 307 ms"; that is no news.
-        let changed = known.as_deref().map(first_line) != trouble.as_deref().map(first_line);
-        if changed {
-            *known = trouble;
-        }
-        changed
     }
 
     fn wait_to_retry(&self) -> Result<(), Gone> {
@@ -367,13 +416,13 @@ const BATCH_FILE_ROWS: usize = 8192;
 fn finish(decoder: &mut TableDecoder, polled: &Polled) -> Result<SourceBatch> {
     let mut batch = decoder.finish(polled)?;
     for (partition, position) in &polled.positions {
-        let end = polled.ends.get(partition).copied().unwrap_or(*position);
+        let end = polled.ends.get(partition).copied();
         batch.progress.entry(*partition).or_insert_with(|| standing(*position, end));
     }
     Ok(batch)
 }
 
-fn standing(at: i64, end: i64) -> Progress {
+fn standing(at: Offset, end: Option<Offset>) -> Progress {
     Progress { from: at, to: at, records: 0, event_time_max: None, far_future: 0, end }
 }
 

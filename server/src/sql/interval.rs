@@ -91,6 +91,21 @@ fn from_parts(months: i32, days: i32, nanos: i64) -> Result<Duration, String> {
     }
 }
 
+/// A length of time as people write it.
+pub(crate) fn shown(us: i64) -> String {
+    const UNITS: [(i64, &str); 6] = [
+        (86_400_000_000, "day"),
+        (3_600_000_000, "hour"),
+        (60_000_000, "minute"),
+        (1_000_000, "second"),
+        (1_000, "millisecond"),
+        (1, "microsecond"),
+    ];
+    let (size, unit) = UNITS.into_iter().find(|(size, _)| us % size == 0).unwrap_or((1, "microsecond"));
+    let count = us / size;
+    if count == 1 { format!("1 {unit}") } else { format!("{count} {unit}s") }
+}
+
 #[cfg(test)]
 mod tests {
     use datafusion::sql::sqlparser::parser::Parser;

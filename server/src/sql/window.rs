@@ -3,10 +3,12 @@
 //! Windows are half-open, `[start, end)`, and aligned to the Unix epoch: Akidau et al., "The Dataflow Model", VLDB 2015.
 //! Pure. A window whose start or end cannot be written in 64 bits does not exist: its rows are treated as rows without a time.
 
+use std::fmt;
 use std::time::Duration;
 
 use arrow::datatypes::TimeUnit;
 
+use super::interval;
 use crate::error::{Error, Result};
 
 /// Panes of one window, hence windows of one row: 1 day sliding by 10 seconds fits.
@@ -68,6 +70,11 @@ impl WindowKind {
         gcd(self.size_us(), self.slide_us())
     }
 
+    /// Windows that one row can be in.
+    pub fn windows_of_a_row(self) -> i64 {
+        (self.size_us() - 1) / self.slide_us() + 1
+    }
+
     /// Lengths in the unit of a time column.
     ///
     /// # Errors
@@ -90,6 +97,17 @@ impl WindowKind {
             units.ok_or_else(|| Error::invalid(format!("the window's {name} is too long")))
         };
         Ok(WindowUnits { size: scale("size", self.size_us())?, slide: scale("slide", self.slide_us())? })
+    }
+}
+
+impl fmt::Display for WindowKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WindowKind::Tumble { size_us } => write!(f, "TUMBLE({})", interval::shown(*size_us)),
+            WindowKind::Hop { size_us, slide_us } => {
+                write!(f, "HOP({}, {})", interval::shown(*slide_us), interval::shown(*size_us))
+            }
+        }
     }
 }
 

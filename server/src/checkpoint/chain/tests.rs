@@ -45,13 +45,13 @@ fn rows(values: &[i64]) -> Vec<RecordBatch> {
 }
 
 fn segment(id: u64, section: Section) -> SegmentRef {
-    SegmentRef { id, pane: 0, level: 0, section }
+    SegmentRef { id, input: 0, shard: 0, pane: 0, level: 0, section }
 }
 
 fn operator(segments: Vec<SegmentRef>) -> OperatorState {
     let text = |text: &str| text.to_owned();
     let (id, kind, schema_sha256) = (text("w"), text("tumble"), text("s"));
-    OperatorState { id, kind, state_version: 1, schema_sha256, watermark: None, segments }
+    OperatorState { id, kind, state_version: 1, schema_sha256, watermark: None, marks: vec![], position: 0, segments }
 }
 
 /// Commits a checkpoint whose state is the given segments and one new one.

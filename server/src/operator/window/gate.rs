@@ -1,13 +1,12 @@
-//! Lets rows through that belong to a window which is still open; notes those that come too late, once for each window.
+//! Lets rows through that belong to a window which is still open; notes those that come too late for one, each once.
 
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
-use arrow::compute::filter_record_batch;
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
+use arrow::compute::{filter_record_batch, take_record_batch};
+use arrow::datatypes::{DataType, Int64Type};
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::error::Result;
 use datafusion::execution::TaskContext;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -17,19 +16,19 @@ use datafusion::physical_plan::{
 };
 use futures::StreamExt;
 
-use super::operator::{WindowOperator, pane_starts};
-use crate::error::Error;
-use crate::pipeline::{EpochCell, LateRow};
+use super::panes::Windows;
+use crate::clock::Micros;
+use crate::error::{Error, Result};
+use crate::operator::contract::LateRow;
+use crate::operator::epoch_cell::{Epoch, EpochCell, micros};
+use crate::operator::logical::{EVENT_TIME, ROW};
+use crate::watermark::InputMarks;
 
 /// Stands below the partial aggregation. Column `pane` of its input is the start of each row's pane.
 #[derive(Debug)]
 pub struct LateGateExec {
     input: Arc<dyn ExecutionPlan>,
-    pane: usize,
-    operator: Arc<WindowOperator>,
-    /// The operator's place among the stateful operators of its query.
-    index: usize,
-    cell: Arc<EpochCell>,
+    gate: Gate,
     properties: Arc<PlanProperties>,
 }
 
@@ -37,18 +36,19 @@ impl LateGateExec {
     pub fn new(
         input: Arc<dyn ExecutionPlan>,
         pane: usize,
-        operator: Arc<WindowOperator>,
+        operator: Arc<str>,
+        windows: Windows,
         index: usize,
         cell: Arc<EpochCell>,
     ) -> Self {
         let properties = Arc::clone(input.properties());
-        LateGateExec { input, pane, operator, index, cell, properties }
+        LateGateExec { input, gate: Gate { pane, operator, windows, index, cell }, properties }
     }
 }
 
 impl DisplayAs for LateGateExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "LateGateExec: operator={}", self.operator.id)
+        write!(f, "LateGateExec: operator={}", self.gate.operator)
     }
 }
 
@@ -77,8 +77,8 @@ impl ExecutionPlan for LateGateExec {
 
     fn apply_expressions(
         &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
+        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> datafusion::error::Result<TreeNodeRecursion>,
+    ) -> datafusion::error::Result<TreeNodeRecursion> {
         Ok(TreeNodeRecursion::Continue)
     }
 
@@ -86,102 +86,131 @@ impl ExecutionPlan for LateGateExec {
         self: Arc<Self>,
         mut children: Vec<Arc<dyn ExecutionPlan>>,
         _: ReplaceChildrenOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(Arc::new(LateGateExec::new(
-            children.swap_remove(0),
-            self.pane,
-            Arc::clone(&self.operator),
-            self.index,
-            Arc::clone(&self.cell),
-        )))
+    ) -> datafusion::error::Result<Arc<dyn ExecutionPlan>> {
+        let input = children.swap_remove(0);
+        let properties = Arc::clone(input.properties());
+        Ok(Arc::new(LateGateExec { input, gate: self.gate.clone(), properties }))
     }
 
-    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+    fn with_new_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> datafusion::error::Result<Arc<dyn ExecutionPlan>> {
         self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
     }
 
-    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+    fn execute(
+        &self,
+        partition: usize,
+        context: Arc<TaskContext>,
+    ) -> datafusion::error::Result<SendableRecordBatchStream> {
         let input = self.input.execute(partition, context)?;
         let schema = input.schema();
-        let gate = Gate {
-            pane: self.pane,
-            operator: Arc::clone(&self.operator),
-            index: self.index,
-            cell: Arc::clone(&self.cell),
-        };
-        let stream = input.map(move |batch| Ok(gate.pass(batch?)?));
+        let (gate, epoch) = (self.gate.clone(), self.gate.cell.current());
+        let stream = input.map(move |batch| Ok(gate.pass(&epoch, batch?)?));
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, stream)))
     }
 }
 
+#[derive(Debug, Clone)]
 struct Gate {
     pane: usize,
-    operator: Arc<WindowOperator>,
+    operator: Arc<str>,
+    windows: Windows,
+    /// The operator's place among those of its query.
     index: usize,
     cell: Arc<EpochCell>,
 }
 
 impl Gate {
-    fn pass(&self, batch: RecordBatch) -> crate::error::Result<RecordBatch> {
-        let epoch = self.cell.current();
-        let windows = self.operator.windows;
-        let closed = windows.closed_through(epoch.marks[self.index].late);
+    fn pass(&self, epoch: &Epoch, batch: RecordBatch) -> Result<RecordBatch> {
+        let InputMarks { late, .. } = epoch.marks_of(self.index).first().copied().unwrap_or(InputMarks::NONE);
+        let closed = self.windows.closed_through(late);
         let column = batch.column(self.pane);
         if column.null_count() == 0 {
-            let panes = pane_starts(column)?;
+            let panes = micros(column)?;
             let earliest = panes.iter().copied().min();
             // The common case: even the first window of the earliest pane is open.
-            if earliest.is_none_or(|pane| windows.first_end(pane) > closed) {
+            if earliest.is_none_or(|pane| self.windows.first_end(pane) > closed) {
                 return Ok(batch);
             }
         }
-        self.sort_out(&batch, closed)
+        self.sort_out(epoch, &batch, late, closed)
     }
 
     /// The rows with an open window. Rows without a time belong to none and are counted as filtered.
-    fn sort_out(&self, batch: &RecordBatch, closed: i64) -> crate::error::Result<RecordBatch> {
-        let epoch = self.cell.current();
-        let windows = self.operator.windows;
+    fn sort_out(&self, epoch: &Epoch, batch: &RecordBatch, watermark: Micros, closed: Micros) -> Result<RecordBatch> {
         let column: &ArrayRef = batch.column(self.pane);
-        let panes = pane_starts(column)?;
+        let panes = micros(column)?;
         let mut keep = vec![true; batch.num_rows()];
         let mut late = Vec::new();
+        let mut without_time = 0;
         for (row, pane) in panes.into_iter().enumerate() {
             if column.is_null(row) {
                 keep[row] = false;
-                epoch.effects.count_without_time();
+                without_time += 1;
                 continue;
             }
-            keep[row] = windows.last_end(pane) > closed;
-            if windows.first_end(pane) <= closed {
-                for start in windows.starts(pane).take_while(|start| start.saturating_add(windows.size) <= closed) {
-                    late.push((row, start));
-                }
-            }
+            let Some(last_missed) = self.windows.last_end_through(pane, closed) else { continue };
+            keep[row] = self.windows.last_end(pane) > closed;
+            late.push(Late {
+                row,
+                missed: (self.windows.start_of(self.windows.first_end(pane)), last_missed),
+                wholly: !keep[row],
+            });
         }
+        epoch.effects.count_without_time(without_time);
         if !late.is_empty() {
-            let text = json_rows(batch)?;
-            epoch.effects.add_late(late.into_iter().map(|(row, start)| LateRow {
-                operator: self.operator.id.clone(),
-                window_start: start,
-                window_end: start.saturating_add(windows.size),
-                watermark: epoch.marks[self.index].late,
-                row: text[row].clone(),
-            }));
+            epoch.effects.add_late(self.entries(epoch, batch, &late, watermark)?.into_iter());
         }
         Ok(filter_record_batch(batch, &BooleanArray::from(keep))?)
     }
+
+    fn entries(&self, epoch: &Epoch, batch: &RecordBatch, late: &[Late], watermark: Micros) -> Result<Vec<LateRow>> {
+        let rows = late.iter().map(|late| u32::try_from(late.row)).collect::<std::result::Result<Vec<_>, _>>();
+        let rows = rows.map_err(|_| Error::bug("batch of over 2^32 rows"))?;
+        let batch = take_record_batch(batch, &UInt32Array::from(rows))?;
+        let ids = batch.column_by_name(ROW).and_then(|column| column.as_primitive_opt::<Int64Type>()).cloned();
+        let times = batch.column_by_name(EVENT_TIME).map(|column| Ok::<_, Error>((micros(column)?, column.clone())));
+        let times = times.transpose()?;
+        let text = json_rows(&batch, &[self.pane])?;
+        let entries = late.iter().zip(text).enumerate().map(|(at, (late, row))| {
+            let id = ids.as_ref().filter(|ids| ids.is_valid(at)).map(|ids| ids.value(at));
+            let time = || times.as_ref().filter(|(_, column)| column.is_valid(at)).map(|(times, _)| times[at]);
+            LateRow {
+                operator: self.operator.to_string(),
+                input: 0,
+                event_time: id.and_then(|id| epoch.event_time_of(id)).or_else(time),
+                watermark,
+                origin: id.and_then(|id| epoch.origin_of(id)),
+                missed: Some(late.missed),
+                wholly: late.wholly,
+                row,
+            }
+        });
+        Ok(entries.collect())
+    }
 }
 
-/// Each row as a JSON object, for people to read. Columns whose type JSON cannot say are left out.
-fn json_rows(batch: &RecordBatch) -> crate::error::Result<Vec<String>> {
-    let sayable = |schema: &SchemaRef| -> Vec<usize> {
-        let simple = |data_type: &DataType| !matches!(data_type, DataType::Union(..) | DataType::Interval(_));
-        schema.fields().iter().enumerate().filter(|(_, field)| simple(field.data_type())).map(|(at, _)| at).collect()
-    };
-    let batch = batch.project(&sayable(&batch.schema()))?;
+struct Late {
+    row: usize,
+    missed: (Micros, Micros),
+    wholly: bool,
+}
+
+/// Each row as a JSON object, for people to read. Columns of ours, and those whose type JSON cannot say, are left out.
+fn json_rows(batch: &RecordBatch, ours: &[usize]) -> Result<Vec<String>> {
+    let schema = batch.schema();
+    let simple = |data_type: &DataType| !matches!(data_type, DataType::Union(..) | DataType::Interval(_));
+    let shown = schema.fields().iter().enumerate().filter(|(at, field)| {
+        simple(field.data_type()) && !ours.contains(at) && ![ROW, EVENT_TIME].contains(&field.name().as_str())
+    });
+    let batch = batch.project(&shown.map(|(at, _)| at).collect::<Vec<_>>())?;
     let mut writer = arrow::json::LineDelimitedWriter::new(Vec::new());
     writer.write(&batch).and_then(|()| writer.finish())?;
     let text = String::from_utf8(writer.into_inner()).map_err(|error| Error::bug(error.to_string()))?;
-    Ok(text.lines().map(str::to_owned).collect())
+    let mut rows: Vec<String> = text.lines().map(str::to_owned).collect();
+    // A row without columns is no line.
+    rows.resize(batch.num_rows(), "{}".to_owned());
+    Ok(rows)
 }

@@ -1,22 +1,19 @@
 //! Windowed aggregation: rows in, one row for each key and window out when the watermark passes the window's end.
 //!
 //! ```text
-//! input ─► LateGate ─► AggregateExec(Partial) by (pane, key…) ─► WindowAggExec: append segments; close; emit
+//! input ─► LateGate ─► AggregateExec(Partial) by (pane, key…) ─► OperatorExec: append segments; close; emit
 //!          late rows       DataFusion's own, unchanged              state: segments of each pane
 //! ```
 //!
 //! There is no shuffle: each partition appends its partial states to the pane they belong to, and closing a window merges
 //! all of them. A row that is late for one window of a `HOP` still counts in the later ones.
 
-mod exec;
+mod definition;
 mod gate;
 mod merge;
-mod node;
 mod operator;
 pub mod panes;
 mod spans;
 
-pub use exec::WindowAggExec;
+pub use definition::{OutputColumn, PANE, WindowAggregate};
 pub use gate::LateGateExec;
-pub use node::{OutputColumn, WindowAggNode};
-pub use operator::WindowOperator;

@@ -1,47 +1,112 @@
 //! Which windows a pane belongs to, and which of them close: arithmetic on event time, and nothing else.
 //!
-//! A pane is `gcd(size, slide)` wide. Every row lies in one pane and every window is a run of panes, so a row of an
+//! A pane is the longest span of time such that every window is a run of panes. Every row lies in one pane, so a row of an
 //! overlapping window is kept once and not `size / slide` times (Krishnamurthy et al., "On-the-fly sharing for streamed
-//! aggregation", SIGMOD 2006). All times are microseconds since the Unix epoch; windows are half-open, `[start, end)`.
+//! aggregation", SIGMOD 2006). Where rows come with their window, a row for each, the pane *is* the window, and is named by the
+//! window's end. All times are microseconds since the Unix epoch; windows are half-open, `[start, end)`.
 
 use crate::clock::Micros;
+use crate::sql::window::WindowKind;
 use crate::watermark::{END, NONE};
 
-/// The windows of one `TUMBLE` or `HOP`. A tumbling window is a hopping one with `slide == size`.
+/// The windows of one aggregate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Windows {
-    pub size: Micros,
-    pub slide: Micros,
+    pub kind: WindowKind,
+    /// How a row says which windows it belongs to.
+    pub rows: RowWindows,
     /// How long after the watermark has passed its end a window stays open.
     pub allowed_lateness: Micros,
 }
 
+/// What the pane column of a row holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RowWindows {
+    /// The start of its pane: it belongs to every window that covers it.
+    ByPane,
+    /// The end of its one window.
+    ByEnd,
+}
+
 impl Windows {
+    /// Whether windows share panes.
+    pub fn overlap(&self) -> bool {
+        self.rows == RowWindows::ByPane && self.kind.size_us() > self.pane_width()
+    }
+
     pub fn pane_width(&self) -> Micros {
-        gcd(self.size, self.slide)
+        self.kind.pane_us()
     }
 
-    /// The end of the last window that holds the pane at `pane`.
+    /// The end of the last window that holds the pane.
     pub fn last_end(&self, pane: Micros) -> Micros {
-        self.last_start(pane).saturating_add(self.size)
+        match self.rows {
+            RowWindows::ByEnd => pane,
+            RowWindows::ByPane => floor(pane, self.kind.slide_us()).saturating_add(self.kind.size_us()),
+        }
     }
 
-    /// The end of the first window that holds the pane at `pane`.
+    /// The end of the first window that holds the pane.
     pub fn first_end(&self, pane: Micros) -> Micros {
+        if self.rows == RowWindows::ByEnd {
+            return pane;
+        }
         // Window ends lie at k * slide + size; the first that covers the pane ends at or after the pane's end.
+        let slide = self.kind.slide_us();
         let pane_end = pane.saturating_add(self.pane_width());
-        let phase = self.size.rem_euclid(self.slide);
-        let over = pane_end.saturating_sub(phase).rem_euclid(self.slide);
-        if over == 0 { pane_end } else { pane_end.saturating_add(self.slide - over) }
+        let phase = self.kind.size_us().rem_euclid(slide);
+        let over = pane_end.saturating_sub(phase).rem_euclid(slide);
+        if over == 0 { pane_end } else { pane_end.saturating_add(slide - over) }
     }
 
-    /// The starts of all windows that hold the pane at `pane`, ascending.
-    pub fn starts(&self, pane: Micros) -> impl Iterator<Item = Micros> + use<> {
-        let first = self.first_end(pane).saturating_sub(self.size);
-        let last = self.last_start(pane);
-        let slide = self.slide;
-        std::iter::successors(Some(first), move |start| start.checked_add(slide))
-            .take_while(move |start| *start <= last)
+    /// The end of the first window that holds the pane and ends after `after`.
+    pub fn next_end(&self, pane: Micros, after: Micros) -> Option<Micros> {
+        let first = self.first_end(pane);
+        let last = self.last_end(pane);
+        if first > after {
+            return Some(first);
+        }
+        if last <= after {
+            return None;
+        }
+        // Both lie on the same grid of ends.
+        let slide = self.kind.slide_us();
+        let over = after.saturating_sub(first).rem_euclid(slide);
+        Some(after.saturating_add(slide - over).min(last))
+    }
+
+    /// The end of the last window that holds the pane and ends at or before `through`.
+    pub fn last_end_through(&self, pane: Micros, through: Micros) -> Option<Micros> {
+        let (first, last) = (self.first_end(pane), self.last_end(pane));
+        if first > through {
+            return None;
+        }
+        if last <= through {
+            return Some(last);
+        }
+        let slide = self.kind.slide_us();
+        Some(through.saturating_sub(through.saturating_sub(first).rem_euclid(slide)))
+    }
+
+    /// The start of the window that ends at `end`.
+    pub fn start_of(&self, end: Micros) -> Micros {
+        end.saturating_sub(self.kind.size_us())
+    }
+
+    /// The panes of the window that ends at `end`: those from the first up to, and without, the second.
+    pub fn panes_of(&self, end: Micros) -> (Micros, Micros) {
+        match self.rows {
+            RowWindows::ByEnd => (end, end.saturating_add(1)),
+            RowWindows::ByPane => (self.start_of(end), end),
+        }
+    }
+
+    /// No row of the pane is earlier than this.
+    pub fn earliest_row(&self, pane: Micros) -> Micros {
+        match self.rows {
+            RowWindows::ByEnd => self.start_of(pane),
+            RowWindows::ByPane => pane,
+        }
     }
 
     /// Windows that end at or before this are closed once the watermark is at `watermark`.
@@ -52,23 +117,6 @@ impl Windows {
             at => at.saturating_sub(self.allowed_lateness),
         }
     }
-
-    /// Every pane up to and including this start lies only in windows that have closed. [`NONE`]: there is none.
-    pub fn panes_done_through(&self, closed_through: Micros) -> Micros {
-        match closed_through {
-            NONE => NONE,
-            END => END,
-            // last_end(pane) <= closed  <=>  floor(pane, slide) <= closed - size  <=>  pane < floor(closed - size, slide) + slide
-            closed => {
-                let start = floor(closed.saturating_sub(self.size), self.slide);
-                start.saturating_add(self.slide).saturating_sub(1)
-            }
-        }
-    }
-
-    fn last_start(&self, pane: Micros) -> Micros {
-        floor(pane, self.slide)
-    }
 }
 
 /// The greatest multiple of `step` that is not above `at`.
@@ -76,50 +124,55 @@ pub fn floor(at: Micros, step: Micros) -> Micros {
     at.saturating_sub(at.rem_euclid(step))
 }
 
-fn gcd(a: Micros, b: Micros) -> Micros {
-    if b == 0 { a } else { gcd(b, a % b) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn hop(size: Micros, slide: Micros) -> Windows {
-        Windows { size, slide, allowed_lateness: 0 }
+    fn hop(size_us: Micros, slide_us: Micros) -> Windows {
+        Windows { kind: WindowKind::Hop { size_us, slide_us }, rows: RowWindows::ByPane, allowed_lateness: 0 }
+    }
+
+    const SHAPES: [(Micros, Micros); 6] = [(10, 10), (10, 5), (10, 4), (9, 6), (60, 1), (7, 3)];
+
+    /// The ends of the windows that cover a pane, by definition.
+    fn naive(windows: Windows, pane: Micros) -> Vec<Micros> {
+        let (size, slide) = (windows.kind.size_us(), windows.kind.slide_us());
+        let starts = (-200..200).map(|k| k * slide);
+        let covers = |start: &Micros| *start <= pane && pane + windows.pane_width() <= start + size;
+        starts.filter(covers).map(|start| start + size).collect()
     }
 
     #[test]
     fn a_pane_lies_in_exactly_the_windows_that_cover_it() {
-        for windows in [hop(10, 10), hop(10, 5), hop(10, 4), hop(9, 6), hop(60, 1), hop(7, 3)] {
-            let width = windows.pane_width();
-            for pane in (-40..40).map(|n| n * width) {
-                let naive: Vec<Micros> = (-200..200)
-                    .map(|k| k * windows.slide)
-                    .filter(|start| *start <= pane && pane + width <= start + windows.size)
-                    .collect();
-                assert_eq!(windows.starts(pane).collect::<Vec<_>>(), naive, "{windows:?} pane {pane}");
-                assert_eq!(windows.last_end(pane), naive.last().unwrap() + windows.size);
-                assert_eq!(windows.first_end(pane), naive[0] + windows.size);
-            }
-        }
-    }
-
-    #[test]
-    fn a_pane_is_done_when_its_last_window_has_closed_and_not_before() {
-        for windows in [hop(10, 10), hop(10, 5), hop(10, 4), hop(9, 6)] {
-            let width = windows.pane_width();
-            for closed in -30..30 {
-                for pane in (-40..40).map(|n| n * width) {
-                    let done = windows.last_end(pane) <= closed;
-                    assert_eq!(pane <= windows.panes_done_through(closed), done, "{windows:?} {closed} {pane}");
+        for windows in SHAPES.map(|(size, slide)| hop(size, slide)) {
+            for pane in (-40..40).map(|n| n * windows.pane_width()) {
+                let ends = naive(windows, pane);
+                let found: Vec<Micros> =
+                    std::iter::successors(windows.next_end(pane, NONE), |end| windows.next_end(pane, *end)).collect();
+                assert_eq!(found, ends, "{windows:?} pane {pane}");
+                assert_eq!((windows.first_end(pane), windows.last_end(pane)), (ends[0], ends[ends.len() - 1]));
+                for at in -80..80 {
+                    let next = ends.iter().copied().find(|end| *end > at);
+                    assert_eq!(windows.next_end(pane, at), next, "{windows:?} pane {pane} after {at}");
+                    let last = ends.iter().copied().rfind(|end| *end <= at);
+                    assert_eq!(windows.last_end_through(pane, at), last, "{windows:?} pane {pane} through {at}");
                 }
             }
         }
     }
 
     #[test]
+    fn a_row_that_comes_with_its_window_is_in_no_other() {
+        let windows = Windows { rows: RowWindows::ByEnd, ..hop(10, 5) };
+        assert_eq!((windows.first_end(35), windows.last_end(35), windows.start_of(35)), (35, 35, 25));
+        assert_eq!((windows.next_end(35, 34), windows.next_end(35, 35)), (Some(35), None));
+        assert_eq!(windows.panes_of(35), (35, 36));
+        assert!(!windows.overlap());
+    }
+
+    #[test]
     fn lateness_holds_windows_open_longer() {
-        let windows = Windows { size: 10, slide: 10, allowed_lateness: 3 };
+        let windows = Windows { allowed_lateness: 3, ..hop(10, 10) };
         assert_eq!(windows.closed_through(12), 9);
         assert_eq!(windows.closed_through(NONE), NONE);
         assert_eq!(windows.closed_through(END), END);

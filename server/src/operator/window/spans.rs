@@ -45,7 +45,7 @@ struct Span {
 impl Spans {
     pub(super) fn new(windows: Windows) -> Self {
         let pane_width = windows.pane_width();
-        let level_max = (windows.size / pane_width).max(1).ilog2();
+        let level_max = (windows.kind.size_us() / pane_width).max(1).ilog2();
         Spans { pane_width, level_max, spans: BTreeMap::new(), bytes: 0 }
     }
 
@@ -165,7 +165,9 @@ mod tests {
     use arrow::compute::concat_batches;
     use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 
+    use super::super::panes::RowWindows;
     use super::*;
+    use crate::sql::window::WindowKind;
 
     const WIDTH: Micros = 10;
 
@@ -179,7 +181,11 @@ mod tests {
     }
 
     fn spans() -> Spans {
-        Spans::new(Windows { size: 40 * WIDTH, slide: WIDTH, allowed_lateness: 0 })
+        Spans::new(Windows {
+            kind: WindowKind::Hop { size_us: 40 * WIDTH, slide_us: WIDTH },
+            rows: RowWindows::ByPane,
+            allowed_lateness: 0,
+        })
     }
 
     /// Panes 0, 10, …, 10 (n - 1) with one row each, of the value 2^n.

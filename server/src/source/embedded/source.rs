@@ -94,6 +94,7 @@ impl EmbeddedSource {
     fn polled(&self) -> Polled {
         Polled {
             positions: self.positions(),
+            answered: self.partitions.keys().copied().collect(),
             ends: self.partitions.iter().map(|(partition, reading)| (*partition, reading.end)).collect(),
             finished: self.finished(),
             trouble: None,

@@ -102,7 +102,7 @@ impl BatchReader for CsvReader {
             let file = path.display().to_string();
             let mut out = SourceBatch::default();
             let mut observed =
-                Progress { from: first, to: first, records: 0, event_time_max: None, far_future: 0, end: first };
+                Progress { from: first, to: first, records: 0, event_time_max: None, far_future: 0, end: Some(first) };
             let mut work = Work { reader: self, open: &open, file: &file, records: &records, first };
             work.decode(0..records.len(), &mut out, &mut observed)?;
             open.input.consume(consumed);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::input::Input;
 use super::{Files, list_files};
 use crate::error::Result;
-use crate::source::{Offset, Offsets, Partition, PollLimits, Polled, Record, Source};
+use crate::source::{Offset, Offsets, PollLimits, Polled, Record, Source};
 
 /// The lines of a file, or of a folder's files one after the other.
 #[derive(Debug)]
@@ -64,9 +64,11 @@ impl Source for NdjsonSource {
             records += 1;
             *self.files.position() += 1;
         }
+        let positions = self.positions();
         Ok(Polled {
-            positions: self.positions(),
-            ends: (0..self.files.paths.len()).map(|file| (file as Partition, self.files.end(file))).collect(),
+            answered: positions.keys().copied().collect(),
+            ends: positions.keys().map(|file| (*file, self.files.end(*file as usize))).collect(),
+            positions,
             finished: self.files.path().is_none(),
             trouble: None,
         })

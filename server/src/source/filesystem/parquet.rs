@@ -1,5 +1,6 @@
 //! Parquet files: columns by name, only those wanted, cast to the declared types.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use super::layout::{Layout, Origin, missing_column, names};
 use super::{BatchReader, Files, unreadable};
 use crate::catalog::{OnBadRow, TableDef};
 use crate::error::{Error, Result};
-use crate::source::{DeadLetter, Offset, Offsets, SourceBatch};
+use crate::source::{DeadLetter, Offset, Offsets, Origins, SourceBatch};
 
 /// Rows decoded at once; a batch handed out may be a part of it.
 const ROWS: usize = 8192;
@@ -142,6 +143,11 @@ impl BatchReader for ParquetReader {
             let mut progress = self.files.progress(&from);
             self.layout.observe(&assembled, progress.get_mut(&partition).expect("all files are in it"))?;
             let mut dead_letters = Vec::new();
+            let refused: BTreeSet<usize> = assembled.refused.iter().map(|(row, _)| *row).collect();
+            let mut origins = Origins::default();
+            (0..head.num_rows())
+                .filter(|row| !refused.contains(row))
+                .for_each(|row| origins.push(partition, first + row as Offset));
             for (row, failure) in assembled.refused {
                 let number = first + row as Offset;
                 if self.on_bad_row == OnBadRow::Fail {
@@ -159,7 +165,7 @@ impl BatchReader for ParquetReader {
                 });
             }
             let batches = Some(assembled.batch).filter(|batch| batch.num_rows() > 0).into_iter().collect();
-            return Ok(SourceBatch { batches, progress, dead_letters, finished: false });
+            return Ok(SourceBatch { batches, origins: vec![origins], progress, dead_letters, finished: false });
         }
         Ok(SourceBatch { progress: self.files.progress(&from), finished: true, ..Default::default() })
     }

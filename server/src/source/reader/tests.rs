@@ -76,7 +76,7 @@ async fn rows_of_a_topic_arrive_as_they_are_appended() {
     let log = log(dir.path());
     let mut reader = spawn(&topic(), OpenSpec::default(), ReaderLimits::default(), Some(&log));
     let first = reader.next().await.unwrap().unwrap();
-    let standing = standing(0, 0);
+    let standing = standing(0, Some(0));
     assert_eq!(first.progress.into_iter().collect::<Vec<_>>(), [(0, standing), (1, standing)]);
     append(&log, 0, 0..3);
     assert_eq!(read(&mut reader, 3).await.0, [0, 1, 2]);

@@ -1,0 +1,129 @@
+//! What a stateful operator is, whatever it computes: the one contract by which plans run it, epochs make it final, and
+//! checkpoints keep it.
+//!
+//! An operator takes the epoch's rows of each of its inputs, input by input or side by side, and when all of them have been read to
+//! their end it *closes*: it emits what the marks of this epoch make final. Nothing of that is part of its state until
+//! [`Operator::commit`]; [`Operator::abort`] undoes it. No operator does I/O, reads a clock or keeps a task.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use datafusion::physical_plan::ExecutionPlan;
+
+use crate::clock::Micros;
+use crate::error::Result;
+use crate::state::Segment;
+use crate::watermark::InputMarks;
+
+/// Names what an operator keeps, so that a checkpoint is only read into an operator that means the same by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StateKind {
+    pub name: &'static str,
+    pub version: u32,
+}
+
+/// A segment of state with its place.
+#[derive(Debug, Clone)]
+pub struct StoredSegment {
+    pub input: u32,
+    pub shard: u32,
+    /// Start of its pane, microseconds; 0 for state that has no panes.
+    pub pane: Micros,
+    pub segment: Segment,
+}
+
+/// When an operator will have something to emit although no row comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deadline {
+    /// As soon as an epoch runs.
+    Now,
+    /// When the watermark of an input reaches this.
+    EventTime { input: usize, at: Micros },
+}
+
+/// A row that came too late for something: one entry a row and operator, however much it missed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LateRow {
+    pub operator: String,
+    pub input: u32,
+    /// `None` where the operator does not know it.
+    pub event_time: Option<Micros>,
+    /// The watermark against which it was late.
+    pub watermark: Micros,
+    /// The record that it came from; `None` for rows that an operator made.
+    pub origin: Option<Origin>,
+    /// Start of the first window that it missed and end of the last; `None` where there are no windows.
+    pub missed: Option<(Micros, Micros)>,
+    /// It missed all that it could have been part of: it is in no result.
+    pub wholly: bool,
+    /// The row as the query reads it, as a JSON object.
+    pub row: String,
+}
+
+/// Where a row was read.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Origin {
+    /// The topic, or the path of the file.
+    pub topic: Arc<str>,
+    pub partition: i32,
+    pub offset: i64,
+    /// Its place among the rows of one record, from 0.
+    pub position: i32,
+}
+
+/// One operator of one query, shared by all instances of the query's plans.
+pub trait Operator: fmt::Debug + Send + Sync {
+    /// Names its state in checkpoints: stable as long as the query's text is.
+    fn id(&self) -> &str;
+
+    fn kind(&self) -> StateKind;
+
+    /// Of the rows it emits.
+    fn schema(&self) -> &SchemaRef;
+
+    /// Tells the operator its physical inputs once the optimizer has had its say. Called for the narrow and the wide plan, which
+    /// say the same.
+    fn bind(&self, inputs: &[Arc<dyn ExecutionPlan>]) -> Result<()>;
+
+    /// Takes one batch of an input into the running epoch; returns what it can emit at once. Called from several tasks.
+    fn take(&self, input: usize, batch: RecordBatch) -> Result<Vec<RecordBatch>>;
+
+    /// Every input has been read to its end: what the marks make final, one mark for each input.
+    fn close(&self, marks: &[InputMarks]) -> Result<Vec<RecordBatch>>;
+
+    /// Makes the running epoch part of the state.
+    fn commit(&self) -> Result<()>;
+
+    /// Forgets the running epoch.
+    fn abort(&self);
+
+    /// All committed segments.
+    fn segments(&self) -> Vec<StoredSegment>;
+
+    /// A hash of the columns of its segments: state in another form cannot be read back. Empty without segments.
+    fn state_schema_sha256(&self) -> Result<String>;
+
+    /// Puts a segment back that a checkpoint held.
+    fn restore(&self, segment: StoredSegment) -> Result<()>;
+
+    /// How far a bounded input inside the operator has been read; 0 where there is none.
+    fn position(&self) -> u64 {
+        0
+    }
+
+    fn restore_position(&self, _position: u64) {}
+
+    /// `marks`: where the inputs stand after the last epoch.
+    fn next_deadline(&self, marks: &[InputMarks]) -> Option<Deadline>;
+
+    /// The watermark of an input that would make everything final that came from it, but for what lies later than `newest`.
+    fn last_deadline(&self, input: usize, newest: Micros) -> Option<Micros>;
+
+    /// Bytes of state, those included that only serve to be faster.
+    fn bytes(&self) -> usize;
+
+    /// Panes, or whatever else it holds that is not final yet.
+    fn open(&self) -> usize;
+}

@@ -1,0 +1,178 @@
+//! What the nodes of a running plan see of their epoch: its input, its thresholds, and where to note side effects.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::datatypes::{DataType, Int64Type, TimeUnit};
+use parking_lot::{Mutex, RwLock};
+
+use super::contract::{LateRow, Origin};
+use crate::clock::Micros;
+use crate::error::{Error, Result};
+use crate::source::Origins;
+use crate::watermark::InputMarks;
+
+/// One epoch. Immutable but for its effects.
+#[derive(Debug, Default)]
+pub struct Epoch {
+    pub id: u64,
+    pub now: Micros,
+    /// By slot.
+    pub sources: Vec<SourceRows>,
+    /// By operator, then by its input.
+    pub marks: Vec<Vec<InputMarks>>,
+    pub effects: Effects,
+}
+
+/// The rows of one source in one epoch.
+#[derive(Debug, Clone, Default)]
+pub struct SourceRows {
+    pub batches: Vec<RecordBatch>,
+    /// Of each batch, as far as the source says it.
+    pub origins: Vec<Origins>,
+    /// The topic, or the path of the files.
+    pub topic: Arc<str>,
+    /// The column of the event time in the batches.
+    pub time_column: Option<usize>,
+}
+
+impl Epoch {
+    pub fn new(id: u64, now: Micros, sources: Vec<SourceRows>, marks: Vec<Vec<InputMarks>>) -> Self {
+        Epoch { id, now, sources, marks, effects: Effects::default() }
+    }
+
+    /// Where a row was read; `None` where its source does not say. `id`: a value of [`super::logical::ROW`].
+    pub fn origin_of(&self, id: i64) -> Option<Origin> {
+        let RowId { slot, batch, row } = RowId::decoded(id);
+        let source = self.sources.get(slot)?;
+        let (partition, offset, position) = source.origins.get(batch)?.of(row)?;
+        Some(Origin { topic: Arc::clone(&source.topic), partition, offset, position })
+    }
+
+    /// A row's own event time.
+    pub fn event_time_of(&self, id: i64) -> Option<Micros> {
+        let RowId { slot, batch, row } = RowId::decoded(id);
+        let source = self.sources.get(slot)?;
+        let column = source.batches.get(batch)?.column(source.time_column?);
+        if row >= column.len() || column.is_null(row) {
+            return None;
+        }
+        micros(&column.slice(row, 1)).ok()?.first().copied()
+    }
+
+    /// The marks of all inputs of an operator.
+    pub fn marks_of(&self, operator: usize) -> &[InputMarks] {
+        self.marks.get(operator).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// Names a row of an epoch's input, as the hidden column [`super::logical::ROW`] holds it: only within its epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowId {
+    pub slot: usize,
+    pub batch: usize,
+    pub row: usize,
+}
+
+impl RowId {
+    const ROW_BITS: u32 = 32;
+    const BATCH_BITS: u32 = 24;
+
+    /// The ids of this row and of those behind it in its batch.
+    pub fn run(self, rows: usize) -> Int64Array {
+        let first = self.encoded();
+        Int64Array::from_iter_values((0..rows as i64).map(|row| first + row))
+    }
+
+    // An epoch has at most some thousands of batches, and a query some slots: nothing is cut.
+    fn encoded(self) -> i64 {
+        ((self.slot as i64) << (Self::ROW_BITS + Self::BATCH_BITS))
+            | ((self.batch as i64) << Self::ROW_BITS)
+            | self.row as i64
+    }
+
+    fn decoded(id: i64) -> Self {
+        let low = |bits: u32| (1_i64 << bits) - 1;
+        RowId {
+            slot: (id >> (Self::ROW_BITS + Self::BATCH_BITS)) as usize,
+            batch: ((id >> Self::ROW_BITS) & low(Self::BATCH_BITS)) as usize,
+            row: (id & low(Self::ROW_BITS)) as usize,
+        }
+    }
+}
+
+/// What an epoch does beside emitting rows.
+#[derive(Debug, Default)]
+pub struct Effects {
+    late: Mutex<Vec<LateRow>>,
+    without_time: AtomicU64,
+    drained: AtomicUsize,
+}
+
+impl Effects {
+    pub fn add_late(&self, rows: impl Iterator<Item = LateRow>) {
+        self.late.lock().extend(rows);
+    }
+
+    pub fn count_without_time(&self, rows: u64) {
+        self.without_time.fetch_add(rows, Ordering::Relaxed);
+    }
+
+    /// A leaf or a stateful operator has read one partition of an input to its end.
+    pub fn drained(&self) {
+        self.drained.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub fn drained_count(&self) -> usize {
+        self.drained.load(Ordering::Acquire)
+    }
+
+    /// Late rows, and the number of rows without an event time.
+    pub fn take(&self) -> (Vec<LateRow>, u64) {
+        (std::mem::take(&mut *self.late.lock()), self.without_time.swap(0, Ordering::Relaxed))
+    }
+}
+
+/// The running epoch of one query. Nodes hold the cell, so that a plan can run again without being planned again.
+#[derive(Debug, Default)]
+pub struct EpochCell {
+    current: RwLock<Arc<Epoch>>,
+}
+
+impl EpochCell {
+    pub fn current(&self) -> Arc<Epoch> {
+        Arc::clone(&self.current.read())
+    }
+
+    pub fn enter(&self, epoch: Epoch) -> Arc<Epoch> {
+        let epoch = Arc::new(epoch);
+        *self.current.write() = Arc::clone(&epoch);
+        epoch
+    }
+
+    /// Lets go of the epoch's input.
+    pub fn leave(&self) {
+        *self.current.write() = Arc::default();
+    }
+}
+
+/// The values of a time column in microseconds, whatever its unit; those of NULLs mean nothing.
+pub fn micros(column: &ArrayRef) -> Result<Vec<Micros>> {
+    let DataType::Timestamp(unit, _) = column.data_type() else {
+        return Err(Error::bug(format!("a time column of type {}", column.data_type())));
+    };
+    let ticks = column.to_data().into_builder().data_type(DataType::Int64).build()?;
+    let ticks = arrow::array::make_array(ticks);
+    let ticks = ticks.as_primitive::<Int64Type>().values();
+    Ok(ticks.iter().map(|tick| to_micros(*tick, *unit)).collect())
+}
+
+fn to_micros(tick: i64, unit: TimeUnit) -> Micros {
+    match unit {
+        TimeUnit::Second => tick.saturating_mul(1_000_000),
+        TimeUnit::Millisecond => tick.saturating_mul(1_000),
+        TimeUnit::Microsecond => tick,
+        TimeUnit::Nanosecond => tick.div_euclid(1_000),
+    }
+}

@@ -1,0 +1,133 @@
+//! The logical node of any stateful operator: what the plan derivation puts in, and the optimizer carries along.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, SchemaRef};
+use async_trait::async_trait;
+use datafusion::catalog::Session;
+use datafusion::common::{DFSchema, DFSchemaRef};
+use datafusion::error::Result;
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_planner::PhysicalPlanner;
+
+use super::contract::Operator;
+use super::epoch_cell::EpochCell;
+
+/// Name of the hidden column that says where a row was read: see [`super::epoch_cell::RowId`]. NULL for rows that were not read.
+pub const ROW: &str = "__row";
+/// Name of the hidden column that repeats the event time of rows that an operator made.
+pub const EVENT_TIME: &str = "__event_time";
+
+/// The field of [`ROW`].
+pub fn row_field() -> Field {
+    Field::new(ROW, DataType::Int64, true)
+}
+
+/// What one kind of operator needs to become physical.
+#[async_trait]
+pub trait Definition: fmt::Debug + Send + Sync {
+    /// One line for EXPLAIN: what it does, without its state.
+    fn describe(&self, node: &OperatorNode) -> String;
+
+    /// The operator itself, with empty state: one of each, whichever plans are made over it.
+    fn create(&self, id: &str, schema: SchemaRef) -> Arc<dyn Operator>;
+
+    /// What has to stand below the physical node in one plan, one child for each input: the inputs themselves, or DataFusion's
+    /// nodes over them that reduce what the operator takes.
+    async fn lower(
+        &self,
+        node: &OperatorNode,
+        operator: &Arc<dyn Operator>,
+        context: Lowering<'_>,
+    ) -> crate::error::Result<Vec<Arc<dyn ExecutionPlan>>>;
+}
+
+/// Where a logical node becomes physical.
+pub struct Lowering<'a> {
+    pub planner: &'a dyn PhysicalPlanner,
+    pub session: &'a dyn Session,
+    pub context: &'a PhysicalPlanningContext,
+    pub logical: &'a [&'a LogicalPlan],
+    pub inputs: &'a [Arc<dyn ExecutionPlan>],
+    pub cell: &'a Arc<EpochCell>,
+    /// The operator's place among those of its query.
+    pub index: usize,
+}
+
+impl Lowering<'_> {
+    /// An expression over the columns of an input.
+    pub fn expr(&self, expr: &Expr, input: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> {
+        self.planner.create_physical_expr(expr, input, self.session, self.context)
+    }
+}
+
+impl fmt::Debug for Lowering<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Lowering(operator {})", self.index)
+    }
+}
+
+/// See the module's first line.
+#[derive(Debug, Clone)]
+pub struct OperatorNode {
+    /// Names the operator's state in checkpoints.
+    pub id: String,
+    pub inputs: Vec<LogicalPlan>,
+    /// Over the inputs; what each is for is the definition's.
+    pub exprs: Vec<Expr>,
+    pub schema: DFSchemaRef,
+    pub definition: Arc<dyn Definition>,
+}
+
+// The id stands for the definition: within one query no two operators share it.
+impl PartialEq for OperatorNode {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.id, &self.inputs, &self.exprs) == (&other.id, &other.inputs, &other.exprs)
+    }
+}
+
+impl Eq for OperatorNode {}
+
+impl Hash for OperatorNode {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (&self.id, &self.inputs, &self.exprs).hash(state);
+    }
+}
+
+impl PartialOrd for OperatorNode {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        (&self.id, &self.inputs, &self.exprs).partial_cmp(&(&other.id, &other.inputs, &other.exprs))
+    }
+}
+
+impl UserDefinedLogicalNodeCore for OperatorNode {
+    fn name(&self) -> &str {
+        "StreamOperator"
+    }
+
+    fn inputs(&self) -> Vec<&LogicalPlan> {
+        self.inputs.iter().collect()
+    }
+
+    fn schema(&self) -> &DFSchemaRef {
+        &self.schema
+    }
+
+    fn expressions(&self) -> Vec<Expr> {
+        self.exprs.clone()
+    }
+
+    fn fmt_for_explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StreamOperator: {}, {}", self.id, self.definition.describe(self))
+    }
+
+    fn with_exprs_and_inputs(&self, exprs: Vec<Expr>, inputs: Vec<LogicalPlan>) -> Result<Self> {
+        Ok(OperatorNode { exprs, inputs, ..self.clone() })
+    }
+}

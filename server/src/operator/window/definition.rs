@@ -1,0 +1,104 @@
+//! What a windowed `GROUP BY` over a stream becomes: which columns it groups by and emits, and the nodes below it.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::logical_expr::Expr;
+use datafusion::physical_expr::aggregate::{LoweredAggregate, LoweredAggregateBuilder};
+use datafusion::physical_expr::expressions::Column as PhysicalColumn;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode, PhysicalGroupBy};
+
+use super::gate::LateGateExec;
+use super::operator::WindowOperator;
+use super::panes::Windows;
+use crate::error::{Error, Result};
+use crate::operator::contract::Operator;
+use crate::operator::logical::{Definition, Lowering, OperatorNode};
+
+/// Name of the column of a row's pane in the input of the aggregate.
+pub const PANE: &str = "__pane";
+
+/// Where an output column of a windowed aggregate comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum OutputColumn {
+    WindowStart,
+    WindowEnd,
+    /// The last tick of the window: its end less one unit of the column.
+    WindowTime,
+    /// `struct<start, end>`, the value of the grouping form `tumble(ts, size)`.
+    Window,
+    Key(usize),
+    Aggregate(usize),
+}
+
+/// Group by pane and keys, with state across epochs. Its expressions: the pane, a column of the input; the keys; the aggregates.
+#[derive(Debug, Clone)]
+pub struct WindowAggregate {
+    pub windows: Windows,
+    /// How many of the expressions are keys.
+    pub keys: usize,
+    pub columns: Vec<OutputColumn>,
+}
+
+impl WindowAggregate {
+    fn parts<'a>(&self, node: &'a OperatorNode) -> Result<(&'a Expr, &'a [Expr], &'a [Expr])> {
+        let short = || Error::bug(format!("operator {} has lost some of its expressions", node.id));
+        let (pane, rest) = node.exprs.split_first().ok_or_else(short)?;
+        let (keys, aggregates) = rest.split_at_checked(self.keys).ok_or_else(short)?;
+        Ok((pane, keys, aggregates))
+    }
+}
+
+#[async_trait]
+impl Definition for WindowAggregate {
+    fn describe(&self, node: &OperatorNode) -> String {
+        let list = |exprs: &[Expr]| exprs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let (keys, aggregates) =
+            self.parts(node).map_or((&[][..], &[][..]), |(_, keys, aggregates)| (keys, aggregates));
+        format!("windows={}, keys=[{}], aggregates=[{}]", self.windows.kind, list(keys), list(aggregates))
+    }
+
+    fn create(&self, id: &str, schema: SchemaRef) -> Arc<dyn Operator> {
+        Arc::new(WindowOperator::new(id.to_owned(), self.windows, self.columns.clone(), schema, self.keys))
+    }
+
+    async fn lower(
+        &self,
+        node: &OperatorNode,
+        operator: &Arc<dyn Operator>,
+        context: Lowering<'_>,
+    ) -> Result<Vec<Arc<dyn ExecutionPlan>>> {
+        let (pane, keys, aggregates) = self.parts(node)?;
+        let (logical, input) = (context.logical[0].schema(), &context.inputs[0]);
+        let pane = context.expr(pane, logical)?;
+        let Some(pane_column) = pane.downcast_ref::<PhysicalColumn>().map(PhysicalColumn::index) else {
+            return Err(Error::bug(format!("the pane is {pane}, not a column")));
+        };
+        let mut group = vec![(pane, PANE.to_owned())];
+        for key in keys {
+            group.push((context.expr(key, logical)?, key.schema_name().to_string()));
+        }
+        let schema = input.schema();
+        let (mut lowered, mut filters) = (Vec::new(), Vec::new());
+        for aggregate in aggregates {
+            let properties = context.session.execution_props();
+            let LoweredAggregate { aggregate, filter, .. } =
+                LoweredAggregateBuilder::new(aggregate, logical, &schema, properties, context.context).build()?;
+            lowered.push(aggregate);
+            filters.push(filter);
+        }
+        let gate = LateGateExec::new(
+            Arc::clone(input),
+            pane_column,
+            Arc::from(operator.id()),
+            self.windows,
+            context.index,
+            Arc::clone(context.cell),
+        );
+        let group = PhysicalGroupBy::new_single(group);
+        let partial = AggregateExec::try_new(AggregateMode::Partial, group, lowered, filters, Arc::new(gate), schema)?;
+        Ok(vec![Arc::new(partial)])
+    }
+}

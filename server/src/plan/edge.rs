@@ -1,0 +1,101 @@
+//! What is known of the rows that flow from one node to the next.
+
+use datafusion::common::DFSchema;
+
+use crate::clock::Micros;
+use crate::sql::window::WindowKind;
+use crate::watermark::WatermarkExpr;
+
+/// An edge of a stream plan. `columns` stand in the order of the schema of the node below it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Edge {
+    pub columns: Vec<ColumnFacts>,
+    pub changes: Changes,
+    /// Columns that name a row, by index; `None` where nothing is known to.
+    pub key: Option<Vec<usize>>,
+    /// Whether rows carry the hidden column that says where they were read, and at which index.
+    pub row_id: Option<usize>,
+}
+
+/// What is known of one column.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ColumnFacts {
+    /// Of a time column: no later row has an earlier time than this.
+    pub watermark: Option<WatermarkExpr>,
+    pub window: Option<WindowColumn>,
+}
+
+/// How rows of an edge relate to those before them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Changes {
+    /// Rows only come.
+    #[default]
+    Append,
+    /// A row takes the place of the one before it with the same key, by column index.
+    Upsert(Vec<usize>),
+    /// Rows come and go: the last column, hidden, is a weight of +1 or −1.
+    Retract,
+}
+
+/// A column that says which window a row belongs to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WindowColumn {
+    pub kind: WindowKind,
+    pub part: WindowPart,
+    pub form: WindowForm,
+    /// The watermark at which a window is complete, as against its end.
+    pub close: WatermarkExpr,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WindowPart {
+    Start,
+    End,
+    /// The last tick of the window: its end less one unit of the column.
+    Time,
+    /// A struct of start and end.
+    Struct,
+}
+
+/// Whether the column has its value on this edge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WindowForm {
+    /// It holds the start of the row's pane: the aggregate above makes windows of panes.
+    Pane,
+    /// A row for each window, and the column says which.
+    Row,
+}
+
+/// What keeps the state of an operator finite.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Bound {
+    /// A window's state goes when the watermark passes its end and the allowed lateness.
+    WindowClose { kind: WindowKind, allowed_lateness: Micros },
+    /// One run over static rows.
+    Once,
+}
+
+impl WindowColumn {
+    /// Whether an expression that reads the column sees its value.
+    pub fn has_value(&self) -> bool {
+        // The pane of a tumbling window is the window.
+        self.form == WindowForm::Row
+            || (self.part == WindowPart::Start && matches!(self.kind, WindowKind::Tumble { .. }))
+    }
+}
+
+impl Edge {
+    /// Of a plan without streams.
+    pub fn fixed(schema: &DFSchema) -> Self {
+        Edge { columns: vec![ColumnFacts::default(); schema.fields().len()], ..Edge::default() }
+    }
+
+    /// Indexes of the columns that a query can name.
+    pub fn shown(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.columns.len()).filter(|at| Some(*at) != self.row_id)
+    }
+
+    pub fn with_columns(&self, columns: Vec<ColumnFacts>, row_id: Option<usize>) -> Self {
+        Edge { columns, changes: self.changes.clone(), key: None, row_id }
+    }
+}

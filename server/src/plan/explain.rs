@@ -1,0 +1,146 @@
+//! A stream plan as people read it: per node what it does, its state with its bound, what it emits, and its watermark.
+
+use std::fmt;
+
+use datafusion::common::DFSchema;
+
+use super::edge::{Bound, Changes, Edge};
+use crate::sql::interval;
+use crate::watermark::{Monotone, WatermarkExpr};
+
+/// One node of an explained stream plan.
+#[derive(Debug, Clone)]
+pub struct ExplainNode {
+    /// What it does, in one line.
+    pub what: String,
+    /// Columns of its output that are times, with their watermarks.
+    pub times: Vec<(String, WatermarkExpr)>,
+    pub changes: Changes,
+    pub state: Option<ExplainState>,
+    pub inputs: Vec<ExplainNode>,
+}
+
+/// What an operator keeps.
+#[derive(Debug, Clone)]
+pub struct ExplainState {
+    pub operator: String,
+    /// One row for each of these.
+    pub per: String,
+    pub bound: Bound,
+    pub emits: &'static str,
+    /// Rows that one input row becomes before it is aggregated, where windows cannot share panes.
+    pub rows_factor: Option<i64>,
+}
+
+impl ExplainNode {
+    pub(super) fn new(what: String, edge: &Edge, schema: &DFSchema, inputs: Vec<ExplainNode>) -> Self {
+        let times = edge.columns.iter().zip(schema.fields());
+        let times = times.filter_map(|(facts, field)| Some((field.name().clone(), facts.watermark.clone()?)));
+        ExplainNode { what, times: times.collect(), changes: edge.changes.clone(), state: None, inputs }
+    }
+
+    /// The same node with other columns: a projection is not worth a line of its own.
+    pub(super) fn with_times(self, edge: &Edge, schema: &DFSchema) -> Self {
+        let ExplainNode { times, .. } = ExplainNode::new(String::new(), edge, schema, vec![]);
+        ExplainNode { times, ..self }
+    }
+
+    /// Indented lines, the root first.
+    pub fn lines(&self, names: Names<'_>) -> Vec<String> {
+        let mut lines = Vec::new();
+        self.write(0, names, &mut lines);
+        lines
+    }
+
+    fn write(&self, depth: usize, names: Names<'_>, lines: &mut Vec<String>) {
+        let indent = "  ".repeat(depth);
+        lines.push(format!("{indent}{}", self.what));
+        if let Some(state) = &self.state {
+            lines.push(format!("{indent}    state {}: {state}", state.operator));
+            lines.push(format!("{indent}    emits {}", state.emits));
+        }
+        if self.changes != Changes::Append {
+            lines.push(format!("{indent}    changes: {}", self.changes));
+        }
+        for (column, watermark) in &self.times {
+            lines.push(format!("{indent}    watermark of {column}: {}", names.watermark(watermark)));
+        }
+        self.inputs.iter().for_each(|input| input.write(depth + 1, names, lines));
+    }
+}
+
+/// What the numbers in watermarks stand for.
+#[derive(Debug, Clone, Copy)]
+pub struct Names<'a> {
+    /// Source tables, by slot.
+    pub tables: &'a [String],
+    /// The watermarks of each operator's inputs.
+    pub inputs: &'a [Vec<WatermarkExpr>],
+}
+
+impl Names<'_> {
+    /// A watermark in words, as far as the sources.
+    pub fn watermark(&self, expr: &WatermarkExpr) -> String {
+        match expr {
+            WatermarkExpr::Source(slot) => self.tables.get(*slot).cloned().unwrap_or_default(),
+            WatermarkExpr::Input(at) => {
+                let input = self.inputs.get(at.operator).and_then(|inputs| inputs.get(at.input));
+                input.map(|input| self.watermark(input)).unwrap_or_default()
+            }
+            WatermarkExpr::Shift(inner, by) if *by < 0 => {
+                format!("{} - {}", self.watermark(inner), interval::shown(-by))
+            }
+            WatermarkExpr::Shift(inner, by) => format!("{} + {}", self.watermark(inner), interval::shown(*by)),
+            WatermarkExpr::Behind(inner, by) => format!("{} - {}", self.watermark(inner), interval::shown(*by)),
+            WatermarkExpr::Monotone(inner, Monotone::Floor { unit, .. }) => {
+                format!("{}, down to {}", self.watermark(inner), interval::shown(*unit))
+            }
+            WatermarkExpr::Monotone(inner, Monotone::FloorMonths(months)) => {
+                format!("{}, down to {months} months", self.watermark(inner))
+            }
+            WatermarkExpr::Min(inputs) => {
+                let inputs: Vec<String> = inputs.iter().map(|input| self.watermark(input)).collect();
+                format!("the least of ({})", inputs.join(", "))
+            }
+            WatermarkExpr::Constant => "nothing to wait for".to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for ExplainState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "one row for each {}; {}", self.per, self.bound)?;
+        match self.rows_factor {
+            Some(factor) => write!(f, "; each input row is taken up to {factor} times, once for each of its windows"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Bound::WindowClose { kind, allowed_lateness: 0 } => {
+                write!(f, "windows of {kind} go when the watermark passes their end")
+            }
+            Bound::WindowClose { kind, allowed_lateness } => {
+                write!(
+                    f,
+                    "windows of {kind} go when the watermark passes their end by {}",
+                    interval::shown(*allowed_lateness)
+                )
+            }
+            Bound::Once => f.write_str("nothing once it has been read"),
+        }
+    }
+}
+
+impl fmt::Display for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Changes::Append => f.write_str("rows only come"),
+            Changes::Upsert(_) => f.write_str("a row replaces the one with its key"),
+            Changes::Retract => f.write_str("rows come and go"),
+        }
+    }
+}

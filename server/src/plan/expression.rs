@@ -1,0 +1,183 @@
+//! What an expression over an edge's columns is known to be: a time with its watermark, a window, or nothing special.
+
+use arrow::datatypes::DataType;
+use datafusion::common::tree_node::TreeNode;
+use datafusion::common::{Column, DFSchema, ScalarValue};
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::{BinaryExpr, Cast, Expr, ExprSchemable, Operator, Volatility};
+
+use super::edge::{ColumnFacts, Edge, WindowColumn, WindowForm, WindowPart};
+use crate::clock::Micros;
+use crate::error::{Error, Result};
+use crate::sql::window::WindowKind;
+use crate::sql::window_functions::Tumble;
+use crate::watermark::{Monotone, WatermarkExpr};
+
+/// An edge and the schema of the node below it.
+#[derive(Clone, Copy)]
+pub(super) struct Columns<'a> {
+    pub(super) edge: &'a Edge,
+    pub(super) schema: &'a DFSchema,
+}
+
+impl Columns<'_> {
+    pub(super) fn facts(&self, expr: &Expr) -> ColumnFacts {
+        match expr {
+            Expr::Column(column) => self.of_column(column).cloned().unwrap_or_default(),
+            Expr::Alias(alias) => self.facts(&alias.expr),
+            Expr::ScalarFunction(call) => self.of_call(call).unwrap_or_default(),
+            other => ColumnFacts { watermark: self.watermark(other), window: None },
+        }
+    }
+
+    fn of_column(&self, column: &Column) -> Option<&ColumnFacts> {
+        self.edge.columns.get(self.schema.maybe_index_of_column(column)?)
+    }
+
+    /// Of an expression that never falls when its time column does not.
+    fn watermark(&self, expr: &Expr) -> Option<WatermarkExpr> {
+        match expr {
+            Expr::Cast(Cast { expr: inner, field }) => self.of_cast(inner, field.data_type()),
+            Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+                let (time, by) = match (op, constant_length(left), constant_length(right)) {
+                    (Operator::Plus, None, Some(by)) => (left, by),
+                    (Operator::Plus, Some(by), None) => (right, by),
+                    (Operator::Minus, None, Some(by)) => (left, -by),
+                    _ => return None,
+                };
+                Some(self.facts(time).watermark?.shifted(by))
+            }
+            _ => None,
+        }
+    }
+
+    fn of_cast(&self, inner: &Expr, to: &DataType) -> Option<WatermarkExpr> {
+        let watermark = self.facts(inner).watermark?;
+        let from = inner.get_type(self.schema).ok()?;
+        match (&from, to) {
+            // Only within one zone is an instant the same number before and after.
+            (DataType::Timestamp(_, a), DataType::Timestamp(unit, b)) if a == b => {
+                Some(monotone(watermark, Monotone::Floor { unit: unit_us(*unit), origin: 0 }))
+            }
+            _ => None,
+        }
+    }
+
+    fn of_call(&self, call: &ScalarFunction) -> Option<ColumnFacts> {
+        match call.func.name() {
+            "date_trunc" => {
+                let [Expr::Literal(unit, _), time] = call.args.as_slice() else { return None };
+                let unit = unit.try_as_str()??;
+                let watermark = self.facts(time).watermark?;
+                // In a zone a day begins at another instant than in UTC.
+                let DataType::Timestamp(_, None) = time.get_type(self.schema).ok()? else { return None };
+                Some(ColumnFacts { watermark: Some(monotone(watermark, Monotone::truncation(unit)?)), window: None })
+            }
+            "get_field" => {
+                let [of, Expr::Literal(name, _)] = call.args.as_slice() else { return None };
+                let window = self.facts(of).window?;
+                let part = match (window.part, name.try_as_str()??) {
+                    (WindowPart::Struct, "start") => WindowPart::Start,
+                    (WindowPart::Struct, "end") => WindowPart::End,
+                    _ => return None,
+                };
+                Some(ColumnFacts {
+                    watermark: Some(part_watermark(&window.kind, part, &window.close)),
+                    window: Some(WindowColumn { part, ..window }),
+                })
+            }
+            Tumble::NAME => {
+                let WindowCall { time, kind } = window_call(&Expr::ScalarFunction(call.clone())).ok()??;
+                let close = self.facts(&time).watermark?;
+                let window = WindowColumn { kind, part: WindowPart::Struct, form: WindowForm::Row, close };
+                Some(ColumnFacts { watermark: None, window: Some(window) })
+            }
+            _ => None,
+        }
+    }
+
+    /// The first window column that an expression reads and that has no value on this edge.
+    pub(super) fn reads_pane(&self, expr: &Expr) -> bool {
+        expr.column_refs().into_iter().any(|column| {
+            let facts = self.of_column(column);
+            facts.and_then(|facts| facts.window.as_ref()).is_some_and(|window| !window.has_value())
+        })
+    }
+}
+
+/// The watermark of a part of the window, where `close` is the one at which windows are complete.
+pub(super) fn part_watermark(kind: &WindowKind, part: WindowPart, close: &WatermarkExpr) -> WatermarkExpr {
+    match part {
+        WindowPart::Start | WindowPart::Struct => close.clone().behind(kind.size_us()),
+        WindowPart::End | WindowPart::Time => close.clone(),
+    }
+}
+
+/// A column as it is, or only renamed.
+pub(super) fn as_column(expr: &Expr) -> Option<&Column> {
+    match expr {
+        Expr::Column(column) => Some(column),
+        Expr::Alias(alias) => as_column(&alias.expr),
+        _ => None,
+    }
+}
+
+/// A window function as an expression.
+pub(super) struct WindowCall {
+    pub(super) time: Expr,
+    pub(super) kind: WindowKind,
+}
+
+/// `tumble(ts, INTERVAL '…')`, where `expr` is one.
+pub(super) fn window_call(expr: &Expr) -> Result<Option<WindowCall>> {
+    let Expr::ScalarFunction(ScalarFunction { func, args }) = expr.clone().unalias() else { return Ok(None) };
+    if func.name() != Tumble::NAME {
+        return Ok(None);
+    }
+    let [time, size] = args.as_slice() else {
+        return Err(Error::invalid("tumble takes a time column and a size").hint("tumble(ts, INTERVAL '1 minute')"));
+    };
+    let Expr::Literal(size, _) = size else {
+        return Err(Error::invalid(format!("the size of a window is a constant interval, not \"{size}\""))
+            .hint("tumble(ts, INTERVAL '1 minute')"));
+    };
+    Ok(Some(WindowCall { time: time.clone(), kind: Tumble::kind(size)? }))
+}
+
+/// Whether an expression gives another value each time it is evaluated.
+pub(super) fn is_volatile(expr: &Expr) -> bool {
+    expr.exists(|expr| {
+        Ok(matches!(expr, Expr::ScalarFunction(call) if call.func.signature().volatility == Volatility::Volatile))
+    })
+    .unwrap_or(true)
+}
+
+/// Microseconds of an interval that is the same wherever it is added.
+fn constant_length(expr: &Expr) -> Option<Micros> {
+    const DAY_US: i64 = 86_400_000_000;
+    let Expr::Literal(value, _) = expr else { return None };
+    let (days, us) = match value {
+        ScalarValue::IntervalMonthDayNano(Some(parts)) if parts.months == 0 && parts.nanoseconds % 1_000 == 0 => {
+            (parts.days, parts.nanoseconds / 1_000)
+        }
+        ScalarValue::IntervalDayTime(Some(parts)) => (parts.days, i64::from(parts.milliseconds) * 1_000),
+        _ => return None,
+    };
+    i64::from(days).checked_mul(DAY_US)?.checked_add(us)
+}
+
+fn unit_us(unit: arrow::datatypes::TimeUnit) -> Micros {
+    match unit {
+        arrow::datatypes::TimeUnit::Second => 1_000_000,
+        arrow::datatypes::TimeUnit::Millisecond => 1_000,
+        arrow::datatypes::TimeUnit::Microsecond | arrow::datatypes::TimeUnit::Nanosecond => 1,
+    }
+}
+
+fn monotone(inner: WatermarkExpr, function: Monotone) -> WatermarkExpr {
+    match function {
+        // Times are kept in microseconds.
+        Monotone::Floor { unit: 1, .. } => inner,
+        function => WatermarkExpr::Monotone(Box::new(inner), function),
+    }
+}

@@ -1,0 +1,84 @@
+//! Analyzed plan → stream plan: what flows on each edge, which nodes keep state, and what bounds it. Pure.
+//!
+//! One pass from the leaves to the root. Every node hands up its [`Edge`]: event times with their watermarks, window columns, kind of
+//! changes, key. What is stateless says how it changes the edge of its input (`derive`); what needs state is recognised by its shape
+//! (`recognize`) and becomes an operator; whatever would silently work on each epoch by itself is refused (`refuse`), with what to
+//! write instead. It runs after the analyzer and before the optimizer: types are settled, and no rule has yet turned a shape that
+//! is known here into an aggregate or a join that would start anew with every epoch.
+
+mod derive;
+mod edge;
+mod explain;
+mod expression;
+mod recognize;
+mod refuse;
+
+use std::fmt;
+use std::sync::Arc;
+
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::logical_expr::{LogicalPlan, TableScan, TableSource};
+
+pub use derive::derive;
+pub use edge::{Bound, Changes, Edge, WindowColumn, WindowPart};
+pub use explain::{ExplainNode, Names};
+
+use crate::clock::Micros;
+use crate::watermark::WatermarkExpr;
+
+/// What the derivation must know of the tables.
+pub trait Streams {
+    /// The stream that a scan reads, or `None` for a static table.
+    fn stream(&self, scan: &TableScan) -> Option<StreamInfo>;
+}
+
+/// A stream table as a plan reads it.
+#[derive(Clone)]
+pub struct StreamInfo {
+    /// Its place among the sources of the query.
+    pub slot: usize,
+    pub watermark_column: Option<String>,
+    /// The same table with the hidden column [`crate::operator::logical::ROW`] behind the others.
+    pub with_rows: Arc<dyn TableSource>,
+}
+
+impl fmt::Debug for StreamInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StreamInfo(slot {})", self.slot)
+    }
+}
+
+/// What a view's options say of its plan.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct DeriveSettings {
+    pub allowed_lateness_us: Micros,
+}
+
+/// A continuous query between SQL and DataFusion's optimizer.
+#[derive(Debug)]
+pub struct StreamPlan {
+    pub logical: LogicalPlan,
+    /// Of the rows that the query emits.
+    pub edge: Edge,
+    /// An operator stands behind those that it depends on.
+    pub operators: Vec<OperatorInputs>,
+    pub explain: ExplainNode,
+}
+
+/// The watermarks of an operator's inputs.
+#[derive(Debug, Clone)]
+pub struct OperatorInputs {
+    pub id: String,
+    pub watermarks: Vec<WatermarkExpr>,
+}
+
+/// Whether a plan reads any stream.
+pub fn reads_stream(plan: &LogicalPlan, streams: &dyn Streams) -> bool {
+    let mut found = false;
+    let walked = plan.apply_with_subqueries(|node| {
+        found |= matches!(node, LogicalPlan::TableScan(scan) if streams.stream(scan).is_some());
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    });
+    debug_assert!(walked.is_ok(), "the closure raises no error");
+    found
+}

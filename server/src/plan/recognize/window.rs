@@ -1,0 +1,309 @@
+//! `GROUP BY` of windows: which window, made of panes or of rows that come with it, and what the aggregate keeps.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use datafusion::common::Column;
+use datafusion::logical_expr::{
+    Aggregate, Expr, ExprSchemable, Extension, LogicalPlan, Projection, UserDefinedLogicalNodeCore,
+};
+
+use crate::error::{Error, Result};
+use crate::operator::logical::{EVENT_TIME, OperatorNode};
+use crate::operator::window::panes::{RowWindows, Windows};
+use crate::operator::window::{OutputColumn, PANE, WindowAggregate};
+use crate::plan::derive::{Derivation, Derived, NeedsRows, Obstacle, column_at};
+use crate::plan::edge::{Bound, Changes, ColumnFacts, Edge, WindowColumn, WindowForm, WindowPart};
+use crate::plan::explain::{ExplainNode, ExplainState};
+use crate::plan::expression::{as_column, is_volatile, part_watermark, window_call};
+use crate::plan::{OperatorInputs, refuse};
+use crate::sql::window_tvf::{WINDOW_COLUMNS, WindowTvfNode};
+use crate::sql::{pane_start, window_end};
+use crate::watermark::{InputRef, WatermarkExpr};
+
+/// An aggregate over a stream.
+pub(in crate::plan) fn aggregate(derivation: &mut Derivation<'_>, aggregate: Aggregate) -> Result<Derived> {
+    check(&aggregate)?;
+    // The id comes before those of the operators below: it is counted as the query reads.
+    let number = derivation.next_window;
+    derivation.next_window += 1;
+    let before = (derivation.next_window, derivation.operators.len());
+    match attempt(derivation, &aggregate, number, WindowForm::Pane) {
+        Err(Obstacle::NeedsRows(NeedsRows)) => {
+            // As batch does it: a row for each window.
+            derivation.next_window = before.0;
+            derivation.operators.truncate(before.1);
+            Ok(attempt(derivation, &aggregate, number, WindowForm::Row)?)
+        }
+        other => Ok(other?),
+    }
+}
+
+pub(in crate::plan) fn without_watermark(time: &Expr) -> Error {
+    Error::invalid(format!("\"{}\" has no watermark, so its windows would never close", shown(time)))
+        .hint("declare WATERMARK FOR it in the table's CREATE TABLE, and pass it on unchanged, or moved by a constant INTERVAL")
+}
+
+/// `window_start`, `window_end` and `window_time` while windows are still made of panes: all of them the start of the pane.
+pub(in crate::plan) fn with_panes(window: &WindowTvfNode, input: LogicalPlan) -> Result<LogicalPlan> {
+    let mut exprs: Vec<Expr> = input.schema().columns().into_iter().map(Expr::Column).collect();
+    let time = Expr::Column(window.time_column.clone());
+    let pane = pane_start(time.clone(), &time.get_type(input.schema())?, window.kind)?;
+    for (qualifier, field) in window.schema().iter().skip(window.schema().fields().len() - WINDOW_COLUMNS.len()) {
+        exprs.push(pane.clone().alias_qualified(qualifier.cloned(), field.name()));
+    }
+    Ok(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(input))?))
+}
+
+/// What no window makes right.
+fn check(aggregate: &Aggregate) -> Result<()> {
+    if aggregate.group_expr.iter().any(|expr| matches!(expr, Expr::GroupingSet(_))) {
+        return Err(Error::invalid("GROUPING SETS, ROLLUP and CUBE are not available over a stream")
+            .hint("write one view for each grouping"));
+    }
+    Ok(())
+}
+
+/// What a group expression is.
+enum Group {
+    Key,
+    Window { column: WindowColumn, by: By },
+}
+
+/// Where the window of a row is read from.
+enum By {
+    /// A column that says it.
+    Column(Expr),
+    /// A call in GROUP BY itself, over this time.
+    Call(Expr),
+}
+
+fn attempt(
+    derivation: &mut Derivation<'_>,
+    aggregate: &Aggregate,
+    number: usize,
+    form: WindowForm,
+) -> Result<Derived, Obstacle> {
+    let input = derivation.node(aggregate.input.as_ref().clone(), form)?;
+    refuse::volatile_below(&input.plan)?;
+    let groups =
+        aggregate.group_expr.iter().map(|expr| group_of(expr, &input)).collect::<Result<Vec<Group>, Obstacle>>()?;
+    let mut windows = groups.iter().filter_map(|group| match group {
+        Group::Window { column, by } => Some((column, by)),
+        Group::Key => None,
+    });
+    let Some((window, by)) = windows.next() else {
+        // Rows that are grouped by no window of theirs are grouped once for each of them.
+        return Err(if form == WindowForm::Pane && has_pane_columns(&input.edge) {
+            Obstacle::NeedsRows(NeedsRows)
+        } else {
+            without_window(&input.edge).into()
+        });
+    };
+    if windows.any(|(other, _)| (other.kind, other.form) != (window.kind, window.form)) {
+        return Err(Error::invalid("one GROUP BY cannot use two different windows")
+            .hint("aggregate by the first window in a subquery and by the second over its result")
+            .into());
+    }
+    if let (By::Call(_), WindowForm::Pane) = (by, form)
+        && has_pane_columns(&input.edge)
+    {
+        return Err(Obstacle::NeedsRows(NeedsRows));
+    }
+    let keys = || aggregate.group_expr.iter().zip(&groups).filter(|(_, group)| matches!(group, Group::Key));
+    for expr in keys().map(|(expr, _)| expr).chain(&aggregate.aggr_expr) {
+        if input.columns().reads_pane(expr) {
+            return Err(Obstacle::NeedsRows(NeedsRows));
+        }
+        if is_volatile(expr) {
+            return Err(Error::invalid(format!(
+                "\"{expr}\" gives another value each time, which a window's state cannot hold"
+            ))
+            .hint("use event time, or compute it in the query that reads the view")
+            .into());
+        }
+    }
+    refuse::unordered(&aggregate.aggr_expr)?;
+
+    let rows = match (by, window.form) {
+        (By::Call(_), _) | (By::Column(_), WindowForm::Pane) => RowWindows::ByPane,
+        (By::Column(_), WindowForm::Row) => RowWindows::ByEnd,
+    };
+    let (window, pane) = (window.clone(), pane_of(&groups, rows, &input)?);
+    let keys: Vec<Expr> = keys().map(|(expr, _)| expr.clone().unalias()).collect();
+    let columns = output_columns(&groups, aggregate.aggr_expr.len());
+    let allowed_lateness = derivation.settings.allowed_lateness_us;
+    let id = format!("window-{number}");
+    let at = derivation.operators.len();
+    derivation.operators.push(OperatorInputs { id: id.clone(), watermarks: vec![window.close.clone()] });
+
+    // Of what it emits: a window that ends at or before the watermark, less the lateness, has been emitted.
+    let emitted = WatermarkExpr::Input(InputRef { operator: at, input: 0 }).behind(allowed_lateness);
+    let edge = output_edge(&groups, aggregate, &emitted);
+    let explain = explained(&id, aggregate, &window, allowed_lateness, rows, &edge, input.explain.clone());
+    let exprs = [vec![Expr::Column(Column::new_unqualified(PANE))], keys.clone(), aggregate.aggr_expr.clone()].concat();
+    let node = OperatorNode {
+        id,
+        inputs: vec![narrowed(input, pane, &exprs[1..])?],
+        exprs,
+        schema: Arc::clone(&aggregate.schema),
+        definition: Arc::new(WindowAggregate {
+            windows: Windows { kind: window.kind, rows, allowed_lateness },
+            keys: keys.len(),
+            columns,
+        }),
+    };
+    Ok(Derived { plan: LogicalPlan::Extension(Extension { node: Arc::new(node) }), edge, explain })
+}
+
+fn group_of(expr: &Expr, input: &Derived) -> Result<Group, Obstacle> {
+    if let Some(call) = window_call(expr)? {
+        if input.columns().reads_pane(&call.time) {
+            return Err(Obstacle::NeedsRows(NeedsRows));
+        }
+        let close = input.columns().facts(&call.time).watermark.ok_or_else(|| without_watermark(&call.time))?;
+        let part = WindowPart::Struct;
+        let column = WindowColumn { kind: call.kind, part, form: WindowForm::Pane, close };
+        return Ok(Group::Window { column, by: By::Call(call.time) });
+    }
+    let by = By::Column(expr.clone().unalias());
+    Ok(match input.columns().facts(expr).window {
+        // A window column is grouped by as it is; what is computed of it is a key like any other.
+        Some(column) if as_column(expr).is_some() || column.form == WindowForm::Row => Group::Window { column, by },
+        _ => Group::Key,
+    })
+}
+
+fn has_pane_columns(edge: &Edge) -> bool {
+    edge.columns.iter().any(|facts| facts.window.as_ref().is_some_and(|window| window.form == WindowForm::Pane))
+}
+
+fn without_window(edge: &Edge) -> Error {
+    let error = Error::invalid("an aggregate over a stream needs a window, or it would never be final");
+    let has_window = edge.columns.iter().any(|facts| facts.window.is_some());
+    error.hint(match has_window {
+        true => "group by window_start and window_end, too",
+        false => "FROM TUMBLE(t, ts, INTERVAL '1 minute') … GROUP BY window_start, window_end, …",
+    })
+}
+
+/// The pane column: the start of a row's pane, or the end of its window.
+fn pane_of(groups: &[Group], rows: RowWindows, input: &Derived) -> Result<Expr> {
+    let schema = input.plan.schema();
+    let windows = || {
+        groups.iter().filter_map(|group| match group {
+            Group::Window { column, by } => Some((column, by)),
+            Group::Key => None,
+        })
+    };
+    match rows {
+        RowWindows::ByPane => {
+            for (column, by) in windows() {
+                match by {
+                    By::Call(time) => return Ok(pane_start(time.clone(), &time.get_type(schema)?, column.kind)?),
+                    // All window columns hold the pane, whichever of them is grouped by.
+                    By::Column(expr) => return Ok(expr.clone()),
+                }
+            }
+        }
+        RowWindows::ByEnd => {
+            let rank = |part| match part {
+                WindowPart::End => 0,
+                WindowPart::Struct => 1,
+                WindowPart::Start => 2,
+                WindowPart::Time => 3,
+            };
+            if let Some((column, By::Column(expr))) = windows().min_by_key(|(column, _)| rank(column.part)) {
+                return Ok(window_end(expr.clone(), &expr.get_type(schema)?, column.part, column.kind)?);
+            }
+        }
+    }
+    Err(Error::bug("a windowed aggregate without a window"))
+}
+
+fn output_columns(groups: &[Group], aggregates: usize) -> Vec<OutputColumn> {
+    let mut key = 0;
+    let mut columns: Vec<OutputColumn> = groups
+        .iter()
+        .map(|group| match group {
+            Group::Window { column, .. } => match column.part {
+                WindowPart::Start => OutputColumn::WindowStart,
+                WindowPart::End => OutputColumn::WindowEnd,
+                WindowPart::Time => OutputColumn::WindowTime,
+                WindowPart::Struct => OutputColumn::Window,
+            },
+            Group::Key => {
+                key += 1;
+                OutputColumn::Key(key - 1)
+            }
+        })
+        .collect();
+    columns.extend((0..aggregates).map(OutputColumn::Aggregate));
+    columns
+}
+
+fn output_edge(groups: &[Group], aggregate: &Aggregate, emitted: &WatermarkExpr) -> Edge {
+    let mut columns: Vec<ColumnFacts> = groups
+        .iter()
+        .map(|group| match group {
+            Group::Key => ColumnFacts::default(),
+            Group::Window { column: WindowColumn { kind, part, .. }, .. } => ColumnFacts {
+                watermark: (*part != WindowPart::Struct).then(|| part_watermark(kind, *part, emitted)),
+                window: Some(WindowColumn { kind: *kind, part: *part, form: WindowForm::Row, close: emitted.clone() }),
+            },
+        })
+        .collect();
+    let key = (0..columns.len()).collect();
+    columns.resize(columns.len() + aggregate.aggr_expr.len(), ColumnFacts::default());
+    Edge { columns, changes: Changes::Append, key: Some(key), row_id: None }
+}
+
+/// The input with the pane, what keys and aggregates read, and where the rows come from. The optimizer prunes everything below to that.
+fn narrowed(input: Derived, pane: Expr, reads: &[Expr]) -> Result<LogicalPlan> {
+    let schema = input.plan.schema();
+    let mut needed = BTreeSet::new();
+    for expr in reads {
+        needed.extend(expr.column_refs().into_iter().cloned());
+    }
+    let mut projected = vec![pane.clone().alias(PANE)];
+    match input.edge.row_id {
+        Some(at) => _ = needed.insert(column_at(schema, at)),
+        // Rows that an operator made carry no place, but a time.
+        None => projected.push(pane.alias(EVENT_TIME)),
+    }
+    projected.extend(needed.into_iter().map(Expr::Column));
+    Ok(LogicalPlan::Projection(Projection::try_new(projected, Arc::new(input.plan))?))
+}
+
+fn explained(
+    id: &str,
+    aggregate: &Aggregate,
+    window: &WindowColumn,
+    allowed_lateness: i64,
+    rows: RowWindows,
+    edge: &Edge,
+    input: ExplainNode,
+) -> ExplainNode {
+    let list = |exprs: &[Expr]| exprs.iter().map(shown).collect::<Vec<_>>().join(", ");
+    let what = format!("aggregate {} by {}", list(&aggregate.aggr_expr), list(&aggregate.group_expr));
+    let mut node = ExplainNode::new(what, edge, &aggregate.schema, vec![input]);
+    let overlap = window.kind.windows_of_a_row();
+    node.state = Some(ExplainState {
+        operator: id.to_owned(),
+        per: match rows {
+            RowWindows::ByPane if overlap > 1 => "key and pane".to_owned(),
+            _ => "key and window".to_owned(),
+        },
+        bound: Bound::WindowClose { kind: window.kind, allowed_lateness },
+        emits: "a row for each key when its window closes",
+        rows_factor: (rows == RowWindows::ByEnd && overlap > 1).then_some(overlap),
+    });
+    node
+}
+
+fn shown(expr: &Expr) -> String {
+    match as_column(expr) {
+        Some(column) => column.name.clone(),
+        None => expr.to_string(),
+    }
+}

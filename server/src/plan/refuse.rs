@@ -1,0 +1,120 @@
+//! What cannot run epoch by epoch, and what to write instead.
+
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::{Expr, JoinType, LogicalPlan, Volatility};
+
+use super::expression::is_volatile;
+use super::{Streams, reads_stream};
+use crate::error::{Error, Result};
+
+/// `now()` and its like: the optimizer writes the time of planning in their place, and this plan runs for months.
+pub(super) fn time_of_planning(plan: &LogicalPlan) -> Result<()> {
+    let mut found = None;
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| match expr {
+                Expr::ScalarFunction(call) if call.func.signature().volatility == Volatility::Stable => {
+                    found = Some(call.func.name().to_owned());
+                    Ok(TreeNodeRecursion::Stop)
+                }
+                _ => Ok(TreeNodeRecursion::Continue),
+            })
+        })
+    })?;
+    match found {
+        None => Ok(()),
+        Some(name) => Err(Error::invalid(format!(
+            "{name}() is not available over a stream: it would stand still at the time the query was started"
+        ))
+        .hint("use the row's event time, or the record's time as a metadata column: at TIMESTAMP(3) METADATA FROM 'timestamp'")),
+    }
+}
+
+/// A subquery in an expression may read static tables only.
+pub(super) fn streams_in_subqueries(plan: &LogicalPlan, streams: &dyn Streams) -> Result<()> {
+    let mut streaming = false;
+    plan.apply_subqueries(|subquery| {
+        streaming |= reads_stream(subquery, streams);
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    if streaming {
+        return Err(Error::invalid("a subquery in an expression cannot read a stream")
+            .hint("read a static table there, or aggregate the stream by windows of its own in a view"));
+    }
+    Ok(())
+}
+
+/// State must not depend on when it was computed, so nothing below an operator may give another value each time.
+pub(super) fn volatile_below(plan: &LogicalPlan) -> Result<()> {
+    let mut found = None;
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            if is_volatile(expr) {
+                found.get_or_insert_with(|| expr.to_string());
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })
+    })?;
+    match found {
+        None => Ok(()),
+        Some(expr) => {
+            Err(Error::invalid(format!("\"{expr}\" gives another value each time, and a window is aggregated over it"))
+                .hint("compute it above the aggregation, or in the query that reads the view"))
+        }
+    }
+}
+
+/// Aggregates whose answer depends on the order of rows, where nothing says which.
+pub(super) fn unordered(aggregates: &[Expr]) -> Result<()> {
+    const ORDERED: [&str; 5] = ["array_agg", "first_value", "last_value", "nth_value", "string_agg"];
+    for expr in aggregates {
+        let Expr::AggregateFunction(call) = expr.clone().unalias() else { continue };
+        let name = call.func.name();
+        if ORDERED.contains(&name) && call.params.order_by.is_empty() && !call.params.distinct {
+            return Err(Error::invalid(format!(
+                "{name} over a stream needs an order: rows of several partitions come in another one each time"
+            ))
+            .hint(format!("order it by the event time: {name}(… ORDER BY ts)")));
+        }
+    }
+    Ok(())
+}
+
+/// A join that is no lookup of a stream in a static table.
+pub(super) fn join(join_type: JoinType, left: bool, right: bool) -> Result<()> {
+    if left && right {
+        return Err(Error::invalid("a join of two streams is not available yet").hint(
+            "join a stream with a static table (connector 'filesystem', no WATERMARK), or join the views in the query that reads them",
+        ));
+    }
+    let fits = match join_type {
+        JoinType::Inner => true,
+        JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => left,
+        JoinType::Right | JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => right,
+        JoinType::Full => false,
+    };
+    if fits {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "{join_type} JOIN would keep the rows of a static table that match nothing, which is never known of a stream"
+    ))
+    .hint("keep the stream's side: stream LEFT JOIN table"))
+}
+
+/// Everything else that would start anew with each epoch.
+pub(super) fn node(plan: &LogicalPlan) -> Error {
+    match plan {
+        LogicalPlan::Sort(_) => Error::invalid("ORDER BY is not possible over a stream")
+            .hint("a view has no order; sort in the query that reads it"),
+        LogicalPlan::Limit(_) => {
+            Error::invalid("LIMIT is not possible over a stream").hint("limit in the query that reads the view")
+        }
+        LogicalPlan::Distinct(_) => Error::invalid("DISTINCT over a stream would keep every row for ever")
+            .hint("group by a window: SELECT … FROM TUMBLE(t, ts, INTERVAL '1 minute') GROUP BY window_start, …"),
+        LogicalPlan::Window(_) => Error::invalid("OVER is not available over a stream yet")
+            .hint("aggregate by a window of TUMBLE or HOP, or use OVER in the query that reads the view"),
+        LogicalPlan::RecursiveQuery(_) => Error::invalid("a recursive query is not possible over a stream"),
+        other => Error::invalid(format!("{} is not possible over a stream", other.display())),
+    }
+}

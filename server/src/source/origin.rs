@@ -1,0 +1,102 @@
+//! Where the rows of a batch were read, in a few runs instead of a number for each row.
+
+use super::{Offset, Partition};
+
+/// Partition, offset and place within the record of each row of a batch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Origins {
+    runs: Vec<Run>,
+    rows: usize,
+}
+
+/// Rows of one partition whose offsets follow one another, one row a record, or rows of one record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Run {
+    first_row: usize,
+    partition: Partition,
+    offset: Offset,
+    /// Of the first row, within its record; all rows of the run are of that record where it is `Some`.
+    position: Option<i32>,
+}
+
+impl Origins {
+    /// Rows of consecutive records.
+    pub fn records(partition: Partition, first: Offset, rows: usize) -> Self {
+        let run = Run { first_row: 0, partition, offset: first, position: None };
+        Origins { runs: if rows == 0 { vec![] } else { vec![run] }, rows }
+    }
+
+    /// Adds the next row of the batch.
+    pub fn push(&mut self, partition: Partition, offset: Offset) {
+        let row = self.rows;
+        self.rows += 1;
+        if let Some(run) = self.runs.last() {
+            let length = row - run.first_row;
+            let next = run.offset.saturating_add(length as Offset);
+            match run.position {
+                None if run.partition == partition && next == offset => return,
+                Some(_) if run.partition == partition && run.offset == offset => return,
+                // A second row of the record before.
+                None if run.partition == partition && next == offset.saturating_add(1) => {
+                    self.runs.push(Run { first_row: row, partition, offset, position: Some(1) });
+                    return;
+                }
+                _ => {}
+            }
+        }
+        self.runs.push(Run { first_row: row, partition, offset, position: None });
+    }
+
+    /// Partition, offset and place within its record of a row; `None` beyond the last.
+    pub fn of(&self, row: usize) -> Option<(Partition, Offset, i32)> {
+        if row >= self.rows {
+            return None;
+        }
+        let after = self.runs.partition_point(|run| run.first_row <= row);
+        let run = self.runs.get(after.checked_sub(1)?)?;
+        let since = row - run.first_row;
+        Some(match run.position {
+            None => (run.partition, run.offset.saturating_add(since as Offset), 0),
+            Some(first) => (run.partition, run.offset, first.saturating_add(i32::try_from(since).unwrap_or(i32::MAX))),
+        })
+    }
+
+    pub fn len(&self) -> usize {
+        self.rows
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_knows_its_place_whatever_the_order() {
+        let rows = [(0, 5), (0, 6), (0, 7), (1, 8), (0, 8), (0, 8), (0, 8), (0, 9), (0, 9), (2, 9), (0, 20), (0, 21)];
+        let mut origins = Origins::default();
+        rows.iter().for_each(|(partition, offset)| origins.push(*partition, *offset));
+        let found: Vec<_> = (0..rows.len()).filter_map(|row| origins.of(row)).collect();
+        let mut expected: Vec<(Partition, Offset, i32)> = Vec::new();
+        for (partition, offset) in rows {
+            let position = match expected.last() {
+                Some((p, o, position)) if (*p, *o) == (partition, offset) => position + 1,
+                _ => 0,
+            };
+            expected.push((partition, offset, position));
+        }
+        assert_eq!(found, expected);
+        assert_eq!(origins.of(rows.len()), None);
+    }
+
+    #[test]
+    fn a_million_records_in_order_are_one_run() {
+        let mut origins = Origins::default();
+        (0..1_000_000).for_each(|offset| origins.push(3, offset));
+        assert_eq!(origins, Origins::records(3, 0, 1_000_000));
+        assert_eq!(origins.runs.len(), 1);
+    }
+}
