@@ -1,0 +1,173 @@
+//! What windows mean where panes alone cannot say it, and what flows together: each answer stands there, and comes the same whole,
+//! row by row, on the narrow and on the wide plan.
+
+use super::*;
+
+/// Seconds 1 to 4 of page a with n = 1, 2, 4, 8, and second 12 of page b with n = 16.
+const ROWS: [(i64, &str, i64, i64); 5] =
+    [(1, "a", 1, 1), (2, "a", 2, 2), (3, "a", 4, 3), (4, "a", 8, 4), (5, "b", 16, 12)];
+
+/// The rows of the answer, sorted, however the input comes.
+async fn answer(query: &str) -> Vec<String> {
+    let mut answers = Vec::new();
+    for (partitions, at_once) in [(1, ROWS.len()), (1, 1), (2, ROWS.len()), (2, 2)] {
+        let pipeline = planned(query, partitions).await;
+        let mut batches = Vec::new();
+        for part in ROWS.chunks(at_once) {
+            let input = (0..pipeline.slots.len()).map(|slot| rows(&pipeline, slot, part)).collect();
+            batches.extend(epoch(&pipeline, input, NONE, NONE).await.batches);
+        }
+        let nothing = vec![vec![]; pipeline.slots.len()];
+        // What one operator closes may open windows of the next.
+        for _ in 0..3 {
+            batches.extend(epoch(&pipeline, nothing.clone(), NONE, END).await.batches);
+        }
+        assert_eq!((pipeline.open_panes(), pipeline.state_bytes()), (0, 0), "{query}");
+        answers.push(values(&batches));
+    }
+    for other in &answers[1..] {
+        assert_eq!(&answers[0], other, "{query}");
+    }
+    answers.swap_remove(0)
+}
+
+/// Each row as its values with `,` between them.
+fn values(batches: &[RecordBatch]) -> Vec<String> {
+    let text = shown(batches);
+    let lines = text.lines().skip(3).filter(|line| line.starts_with('|'));
+    lines
+        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>().join(","))
+        .map(|line| line.replace("1970-01-01T00:", ""))
+        .collect()
+}
+
+// In a HOP of 5 s by 10 s every row is in two windows, and so is counted twice in the minute.
+#[tokio::test]
+async fn a_window_over_a_window_takes_each_row_once_for_each_of_its_windows() {
+    let hop = "HOP(clicks, ts, INTERVAL '5 seconds', INTERVAL '10 seconds')";
+    let query = format!("SELECT tumble(ts, INTERVAL '1 minute') AS w, count(*) AS c FROM {hop} GROUP BY w");
+    assert_eq!(answer(&query).await, ["{start: 00:00, end: 01:00},10"]);
+    let tumble = "TUMBLE(clicks, ts, INTERVAL '10 seconds')";
+    let query = format!(
+        "SELECT tumble(ts, INTERVAL '1 minute') AS w, min(window_start) AS first, max(window_start) AS last FROM {tumble} GROUP BY w"
+    );
+    assert_eq!(answer(&query).await, ["{start: 00:00, end: 01:00},00:00,00:10"]);
+}
+
+#[tokio::test]
+async fn window_columns_can_be_read_below_the_aggregation() {
+    let hop = "HOP(clicks, ts, INTERVAL '5 seconds', INTERVAL '10 seconds')";
+    let query = format!(
+        "SELECT window_end, count(*) FILTER (WHERE window_start < ts) AS c FROM {hop} WHERE window_start >= '1970-01-01' GROUP BY window_end"
+    );
+    assert_eq!(answer(&query).await, ["00:10,4", "00:15,1", "00:20,1"]);
+    let query =
+        "SELECT page, max(window_end) AS at FROM TUMBLE(clicks, ts, INTERVAL '10 seconds') GROUP BY window_start, page";
+    assert_eq!(answer(query).await, ["a,00:10", "b,00:20"]);
+    let query = format!("SELECT page, count(*) AS c FROM {hop} GROUP BY page, window_start, window_end");
+    assert_eq!(answer(&query).await, ["a,4", "a,4", "b,1", "b,1"]);
+}
+
+#[tokio::test]
+async fn windows_of_windows_can_be_grouped_by_again() {
+    let inner = "SELECT window_start, window_end, page, sum(n) AS s FROM TUMBLE(clicks, ts, INTERVAL '2 seconds') GROUP BY window_start, window_end, page";
+    let query = format!("SELECT tumble(window_end, INTERVAL '10 seconds') AS w, sum(s) AS s FROM ({inner}) GROUP BY w");
+    assert_eq!(answer(&query).await, ["{start: 00:00, end: 00:10},15", "{start: 00:10, end: 00:20},16"]);
+    let query = format!("SELECT window_start, count(*) AS pages FROM ({inner}) GROUP BY window_start");
+    assert_eq!(answer(&query).await, ["00:00,1", "00:02,1", "00:04,1", "00:12,1"]);
+    let inner = "SELECT tumble(ts, INTERVAL '2 seconds') AS w, sum(n) AS s FROM clicks GROUP BY w";
+    let query = format!("SELECT tumble(w['end'], INTERVAL '10 seconds') AS v, sum(s) AS s FROM ({inner}) GROUP BY v");
+    assert_eq!(answer(&query).await, ["{start: 00:00, end: 00:10},15", "{start: 00:10, end: 00:20},16"]);
+}
+
+#[tokio::test]
+async fn a_time_that_moves_with_the_watermark_column_has_a_watermark() {
+    let query = "SELECT window_end, count(*) AS c FROM TUMBLE((SELECT ts + INTERVAL '1 hour' AS t FROM clicks), t, INTERVAL '10 seconds') GROUP BY window_end";
+    assert_eq!(answer(&query.replace("1 hour", "10 seconds")).await, ["00:20,4", "00:30,1"]);
+    let query = "SELECT date_trunc('minute', ts) AS m, tumble(date_trunc('minute', ts), INTERVAL '1 minute') AS w, count(*) AS c FROM clicks GROUP BY m, w";
+    assert_eq!(answer(query).await, ["00:00,{start: 00:00, end: 01:00},5"]);
+    let query =
+        "SELECT tumble(CAST(ts AS TIMESTAMP(6)), INTERVAL '10 seconds') AS w, count(*) AS c FROM clicks GROUP BY w";
+    assert_eq!(answer(query).await, ["{start: 00:00, end: 00:10},4", "{start: 00:10, end: 00:20},1"]);
+    // It is moved exactly: nothing closes before the watermark has passed the moved end.
+    let query = "SELECT window_end FROM TUMBLE((SELECT ts + INTERVAL '1 hour' AS t FROM clicks), t, INTERVAL '10 seconds') GROUP BY window_end";
+    let pipeline = planned(query, 1).await;
+    epoch(&pipeline, vec![rows(&pipeline, 0, &ROWS)], NONE, 10 * SECOND - 1).await;
+    assert!(!pipeline.due(&[Mark::new(10 * SECOND - 1)]));
+    assert!(pipeline.due(&[Mark::new(10 * SECOND)]));
+}
+
+#[tokio::test]
+async fn rows_are_unnested_before_and_after_a_window() {
+    let query = "SELECT window_end, x, count(*) AS c FROM (SELECT window_end, unnest([n, 1]) AS x FROM TUMBLE(clicks, ts, INTERVAL '10 seconds')) GROUP BY window_end, x";
+    assert_eq!(answer(query).await, ["00:10,1,5", "00:10,2,1", "00:10,4,1", "00:10,8,1", "00:20,1,1", "00:20,16,1"]);
+    let query = "SELECT window_end, unnest([count(*), 0]) AS x FROM TUMBLE(clicks, ts, INTERVAL '10 seconds') GROUP BY window_end";
+    assert_eq!(answer(query).await, ["00:10,0", "00:10,4", "00:20,0", "00:20,1"]);
+}
+
+#[tokio::test]
+async fn timestamps_of_two_units_flow_together() {
+    let query = "SELECT window_end, count(*) AS c FROM TUMBLE(
+        (SELECT ts FROM clicks UNION ALL SELECT CAST(ts AS TIMESTAMP(6)) FROM taps), ts, INTERVAL '10 seconds') GROUP BY window_end";
+    assert_eq!(answer(query).await, ["00:10,8", "00:20,2"]);
+}
+
+#[tokio::test]
+async fn a_constant_branch_of_a_union_comes_once_and_nothing_waits_for_it() {
+    let query = "SELECT id, page FROM clicks UNION ALL SELECT 0, 'x' UNION ALL SELECT 100, title FROM pages";
+    let all = ["0,x", "1,a", "100,Alpha", "100,Beta", "2,a", "3,a", "4,a", "5,b"];
+    assert_eq!(answer(query).await, all);
+    let query = "SELECT window_end, count(*) AS c FROM TUMBLE(
+        (SELECT ts FROM clicks UNION ALL SELECT TIMESTAMP '1970-01-01 00:00:07'), ts, INTERVAL '10 seconds') GROUP BY window_end";
+    assert_eq!(answer(query).await, ["00:10,5", "00:20,1"]);
+}
+
+// Undone, it comes again; committed, it does not, also not after a restart.
+#[tokio::test]
+async fn a_constant_branch_is_part_of_the_epoch_that_read_it() {
+    let query = "SELECT id FROM clicks UNION ALL SELECT 7";
+    let pipeline = planned(query, 1).await;
+    assert!(pipeline.due(&[Mark::NONE]));
+    let input = || StepInput { batches: vec![vec![]], sources: vec![Mark::NONE], ..StepInput::default() };
+    assert_eq!(pipeline.step(input()).await.unwrap().rows(), 1);
+    pipeline.abort();
+    assert_eq!(pipeline.step(input()).await.unwrap().rows(), 1);
+    pipeline.commit().unwrap();
+    assert_eq!(pipeline.step(input()).await.unwrap().rows(), 0);
+    pipeline.commit().unwrap();
+    assert!(!pipeline.due(&[Mark::NONE]));
+    let restarted = planned(query, 1).await;
+    restarted.operators()[0].restore_position(pipeline.operators()[0].position());
+    assert!(!restarted.due(&[Mark::NONE]));
+    assert_eq!(restarted.step(input()).await.unwrap().rows(), 0);
+}
+
+#[tokio::test]
+async fn a_union_does_not_wait_for_an_idle_source_and_says_whom_it_waits_for() {
+    let query = "SELECT window_end, count(*) AS c FROM TUMBLE(
+        (SELECT ts FROM clicks UNION ALL SELECT ts FROM taps), ts, INTERVAL '10 seconds') GROUP BY window_end";
+    let pipeline = planned(query, 1).await;
+    let step = |batches, sources| StepInput { batches, sources, ..StepInput::default() };
+    let first = vec![rows(&pipeline, 0, &ROWS), vec![]];
+    let waiting = pipeline.step(step(first, vec![Mark::new(15 * SECOND), Mark::NONE])).await.unwrap();
+    pipeline.commit().unwrap();
+    assert_eq!(waiting.rows(), 0);
+    let idle = Mark { at: NONE, idle: true };
+    let closed = pipeline.step(step(vec![vec![], vec![]], vec![Mark::new(15 * SECOND), idle])).await.unwrap();
+    pipeline.commit().unwrap();
+    assert_eq!(values(&closed.batches), ["00:10,4"]);
+    // It wakes: what it brings for the window that has closed is late, with its place.
+    let woken = vec![vec![], rows(&pipeline, 1, &[(9, "z", 1, 3)])];
+    let late = pipeline.step(step(woken, vec![Mark::new(15 * SECOND), Mark::new(3 * SECOND)])).await.unwrap();
+    assert_eq!(late.late.iter().map(|row| row.event_time).collect::<Vec<_>>(), [Some(3 * SECOND)]);
+}
+
+// A window's state cannot hold what differs each time, but above the window it is evaluated once a row.
+#[tokio::test]
+async fn a_random_filter_above_a_window_judges_each_result_once() {
+    let query = "SELECT window_end, count(*) AS c FROM TUMBLE(clicks, ts, INTERVAL '10 seconds') GROUP BY window_end HAVING random() < 2";
+    assert_eq!(answer(query).await, ["00:10,4", "00:20,1"]);
+    let plan = format!("{:?}", planned(query, 1).await);
+    let (filter, operator) = (plan.find("random()").unwrap(), plan.find("OperatorExec").unwrap());
+    assert!(filter < operator, "{plan}");
+}
