@@ -12,13 +12,15 @@ use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Column, UnnestOptions, exec_datafusion_err, internal_err};
 use datafusion::config::ConfigOptions;
 use datafusion::error::Result;
+use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, LogicalPlan, LogicalPlanBuilder, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
-    ScalarUDFImpl, Signature, Volatility,
+    Aggregate, ColumnarValue, Expr, Filter, LogicalPlan, LogicalPlanBuilder, ReturnFieldArgs, ScalarFunctionArgs,
+    ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 use datafusion::optimizer::AnalyzerRule;
 
 use super::window::{WindowKind, WindowUnits, floor};
+use super::window_functions::Tumble;
 use super::window_tvf::{WINDOW_COLUMNS, WindowTvfNode};
 
 /// Between the projection that computes a row's windows and the unnest of them.
@@ -40,14 +42,38 @@ impl AnalyzerRule for ExpandWindowTvfs {
 
 /// Replaces every [`WindowTvfNode`] of the plan and its subqueries by ordinary nodes of the same schema.
 pub fn expand_for_batch(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let expanded = plan.transform_up_with_subqueries(|node| {
-        let LogicalPlan::Extension(extension) = &node else { return Ok(Transformed::no(node)) };
-        match extension.node.as_any().downcast_ref::<WindowTvfNode>() {
+    let expanded = plan.transform_up_with_subqueries(|node| match node {
+        LogicalPlan::Extension(extension) => match extension.node.as_any().downcast_ref::<WindowTvfNode>() {
             Some(window) => expand(window).map(Transformed::yes),
-            None => Ok(Transformed::no(node)),
-        }
+            None => Ok(Transformed::no(LogicalPlan::Extension(extension))),
+        },
+        LogicalPlan::Aggregate(aggregate) => grouped(aggregate),
+        node => Ok(Transformed::no(node)),
     })?;
     Ok(expanded.data)
+}
+
+/// A row without a time belongs to no window, hence to no group of `GROUP BY tumble(ts, …)` either.
+fn grouped(mut aggregate: Aggregate) -> Result<Transformed<LogicalPlan>> {
+    let windows: Vec<Expr> = aggregate.group_expr.iter().filter(|expr| is_window(expr)).cloned().collect();
+    let Some(has_window) = conjunction(windows.into_iter().map(|window| window.unalias().is_not_null())) else {
+        return Ok(Transformed::no(LogicalPlan::Aggregate(aggregate)));
+    };
+    // Plans are analyzed more than once.
+    if matches!(aggregate.input.as_ref(), LogicalPlan::Filter(filter) if filter.predicate == has_window) {
+        return Ok(Transformed::no(LogicalPlan::Aggregate(aggregate)));
+    }
+    aggregate.input = Arc::new(LogicalPlan::Filter(Filter::try_new(has_window, aggregate.input)?));
+    Ok(Transformed::yes(LogicalPlan::Aggregate(aggregate)))
+}
+
+/// The grouping form, as a group expression.
+fn is_window(expr: &Expr) -> bool {
+    match expr {
+        Expr::Alias(alias) => is_window(&alias.expr),
+        Expr::ScalarFunction(call) => call.func.name() == Tumble::NAME,
+        _ => false,
+    }
 }
 
 fn expand(window: &WindowTvfNode) -> Result<LogicalPlan> {

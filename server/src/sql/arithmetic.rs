@@ -1,0 +1,106 @@
+//! Whole numbers that never wrap: a result beyond its type is an error that names the expression and its values.
+//!
+//! DataFusion's `+`, `-`, `*` and `sum` of integers wrap silently, and its errors of `/` and `%` name no value. Once the
+//! analyzer has settled the types, a rule puts functions of ours in the place of these operators, under the same name; and
+//! `sum` is one of ours. Other types keep DataFusion's own arithmetic, which does not wrap.
+
+use std::sync::Arc;
+
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column, DFSchema};
+use datafusion::config::ConfigOptions;
+use datafusion::error::Result;
+use datafusion::execution::context::SessionContext;
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{AggregateUDF, BinaryExpr, Expr, ExprSchemable, LogicalPlan};
+use datafusion::optimizer::AnalyzerRule;
+
+use self::checked::{Checked, Operation};
+use self::sum::Sum;
+
+mod checked;
+mod sum;
+
+pub use checked::is_checked;
+
+/// Makes a session compute with integers as the module says.
+pub fn add_arithmetic(session: &SessionContext) {
+    session.add_analyzer_rule(Arc::new(CheckedIntegers));
+    session.register_udaf(AggregateUDF::from(Sum::default()));
+}
+
+/// Runs after the coercion of types: what was written with different types has one by then.
+#[derive(Debug, Default, Clone, Copy)]
+struct CheckedIntegers;
+
+impl AnalyzerRule for CheckedIntegers {
+    fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
+        let checked = plan.transform_up_with_subqueries(|node| {
+            let schema = match &node {
+                // Their numbers are read while the plan is made, as literals.
+                LogicalPlan::Limit(_) => return Ok(Transformed::no(node)),
+                LogicalPlan::TableScan(scan) => {
+                    DFSchema::try_from_qualified_schema(scan.table_name.clone(), &scan.source.schema())?
+                }
+                node => merge_schema(&node.inputs()),
+            };
+            node.map_expressions(|expr| checked(expr, &schema))
+        })?;
+        Ok(checked.data)
+    }
+
+    fn name(&self) -> &str {
+        "checked_integers"
+    }
+}
+
+/// The expression with functions in the place of operators that could wrap. `schema`: that of the rows it is computed from.
+fn checked(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    expr.transform_up(|part| {
+        let (operation, arguments) = match &part {
+            Expr::BinaryExpr(BinaryExpr { left, op, right }) => match Operation::of(*op) {
+                Some(operation) => (operation, vec![left.as_ref(), right.as_ref()]),
+                None => return Ok(Transformed::no(part)),
+            },
+            // A negative literal is one already.
+            Expr::Negative(inner) if !matches!(inner.as_ref(), Expr::Literal(..)) => {
+                (Operation::Negate, vec![inner.as_ref()])
+            }
+            _ => return Ok(Transformed::no(part)),
+        };
+        let types = arguments.iter().map(|argument| argument.get_type(schema)).collect::<Result<Vec<_>>>();
+        match types {
+            Ok(types) if operation.can_fail_on(&types) => {
+                let text = text_of(&part);
+                let arguments = arguments.into_iter().cloned().collect();
+                Ok(Transformed::yes(Checked::new(operation, text).call(arguments)))
+            }
+            // What has no type yet, as an open parameter, is looked at again when it has.
+            _ => Ok(Transformed::no(part)),
+        }
+    })
+}
+
+/// An expression as messages show it, near to how it was written: columns without their tables, values without their types,
+/// and nothing of what the analyzer has added.
+fn text_of(expr: &Expr) -> String {
+    let plain = expr.clone().transform_up(|part| {
+        Ok(Transformed::yes(match part {
+            Expr::Column(column) => Expr::Column(Column::new_unqualified(column.name)),
+            Expr::Literal(value, _) => {
+                let quote = if value.data_type().is_string() { "'" } else { "" };
+                Expr::Column(Column::new_unqualified(format!("{quote}{value}{quote}")))
+            }
+            Expr::Cast(cast) => *cast.expr,
+            Expr::Alias(alias) => *alias.expr,
+            Expr::ScalarFunction(call) => {
+                checked::written(&call.func, &call.args).unwrap_or(Expr::ScalarFunction(call))
+            }
+            other => return Ok(Transformed::no(other)),
+        }))
+    });
+    plain.map_or_else(|_| expr.to_string(), |plain| plain.data.to_string())
+}
+
+#[cfg(test)]
+mod tests;
