@@ -315,7 +315,7 @@ where
         let physical = state.create_physical_plan(plan).await?;
         let mut batches = execute_stream(physical, state.task_ctx())?;
         while let Some(batch) = batches.next().await {
-            for item in encode(batch?)? {
+            for item in encode(batch.map_err(|error| bound.explained(error))?)? {
                 if sender.send(Ok(item)).await.is_err() {
                     return Ok(());
                 }

@@ -205,7 +205,7 @@ pub fn catalog_of<'a>(
 }
 
 /// The mistake of an INSERT or SELECT among a server's definitions.
-pub fn not_for_a_server(view: &ViewDef) -> Error {
+fn not_for_a_server(view: &ViewDef) -> Error {
     Error::invalid("a server runs CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW and CREATE FUNCTION only")
         .hint(
             "run INSERT and SELECT with `touchline run FILE`, which `touchline check --run FILE` checks, \

@@ -2,7 +2,8 @@
 //!
 //! DataFusion's `+`, `-`, `*` and `sum` of integers wrap silently, and its errors of `/` and `%` name no value. Once the
 //! analyzer has settled the types, a rule puts functions of ours in the place of these operators, under the same name; and
-//! `sum` is one of ours. Other types keep DataFusion's own arithmetic, which does not wrap.
+//! `sum` is one of ours. Other types keep DataFusion's own arithmetic, which does not wrap. Casts of texts fail most of all,
+//! and are put into functions for their messages alone.
 
 use std::sync::Arc;
 
@@ -15,9 +16,11 @@ use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{AggregateUDF, BinaryExpr, Expr, ExprSchemable, LogicalPlan};
 use datafusion::optimizer::AnalyzerRule;
 
+use self::cast::CheckedCast;
 use self::checked::{Checked, Operation};
 use self::sum::Sum;
 
+mod cast;
 mod checked;
 mod sum;
 
@@ -54,9 +57,21 @@ impl AnalyzerRule for CheckedIntegers {
     }
 }
 
-/// The expression with functions in the place of operators that could wrap. `schema`: that of the rows it is computed from.
+/// The expression with functions in the place of operators and casts that can fail. `schema`: that of the rows it is computed from.
 fn checked(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     expr.transform_up(|part| {
+        if let Expr::Cast(cast) = &part {
+            return Ok(match cast.expr.get_type(schema) {
+                // What a literal is shows while the plan is made.
+                Ok(from)
+                    if cast::can_fail(&from, cast.field.data_type()) && !matches!(*cast.expr, Expr::Literal(..)) =>
+                {
+                    let checked = CheckedCast::new(Arc::clone(&cast.field), text_of(&cast.expr));
+                    Transformed::yes(checked.call(cast.expr.as_ref().clone()))
+                }
+                _ => Transformed::no(part),
+            });
+        }
         let (operation, arguments) = match &part {
             Expr::BinaryExpr(BinaryExpr { left, op, right }) => match Operation::of(*op) {
                 Some(operation) => (operation, vec![left.as_ref(), right.as_ref()]),
@@ -93,6 +108,10 @@ fn text_of(expr: &Expr) -> String {
             }
             Expr::Cast(cast) => *cast.expr,
             Expr::Alias(alias) => *alias.expr,
+            // The argument stands for a cast, too.
+            Expr::ScalarFunction(mut call) if call.func.inner().is::<CheckedCast>() && call.args.len() == 1 => {
+                call.args.swap_remove(0)
+            }
             Expr::ScalarFunction(call) => {
                 checked::written(&call.func, &call.args).unwrap_or(Expr::ScalarFunction(call))
             }

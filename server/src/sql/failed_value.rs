@@ -69,6 +69,11 @@ pub fn at_failed_value(error: Error, start: &Location, written: &[Written<'_>]) 
 enum Failure {
     /// An operator of ours, or a sum, with its text as messages show it.
     Named(String),
+    /// A cast of ours: what is cast as messages show it, and the type in SQL.
+    NamedCast {
+        inner: String,
+        to: String,
+    },
     /// A division of another type than integers.
     Division,
     /// Arithmetic of another type than integers.
@@ -93,6 +98,10 @@ impl Failure {
         if let Some((named, _)) = text.strip_prefix('"').and_then(|rest| rest.rsplit_once("\" does not fit into ")) {
             return Some(Failure::Named(named.to_owned()));
         }
+        if let Some((cast, _)) = text.strip_prefix("\"CAST(").and_then(|rest| rest.split_once(")\" cannot take '")) {
+            let (inner, to) = cast.rsplit_once(" AS ")?;
+            return Some(Failure::NamedCast { inner: inner.to_owned(), to: to.to_owned() });
+        }
         if text.to_lowercase().contains("divide by zero") {
             return Some(Failure::Division);
         }
@@ -114,7 +123,7 @@ impl Failure {
 
     fn described(&self, error: Error) -> Error {
         match self {
-            Failure::Named(_) => error,
+            Failure::Named(_) | Failure::NamedCast { .. } => error,
             Failure::Division => Error::invalid("division by zero")
                 .hint("write nullif(…, 0) for what it is divided by, to have NULL instead"),
             Failure::Overflow(what) => {
@@ -142,6 +151,13 @@ impl Failure {
                 let named = arithmetic && bare(&plain(expr)) == bare(text);
                 named.then_some(true)
             }
+            Failure::NamedCast { inner, to } => match expr {
+                Expr::Cast { kind: CastKind::Cast | CastKind::DoubleColon, expr, data_type, .. } => {
+                    let named = bare(&plain(expr)) == bare(inner);
+                    (named && type_family(&data_type.to_string()) == type_family(to)).then_some(true)
+                }
+                _ => None,
+            },
             Failure::Division => match expr {
                 Expr::BinaryOp { op: BinaryOperator::Divide | BinaryOperator::Modulo, .. } => Some(false),
                 _ => None,
@@ -200,7 +216,7 @@ impl Visitor for Suspects<'_> {
     }
 }
 
-/// An expression without brackets and casts, which the analyzer adds and messages leave out.
+/// An expression without what messages leave out: brackets, casts and the frame of a window function.
 fn plain(expr: &Expr) -> String {
     struct Inner;
     impl VisitorMut for Inner {
@@ -210,6 +226,9 @@ fn plain(expr: &Expr) -> String {
             if let Expr::Nested(inner) | Expr::Cast { expr: inner, .. } = expr {
                 let inner = std::mem::replace(inner.as_mut(), Expr::value(Value::Null));
                 *expr = inner;
+            }
+            if let Expr::Function(function) = expr {
+                function.over = None;
             }
             ControlFlow::Continue(())
         }

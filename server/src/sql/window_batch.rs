@@ -55,7 +55,8 @@ pub fn expand_for_batch(plan: LogicalPlan) -> Result<LogicalPlan> {
 
 /// A row without a time belongs to no window, hence to no group of `GROUP BY tumble(ts, …)` either.
 fn grouped(mut aggregate: Aggregate) -> Result<Transformed<LogicalPlan>> {
-    let windows: Vec<Expr> = aggregate.group_expr.iter().filter(|expr| is_window(expr)).cloned().collect();
+    let input = aggregate.input.as_ref();
+    let windows: Vec<Expr> = aggregate.group_expr.iter().filter(|expr| is_window(expr, input)).cloned().collect();
     let Some(has_window) = conjunction(windows.into_iter().map(|window| window.unalias().is_not_null())) else {
         return Ok(Transformed::no(LogicalPlan::Aggregate(aggregate)));
     };
@@ -67,11 +68,20 @@ fn grouped(mut aggregate: Aggregate) -> Result<Transformed<LogicalPlan>> {
     Ok(Transformed::yes(LogicalPlan::Aggregate(aggregate)))
 }
 
-/// The grouping form, as a group expression.
-fn is_window(expr: &Expr) -> bool {
-    match expr {
-        Expr::Alias(alias) => is_window(&alias.expr),
-        Expr::ScalarFunction(call) => call.func.name() == Tumble::NAME,
+/// The grouping form, as an expression over `input`, or as a column that is one further below.
+fn is_window(expr: &Expr, input: &LogicalPlan) -> bool {
+    match (expr, input) {
+        (Expr::Alias(alias), _) => is_window(&alias.expr, input),
+        (Expr::ScalarFunction(call), _) => call.func.name() == Tumble::NAME,
+        (Expr::Column(column), LogicalPlan::Projection(projection)) => {
+            let below = input.schema().maybe_index_of_column(column).and_then(|at| projection.expr.get(at));
+            below.is_some_and(|expr| is_window(expr, &projection.input))
+        }
+        (Expr::Column(column), LogicalPlan::SubqueryAlias(alias)) => {
+            let below = input.schema().maybe_index_of_column(column).map(|at| alias.input.schema().qualified_field(at));
+            below.is_some_and(|field| is_window(&Expr::Column(Column::from(field)), &alias.input))
+        }
+        (Expr::Column(_), LogicalPlan::Filter(filter)) => is_window(expr, &filter.input),
         _ => false,
     }
 }

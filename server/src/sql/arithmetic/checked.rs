@@ -17,12 +17,13 @@ use datafusion::logical_expr::{
 };
 use datafusion::physical_expr_common::datum::apply;
 
+use super::cast::CheckedCast;
 use crate::error::Error;
 use crate::sql::call::in_sql;
 
 /// Whether a function is one of these, and so may fail for the values of a row.
 pub fn is_checked(function: &ScalarUDF) -> bool {
-    function.inner().is::<Checked>()
+    function.inner().is::<Checked>() || function.inner().is::<CheckedCast>()
 }
 
 /// The operator that such a function stands for.

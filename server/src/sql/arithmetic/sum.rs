@@ -132,8 +132,11 @@ impl AggregateUDFImpl for Sum {
 
 /// The two halves of a sum, of 64 bits each, for one type of integers.
 trait Integers: ArrowPrimitiveType<Native: Copy + Default + Into<i128>> + Debug + Send + Sync {
-    /// The low half of the sum, and what the high half changes by.
-    fn carrying_add(low: Self::Native, value: Self::Native) -> (Self::Native, i64);
+    /// The low half of the sum, and whether the high half changes.
+    fn overflowing_add(low: Self::Native, value: Self::Native) -> (Self::Native, bool);
+
+    /// What the high half changes by, where it does when `value` is added.
+    fn carry(value: Self::Native) -> i64;
 
     /// A sum as its halves.
     fn halves(sum: i128) -> (Self::Native, i64);
@@ -144,9 +147,12 @@ trait Integers: ArrowPrimitiveType<Native: Copy + Default + Into<i128>> + Debug 
 
 impl Integers for Int64Type {
     #[inline]
-    fn carrying_add(low: i64, value: i64) -> (i64, i64) {
-        let (sum, carries) = low.overflowing_add(value);
-        (sum, if carries { value.signum() } else { 0 })
+    fn overflowing_add(low: i64, value: i64) -> (i64, bool) {
+        low.overflowing_add(value)
+    }
+
+    fn carry(value: i64) -> i64 {
+        value.signum()
     }
 
     fn halves(sum: i128) -> (i64, i64) {
@@ -166,9 +172,12 @@ impl Integers for Int64Type {
 
 impl Integers for UInt64Type {
     #[inline]
-    fn carrying_add(low: u64, value: u64) -> (u64, i64) {
-        let (sum, carries) = low.overflowing_add(value);
-        (sum, i64::from(carries))
+    fn overflowing_add(low: u64, value: u64) -> (u64, bool) {
+        low.overflowing_add(value)
+    }
+
+    fn carry(_: u64) -> i64 {
+        1
     }
 
     fn halves(sum: i128) -> (u64, i64) {
@@ -214,9 +223,33 @@ fn fitting<T: Integers>(sum: i128, name: &str) -> Result<T::Native> {
 }
 
 fn too_large<T: Integers>(sum: i128, name: &str) -> Error {
-    Error::invalid(format!("\"{name}\" does not fit into {}", in_sql(&T::DATA_TYPE.to_string())))
+    Error::invalid(format!("\"{}\" does not fit into {}", written(name), in_sql(&T::DATA_TYPE.to_string())))
         .detail(format!("the sum is {sum}"))
         .hint("sum a wider type, as in sum(CAST(… AS DECIMAL(38, 0)))")
+}
+
+/// An aggregate's name as it was written: DataFusion's has the types of literals in it, and the frame behind it.
+fn written(name: &str) -> String {
+    let end = [" PARTITION BY [", " ORDER BY [", " ROWS BETWEEN ", " RANGE BETWEEN ", " GROUPS BETWEEN "]
+        .into_iter()
+        .filter_map(|clause| name.find(clause))
+        .min();
+    let mut rest = &name[..end.unwrap_or(name.len())];
+    let mut out = String::with_capacity(rest.len());
+    while let Some((at, literal)) = ["Int64(", "UInt64(", "Float64(", "Utf8(", "Utf8View(", "Boolean("]
+        .into_iter()
+        .filter_map(|literal| Some((rest.find(literal)?, literal)))
+        .min()
+    {
+        out.push_str(&rest[..at]);
+        rest = &rest[at + literal.len()..];
+        // A text may hold a bracket; then its end is somewhere else, and only the message is the poorer for it.
+        let (value, after) = rest.split_once(')').unwrap_or((rest, ""));
+        out.push_str(&value.replace('"', "'"));
+        rest = after;
+    }
+    out.push_str(rest);
+    out
 }
 
 /// Without GROUP BY, and in window frames.
@@ -408,10 +441,12 @@ impl<T: Integers> Groups<T> {
 
     #[inline]
     fn add(low: &mut [T::Native], high: &mut Vec<i64>, group: usize, value: T::Native) {
-        let (sum, carry) = T::carrying_add(low[group], value);
-        low[group] = sum;
-        if carry != 0 {
-            Self::carry(low.len(), high, group, carry);
+        let slot = &mut low[group];
+        let (sum, carries) = T::overflowing_add(*slot, value);
+        *slot = sum;
+        // A branch that is hardly ever taken costs less than the carry itself.
+        if carries {
+            Self::carry(low.len(), high, group, T::carry(value));
         }
     }
 
