@@ -7,21 +7,24 @@
 
 use std::sync::Arc;
 
+use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, DFSchema};
 use datafusion::config::ConfigOptions;
 use datafusion::error::Result;
 use datafusion::execution::context::SessionContext;
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{AggregateUDF, BinaryExpr, Expr, ExprSchemable, LogicalPlan};
+use datafusion::logical_expr::{AggregateUDF, BinaryExpr, Expr, LogicalPlan};
 use datafusion::optimizer::AnalyzerRule;
 
 use self::cast::CheckedCast;
 use self::checked::{Checked, Operation};
+use self::nesting::{text_of, type_of};
 use self::sum::Sum;
 
 mod cast;
 mod checked;
+mod nesting;
 mod sum;
 
 pub use checked::is_checked;
@@ -47,7 +50,11 @@ impl AnalyzerRule for CheckedIntegers {
                 }
                 node => merge_schema(&node.inputs()),
             };
-            node.map_expressions(|expr| checked(expr, &schema))
+            let names = NamePreserver::new(&node);
+            node.map_expressions(|expr| {
+                let name = names.save(&expr);
+                Ok(checked(expr, &schema)?.update_data(|expr| name.restore(expr)))
+            })
         })?;
         Ok(checked.data)
     }
@@ -61,12 +68,12 @@ impl AnalyzerRule for CheckedIntegers {
 fn checked(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     expr.transform_up(|part| {
         if let Expr::Cast(cast) = &part {
-            return Ok(match cast.expr.get_type(schema) {
+            return Ok(match type_of(&cast.expr, schema) {
                 // What a literal is shows while the plan is made.
                 Ok(from)
                     if cast::can_fail(&from, cast.field.data_type()) && !matches!(*cast.expr, Expr::Literal(..)) =>
                 {
-                    let checked = CheckedCast::new(Arc::clone(&cast.field), text_of(&cast.expr));
+                    let checked = CheckedCast::new(Arc::clone(&cast.field), &cast.expr);
                     Transformed::yes(checked.call(cast.expr.as_ref().clone()))
                 }
                 _ => Transformed::no(part),
@@ -83,42 +90,16 @@ fn checked(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             }
             _ => return Ok(Transformed::no(part)),
         };
-        let types = arguments.iter().map(|argument| argument.get_type(schema)).collect::<Result<Vec<_>>>();
+        let types = arguments.iter().map(|argument| type_of(argument, schema)).collect::<Result<Vec<_>>>();
         match types {
             Ok(types) if operation.can_fail_on(&types) => {
-                let text = text_of(&part);
-                let arguments = arguments.into_iter().cloned().collect();
-                Ok(Transformed::yes(Checked::new(operation, text).call(arguments)))
+                let checked = Checked::new(operation, &types[0], text_of(&part), &arguments);
+                Ok(Transformed::yes(checked.call(arguments.into_iter().cloned().collect())))
             }
             // What has no type yet, as an open parameter, is looked at again when it has.
             _ => Ok(Transformed::no(part)),
         }
     })
-}
-
-/// An expression as messages show it, near to how it was written: columns without their tables, values without their types,
-/// and nothing of what the analyzer has added.
-fn text_of(expr: &Expr) -> String {
-    let plain = expr.clone().transform_up(|part| {
-        Ok(Transformed::yes(match part {
-            Expr::Column(column) => Expr::Column(Column::new_unqualified(column.name)),
-            Expr::Literal(value, _) => {
-                let quote = if value.data_type().is_string() { "'" } else { "" };
-                Expr::Column(Column::new_unqualified(format!("{quote}{value}{quote}")))
-            }
-            Expr::Cast(cast) => *cast.expr,
-            Expr::Alias(alias) => *alias.expr,
-            // The argument stands for a cast, too.
-            Expr::ScalarFunction(mut call) if call.func.inner().is::<CheckedCast>() && call.args.len() == 1 => {
-                call.args.swap_remove(0)
-            }
-            Expr::ScalarFunction(call) => {
-                checked::written(&call.func, &call.args).unwrap_or(Expr::ScalarFunction(call))
-            }
-            other => return Ok(Transformed::no(other)),
-        }))
-    });
-    plain.map_or_else(|_| expr.to_string(), |plain| plain.data.to_string())
 }
 
 #[cfg(test)]

@@ -148,8 +148,14 @@ impl Failure {
                     Expr::Function(function) => name_of(function) == "sum",
                     _ => false,
                 };
-                let named = arithmetic && bare(&plain(expr)) == bare(text);
-                named.then_some(true)
+                if !arithmetic {
+                    return None;
+                }
+                match bare(&plain(expr)) == bare(text) {
+                    true => Some(true),
+                    // Not all of it is in the message.
+                    false => text.contains('…').then_some(false),
+                }
             }
             Failure::NamedCast { inner, to } => match expr {
                 Expr::Cast { kind: CastKind::Cast | CastKind::DoubleColon, expr, data_type, .. } => {

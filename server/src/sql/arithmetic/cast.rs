@@ -8,11 +8,11 @@ use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, Field, FieldRef};
 use arrow::util::display::array_value_to_string;
 use datafusion::error::{DataFusionError, Result};
-use datafusion::logical_expr::expr::Cast;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
+use super::nesting::{Nesting, text_of};
 use crate::error::Error;
 use crate::sql::call::in_sql;
 
@@ -28,24 +28,21 @@ pub(super) fn can_fail(from: &DataType, to: &DataType) -> bool {
 #[derive(Clone)]
 pub(super) struct CheckedCast {
     /// With the name and the metadata that the cast gives it.
-    field: FieldRef,
+    pub(super) field: FieldRef,
+    pub(super) nesting: Nesting,
     /// What is cast, as messages show it.
     text: String,
     signature: Signature,
 }
 
 impl CheckedCast {
-    pub(super) fn new(field: FieldRef, text: String) -> Self {
-        CheckedCast { field, text, signature: Signature::any(1, Volatility::Immutable) }
+    pub(super) fn new(field: FieldRef, argument: &Expr) -> Self {
+        let nesting = Nesting::of(&field, &[argument]);
+        CheckedCast { field, nesting, text: text_of(argument), signature: Signature::any(1, Volatility::Immutable) }
     }
 
     pub(super) fn call(self, argument: Expr) -> Expr {
         ScalarUDF::new_from_impl(self).call(vec![argument])
-    }
-
-    fn written(&self, arguments: &[Expr]) -> Option<Expr> {
-        let inner = Box::new(arguments.first()?.clone());
-        Some(Expr::Cast(Cast::new_from_field(inner, Arc::clone(&self.field))))
     }
 
     fn explained(&self, error: DataFusionError, texts: &ColumnarValue, rows: usize) -> Error {
@@ -93,11 +90,14 @@ impl ScalarUDFImpl for CheckedCast {
     }
 
     fn display_name(&self, arguments: &[Expr]) -> Result<String> {
-        Ok(self.written(arguments).map_or_else(|| self.text.clone(), |written| written.to_string()))
+        let inner = || arguments.first().map(Expr::to_string).unwrap_or_default();
+        Ok(self.nesting.name().unwrap_or_else(|| format!("CAST({} AS {})", inner(), self.field.data_type())))
     }
 
     fn schema_name(&self, arguments: &[Expr]) -> Result<String> {
-        Ok(self.written(arguments).map_or_else(|| self.text.clone(), |written| written.schema_name().to_string()))
+        // As of a cast: that of its argument.
+        let inner = || arguments.first().map(|inner| inner.schema_name().to_string()).unwrap_or_default();
+        Ok(self.nesting.name().unwrap_or_else(inner))
     }
 
     fn signature(&self) -> &Signature {

@@ -12,23 +12,18 @@ use arrow::util::display::array_value_to_string;
 use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{
-    BinaryExpr, ColumnarValue, Expr, Operator, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
-    Signature, Volatility,
+    ColumnarValue, Expr, Operator, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 use datafusion::physical_expr_common::datum::apply;
 
 use super::cast::CheckedCast;
+use super::nesting::Nesting;
 use crate::error::Error;
 use crate::sql::call::in_sql;
 
 /// Whether a function is one of these, and so may fail for the values of a row.
 pub fn is_checked(function: &ScalarUDF) -> bool {
     function.inner().is::<Checked>() || function.inner().is::<CheckedCast>()
-}
-
-/// The operator that such a function stands for.
-pub(super) fn written(function: &ScalarUDF, arguments: &[Expr]) -> Option<Expr> {
-    function.inner().downcast_ref::<Checked>()?.written(arguments)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -62,7 +57,7 @@ impl Operation {
         }
     }
 
-    fn operator(self) -> Operator {
+    pub(super) fn operator(self) -> Operator {
         match self {
             Operation::Add => Operator::Plus,
             Operation::Subtract | Operation::Negate => Operator::Minus,
@@ -97,32 +92,33 @@ impl Operation {
 /// See the file's first line. Internal: made by the analyzer's rule alone.
 #[derive(Clone)]
 pub(super) struct Checked {
-    operation: Operation,
+    pub(super) operation: Operation,
+    pub(super) data_type: DataType,
+    pub(super) nesting: Nesting,
     /// The expression as messages show it.
     text: String,
     signature: Signature,
 }
 
 impl Checked {
-    pub(super) fn new(operation: Operation, text: String) -> Self {
-        let count = if operation == Operation::Negate { 1 } else { 2 };
-        Checked { operation, text, signature: Signature::any(count, Volatility::Immutable) }
+    /// `text`: what it stands for, as messages show it. `data_type`: of its arguments and of its result.
+    pub(super) fn new(operation: Operation, data_type: &DataType, text: String, arguments: &[&Expr]) -> Self {
+        let signature = Signature::any(arguments.len(), Volatility::Immutable);
+        let nesting = Nesting::of(operation, arguments);
+        Checked { operation, data_type: data_type.clone(), nesting, text, signature }
     }
 
     pub(super) fn call(self, arguments: Vec<Expr>) -> Expr {
         ScalarUDF::new_from_impl(self).call(arguments)
     }
 
-    /// What stands in the place of the function: names of columns follow from it.
-    fn written(&self, arguments: &[Expr]) -> Option<Expr> {
-        match arguments {
-            [inner] => Some(Expr::Negative(Box::new(inner.clone()))),
-            [left, right] => Some(Expr::BinaryExpr(BinaryExpr::new(
-                Box::new(left.clone()),
-                self.operation.operator(),
-                Box::new(right.clone()),
-            ))),
-            _ => None,
+    /// The operator's own name, from those of its operands.
+    fn named(&self, operands: impl Iterator<Item = String>) -> String {
+        let operands: Vec<String> = operands.collect();
+        match operands.as_slice() {
+            [inner] => format!("(- {inner})"),
+            [left, right] => format!("{left} {} {right}", self.operation.operator()),
+            _ => self.text.clone(),
         }
     }
 
@@ -181,11 +177,13 @@ impl ScalarUDFImpl for Checked {
     }
 
     fn display_name(&self, arguments: &[Expr]) -> Result<String> {
-        Ok(self.written(arguments).map_or_else(|| self.text.clone(), |written| written.to_string()))
+        let spelled = || self.named(arguments.iter().map(Expr::to_string));
+        Ok(self.nesting.name().unwrap_or_else(spelled))
     }
 
     fn schema_name(&self, arguments: &[Expr]) -> Result<String> {
-        Ok(self.written(arguments).map_or_else(|| self.text.clone(), |written| written.schema_name().to_string()))
+        let spelled = || self.named(arguments.iter().map(|argument| argument.schema_name().to_string()));
+        Ok(self.nesting.name().unwrap_or_else(spelled))
     }
 
     fn signature(&self) -> &Signature {

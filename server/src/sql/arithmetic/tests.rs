@@ -50,11 +50,11 @@ async fn an_operator_whose_result_does_not_fit_is_an_error_with_its_values() {
         ("SELECT v + w FROM {t} WHERE w > 0", "\"v + w\" does not fit into BIGINT\n  detail: {max} + 1\n"),
         ("SELECT t.v - 1 FROM {t}", "\"v - 1\" does not fit into BIGINT\n  detail: -9223372036854775808 - 1\n"),
         ("SELECT (v - 1) * 2 FROM {t} WHERE w > 0", "\"(v - 1) * 2\" does not fit into BIGINT\n"),
-        ("SELECT -v FROM {t}", "\"(- v)\" does not fit into BIGINT\n  detail: -(-9223372036854775808)\n"),
+        ("SELECT -v FROM {t}", "\"-v\" does not fit into BIGINT\n  detail: -(-9223372036854775808)\n"),
         ("SELECT w / z FROM {t}", "division by zero in \"w / z\"\n  detail: 1 / 0\n"),
         ("SELECT w % z FROM {t}", "division by zero in \"w % z\"\n  detail: 1 % 0\n"),
         ("SELECT w FROM {t} WHERE v * v > 0", "\"v * v\" does not fit into BIGINT\n"),
-        ("SELECT CAST(v AS BIGINT UNSIGNED) * 3 FROM {t} WHERE w > 0", " does not fit into "),
+        ("SELECT CAST(v AS BIGINT UNSIGNED) * CAST(3 AS BIGINT UNSIGNED) FROM {t} WHERE w > 0", " does not fit into "),
         ("SELECT 2147483647::INT + w::INT FROM {t} WHERE w > 0", " does not fit into INT\n  detail: 2147483647 + 1\n"),
     ] {
         let (query, said) = (query.replace("{t}", VALUES), said.replace("{max}", max));
@@ -137,13 +137,30 @@ async fn a_sum_beyond_64_bits_is_an_error_and_one_that_comes_back_is_not() {
     assert_eq!(row(&context, frame).await, ["5", "5"]);
 }
 
+#[tokio::test]
+async fn a_long_chain_is_one_expression_with_its_own_name_and_a_short_text() {
+    let context = context();
+    let chain = vec!["a"; 300].join(" + ");
+    let query = format!(
+        "SELECT {chain} AS s, sum({chain}), a FROM (VALUES (1)) AS t(a) GROUP BY {chain}, a HAVING {chain} > 2"
+    );
+    assert_eq!(row(&context, &query).await, ["300", "300", "1"]);
+    let frame = context.sql(&format!("SELECT {chain} FROM (VALUES (1)) AS t(a)")).await.expect("planned");
+    assert_eq!(frame.schema().field(0).name(), &vec!["t.a"; 300].join(" + "));
+    let report = refusal(&context, &format!("SELECT {chain} FROM (VALUES (4000000000000000000)) AS t(a)")).await;
+    assert!(
+        report.contains("\"((a + a) + a\" does not fit") || report.contains("\"(a + a) + a\" does not fit"),
+        "{report}"
+    );
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Against 128 bits, row by row, whole and in parts that are merged.
     #[test]
     fn sums_are_right_or_refused(
-        rows in prop::collection::vec((0_u8..4, prop::option::of(prop_oneof![
+        rows in prop::collection::vec((0_u8..2, prop::option::of(prop_oneof![
             Just(i64::MAX), Just(i64::MIN), any::<i64>(), -10_i64..10,
         ])), 1..40),
     ) {
@@ -154,14 +171,15 @@ proptest! {
             Some(v) => format!("({k}, {v})"),
             None => format!("({k}, NULL)"),
         }).collect();
-        for key in 0..4 {
+        let context = context();
+        for key in 0..2 {
             let of_key: Vec<i128> =
                 rows.iter().filter(|(k, _)| *k == key).filter_map(|(_, v)| v.map(i128::from)).collect();
             let query = format!(
                 "SELECT k, sum(v) AS s FROM (SELECT column1 AS k, CAST(column2 AS BIGINT) AS v FROM (VALUES {})) WHERE k = {key} GROUP BY k",
                 values.join(", ")
             );
-            let found = runtime.block_on(answer(&context(), &query));
+            let found = runtime.block_on(answer(&context, &query));
             let want: i128 = of_key.iter().sum();
             match found {
                 Ok(shown) if of_key.is_empty() => prop_assert!(shown.lines().count() <= 5),

@@ -18,7 +18,7 @@ fn an_expression_that_the_error_names_is_found_among_others() {
         (zero("(a + 1) / b"), "SELECT b / a, (a+1) / CAST(b AS BIGINT) FROM e", "q.sql:1:16"),
         (zero("sum(e.v) / count(*)"), "SELECT 1 / a, sum(v) / count(*) FROM e", "q.sql:1:15"),
         ("\"v + w\" does not fit into BIGINT".to_owned(), "SELECT w + v, v + w FROM e", "q.sql:1:15"),
-        ("\"(- v)\" does not fit into BIGINT".to_owned(), "SELECT - v FROM e", "q.sql:1:10"),
+        ("\"-v\" does not fit into BIGINT".to_owned(), "SELECT - v FROM e", "q.sql:1:10"),
         (
             "\"CAST(a || 'x' AS DOUBLE)\" cannot take 'y'".to_owned(),
             "SELECT CAST(a AS DOUBLE), (e.a || 'x')::DOUBLE FROM e",
