@@ -7,25 +7,24 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::DataType;
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::config::ConfigOptions;
 use datafusion::error::Result;
 use datafusion::execution::context::SessionContext;
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{AggregateUDF, BinaryExpr, Expr, LogicalPlan};
+use datafusion::logical_expr::{AggregateUDF, BinaryExpr, Expr, ExprSchemable, LogicalPlan};
 use datafusion::optimizer::AnalyzerRule;
 
 use self::cast::CheckedCast;
 use self::checked::{Checked, Operation};
-use self::nesting::{text_of, type_of};
 use self::sum::Sum;
 
 mod cast;
 mod checked;
-mod nesting;
 mod sum;
+mod text;
 
 pub use checked::is_checked;
 
@@ -50,11 +49,7 @@ impl AnalyzerRule for CheckedIntegers {
                 }
                 node => merge_schema(&node.inputs()),
             };
-            let names = NamePreserver::new(&node);
-            node.map_expressions(|expr| {
-                let name = names.save(&expr);
-                Ok(checked(expr, &schema)?.update_data(|expr| name.restore(expr)))
-            })
+            node.map_expressions(|expr| checked(expr, &schema))
         })?;
         Ok(checked.data)
     }
@@ -66,40 +61,51 @@ impl AnalyzerRule for CheckedIntegers {
 
 /// The expression with functions in the place of operators and casts that can fail. `schema`: that of the rows it is computed from.
 fn checked(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
-    expr.transform_up(|part| {
-        if let Expr::Cast(cast) = &part {
-            return Ok(match type_of(&cast.expr, schema) {
-                // What a literal is shows while the plan is made.
-                Ok(from)
-                    if cast::can_fail(&from, cast.field.data_type()) && !matches!(*cast.expr, Expr::Literal(..)) =>
-                {
-                    let checked = CheckedCast::new(Arc::clone(&cast.field), &cast.expr);
-                    Transformed::yes(checked.call(cast.expr.as_ref().clone()))
-                }
-                _ => Transformed::no(part),
-            });
-        }
-        let (operation, arguments) = match &part {
-            Expr::BinaryExpr(BinaryExpr { left, op, right }) => match Operation::of(*op) {
-                Some(operation) => (operation, vec![left.as_ref(), right.as_ref()]),
-                None => return Ok(Transformed::no(part)),
-            },
+    // From above, so that a chain of operators is seen as a whole; what stands between them is looked at afterwards.
+    expr.transform_down(|part| {
+        let replaced = match &part {
+            Expr::BinaryExpr(_) => chain(&part, schema),
             // A negative literal is one already.
-            Expr::Negative(inner) if !matches!(inner.as_ref(), Expr::Literal(..)) => {
-                (Operation::Negate, vec![inner.as_ref()])
-            }
-            _ => return Ok(Transformed::no(part)),
+            Expr::Negative(inner) if !matches!(inner.as_ref(), Expr::Literal(..)) => match inner.get_type(schema) {
+                Ok(of) if of.is_signed_integer() => Some(Checked::call(Vec::new(), vec![inner.as_ref().clone()])),
+                _ => None,
+            },
+            // What a literal is shows while the plan is made.
+            Expr::Cast(cast) if !matches!(cast.expr.as_ref(), Expr::Literal(..)) => match cast.expr.get_type(schema) {
+                Ok(from) if cast::can_fail(&from, cast.field.data_type()) => {
+                    Some(CheckedCast::call(&cast.field, cast.expr.as_ref().clone()))
+                }
+                _ => None,
+            },
+            _ => None,
         };
-        let types = arguments.iter().map(|argument| type_of(argument, schema)).collect::<Result<Vec<_>>>();
-        match types {
-            Ok(types) if operation.can_fail_on(&types) => {
-                let checked = Checked::new(operation, &types[0], text_of(&part), &arguments);
-                Ok(Transformed::yes(checked.call(arguments.into_iter().cloned().collect())))
-            }
-            // What has no type yet, as an open parameter, is looked at again when it has.
-            _ => Ok(Transformed::no(part)),
-        }
+        Ok(replaced.map_or_else(|| Transformed::no(part), Transformed::yes))
     })
+}
+
+/// Operators of integers in a row, as one call. `None` for anything else, and for what has no type yet, as an open
+/// parameter: it is looked at again when it has.
+fn chain(expr: &Expr, schema: &DFSchema) -> Option<Expr> {
+    let (mut operations, mut operands, mut left, mut data_type) = (Vec::new(), Vec::new(), expr, None);
+    while let Expr::BinaryExpr(BinaryExpr { left: further, op, right }) = left
+        && let Some(operation) = Operation::of(*op)
+    {
+        let of = right.get_type(schema).ok().filter(DataType::is_integer);
+        if of.is_none() || data_type.as_ref().is_some_and(|data_type| of.as_ref() != Some(data_type)) {
+            break;
+        }
+        data_type = of;
+        operations.push(operation);
+        operands.push(right.as_ref().clone());
+        left = further;
+    }
+    if left.get_type(schema).ok()? != data_type? {
+        return None;
+    }
+    operands.push(left.clone());
+    operations.reverse();
+    operands.reverse();
+    Some(Checked::call(operations, operands))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
-use super::nesting::{Nesting, text_of};
+use super::text::text_of;
 use crate::error::Error;
 use crate::sql::call::in_sql;
 
@@ -28,21 +28,17 @@ pub(super) fn can_fail(from: &DataType, to: &DataType) -> bool {
 #[derive(Clone)]
 pub(super) struct CheckedCast {
     /// With the name and the metadata that the cast gives it.
-    pub(super) field: FieldRef,
-    pub(super) nesting: Nesting,
+    field: FieldRef,
     /// What is cast, as messages show it.
     text: String,
     signature: Signature,
 }
 
 impl CheckedCast {
-    pub(super) fn new(field: FieldRef, argument: &Expr) -> Self {
-        let nesting = Nesting::of(&field, &[argument]);
-        CheckedCast { field, nesting, text: text_of(argument), signature: Signature::any(1, Volatility::Immutable) }
-    }
-
-    pub(super) fn call(self, argument: Expr) -> Expr {
-        ScalarUDF::new_from_impl(self).call(vec![argument])
+    pub(super) fn call(field: &FieldRef, argument: Expr) -> Expr {
+        let (field, text) = (Arc::clone(field), text_of(&argument));
+        let signature = Signature::any(1, Volatility::Immutable);
+        ScalarUDF::new_from_impl(CheckedCast { field, text, signature }).call(vec![argument])
     }
 
     fn explained(&self, error: DataFusionError, texts: &ColumnarValue, rows: usize) -> Error {
@@ -90,14 +86,13 @@ impl ScalarUDFImpl for CheckedCast {
     }
 
     fn display_name(&self, arguments: &[Expr]) -> Result<String> {
-        let inner = || arguments.first().map(Expr::to_string).unwrap_or_default();
-        Ok(self.nesting.name().unwrap_or_else(|| format!("CAST({} AS {})", inner(), self.field.data_type())))
+        let inner = arguments.first().map(Expr::to_string).unwrap_or_default();
+        Ok(format!("CAST({inner} AS {})", self.field.data_type()))
     }
 
     fn schema_name(&self, arguments: &[Expr]) -> Result<String> {
         // As of a cast: that of its argument.
-        let inner = || arguments.first().map(|inner| inner.schema_name().to_string()).unwrap_or_default();
-        Ok(self.nesting.name().unwrap_or_else(inner))
+        Ok(arguments.first().map(|inner| inner.schema_name().to_string()).unwrap_or_default())
     }
 
     fn signature(&self) -> &Signature {

@@ -140,18 +140,15 @@ async fn a_sum_beyond_64_bits_is_an_error_and_one_that_comes_back_is_not() {
 #[tokio::test]
 async fn a_long_chain_is_one_expression_with_its_own_name_and_a_short_text() {
     let context = context();
-    let chain = vec!["a"; 300].join(" + ");
+    let chain = vec!["a"; 900].join(" + ");
     let query = format!(
         "SELECT {chain} AS s, sum({chain}), a FROM (VALUES (1)) AS t(a) GROUP BY {chain}, a HAVING {chain} > 2"
     );
-    assert_eq!(row(&context, &query).await, ["300", "300", "1"]);
+    assert_eq!(row(&context, &query).await, ["900", "900", "1"]);
     let frame = context.sql(&format!("SELECT {chain} FROM (VALUES (1)) AS t(a)")).await.expect("planned");
-    assert_eq!(frame.schema().field(0).name(), &vec!["t.a"; 300].join(" + "));
+    assert_eq!(frame.schema().field(0).name(), &vec!["t.a"; 900].join(" + "));
     let report = refusal(&context, &format!("SELECT {chain} FROM (VALUES (4000000000000000000)) AS t(a)")).await;
-    assert!(
-        report.contains("\"((a + a) + a\" does not fit") || report.contains("\"(a + a) + a\" does not fit"),
-        "{report}"
-    );
+    assert!(report.contains("\"a + a + a\" does not fit"), "{report}");
 }
 
 proptest! {
