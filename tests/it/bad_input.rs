@@ -115,7 +115,7 @@ fn scripts_and_servers() -> Outcome {
     site.write("script.sql", script)?;
     site.output(&["check", "--run", "z.sql", "script.sql"])?;
     let ran = site.run(&["check", "--run", "script.sql", "z.sql"])?;
-    assert!(ran.stderr.starts_with("error: script.sql:1:49: table 'e' not found"), "{}", ran.stderr);
+    assert!(ran.stderr.starts_with("error: script.sql:1:46: table 'e' not found"), "{}", ran.stderr);
     site.write("queries/script.sql", script)?;
     site.write("schemas/e.sql", EVENTS)?;
     for arguments in [&["check"][..], &["check", "queries/script.sql", "schemas/e.sql"]] {
