@@ -579,3 +579,36 @@ impl<T: Integers> GroupsAccumulator for Groups<T> {
         self.low.capacity() * size_of::<T::Native>() + self.high.capacity() * size_of::<i64>() + seen
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::Int64Array;
+
+    use super::*;
+
+    fn groups(values: &[i64], of: &[usize], total: usize) -> Groups<Int64Type> {
+        let mut groups = Groups::<Int64Type>::new("sum(v)".to_owned());
+        groups.update_batch(&[Arc::new(Int64Array::from(values.to_vec()))], of, None, total).expect("added");
+        groups
+    }
+
+    #[test]
+    fn a_state_beyond_64_bits_is_passed_on_whole() {
+        let state = groups(&[i64::MAX, i64::MAX, 7], &[0, 0, 1], 2).state(EmitTo::All).expect("a state");
+        let mut merged = groups(&[-3, -i64::MAX], &[0, 0], 1);
+        merged.merge_batch(&state, &[0, 1], 2).expect("merged");
+        let sums = merged.evaluate(EmitTo::All).expect("both fit");
+        assert_eq!(sums.as_primitive::<Int64Type>().values(), &[i64::MAX - 3, 7]);
+        let error = groups(&[i64::MIN, -1], &[0, 0], 1).evaluate(EmitTo::First(1)).expect_err("too small");
+        assert!(error.to_string().contains("\"sum(v)\" does not fit into BIGINT"), "{error}");
+    }
+
+    #[test]
+    fn a_state_of_64_bits_as_older_checkpoints_hold_it_is_merged_as_it_is() {
+        let older: ArrayRef = Arc::new(Int64Array::from(vec![Some(5), None]));
+        let mut merged = groups(&[1], &[0], 1);
+        merged.merge_batch(&[older], &[0, 1], 2).expect("merged");
+        let sums = merged.evaluate(EmitTo::All).expect("they fit");
+        assert_eq!(sums.as_primitive::<Int64Type>(), &Int64Array::from(vec![Some(6), None]));
+    }
+}
