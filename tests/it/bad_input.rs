@@ -107,17 +107,34 @@ CREATE MATERIALIZED VIEW d AS SELECT tumble(ts, INTERVAL '1 month') AS w, count(
 fn scripts_and_servers() -> Outcome {
     let site = Site::new()?;
     let script = "CREATE MATERIALIZED VIEW a AS SELECT id FROM e;\nSELECT max(id) FROM a;\n";
-    site.write("schemas/e.sql", EVENTS)?;
+    // In the order of their names the table comes last.
+    let table = EVENTS.replace("'kafka', 'topic' = ", "'filesystem', 'path' = ");
+    site.write("z.sql", &table)?;
+    site.write("e", "")?;
+    site.write("n", "")?;
     site.write("script.sql", script)?;
-    site.output(&["check", "schemas/e.sql", "script.sql"])?;
+    site.output(&["check", "--run", "z.sql", "script.sql"])?;
+    let ran = site.run(&["check", "--run", "script.sql", "z.sql"])?;
+    assert!(ran.stderr.starts_with("error: script.sql:1:46: table 'e' not found"), "{}", ran.stderr);
     site.write("queries/script.sql", script)?;
-    let ran = site.run(&["check"])?;
-    assert_eq!(ran.code, Some(64));
-    assert!(
-        ran.stderr.starts_with("error: queries/script.sql:2:1: a server runs CREATE TABLE, CREATE VIEW,"),
-        "{}",
-        ran.stderr
-    );
+    site.write("schemas/e.sql", EVENTS)?;
+    for arguments in [&["check"][..], &["check", "queries/script.sql", "schemas/e.sql"]] {
+        let ran = site.run(arguments)?;
+        assert_eq!(ran.code, Some(64));
+        assert!(
+            ran.stderr.starts_with("error: queries/script.sql:2:1: a server runs CREATE TABLE, CREATE VIEW,"),
+            "{}",
+            ran.stderr
+        );
+    }
+    // Views do not read one another on a server, however the files are given.
+    site.write("queries/script.sql", "CREATE MATERIALIZED VIEW a AS SELECT id FROM e;\n")?;
+    site.write("queries/b.sql", "CREATE MATERIALIZED VIEW b AS SELECT id FROM a;\n")?;
+    for arguments in [&["check"][..], &["check", "queries/b.sql", "queries/script.sql", "schemas/e.sql"]] {
+        let ran = site.run(arguments)?;
+        assert!(ran.stderr.starts_with("error: queries/b.sql:1:46: table 'a' not found"), "{}", ran.stderr);
+        assert_eq!(ran.stderr.matches("error: ").count(), 1, "{}", ran.stderr);
+    }
     Ok(())
 }
 

@@ -100,7 +100,7 @@ CREATE TABLE t (n BIGINT) WITH ('connector' = 'filesystem', 'path' = 'n.csv', 'f
     let (select, rest) = script.split_once('\n').ok_or("two parts")?;
     site.write("script.sql", &format!("{rest}{select}\n"))?;
     assert_eq!(site.output(&["run", "--output", "json", "script.sql"])?, "{\"n\":2,\"c\":8}\n");
-    assert_eq!(site.output(&["check", "script.sql"])?, "script.sql: 1 table, 2 functions, 1 select\n");
+    assert_eq!(site.output(&["check", "--run", "script.sql"])?, "script.sql: 1 table, 2 functions, 1 select\n");
 
     site.write("schemas/f.sql", "CREATE FUNCTION f(a DOUBLE) RETURNS DOUBLE\nRETURN f(a);\n")?;
     site.write(
@@ -150,12 +150,12 @@ fn a_wrong_call() -> Outcome {
         ),
     ] {
         site.write("q.sql", &format!("{sql};\nCREATE FUNCTION twice(n DOUBLE) RETURNS DOUBLE RETURN n * 2;\n"))?;
-        for command in ["check", "run"] {
-            let ran = site.run(&[command, "q.sql"])?;
-            let planned = command == "run" || !sql.contains("(-1") && !sql.contains("heatmap(n");
+        for command in [&["check", "--run", "q.sql"][..], &["run", "q.sql"]] {
+            let ran = site.run(command)?;
+            let planned = command[0] == "run" || !sql.contains("(-1") && !sql.contains("heatmap(n");
             if planned {
-                assert_eq!(ran.code, Some(64), "{command} {sql}: {}", ran.stderr);
-                assert!(ran.stderr.starts_with(&format!("error: {said}")), "{command} {sql}: {}", ran.stderr);
+                assert_eq!(ran.code, Some(64), "{command:?} {sql}: {}", ran.stderr);
+                assert!(ran.stderr.starts_with(&format!("error: {said}")), "{command:?} {sql}: {}", ran.stderr);
             }
         }
     }

@@ -9,6 +9,7 @@ mod deploy;
 mod docs;
 mod functions;
 mod hot_table;
+mod judged_alike;
 mod kafka_login;
 mod known_answers;
 mod postgres;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
     tests.extend(clients::tests());
     tests.extend(docs::tests());
     tests.extend(functions::tests());
+    tests.extend(judged_alike::tests());
     tests.extend(kafka_login::tests());
     tests.extend(reload::tests());
     tests.extend(restart::tests());

@@ -14,6 +14,9 @@ pub(crate) fn tests() -> Vec<Trial> {
     });
     let mut tests: Vec<Trial> = cases.collect();
     tests.push(trial("run::insert_writes_json_csv_and_parquet_that_read_back_alike", &[], insert_into_files));
+    tests.push(trial("run::windows_stand_over_static_tables_and_earlier_views", &[], windows_over_what_ends));
+    tests.push(trial("run::a_file_is_final_so_that_every_query_over_it_runs", &[], files_are_final));
+    tests.push(trial("run::a_value_that_an_expression_cannot_take_is_named_with_its_place", &[], failed_values));
     tests.push(trial("run::a_view_alone_prints_nothing", &[], a_view_alone));
     tests.push(trial("run::records_that_are_not_decoded_are_named_on_standard_error", &[], bad_records));
     tests.push(trial("run::values_that_a_schema_forbids_are_named_with_what_it_says", &[], forbidden_values));
@@ -124,6 +127,120 @@ fn insert_into_files() -> Outcome {
     assert!(answers[0].starts_with("k,n,s\na,50,"), "{}", answers[0]);
     assert_eq!(answers[0], answers[1]);
     assert_eq!(answers[0], answers[2]);
+    Ok(())
+}
+
+/// What a query prints as CSV, over the sources and two views over them.
+fn printed(site: &Site, query: &str) -> Result<String, Failed> {
+    let views = "CREATE MATERIALIZED VIEW per_minute AS SELECT window_time AS at, k, count(*) AS n
+           FROM TUMBLE(e, ts, INTERVAL '1 minute') GROUP BY window_time, k;
+         CREATE VIEW of_a AS SELECT at, n FROM per_minute WHERE k = 'a';\n";
+    site.write("query.sql", &format!("{views}{query};\n"))?;
+    site.output(&["run", "sources.sql", "query.sql", "--output", "csv"])
+}
+
+fn windows_over_what_ends() -> Outcome {
+    let site = site()?;
+    let tumble = "TUMBLE(per_minute, at, INTERVAL '5 minutes')";
+    for (query, want) in [
+        (format!("SELECT window_end, sum(n) AS n FROM {tumble} GROUP BY window_end ORDER BY 1"), "12:05:00,98\n"),
+        (
+            "SELECT w['end'] AS e, n FROM (SELECT tumble(at, INTERVAL '5 minutes') AS w, sum(n) AS n FROM of_a GROUP BY w) ORDER BY e"
+                .to_owned(),
+            "12:05:00,",
+        ),
+        (
+            "WITH u AS (SELECT at, n FROM of_a UNION ALL SELECT at, n FROM per_minute)
+             SELECT window_start, sum(n) AS n FROM HOP(u, at, INTERVAL '5 minutes', INTERVAL '10 minutes')
+             GROUP BY window_start ORDER BY 1"
+                .to_owned(),
+            "12:05:00,",
+        ),
+        (
+            format!("SELECT k FROM per_minute WHERE n = (SELECT max(n) FROM {tumble} WHERE n < 6) GROUP BY k ORDER BY k LIMIT 1"),
+            "k\na\n",
+        ),
+    ] {
+        let found = printed(&site, &query)?;
+        assert!(found.contains(want), "{query}\n{found}");
+    }
+    // The grouping form and the one in FROM have the same rows.
+    let pairs = [
+        "SELECT window_start AS s, k, sum(n) AS n FROM TUMBLE(per_minute, at, INTERVAL '2 minutes') GROUP BY window_start, k ORDER BY 1, 2",
+        "SELECT w['start'] AS s, k, n FROM (SELECT tumble(at, INTERVAL '2 minutes') AS w, k, sum(n) AS n FROM per_minute GROUP BY w, k) ORDER BY 1, 2",
+    ];
+    assert_eq!(printed(&site, pairs[0])?, printed(&site, pairs[1])?);
+    Ok(())
+}
+
+fn files_are_final() -> Outcome {
+    let site = site()?;
+    for (query, want) in [
+        ("SELECT count(*) AS n, max(id) AS m FROM e", "n,m\n200,199\n"),
+        ("SELECT DISTINCT k FROM e ORDER BY k DESC LIMIT 1", "k\nd\n"),
+        ("SELECT k, count(*) AS n FROM e GROUP BY ROLLUP(k) ORDER BY k NULLS FIRST LIMIT 2", "k,n\n,200\na,50\n"),
+        ("SELECT a.id FROM e a JOIN f b ON a.id = b.id + 1 WHERE a.id > 197 ORDER BY 1", "id\n198\n199\n"),
+        ("SELECT id, row_number() OVER (ORDER BY id DESC) AS r FROM e ORDER BY r LIMIT 1", "id,r\n199,1\n"),
+        ("SELECT id FROM e WHERE id = (SELECT max(id) FROM f)", "id\n199\n"),
+        ("SELECT id FROM e EXCEPT SELECT id FROM f WHERE id > 0", "id\n0\n"),
+        (
+            "WITH w AS (SELECT DISTINCT k, ts FROM e) SELECT count(*) > 150 AS n FROM TUMBLE(w, ts, INTERVAL '1 hour')",
+            "n\ntrue\n",
+        ),
+    ] {
+        assert_eq!(printed(&site, query)?, want, "{query}");
+    }
+    // It may stand in a view that others read, and be written to a file. A mistake is one as before.
+    let view = "CREATE MATERIALIZED VIEW total AS SELECT count(*) AS n FROM e;\n";
+    site.write("query.sql", &format!("{view}SELECT n + 1 AS m FROM total;\n"))?;
+    assert_eq!(site.output(&["run", "sources.sql", "query.sql", "--output", "csv"])?, "m\n201\n");
+    site.write("query.sql", "SELECT count(*) FROM e WHERE nope;\n")?;
+    let ran = site.run(&["run", "sources.sql", "query.sql"])?;
+    assert!(ran.stderr.starts_with("error: query.sql:1:30: column \"nope\" does not exist"), "{}", ran.stderr);
+    Ok(())
+}
+
+/// By a stream and in batch, in the statement and in what it reads.
+fn failed_values() -> Outcome {
+    let site = site()?;
+    let used = "CREATE FUNCTION ratio(a BIGINT, b BIGINT) RETURNS BIGINT RETURN a / b;
+CREATE VIEW halves AS SELECT ts,
+  id / (id - 7) AS h FROM e;\n";
+    let window = "FROM TUMBLE(e, ts, INTERVAL '1 minute') GROUP BY window_start";
+    for (query, place, said) in [
+        (
+            "SELECT id,\n 1 / (id - 7) AS x FROM e".to_owned(),
+            "query.sql:5:2",
+            "division by zero in \"1 / (id - 7)\"\n  detail: 1 / 0",
+        ),
+        ("SELECT max(1 / (id - 7)) AS x FROM e".to_owned(), "query.sql:4:12", "division by zero"),
+        (
+            "SELECT ratio(id, 0) AS x FROM e".to_owned(),
+            "query.sql:1:65",
+            "division by zero in \"a / b\"\n  detail: 0 / 0",
+        ),
+        ("SELECT h FROM halves".to_owned(), "query.sql:3:3", "division by zero in \"id / (id - 7)\"\n  detail: 7 / 0"),
+        ("SELECT CAST(k AS BIGINT) AS k FROM e".to_owned(), "query.sql:4:13", "\"CAST(k AS BIGINT)\" cannot take '"),
+        (
+            "SELECT id + 9223372036854775800 AS x FROM e".to_owned(),
+            "query.sql:4:8",
+            "\"id + 9223372036854775800\" does not fit into BIGINT\n  detail: 8 + 9223372036854775800",
+        ),
+        (
+            format!("SELECT window_start, sum(id - id + 4000000000000000000) AS x {window}"),
+            "query.sql:4:22",
+            "does not fit into BIGINT\n  detail: the sum is ",
+        ),
+    ] {
+        site.write("query.sql", &format!("{used}{query};\n"))?;
+        let ran = site.run(&["run", "sources.sql", "query.sql"])?;
+        assert_eq!(ran.code, Some(64), "{query}");
+        assert!(
+            ran.stderr.starts_with(&format!("error: {place}: ")) && ran.stderr.contains(said),
+            "{query}\n{}",
+            ran.stderr
+        );
+    }
     Ok(())
 }
 

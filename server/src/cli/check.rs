@@ -1,27 +1,27 @@
 //! `touchline check`: reads every file, plans every query, and reports all mistakes at once. Connects to nothing.
+//!
+//! It judges by what a server itself judges by, so that the two cannot differ; with `--run`, by what `touchline run` does.
 
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
-use datafusion::catalog::TableProvider;
-use datafusion::datasource::MemTable;
 
 use super::fail_all;
 use super::output::StandardOutput;
-use crate::catalog::{Connector, PlainView, Statement, TableDef};
+use super::run;
+use crate::catalog::{Connector, Statement};
 use crate::clock::Clock;
 use crate::error::{Error, Location, Result};
-use crate::pipeline::{PlanSettings, Planned, Tables, plain_view_table};
-use crate::registry::{Catalog, not_for_a_server, read_text, reads_no_stream, resolve_path};
-use crate::sink::parquet::public_schema;
+use crate::pipeline::PlanSettings;
+use crate::registry::{catalog_of, read_text, refusals, resolve_path, sql_files};
 use crate::source::kafka::KafkaSettings;
 use crate::source::reader::SourceDeps;
-use crate::sql::{Functions, parse_statements};
+use crate::sql::parse_statements;
 use crate::tables::snapshot::Snapshots;
+use crate::tables::source::SnapshotReader;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Ends with 0 when everything is right, with 64 when something is wrong.")]
@@ -29,33 +29,39 @@ pub(super) struct CheckArgs {
     /// Folders that hold schemas/ and queries/, or single files, which see each other's tables
     #[arg(value_name = "DIR", default_value = ".")]
     paths: Vec<PathBuf>,
+    /// Judge as `touchline run` does, which takes the files in their order and their input as ended; else as a server does
+    #[arg(long)]
+    run: bool,
 }
 
 /// A file and what stands in it.
 #[derive(Debug)]
 struct CheckedFile {
     name: String,
-    /// From `schemas/` or `queries/`, where a server reads it; else it may be a script for `touchline run`.
-    served: bool,
     statements: Vec<Statement>,
     mistakes: usize,
 }
 
 pub(super) async fn run(args: &CheckArgs) -> Result<ExitCode> {
-    let files = sql_files(&args.paths)?;
     let mut errors = Vec::new();
-    let mut checked: Vec<CheckedFile> = files
+    let mut checked: Vec<CheckedFile> = files(&args.paths)?
         .iter()
-        .map(|(path, served)| {
+        .map(|path| {
             let name = path.strip_prefix("./").unwrap_or(path).display().to_string();
             let (statements, mistakes) = read(path, &name);
             errors.extend(mistakes);
-            CheckedFile { name, served: *served, statements, mistakes: 0 }
+            CheckedFile { name, statements, mistakes: 0 }
         })
         .collect();
-    errors.extend(defined_twice(&checked));
     errors.extend(missing_files(&checked));
-    errors.extend(plan(&checked).await);
+    let judged = if args.run { refused_by_run(&checked).await } else { refused_by_a_server(&checked).await };
+    for error in judged {
+        // What the parser has said of a statement is not said again.
+        let known = |other: &Error| other.location() == error.location() && other.primary() == error.primary();
+        if !errors.iter().any(known) {
+            errors.push(error);
+        }
+    }
     let mut out = StandardOutput::lock();
     for file in &mut checked {
         file.mistakes = errors.iter().filter(|error| error.location().is_some_and(|at| at.file == file.name)).count();
@@ -64,27 +70,19 @@ pub(super) async fn run(args: &CheckArgs) -> Result<ExitCode> {
     Ok(fail_all(errors))
 }
 
-/// The `*.sql` files of the given folders, schemas before queries, each kind in name order, and whether a server reads them.
-fn sql_files(paths: &[PathBuf]) -> Result<Vec<(PathBuf, bool)>> {
+/// The `*.sql` files of the given folders, schemas before queries, each kind in name order.
+fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for path in paths {
         if path.is_file() {
-            files.push((path.clone(), false));
+            files.push(path.clone());
             continue;
         }
         let folders = [path.join("schemas"), path.join("queries")];
         let inside: Vec<&Path> = folders.iter().map(PathBuf::as_path).filter(|folder| folder.is_dir()).collect();
-        let (before, served) = (files.len(), !inside.is_empty());
+        let before = files.len();
         for folder in if inside.is_empty() { vec![path.as_path()] } else { inside } {
-            let entries = std::fs::read_dir(folder).map_err(|error| {
-                Error::invalid(format!("cannot read folder {}", folder.display())).detail(error.to_string())
-            })?;
-            let mut found: Vec<PathBuf> = entries
-                .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-                .filter(|file| file.is_file() && file.extension().is_some_and(|extension| extension == "sql"))
-                .collect();
-            found.sort();
-            files.extend(found.into_iter().map(|file| (file, served)));
+            files.extend(sql_files(folder)?);
         }
         if files.len() == before {
             return Err(Error::invalid(format!("there is no .sql file in {}", path.display()))
@@ -128,134 +126,27 @@ fn missing_files(files: &[CheckedFile]) -> Vec<Error> {
         .collect()
 }
 
-/// The declared tables, and the views before a statement of a script, which may read them.
-struct Known {
-    catalog: Catalog,
-    results: BTreeMap<String, Arc<MemTable>>,
-}
-
-impl Tables for Known {
-    fn definition(&self, name: &str) -> Option<Arc<TableDef>> {
-        self.catalog.definition(name)
-    }
-
-    fn names(&self) -> Vec<String> {
-        self.catalog.names()
-    }
-
-    fn plain_view(&self, name: &str) -> Option<Arc<PlainView>> {
-        self.catalog.plain_view(name)
-    }
-
-    fn plain_view_names(&self) -> Vec<String> {
-        self.catalog.plain_view_names()
-    }
-
-    fn provider(&self, table: &Arc<TableDef>) -> Result<Arc<dyn TableProvider>> {
-        self.catalog.provider(table)
-    }
-
-    fn results(&self) -> Vec<(String, Arc<dyn TableProvider>)> {
-        self.results.iter().map(|(name, table)| (name.clone(), Arc::clone(table) as Arc<dyn TableProvider>)).collect()
-    }
-
-    fn functions(&self) -> Arc<Functions> {
-        self.catalog.functions()
-    }
-}
-
-/// Plans every query over the declared tables, as the server does when it registers them; all mistakes, with their places.
-async fn plan(files: &[CheckedFile]) -> Vec<Error> {
-    let mut catalog = Catalog::new(Arc::new(Snapshots::new(SourceDeps {
-        kafka: KafkaSettings::default(),
-        embedded: None,
-        clock: Clock::System,
-    })));
-    for statement in files.iter().flat_map(|file| &file.statements) {
-        match statement {
-            Statement::CreateTable(table) => drop(catalog.tables.insert(table.name.clone(), Arc::new(table.clone()))),
-            Statement::CreatePlainView(view) => {
-                drop(catalog.plain_views.insert(view.name.clone(), Arc::new(view.clone())));
-            }
-            Statement::CreateFunction(_)
-            | Statement::CreateView(_)
-            | Statement::Insert { .. }
-            | Statement::Select(_) => {}
-        }
-    }
-    let functions = files.iter().flat_map(|file| &file.statements).filter_map(|statement| match statement {
-        Statement::CreateFunction(function) => Some(function),
-        _ => None,
-    });
-    let (functions, mut errors) = Functions::compile(functions);
-    catalog.functions = Arc::new(functions);
-    let mut known = Known { catalog, results: BTreeMap::new() };
-    let statements = files.iter().flat_map(|file| file.statements.iter().map(|statement| (file.served, statement)));
-    for (served, statement) in statements {
-        let (view, is_view) = match statement {
-            Statement::CreateTable(_) | Statement::CreateFunction(_) => continue,
-            Statement::CreatePlainView(view) => {
-                errors.extend(plain_view_table(view, &known).await.err());
-                continue;
-            }
-            Statement::CreateView(view) => (view, true),
-            Statement::Insert { view, .. } | Statement::Select(view) => (view, false),
-        };
-        if served && !is_view {
-            errors.push(not_for_a_server(view));
-            continue;
-        }
-        let settings = PlanSettings { partitions: 1, wide_rows: usize::MAX };
-        let schema = match crate::pipeline::plan(view, &known, settings).await {
-            Ok(Planned::Stream(pipeline)) => {
-                let storable = public_schema(&pipeline.schema);
-                errors.extend(storable.err().map(|error| error.at(view.location.clone())));
-                Arc::clone(&pipeline.schema)
-            }
-            Ok(Planned::Batch(..)) if served => {
-                errors.push(reads_no_stream(view));
-                continue;
-            }
-            Ok(Planned::Batch(_, plan)) => Arc::clone(plan.schema().inner()),
-            Err(error) => {
-                errors.push(error);
-                continue;
-            }
-        };
-        if is_view
-            && !served
-            && let Ok(result) = MemTable::try_new(schema, vec![vec![]])
-        {
-            known.results.insert(view.name.clone(), Arc::new(result));
-        }
-    }
+/// As a server that finds the files in its folders.
+async fn refused_by_a_server(files: &[CheckedFile]) -> Vec<Error> {
+    let snapshots: Arc<dyn SnapshotReader> =
+        Arc::new(Snapshots::new(SourceDeps { kafka: KafkaSettings::default(), embedded: None, clock: Clock::System }));
+    // It reads them by their names.
+    let mut in_order: Vec<&CheckedFile> = files.iter().collect();
+    in_order.sort_by(|a, b| a.name.cmp(&b.name));
+    let (catalog, mut errors) = catalog_of(in_order.into_iter().flat_map(|file| &file.statements), &snapshots);
+    errors.extend(refusals(&Arc::new(catalog), plan_settings()).await);
     errors
 }
 
-/// A table or view may be defined once, in whichever file.
-fn defined_twice(files: &[CheckedFile]) -> Vec<Error> {
-    let mut first: BTreeMap<&str, &Location> = BTreeMap::new();
-    let mut errors = Vec::new();
-    for statement in files.iter().flat_map(|file| &file.statements) {
-        let (name, location) = match statement {
-            Statement::CreateTable(table) => (&table.name, &table.location),
-            Statement::CreatePlainView(view) => (&view.name, &view.location),
-            Statement::CreateView(view) => (&view.name, &view.location),
-            Statement::CreateFunction(_) | Statement::Insert { .. } | Statement::Select(_) => continue,
-        };
-        match first.get(name.as_str()) {
-            None => _ = first.insert(name, location),
-            // Within one file the parser has said so.
-            Some(other) if other.file == location.file => {}
-            Some(other) => errors.push(
-                Error::invalid(format!("{name} is defined twice"))
-                    .detail(format!("the other definition is at {other}"))
-                    .hint("rename one of them, or delete it")
-                    .at(location.clone()),
-            ),
-        }
-    }
-    errors
+async fn refused_by_run(files: &[CheckedFile]) -> Vec<Error> {
+    let statements = files.iter().flat_map(|file| file.statements.iter().cloned()).collect();
+    run::mistakes(statements, plan_settings()).await
+}
+
+/// Plans for one partition and for several: either may refuse.
+fn plan_settings() -> PlanSettings {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    PlanSettings { partitions: cores.max(2), wide_rows: run::WIDE_ROWS }
 }
 
 /// `queries/momentum.sql: 1 view`.
@@ -282,50 +173,56 @@ fn summary(file: &CheckedFile) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::catalog::{Connector, FilesystemPath, Format, OnBadRow, TableDef, WatermarkDef};
+    use crate::sql::parse_file;
 
-    fn file(name: &str, table: &str, line: u64) -> CheckedFile {
-        let table = TableDef {
-            name: table.to_owned(),
-            columns: Vec::new(),
-            watermark: Some(WatermarkDef {
-                column: "ts".to_owned(),
-                delay: Duration::ZERO,
-                idle_timeout: None,
-                max_future: Duration::ZERO,
-            }),
-            primary_key: Vec::new(),
-            connector: Connector::Filesystem(FilesystemPath { path: "x".to_owned() }),
-            format: Format::Json,
-            on_bad_row: OnBadRow::Fail,
-            text: String::new(),
-            location: Location { file: name.to_owned(), line, column: 1 },
-        };
-        CheckedFile {
-            name: name.to_owned(),
-            served: false,
-            statements: vec![Statement::CreateTable(table)],
-            mistakes: 0,
-        }
+    fn file(name: &str, text: &str) -> CheckedFile {
+        CheckedFile { name: name.to_owned(), statements: parse_file(name, text).expect("right"), mistakes: 0 }
     }
 
-    #[test]
-    fn a_name_that_is_defined_twice_is_reported_at_the_second_place_with_the_first() {
-        let errors = defined_twice(&[file("a.sql", "t", 2), file("b.sql", "u", 1), file("c.sql", "t", 7)]);
-        assert_eq!(errors.len(), 1);
-        assert!(
-            errors[0]
-                .report()
-                .starts_with("c.sql:7:1: t is defined twice\n  detail: the other definition is at a.sql:2:1")
-        );
+    const TABLE: &str = "CREATE TABLE t (id BIGINT, ts TIMESTAMP(3), WATERMARK FOR ts AS ts)
+        WITH ('connector' = 'kafka', 'topic' = 't', 'format' = 'json');";
+
+    async fn reports(texts: &[(&str, &str)]) -> Vec<String> {
+        let files: Vec<CheckedFile> = texts.iter().map(|(name, text)| file(name, text)).collect();
+        refused_by_a_server(&files).await.iter().map(Error::report).collect()
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_defined_twice_is_reported_at_the_second_place_with_the_first() {
+        let found = reports(&[("c.sql", &format!("\n{TABLE}")), ("a.sql", TABLE)]).await;
+        assert_eq!(found.len(), 1, "{found:?}");
+        let wanted = "c.sql:2:1: \"t\" is defined twice\n  detail: the first definition is at a.sql:1:1";
+        assert!(found[0].starts_with(wanted), "{found:?}");
+    }
+
+    #[tokio::test]
+    async fn the_order_of_the_files_does_not_matter_and_views_do_not_read_one_another() {
+        let view = "CREATE MATERIALIZED VIEW a AS SELECT id FROM p;";
+        let plain = "CREATE VIEW p AS SELECT id, ts FROM t;";
+        assert_eq!(reports(&[("1.sql", view), ("2.sql", plain), ("3.sql", TABLE)]).await, Vec::<String>::new());
+        let above = "CREATE MATERIALIZED VIEW b AS SELECT id FROM a;";
+        let found = reports(&[("1.sql", TABLE), ("2.sql", plain), ("3.sql", view), ("4.sql", above)]).await;
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].starts_with("4.sql:1:"), "{found:?}");
+    }
+
+    #[tokio::test]
+    async fn run_takes_what_needs_an_end_and_a_server_does_not() {
+        let table = TABLE.replace("'kafka', 'topic' = 't'", "'filesystem', 'path' = 't.json'");
+        let script =
+            "CREATE MATERIALIZED VIEW a AS SELECT count(*) AS n FROM t;\nSELECT n + 1 AS m FROM a;\nSELECT x FROM a;";
+        let files = [file("1.sql", &table), file("2.sql", script)];
+        let by_run: Vec<String> = refused_by_run(&files).await.iter().map(Error::report).collect();
+        assert_eq!(by_run, ["2.sql:3:8: column \"x\" does not exist\n  hint: there are n"]);
+        let by_server: Vec<String> = refused_by_a_server(&files).await.iter().map(Error::report).collect();
+        let starts = ["2.sql:2:1: a server runs", "2.sql:3:1: a server runs", "2.sql:1:1: an aggregate over a stream"];
+        assert!(by_server.iter().zip(starts).all(|(report, start)| report.starts_with(start)), "{by_server:?}");
     }
 
     #[test]
     fn a_summary_counts_what_stands_in_a_file() {
-        let mut checked = file("a.sql", "t", 1);
+        let mut checked = file("a.sql", TABLE);
         assert_eq!(summary(&checked), "a.sql: 1 table");
         checked.mistakes = 2;
         assert_eq!(summary(&checked), "a.sql: 1 table, 2 mistakes");
@@ -343,14 +240,12 @@ mod tests {
         for name in ["queries/b.sql", "queries/a.sql", "schemas/z.sql", "schemas/README.md"] {
             std::fs::write(folder.path().join(name), "").expect("written");
         }
-        let found = sql_files(&[folder.path().to_path_buf()]).expect("three files");
-        let names: Vec<_> = found
-            .iter()
-            .map(|(path, _)| path.strip_prefix(folder.path()).expect("inside").display().to_string())
-            .collect();
+        let found = files(&[folder.path().to_path_buf()]).expect("three files");
+        let names: Vec<_> =
+            found.iter().map(|path| path.strip_prefix(folder.path()).expect("inside").display().to_string()).collect();
         assert_eq!(names, ["schemas/z.sql", "queries/a.sql", "queries/b.sql"]);
-        assert!(sql_files(&[folder.path().join("nowhere")]).is_err());
+        assert!(files(&[folder.path().join("nowhere")]).is_err());
         let empty = tempfile::tempdir().expect("a folder");
-        assert!(sql_files(&[empty.path().to_path_buf()]).is_err());
+        assert!(files(&[empty.path().to_path_buf()]).is_err());
     }
 }

@@ -16,7 +16,7 @@ use datafusion::datasource::MemTable;
 use datafusion::error::DataFusionError;
 use datafusion::physical_plan::execute_stream;
 use datafusion::sql::parser::Statement as DfStatement;
-use datafusion::sql::sqlparser::ast;
+use datafusion::sql::sqlparser::ast::{self, Query};
 use futures::TryStreamExt;
 
 use super::bad_record::place;
@@ -25,9 +25,12 @@ use crate::catalog::{Connector, PlainView, Statement, TableDef, ViewDef};
 use crate::clock::Clock;
 use crate::config::LogSettings;
 use crate::epoch::{Driver, EpochLimits, Turn};
-use crate::error::{Error, Result};
+use crate::error::{Error, Location, Result};
 use crate::logging;
-use crate::pipeline::{Pipeline, PlanSettings, Planned, Tables, plain_view_table, plain_views_of, plan, relations};
+use crate::pipeline::{
+    Pipeline, PlanSettings, Planned, Tables, at_its_expression, plain_view_table, plain_views_of, plan_to_the_end,
+    relations,
+};
 use crate::registry::{read_text, resolve_path};
 use crate::sink::file::FileWriter;
 use crate::source::Offsets;
@@ -39,7 +42,7 @@ use crate::tables::source::SourceTable;
 use crate::watermark::SourceWatermark;
 
 /// Rows from which on an epoch runs on all cores.
-const WIDE_ROWS: usize = 32 * 1024;
+pub(super) const WIDE_ROWS: usize = 32 * 1024;
 
 /// Rows of one epoch, where nothing else is asked for: what four full reader batches hold.
 const EPOCH_ROWS_MAX: usize = 256 * 1024;
@@ -71,16 +74,9 @@ pub(super) async fn run(args: RunArgs) -> Result<()> {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         given => given,
     };
-    let mut session = Session {
-        tables: BTreeMap::new(),
-        plain_views: BTreeMap::new(),
-        views: BTreeMap::new(),
-        results: BTreeMap::new(),
-        functions,
-        sources: SourceDeps { kafka: KafkaSettings::default(), embedded: None, clock: Clock::System },
-        epoch_rows: args.epoch_rows.and_then(|rows| usize::try_from(rows).ok()),
-        settings: PlanSettings { partitions, wide_rows: WIDE_ROWS },
-    };
+    let settings = PlanSettings { partitions, wide_rows: WIDE_ROWS };
+    let mut session = Session::new(functions, settings);
+    session.epoch_rows = args.epoch_rows.and_then(|rows| usize::try_from(rows).ok());
     for statement in statements {
         match statement {
             // All functions are known from the start.
@@ -108,6 +104,37 @@ pub(super) async fn run(args: RunArgs) -> Result<()> {
     Ok(())
 }
 
+/// What is wrong with statements, as far as it shows before a row is read: as [`run`] would find it, but all of it.
+pub(super) async fn mistakes(statements: Vec<Statement>, settings: PlanSettings) -> Vec<Error> {
+    let (functions, mut errors) = compile(&statements);
+    let mut session = Session::new(functions, settings);
+    session.reads = false;
+    for statement in statements {
+        let planned = match statement {
+            Statement::CreateFunction(_) => Ok(()),
+            Statement::CreateTable(table) => session.add_table(table),
+            Statement::CreatePlainView(view) => session.add_plain_view(view).await,
+            Statement::CreateView(view) => session.add_view(view).await,
+            Statement::Insert { target, view } => match session.target(&target, &view.location) {
+                Ok(_) => session.check(&view).await,
+                Err(error) => Err(error),
+            },
+            Statement::Select(view) => session.check(&view).await,
+        };
+        errors.extend(planned.err());
+    }
+    errors
+}
+
+/// All functions of the statements, wherever they stand, and what is wrong with them.
+fn compile(statements: &[Statement]) -> (Arc<Functions>, Vec<Error>) {
+    let (functions, mistakes) = Functions::compile(statements.iter().filter_map(|statement| match statement {
+        Statement::CreateFunction(function) => Some(function),
+        _ => None,
+    }));
+    (Arc::new(functions), mistakes)
+}
+
 fn read_statements(files: &[PathBuf]) -> Result<(Vec<Statement>, Arc<Functions>)> {
     let (mut statements, mut errors) = (Vec::new(), Vec::new());
     for file in files {
@@ -123,14 +150,10 @@ fn read_statements(files: &[PathBuf]) -> Result<(Vec<Statement>, Arc<Functions>)
             Err(mistakes) => errors.extend(mistakes),
         }
     }
-    let functions = statements.iter().filter_map(|statement| match statement {
-        Statement::CreateFunction(function) => Some(function),
-        _ => None,
-    });
-    let (functions, mistakes) = Functions::compile(functions);
+    let (functions, mistakes) = compile(&statements);
     errors.extend(mistakes);
     match errors.len() {
-        0 => Ok((statements, Arc::new(functions))),
+        0 => Ok((statements, functions)),
         1 => Err(errors.remove(0)),
         n => Err(Error::invalid(format!("{n} errors\n{}", report(&errors)))),
     }
@@ -153,6 +176,8 @@ struct Session {
     sources: SourceDeps,
     epoch_rows: Option<usize>,
     settings: PlanSettings,
+    /// Else statements are planned only, over results without rows.
+    reads: bool,
 }
 
 /// A view's result stands beside the tables as a static one.
@@ -189,6 +214,20 @@ impl Tables for Known<'_> {
 }
 
 impl Session {
+    fn new(functions: Arc<Functions>, settings: PlanSettings) -> Self {
+        Session {
+            tables: BTreeMap::new(),
+            plain_views: BTreeMap::new(),
+            views: BTreeMap::new(),
+            results: BTreeMap::new(),
+            functions,
+            sources: SourceDeps { kafka: KafkaSettings::default(), embedded: None, clock: Clock::System },
+            epoch_rows: None,
+            settings,
+            reads: true,
+        }
+    }
+
     fn add_table(&mut self, table: TableDef) -> Result<()> {
         if let Connector::Kafka(_) = table.connector {
             return Err(Error::invalid(format!("table \"{}\" is a Kafka topic, which has no end", table.name))
@@ -203,6 +242,7 @@ impl Session {
     /// Planned at once, so that its mistakes show.
     async fn add_plain_view(&mut self, view: PlainView) -> Result<()> {
         self.check_name(&view.name, &view.location)?;
+        self.compute_views_of(&view.query).await?;
         plain_view_table(&view, &Known(self)).await?;
         self.plain_views.insert(view.name.clone(), Arc::new(view));
         Ok(())
@@ -211,13 +251,18 @@ impl Session {
     /// A view is planned at once, so that its mistakes show, and computed when something reads it.
     async fn add_view(&mut self, view: ViewDef) -> Result<()> {
         self.check_name(&view.name, &view.location)?;
-        self.compute_views_of(&view).await?;
-        plan(&view, &Known(self), self.settings).await?;
+        self.check(&view).await?;
         self.views.insert(view.name.clone(), Arc::new(view));
         Ok(())
     }
 
-    fn check_name(&self, name: &str, location: &crate::error::Location) -> Result<()> {
+    /// Plans a query and what it reads.
+    async fn check(&mut self, view: &ViewDef) -> Result<()> {
+        self.compute_views_of(&view.query).await?;
+        plan_to_the_end(view, &Known(self), self.settings).await.map(|_| ())
+    }
+
+    fn check_name(&self, name: &str, location: &Location) -> Result<()> {
         let first = self
             .tables
             .get(name)
@@ -233,12 +278,17 @@ impl Session {
         }
     }
 
-    async fn insert(&mut self, target: &str, view: ViewDef) -> Result<()> {
-        let table = self.tables.get(target).cloned().ok_or_else(|| {
-            Error::invalid(format!("table \"{target}\" does not exist"))
+    /// The table that an INSERT at `place` writes.
+    fn target(&self, name: &str, place: &Location) -> Result<Arc<TableDef>> {
+        self.tables.get(name).cloned().ok_or_else(|| {
+            Error::invalid(format!("table \"{name}\" does not exist"))
                 .hint("declare it with CREATE TABLE … WITH ('connector' = 'filesystem', 'path' = …)")
-                .at(view.location.clone())
-        })?;
+                .at(place.clone())
+        })
+    }
+
+    async fn insert(&mut self, target: &str, view: ViewDef) -> Result<()> {
+        let table = self.target(target, &view.location)?;
         let mut writer = None;
         let written = self
             .execute(&view, &mut |batch: RecordBatch| {
@@ -259,9 +309,12 @@ impl Session {
 
     /// Runs a query to the end of its input.
     async fn execute(&mut self, view: &ViewDef, sink: &mut dyn FnMut(RecordBatch) -> Result<()>) -> Result<()> {
-        self.compute_views_of(view).await?;
-        match plan(view, &Known(self), self.settings).await? {
-            Planned::Stream(pipeline) => self.stream(*pipeline, sink).await,
+        self.compute_views_of(&view.query).await?;
+        match plan_to_the_end(view, &Known(self), self.settings).await? {
+            Planned::Stream(pipeline) => {
+                let streamed = self.stream(*pipeline, sink).await;
+                streamed.map_err(|error| at_its_expression(error, view, &Known(self)))
+            }
             Planned::Batch(context, logical) => {
                 let state = context.state();
                 let outcome = async {
@@ -276,7 +329,8 @@ impl Session {
                     Ok(()) => Ok(()),
                     Err(error) => {
                         let statement = DfStatement::Statement(Box::new(ast::Statement::Query(view.query.clone())));
-                        Err(explained(error, &statement, &state, &view.location).await)
+                        let error = explained(error, &statement, &state, &view.location).await;
+                        Err(at_its_expression(error, view, &Known(self)))
                     }
                 }
             }
@@ -285,10 +339,7 @@ impl Session {
 
     /// What a query's rows look like, where there are none.
     async fn schema(&self, view: &ViewDef) -> Result<SchemaRef> {
-        Ok(match plan(view, &Known(self), self.settings).await? {
-            Planned::Stream(pipeline) => Arc::clone(&pipeline.schema),
-            Planned::Batch(_, logical) => Arc::new(logical.schema().as_arrow().clone()),
-        })
+        Ok(plan_to_the_end(view, &Known(self), self.settings).await?.schema())
     }
 
     async fn stream(&self, pipeline: Pipeline, sink: &mut dyn FnMut(RecordBatch) -> Result<()>) -> Result<()> {
@@ -334,9 +385,9 @@ impl Session {
     }
 
     /// Computes the views that a query names and that have not been computed yet.
-    async fn compute_views_of(&mut self, query: &ViewDef) -> Result<()> {
-        let mut named = relations(&query.query);
-        plain_views_of(&query.query, &Known(self))?.iter().for_each(|view| named.extend(relations(&view.query)));
+    async fn compute_views_of(&mut self, query: &Query) -> Result<()> {
+        let mut named = relations(query);
+        plain_views_of(query, &Known(self))?.iter().for_each(|view| named.extend(relations(&view.query)));
         let views: Vec<Arc<ViewDef>> = self
             .views
             .values()
@@ -346,13 +397,15 @@ impl Session {
         for view in views {
             let mut batches: Vec<RecordBatch> = Vec::new();
             let mut schema = None;
-            Box::pin(self.execute(&view, &mut |batch| {
-                schema.get_or_insert_with(|| batch.schema());
-                batches.push(batch);
-                Ok(())
-            }))
-            .await
-            .map_err(|error| error.at(view.location.clone()))?;
+            if self.reads {
+                Box::pin(self.execute(&view, &mut |batch| {
+                    schema.get_or_insert_with(|| batch.schema());
+                    batches.push(batch);
+                    Ok(())
+                }))
+                .await
+                .map_err(|error| error.at(view.location.clone()))?;
+            }
             let schema = match schema {
                 Some(schema) => schema,
                 None => self.schema(&view).await?,

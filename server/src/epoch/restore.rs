@@ -167,16 +167,16 @@ async fn restore_operators(
             ))
             .detail(format!("operator {:?}", state.id)));
         };
+        let other_form = || {
+            Error::invalid(format!("the state of query {:?} was written in another form", head.query))
+                .hint("rename the view, so that it starts anew beside the old one")
+        };
         let kind = operator.kind();
-        if (state.kind.as_str(), state.state_version) != (kind.name, kind.version)
-            || state.schema_sha256 != operator.state_schema_sha256()?
-        {
-            return Err(Error::invalid(format!("the state of query {:?} was written in another form", head.query))
-                .detail(format!(
-                    "operator {:?} of checkpoint {} is of kind {} {}, the query needs {} {}",
-                    state.id, head.id, state.kind, state.state_version, kind.name, kind.version
-                ))
-                .hint("rename the view, so that it starts anew beside the old one"));
+        if (state.kind.as_str(), state.state_version) != (kind.name, kind.version) {
+            return Err(other_form().detail(format!(
+                "operator {:?} of checkpoint {} is of kind {} {}, the query needs {} {}",
+                state.id, head.id, state.kind, state.state_version, kind.name, kind.version
+            )));
         }
         operator.restore_position(state.position);
         pipeline.restore_marks(number, |input| state.mark_of(input));
@@ -184,11 +184,15 @@ async fn restore_operators(
         let batches = read_sections(private, &sections).await?;
         for (segment, batches) in state.segments.iter().zip(batches) {
             for batch in batches {
-                operator.restore(StoredSegment {
+                let restored = operator.restore(StoredSegment {
                     input: segment.input,
                     shard: segment.shard,
                     pane: segment.pane,
                     segment: Segment::new(segment.id, segment.level, batch),
+                });
+                restored.map_err(|error| {
+                    let detail = format!("operator {:?} of checkpoint {}: {}", state.id, head.id, error.primary());
+                    other_form().detail(detail)
                 })?;
             }
             written.insert((state.id.clone(), segment.id), segment.section.clone());

@@ -11,11 +11,12 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast;
 
 use super::guard::{self, Parsed};
 use super::wire::{wire_schema, wire_type};
 use crate::error::{Error, ErrorKind, Location, Result};
-use crate::sql::{explained, nearest};
+use crate::sql::{Code, Written, at_failed_value, explained, nearest};
 use crate::status::{QueryState, QueryStatus};
 use crate::tables::catalog::{CATALOG, Catalog, PUBLIC_SCHEMA};
 
@@ -70,6 +71,7 @@ pub(super) type Outcome<T> = Result<T, StatementError>;
 #[derive(Debug)]
 pub struct Prepared {
     plan: LogicalPlan,
+    statement: Arc<Statement>,
     /// Of the result, as it is sent.
     pub schema: SchemaRef,
     /// In the order in which they are bound, as they are written (`$1`, `$name`).
@@ -98,8 +100,28 @@ impl Prepared {
 pub struct Bound {
     /// One for each row of parameters, run one after the other.
     pub(super) plans: Vec<LogicalPlan>,
+    statement: Arc<Statement>,
     pub schema: SchemaRef,
 }
+
+impl Bound {
+    /// An error of a row, with the place of the expression that the row did not suit.
+    pub(super) fn explained(&self, error: DataFusionError) -> StatementError {
+        match (StatementError::from(error), self.statement.as_ref()) {
+            (StatementError::Failed(error), Statement::Statement(statement)) => {
+                let written = match statement.as_ref() {
+                    ast::Statement::Query(query) => vec![Written { file: "", code: Code::Query(query) }],
+                    _ => Vec::new(),
+                };
+                StatementError::Failed(at_failed_value(error, &START, &written))
+            }
+            (other, _) => other,
+        }
+    }
+}
+
+/// Where a statement starts that came by itself: a stand-in for a better place.
+const START: Location = Location { file: String::new(), line: 1, column: 1 };
 
 /// Plans a statement and refuses what may not be.
 pub(super) async fn prepare(state: &SessionState, catalog: &Catalog, sql: &str) -> Outcome<Prepared> {
@@ -122,7 +144,7 @@ pub(super) async fn prepare(state: &SessionState, catalog: &Catalog, sql: &str) 
         let data_type = types.get(&name).cloned().flatten();
         Parameter { name, data_type }
     });
-    Ok(Prepared { schema, parameters: parameters.collect(), plan })
+    Ok(Prepared { schema, parameters: parameters.collect(), plan, statement: Arc::new(statement) })
 }
 
 /// The result's schema with its final types, once values are bound.
@@ -139,9 +161,8 @@ async fn explain(
     catalog: &Catalog,
 ) -> StatementError {
     let unsupported = matches!(error.find_root(), DataFusionError::NotImplemented(_));
-    let start = Location { file: String::new(), line: 1, column: 1 };
     // A statement as a whole needs no place.
-    let error = explained(error, statement, state, &start).await.moved_from(&start);
+    let error = explained(error, statement, state, &START).await.moved_from(&START);
     if unsupported {
         return StatementError::Unsupported(error);
     }
@@ -204,7 +225,8 @@ pub(super) fn without_rows(missing: Error, query: Option<Arc<QueryStatus>>) -> S
 /// Puts values in for the parameters.
 pub(super) fn bind(state: &SessionState, prepared: &Prepared, values: Option<RecordBatch>) -> Outcome<Bound> {
     if prepared.parameters.is_empty() {
-        return Ok(Bound { plans: vec![prepared.plan.clone()], schema: Arc::clone(&prepared.schema) });
+        let (plans, statement) = (vec![prepared.plan.clone()], Arc::clone(&prepared.statement));
+        return Ok(Bound { plans, statement, schema: Arc::clone(&prepared.schema) });
     }
     let wanted = prepared.parameters.len();
     let Some(values) = values else {
@@ -246,7 +268,7 @@ pub(super) fn bind(state: &SessionState, prepared: &Prepared, values: Option<Rec
         Some(plan) => result_schema(state, plan),
         None => Arc::clone(&prepared.schema),
     };
-    Ok(Bound { plans, schema })
+    Ok(Bound { plans, statement: Arc::clone(&prepared.statement), schema })
 }
 
 /// Which column holds which parameter's value: by name where every name is there, else by position.

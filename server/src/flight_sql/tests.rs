@@ -533,6 +533,34 @@ async fn mistakes_and_refusals_say_where_and_what_instead() {
 
 /// After a start, and after a query was changed: clients that come back at once are not told that the view is gone.
 #[tokio::test]
+async fn a_value_that_an_expression_cannot_take_is_named_with_its_place() {
+    let server = Server::open().await;
+    for (sql, said) in [
+        (
+            "SELECT goals,\n  1 / (goals - 2) AS x FROM scores",
+            "line 2, column 3: division by zero in \"1 / (goals - 2)\"",
+        ),
+        (
+            "SELECT goals + 9223372036854775807 AS x FROM scores",
+            "line 1, column 8: \"goals + 9223372036854775807\" does not fit",
+        ),
+        (
+            "SELECT CAST(match_id AS BIGINT) AS x FROM scores",
+            "line 1, column 13: \"CAST(match_id AS BIGINT)\" cannot take 'm",
+        ),
+        ("SELECT sum(goals * 4000000000000000000) AS s FROM scores WHERE goals > 1", "does not fit into BIGINT"),
+    ] {
+        let status = server.query(sql).await.expect_err(sql);
+        assert!(status.message().contains(said), "{sql}: {}", status.message());
+    }
+    server
+        .ok("SELECT window_start, sum(goals) AS s FROM TUMBLE(scores, at, INTERVAL '1 minute') GROUP BY window_start")
+        .await;
+    let grouped = "SELECT tumble(at, INTERVAL '1 minute') AS w, count(*) AS n FROM scores GROUP BY w";
+    assert_eq!(server.ok(grouped).await.num_rows(), 1, "a row without a time is in no window");
+}
+
+#[tokio::test]
 async fn a_statement_waits_for_a_view_that_is_being_restored() {
     let server = Server::open().await;
     let status = Arc::new(QueryStatus::new("restored", "queries/restored.sql"));

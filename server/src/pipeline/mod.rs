@@ -4,6 +4,8 @@
 //! clock and does no I/O (static tables apart, which are read once). [`Pipeline::commit`] makes the step final,
 //! [`Pipeline::abort`] undoes it, and until one of them is called no further step may run.
 
+mod bounded;
+mod failure;
 mod plain_views;
 mod plan;
 mod source_exec;
@@ -19,6 +21,8 @@ use arrow::datatypes::SchemaRef;
 use datafusion::execution::TaskContext;
 use parking_lot::Mutex;
 
+pub use bounded::{plan_bounded, plan_to_the_end};
+pub use failure::at_its_expression;
 pub use plain_views::{plain_view_table, plain_views_of, relations};
 pub use plan::{PlanSettings, Planned, Tables, plan};
 pub use source_exec::{EpochSourceExec, StreamSlot};

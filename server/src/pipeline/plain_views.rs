@@ -15,12 +15,12 @@ use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use super::plan::{Tables, name_tables, watermarks_of};
+use super::bounded::bounded_session;
+use super::plan::{Tables, name_tables};
 use crate::catalog::PlainView;
 use crate::error::{Error, Result};
 use crate::sql::dialect::StreamDialect;
 use crate::sql::explained;
-use crate::sql::session::session;
 
 /// Plain views that may stand upon one another.
 const DEPTH_MAX: usize = 32;
@@ -118,13 +118,7 @@ pub fn plain_view_table<'a>(
     tables: &'a dyn Tables,
 ) -> BoxFuture<'a, Result<Arc<dyn TableProvider>>> {
     async move {
-        let context = session(watermarks_of(tables), 1)?;
-        tables.functions().udfs().for_each(|function| context.register_udf(function.as_ref().clone()));
-        for name in tables.names() {
-            if let Some(table) = tables.definition(&name) {
-                context.register_table(TableReference::bare(name), tables.provider(&table)?)?;
-            }
-        }
+        let context = bounded_session(tables, 1)?;
         register(&context, &view.query, tables).await?;
         let plan = planned(&context, view, tables).await?;
         Ok(Arc::new(ViewTable::new(plan, Some(view.text.clone()))) as Arc<dyn TableProvider>)

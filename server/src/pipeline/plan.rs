@@ -1,4 +1,4 @@
-//! SQL → [`Pipeline`]: DataFusion plans and optimizes, `sql::rewrite` puts the stateful nodes in, and what remains that
+//! SQL → [`Pipeline`]: DataFusion plans and optimizes, `plan::derive` puts the stateful nodes in, and what remains that
 //! could not run epoch by epoch is refused.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,7 +38,7 @@ use crate::operator::node::OperatorExec;
 use crate::plan::{DeriveSettings, OperatorInputs, StreamInfo, Streams, derive, reads_stream};
 use crate::sql::session::session;
 use crate::sql::window_tvf::WatermarkColumns;
-use crate::sql::{Functions, explained, planning_error};
+use crate::sql::{Functions, expand_for_batch, explained, planning_error};
 use crate::watermark::Edges;
 
 /// The tables a query may name.
@@ -75,6 +75,16 @@ pub enum Planned {
     Batch(Arc<SessionContext>, Box<LogicalPlan>),
 }
 
+impl Planned {
+    /// The columns of its rows.
+    pub fn schema(&self) -> SchemaRef {
+        match self {
+            Planned::Stream(pipeline) => Arc::clone(&pipeline.schema),
+            Planned::Batch(_, plan) => Arc::clone(plan.schema().inner()),
+        }
+    }
+}
+
 impl fmt::Debug for Planned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -92,9 +102,7 @@ pub async fn plan(view: &ViewDef, tables: &dyn Tables, settings: PlanSettings) -
     let planned = plan_at_view(view, tables, settings)
         .await
         .map_err(|error| name_tables(error, tables).at(view.location.clone()))?;
-    if let Planned::Stream(pipeline) = &planned {
-        check_primary_key(view, &pipeline.schema)?;
-    }
+    check_primary_key(view, &planned.schema())?;
     Ok(planned)
 }
 
@@ -116,7 +124,7 @@ pub(super) fn name_tables(error: Error, tables: &dyn Tables) -> Error {
     error.hint(hint)
 }
 
-fn check_primary_key(view: &ViewDef, schema: &SchemaRef) -> Result<()> {
+pub(super) fn check_primary_key(view: &ViewDef, schema: &SchemaRef) -> Result<()> {
     let Some(unknown) = view.options.primary_key.iter().find(|column| schema.field_with_name(column).is_err()) else {
         return Ok(());
     };
@@ -156,7 +164,7 @@ async fn plan_at_view(view: &ViewDef, tables: &dyn Tables, settings: PlanSetting
     };
     let scans = StreamScans::default();
     if !reads_stream(&plan, &scans) {
-        return Ok(Planned::Batch(context, Box::new(plan)));
+        return Ok(Planned::Batch(context, Box::new(expand_for_batch(plan)?)));
     }
     let allowed_lateness_us = i64::try_from(view.options.allowed_lateness.as_micros()).unwrap_or(i64::MAX);
     let stream = derive(plan, &scans, DeriveSettings { allowed_lateness_us })?;

@@ -145,49 +145,8 @@ impl Files {
     }
 
     fn catalog(&self, snapshots: &Arc<dyn SnapshotReader>) -> (Catalog, Vec<Error>) {
-        let mut errors = Vec::new();
-        let mut catalog = Catalog::new(Arc::clone(snapshots));
         let statements = self.files.values().flat_map(|state| &state.good);
-        let mut functions = Vec::new();
-        for statement in statements {
-            let (name, location) = match statement {
-                Statement::CreateFunction(function) => {
-                    functions.push(function);
-                    continue;
-                }
-                Statement::CreateTable(table) => (&table.name, &table.location),
-                Statement::CreatePlainView(view) => (&view.name, &view.location),
-                Statement::CreateView(view) => (&view.name, &view.location),
-                Statement::Insert { view, .. } | Statement::Select(view) => {
-                    errors.push(not_for_a_server(view));
-                    continue;
-                }
-            };
-            let table = catalog.tables.get(name).map(|table| &table.location);
-            let taken = table
-                .or_else(|| catalog.plain_views.get(name).map(|view| &view.location))
-                .or_else(|| catalog.views.get(name).map(|view| &view.location));
-            if let Some(first) = taken {
-                errors.push(
-                    Error::invalid(format!("\"{name}\" is defined twice"))
-                        .detail(format!("the first definition is at {first}"))
-                        .hint("rename or delete one of them")
-                        .at(location.clone()),
-                );
-                continue;
-            }
-            match statement {
-                Statement::CreateTable(table) => drop(catalog.tables.insert(name.clone(), Arc::new(table.clone()))),
-                Statement::CreatePlainView(view) => {
-                    drop(catalog.plain_views.insert(name.clone(), Arc::new(view.clone())));
-                }
-                Statement::CreateView(view) => drop(catalog.views.insert(name.clone(), Arc::new(view.clone()))),
-                Statement::CreateFunction(_) | Statement::Insert { .. } | Statement::Select(_) => {}
-            }
-        }
-        let (functions, mistakes) = Functions::compile(functions);
-        catalog.functions = Arc::new(functions);
-        errors.extend(mistakes);
+        let (catalog, mut errors) = catalog_of(statements, snapshots);
         for state in self.files.values() {
             errors.extend(state.errors.iter().map(Error::duplicate));
         }
@@ -195,10 +154,63 @@ impl Files {
     }
 }
 
+/// The catalog that statements make together, in whichever order they stand, and what is wrong with them as a whole.
+///
+/// Of two definitions of a name the first counts; within one file the parser has said so already.
+pub fn catalog_of<'a>(
+    statements: impl IntoIterator<Item = &'a Statement>,
+    snapshots: &Arc<dyn SnapshotReader>,
+) -> (Catalog, Vec<Error>) {
+    let mut errors = Vec::new();
+    let mut catalog = Catalog::new(Arc::clone(snapshots));
+    let mut functions = Vec::new();
+    let mut first: BTreeMap<&str, &Location> = BTreeMap::new();
+    for statement in statements {
+        let (name, location) = match statement {
+            Statement::CreateFunction(function) => {
+                functions.push(function);
+                continue;
+            }
+            Statement::CreateTable(table) => (&table.name, &table.location),
+            Statement::CreatePlainView(view) => (&view.name, &view.location),
+            Statement::CreateView(view) => (&view.name, &view.location),
+            Statement::Insert { view, .. } | Statement::Select(view) => {
+                errors.push(not_for_a_server(view));
+                continue;
+            }
+        };
+        if let Some(first) = first.get(name.as_str()) {
+            if first.file != location.file {
+                errors.push(
+                    Error::invalid(format!("\"{name}\" is defined twice"))
+                        .detail(format!("the first definition is at {first}"))
+                        .hint("rename or delete one of them")
+                        .at(location.clone()),
+                );
+            }
+            continue;
+        }
+        first.insert(name, location);
+        match statement {
+            Statement::CreateTable(table) => drop(catalog.tables.insert(name.clone(), Arc::new(table.clone()))),
+            Statement::CreatePlainView(view) => drop(catalog.plain_views.insert(name.clone(), Arc::new(view.clone()))),
+            Statement::CreateView(view) => drop(catalog.views.insert(name.clone(), Arc::new(view.clone()))),
+            Statement::CreateFunction(_) | Statement::Insert { .. } | Statement::Select(_) => {}
+        }
+    }
+    let (functions, mistakes) = Functions::compile(functions);
+    catalog.functions = Arc::new(functions);
+    errors.extend(mistakes);
+    (catalog, errors)
+}
+
 /// The mistake of an INSERT or SELECT among a server's definitions.
-pub fn not_for_a_server(view: &ViewDef) -> Error {
+fn not_for_a_server(view: &ViewDef) -> Error {
     Error::invalid("a server runs CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW and CREATE FUNCTION only")
-        .hint("run INSERT and SELECT with `touchline run FILE`, or ask a running server with `touchline sql -c`")
+        .hint(
+            "run INSERT and SELECT with `touchline run FILE`, which `touchline check --run FILE` checks, \
+             or ask a running server with `touchline sql -c`",
+        )
         .at(view.location.clone())
 }
 

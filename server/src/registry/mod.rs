@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::watch as signal;
 use tracing::{error, info};
 
-pub use files::{Catalog, Files, Loaded, not_for_a_server, read_text, resolve_path, sql_files};
+pub use files::{Catalog, Files, Loaded, catalog_of, read_text, resolve_path, sql_files};
 use supervisor::Running;
 pub use watch::Changes;
 
@@ -25,6 +25,7 @@ use crate::catalog::{PlainView, TableDef, ViewDef};
 use crate::epoch::{QueryDeps, QueryPlan};
 use crate::error::{Error, Result};
 use crate::pipeline::{PlanSettings, Planned, StreamSlot, plain_view_table, plain_views_of, plan};
+use crate::sink::parquet::public_schema;
 use crate::status::{QueryState, QueryStatus};
 use crate::tables::snapshot::Snapshots;
 use crate::tables::source::SnapshotReader;
@@ -213,7 +214,22 @@ impl Registry {
     }
 }
 
+/// What a server refuses of a catalog: all mistakes, with their places. It judges by the same two functions, view by view.
+pub async fn refusals(catalog: &Arc<Catalog>, settings: PlanSettings) -> Vec<Error> {
+    let mut errors = Vec::new();
+    for view in catalog.plain_views.values() {
+        errors.extend(plain_view_table(view, catalog.as_ref()).await.err());
+    }
+    for view in catalog.views.values() {
+        errors.extend(planned(Arc::clone(view), Arc::clone(catalog), settings).await.err());
+    }
+    errors
+}
+
 /// Plans a view for a server.
+///
+/// # Errors
+/// `Invalid` with file, line and column where the query is wrong, cannot go on for ever, or has rows that cannot be stored.
 pub fn planned(
     view: Arc<ViewDef>,
     catalog: Arc<Catalog>,
@@ -222,6 +238,7 @@ pub fn planned(
     async move {
         match plan(&view, catalog.as_ref(), settings).await? {
             Planned::Stream(pipeline) => {
+                public_schema(&pipeline.schema).map_err(|error| error.at(view.location.clone()))?;
                 let plain_views = plain_views_of(&view.query, catalog.as_ref())?;
                 let read = std::iter::once(&view.query).chain(plain_views.iter().map(|view| &view.query));
                 let functions: BTreeSet<&str> = read.flat_map(|query| catalog.functions.used_by(query)).collect();
@@ -235,7 +252,7 @@ pub fn planned(
 }
 
 /// The mistake of a continuous query over static tables alone.
-pub fn reads_no_stream(view: &ViewDef) -> Error {
+fn reads_no_stream(view: &ViewDef) -> Error {
     Error::invalid("the view reads no stream, so it would never change")
         .hint("read at least one table with a Kafka connector, or ask the static tables by Flight SQL")
         .at(view.location.clone())

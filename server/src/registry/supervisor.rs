@@ -10,7 +10,7 @@ use tracing::{error, warn};
 use super::{Catalog, planned};
 use crate::epoch::{QueryDeps, QueryLoop, QueryPlan};
 use crate::error::{Error, ErrorKind, Result};
-use crate::pipeline::PlanSettings;
+use crate::pipeline::{PlanSettings, at_its_expression};
 use crate::status::{QueryState, QueryStatus};
 
 /// First and longest pause before a query that lost a service is started again.
@@ -95,6 +95,7 @@ impl Supervised {
                 Err(error) => Err(error),
             };
             let Err(error) = ended else { return };
+            let error = at_its_expression(error, &view, self.catalog.as_ref());
             let report = error.report();
             match error.kind() {
                 ErrorKind::Unavailable => {

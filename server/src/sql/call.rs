@@ -3,6 +3,7 @@
 //! DataFusion names the function and the types but no place, and lists every type that a signature stands for. The place
 //! is found by planning again without one call after the other: the error goes with the call that causes it.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use datafusion::error::{DataFusionError, Result};
@@ -14,7 +15,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
-use super::errors::{is_ours, planning_error};
+use super::errors::{is_ours, nearest, planning_error};
 use crate::error::{Error, Location};
 
 /// What DataFusion says of every call that fits no signature.
@@ -33,7 +34,7 @@ pub async fn explained(
 ) -> Error {
     let text = error.strip_backtrace();
     let (wrong, ours) = (WrongCall::read(&text), is_ours(&error));
-    let placed = planning_error(error, &start.file, start);
+    let placed = suggesting(planning_error(error, &start.file, start), state);
     if placed.location() != Some(start) && wrong.is_none() {
         return placed;
     }
@@ -57,6 +58,29 @@ pub async fn explained(
         None => placed.moved_from(start),
     };
     described.at(place.unwrap_or_else(|| start.clone()))
+}
+
+/// The error of an unknown function with the nearest of all names. DataFusion suggests one, too, but of several that are as
+/// near it takes another one each time.
+fn suggesting(error: Error, state: &SessionState) -> Error {
+    let unknown = error.primary().strip_prefix("invalid function '").and_then(|rest| rest.strip_suffix('\''));
+    let Some(unknown) = unknown else { return error };
+    // In order, so that the answer is always the same.
+    let names: BTreeSet<&String> = state
+        .scalar_functions()
+        .keys()
+        .chain(state.aggregate_functions().keys())
+        .chain(state.window_functions().keys())
+        .collect();
+    let names: Vec<String> = names.into_iter().cloned().collect();
+    let mut described = Error::new(error.kind(), error.primary());
+    if let Some(name) = nearest(unknown, &names) {
+        described = described.hint(format!("did you mean '{name}'?"));
+    }
+    match error.location() {
+        Some(place) => described.at(place.clone()),
+        None => described,
+    }
 }
 
 /// Their own errors come without a place, too.

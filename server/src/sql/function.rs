@@ -18,6 +18,7 @@ use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, Function as SqlCall, Obje
 use self::body::Body;
 use self::call::{Broken, Call};
 use super::errors::planning_error;
+use super::failed_value::{Code, Written};
 use super::parser::normalize;
 use super::session::session;
 use super::window_tvf::WatermarkColumns;
@@ -46,6 +47,8 @@ struct UserFunction {
     calls: BTreeSet<String>,
     depth: usize,
     parts: usize,
+    body: Box<SqlExpr>,
+    file: String,
 }
 
 impl Functions {
@@ -135,7 +138,8 @@ impl Functions {
         let meaning =
             format!("{}({}) {} {}", definition.name, parameters.join(", "), definition.returns, definition.body);
         let udf = Arc::new(ScalarUDF::from(Call::new(definition, body, meaning.clone())));
-        Ok(UserFunction { udf, meaning, calls, depth, parts })
+        let (body, file) = (definition.body.clone(), file.clone());
+        Ok(UserFunction { udf, meaning, calls, depth, parts, body, file })
     }
 
     fn parts(&self, expr: &Expr) -> PlanResult<usize> {
@@ -159,16 +163,25 @@ impl Functions {
     /// What the functions compute that a query uses, directly or by way of others, in the order of their names. A query whose
     /// text stands still is another one when this changes.
     pub fn used_by(&self, query: &Query) -> Vec<&str> {
+        self.used(query).map(|function| function.meaning.as_str()).collect()
+    }
+
+    /// The texts of the functions that a query uses, directly or by way of others.
+    pub fn written(&self, query: &Query) -> Vec<Written<'_>> {
+        self.used(query).map(|function| Written { file: &function.file, code: Code::Expr(&function.body) }).collect()
+    }
+
+    fn used(&self, query: &Query) -> impl Iterator<Item = &UserFunction> {
         let mut todo = calls_in(query);
         let mut used = BTreeMap::new();
         while let Some(name) = todo.pop_last() {
             if let Some(function) = self.0.get(&name)
-                && used.insert(name, function.meaning.as_str()).is_none()
+                && used.insert(name, function).is_none()
             {
                 todo.extend(function.calls.iter().cloned());
             }
         }
-        used.into_values().collect()
+        used.into_values()
     }
 }
 
@@ -179,7 +192,8 @@ impl UserFunction {
             None => error.to_string(),
         };
         let udf = Arc::new(ScalarUDF::from(Broken::new(definition.name.clone(), what.clone())));
-        UserFunction { udf, meaning: what, calls: BTreeSet::new(), depth: 1, parts: 1 }
+        let (body, file) = (definition.body.clone(), definition.location.file.clone());
+        UserFunction { udf, meaning: what, calls: BTreeSet::new(), depth: 1, parts: 1, body, file }
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! `parser` reads a file into the definitions of `catalog`; `window_tvf` plans `TUMBLE` and `HOP` in FROM, `window` is
 //! their arithmetic; `function` plans users' own functions; `errors` turns whatever planning says into file:line:column,
-//! with `call` for wrong arguments.
+//! with `call` for wrong arguments. `arithmetic` keeps integers from wrapping, and `failed_value` finds
+//! the expression that a row's value did not suit.
 
 use std::sync::Arc;
 
@@ -12,11 +13,13 @@ use datafusion::execution::context::{SessionConfig, SessionContext};
 
 use self::window_tvf::{WatermarkColumns, WindowTvfPlanner};
 
+mod arithmetic;
 mod call;
 mod check;
 mod ddl;
 pub mod dialect;
 pub mod errors;
+mod failed_value;
 mod function;
 pub(crate) mod interval;
 mod options;
@@ -29,9 +32,11 @@ mod window_batch;
 pub mod window_functions;
 pub mod window_tvf;
 
+pub use arithmetic::{add_arithmetic, is_checked};
 pub use call::explained;
 pub use ddl::metadata_type;
 pub use errors::{nearest, planning_error, report};
+pub use failed_value::{Code, Written, at_failed_value};
 pub use function::Functions;
 pub(crate) use pane::{pane_start, window_end};
 pub use parser::{parse_file, parse_statements};

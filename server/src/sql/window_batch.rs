@@ -12,13 +12,15 @@ use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Column, UnnestOptions, exec_datafusion_err, internal_err};
 use datafusion::config::ConfigOptions;
 use datafusion::error::Result;
+use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, LogicalPlan, LogicalPlanBuilder, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
-    ScalarUDFImpl, Signature, Volatility,
+    Aggregate, ColumnarValue, Expr, Filter, LogicalPlan, LogicalPlanBuilder, ReturnFieldArgs, ScalarFunctionArgs,
+    ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 use datafusion::optimizer::AnalyzerRule;
 
 use super::window::{WindowKind, WindowUnits, floor};
+use super::window_functions::Tumble;
 use super::window_tvf::{WINDOW_COLUMNS, WindowTvfNode};
 
 /// Between the projection that computes a row's windows and the unnest of them.
@@ -40,14 +42,48 @@ impl AnalyzerRule for ExpandWindowTvfs {
 
 /// Replaces every [`WindowTvfNode`] of the plan and its subqueries by ordinary nodes of the same schema.
 pub fn expand_for_batch(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let expanded = plan.transform_up_with_subqueries(|node| {
-        let LogicalPlan::Extension(extension) = &node else { return Ok(Transformed::no(node)) };
-        match extension.node.as_any().downcast_ref::<WindowTvfNode>() {
+    let expanded = plan.transform_up_with_subqueries(|node| match node {
+        LogicalPlan::Extension(extension) => match extension.node.as_any().downcast_ref::<WindowTvfNode>() {
             Some(window) => expand(window).map(Transformed::yes),
-            None => Ok(Transformed::no(node)),
-        }
+            None => Ok(Transformed::no(LogicalPlan::Extension(extension))),
+        },
+        LogicalPlan::Aggregate(aggregate) => grouped(aggregate),
+        node => Ok(Transformed::no(node)),
     })?;
     Ok(expanded.data)
+}
+
+/// A row without a time belongs to no window, hence to no group of `GROUP BY tumble(ts, …)` either.
+fn grouped(mut aggregate: Aggregate) -> Result<Transformed<LogicalPlan>> {
+    let input = aggregate.input.as_ref();
+    let windows: Vec<Expr> = aggregate.group_expr.iter().filter(|expr| is_window(expr, input)).cloned().collect();
+    let Some(has_window) = conjunction(windows.into_iter().map(|window| window.unalias().is_not_null())) else {
+        return Ok(Transformed::no(LogicalPlan::Aggregate(aggregate)));
+    };
+    // Plans are analyzed more than once.
+    if matches!(aggregate.input.as_ref(), LogicalPlan::Filter(filter) if filter.predicate == has_window) {
+        return Ok(Transformed::no(LogicalPlan::Aggregate(aggregate)));
+    }
+    aggregate.input = Arc::new(LogicalPlan::Filter(Filter::try_new(has_window, aggregate.input)?));
+    Ok(Transformed::yes(LogicalPlan::Aggregate(aggregate)))
+}
+
+/// The grouping form, as an expression over `input`, or as a column that is one further below.
+fn is_window(expr: &Expr, input: &LogicalPlan) -> bool {
+    match (expr, input) {
+        (Expr::Alias(alias), _) => is_window(&alias.expr, input),
+        (Expr::ScalarFunction(call), _) => call.func.name() == Tumble::NAME,
+        (Expr::Column(column), LogicalPlan::Projection(projection)) => {
+            let below = input.schema().maybe_index_of_column(column).and_then(|at| projection.expr.get(at));
+            below.is_some_and(|expr| is_window(expr, &projection.input))
+        }
+        (Expr::Column(column), LogicalPlan::SubqueryAlias(alias)) => {
+            let below = input.schema().maybe_index_of_column(column).map(|at| alias.input.schema().qualified_field(at));
+            below.is_some_and(|field| is_window(&Expr::Column(Column::from(field)), &alias.input))
+        }
+        (Expr::Column(_), LogicalPlan::Filter(filter)) => is_window(expr, &filter.input),
+        _ => false,
+    }
 }
 
 fn expand(window: &WindowTvfNode) -> Result<LogicalPlan> {
@@ -87,15 +123,6 @@ fn expand(window: &WindowTvfNode) -> Result<LogicalPlan> {
 
 fn bound(floor: Option<i64>, add: i64, nullable: bool, of: Expr) -> Expr {
     ScalarUDF::new_from_impl(WindowBound { signature: one_argument(), floor, add, nullable }).call(vec![of])
-}
-
-/// The start of the pane of `width_us` microseconds that a time falls into; NULL where there is none.
-///
-/// # Errors
-/// Planning errors for a type that is not a timestamp, or a width that its unit cannot say.
-pub(super) fn pane_start(time: Expr, data_type: &DataType, width_us: i64) -> Result<Expr> {
-    let units = WindowKind::Tumble { size_us: width_us }.in_unit(time_unit(data_type)?)?;
-    Ok(bound(Some(units.size), 0, true, time))
 }
 
 fn one_argument() -> Signature {

@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
-use arrow::compute::take_record_batch;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::compute::{cast, take_record_batch};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::hash_utils::{RandomState, create_hashes};
 use datafusion::error::Result;
 use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
@@ -16,6 +16,8 @@ use datafusion::physical_expr::GroupsAccumulatorAdapter;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_plan::aggregates::group_values::new_group_values;
 use datafusion::physical_plan::aggregates::order::GroupOrdering;
+
+use crate::error::Error;
 
 /// Rows that are brought together at a time at the close of a window: with more, the hash table leaves the processor's cache, and
 /// tables and results of a million keys would stand in memory beside the segments that they come from.
@@ -43,6 +45,29 @@ impl StateMerge {
 
     pub(super) fn schema(&self) -> &SchemaRef {
         &self.schema
+    }
+
+    /// A segment that an earlier version wrote, in the form of this one.
+    ///
+    /// # Errors
+    /// `Invalid` where its columns are others.
+    pub(super) fn as_of_today(&self, segment: &RecordBatch) -> crate::error::Result<RecordBatch> {
+        let columns = segment.columns().iter().zip(self.schema.fields()).map(|(column, field)| {
+            match (column.data_type(), field.data_type()) {
+                (found, wanted) if found == wanted => Ok(Arc::clone(column)),
+                // Sums of whole numbers were kept in 64 bits once.
+                (DataType::Int64 | DataType::UInt64, wanted @ DataType::Decimal128(38, 0)) => Ok(cast(column, wanted)?),
+                (found, wanted) => {
+                    Err(Error::invalid(format!("a column of the state is {found}, and should be {wanted}")))
+                }
+            }
+        });
+        let columns = columns.collect::<crate::error::Result<Vec<_>>>()?;
+        if segment.num_columns() != self.schema.fields().len() {
+            let (found, wanted) = (segment.num_columns(), self.schema.fields().len());
+            return Err(Error::invalid(format!("the state has {found} columns, and should have {wanted}")));
+        }
+        Ok(batch(Arc::clone(&self.schema), columns, segment.num_rows())?)
     }
 
     /// One segment with one row for each key of `segments`.

@@ -148,7 +148,11 @@ impl Operator for WindowOperator {
             (0..u32::try_from(panes.len()).map_err(|_| Error::bug("batch of over 2^32 rows"))?).collect();
         rows.sort_by_key(|row| panes[*row as usize]);
         for run in rows.chunk_by(|a, b| panes[*a as usize] == panes[*b as usize]) {
-            let part = take_record_batch(&rest, &UInt32Array::from(run.to_vec()))?;
+            // Without keys and aggregates a row has no columns, and only their number counts.
+            let part = match rest.num_columns() {
+                0 => rest.slice(0, run.len()),
+                _ => take_record_batch(&rest, &UInt32Array::from(run.to_vec()))?,
+            };
             inner.append(panes[run[0] as usize], part);
         }
         Ok(vec![])
@@ -217,7 +221,9 @@ impl Operator for WindowOperator {
     }
 
     fn restore(&self, StoredSegment { pane, segment, .. }: StoredSegment) -> Result<()> {
-        self.state.lock().panes.restore(pane, segment);
+        let Segment { id, level, batch, .. } = segment;
+        let batch = self.merge()?.as_of_today(&batch)?;
+        self.state.lock().panes.restore(pane, Segment::new(id, level, batch));
         Ok(())
     }
 

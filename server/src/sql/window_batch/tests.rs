@@ -121,3 +121,30 @@ async fn the_grouping_form_gives_the_same_windows() {
     let nulls = rows("SELECT tumble(ts, INTERVAL '1 minute') IS NULL AS n FROM t WHERE ts IS NULL").await;
     assert!(nulls.contains("| true |"), "{nulls}");
 }
+
+#[tokio::test]
+async fn a_row_without_a_time_is_in_no_group_of_the_grouping_form() {
+    let found = rows("SELECT tumble(ts, INTERVAL '1 minute') AS w, k, count(*) AS n FROM t GROUP BY w, k").await;
+    assert_eq!(found.lines().count(), 4 + 3, "{found}");
+    assert!(!found.contains("|                "), "{found}");
+}
+
+#[tokio::test]
+async fn windows_stand_over_windows_and_unions() {
+    let found = rows(
+        "WITH u AS (SELECT k, ts, v FROM t UNION ALL SELECT 'c', ts, v FROM t),
+              m AS (SELECT window_time AS at, k, sum(v) AS v FROM TUMBLE(u, ts, INTERVAL '1 minute') GROUP BY window_time, k)
+         SELECT w['end'] AS e, n, v FROM
+           (SELECT tumble(window_time, INTERVAL '1 hour') AS w, count(*) AS n, sum(v) AS v
+            FROM HOP(m, at, INTERVAL '30 minutes', INTERVAL '1 hour') GROUP BY w) ORDER BY e",
+    )
+    .await;
+    let want = "\
++---------------------+----+----+
+| e                   | n  | v  |
++---------------------+----+----+
+| 1970-01-01T00:00:00 | 2  | 6  |
+| 1970-01-01T01:00:00 | 10 | 38 |
++---------------------+----+----+";
+    assert_eq!(found, want);
+}

@@ -1,0 +1,112 @@
+//! Whole numbers that never wrap: a result beyond its type is an error that names the expression and its values.
+//!
+//! DataFusion's `+`, `-`, `*` and `sum` of integers wrap silently, and its errors of `/` and `%` name no value. Once the
+//! analyzer has settled the types, a rule puts functions of ours in the place of these operators, under the same name; and
+//! `sum` is one of ours. Other types keep DataFusion's own arithmetic, which does not wrap. Casts of texts fail most of all,
+//! and are put into functions for their messages alone.
+
+use std::sync::Arc;
+
+use arrow::datatypes::DataType;
+use datafusion::common::DFSchema;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::config::ConfigOptions;
+use datafusion::error::Result;
+use datafusion::execution::context::SessionContext;
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{AggregateUDF, BinaryExpr, Expr, ExprSchemable, LogicalPlan};
+use datafusion::optimizer::AnalyzerRule;
+
+use self::cast::CheckedCast;
+use self::checked::{Checked, Operation};
+use self::sum::Sum;
+
+mod cast;
+mod checked;
+mod sum;
+mod text;
+
+pub use checked::is_checked;
+
+/// Makes a session compute with integers as the module says.
+pub fn add_arithmetic(session: &SessionContext) {
+    session.add_analyzer_rule(Arc::new(CheckedIntegers));
+    session.register_udaf(AggregateUDF::from(Sum::default()));
+}
+
+/// Runs after the coercion of types: what was written with different types has one by then.
+#[derive(Debug, Default, Clone, Copy)]
+struct CheckedIntegers;
+
+impl AnalyzerRule for CheckedIntegers {
+    fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
+        let checked = plan.transform_up_with_subqueries(|node| {
+            let schema = match &node {
+                // Their numbers are read while the plan is made, as literals.
+                LogicalPlan::Limit(_) => return Ok(Transformed::no(node)),
+                LogicalPlan::TableScan(scan) => {
+                    DFSchema::try_from_qualified_schema(scan.table_name.clone(), &scan.source.schema())?
+                }
+                node => merge_schema(&node.inputs()),
+            };
+            node.map_expressions(|expr| checked(expr, &schema))
+        })?;
+        Ok(checked.data)
+    }
+
+    fn name(&self) -> &str {
+        "checked_integers"
+    }
+}
+
+/// The expression with functions in the place of operators and casts that can fail. `schema`: that of the rows it is computed from.
+fn checked(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    // From above, so that a chain of operators is seen as a whole; what stands between them is looked at afterwards.
+    expr.transform_down(|part| {
+        let replaced = match &part {
+            Expr::BinaryExpr(_) => chain(&part, schema),
+            // A negative literal is one already.
+            Expr::Negative(inner) if !matches!(inner.as_ref(), Expr::Literal(..)) => match inner.get_type(schema) {
+                Ok(of) if of.is_signed_integer() => Some(Checked::call(Vec::new(), vec![inner.as_ref().clone()])),
+                _ => None,
+            },
+            // What a literal is shows while the plan is made.
+            Expr::Cast(cast) if !matches!(cast.expr.as_ref(), Expr::Literal(..)) => match cast.expr.get_type(schema) {
+                Ok(from) if cast::can_fail(&from, cast.field.data_type()) => {
+                    Some(CheckedCast::call(&cast.field, cast.expr.as_ref().clone()))
+                }
+                _ => None,
+            },
+            _ => None,
+        };
+        Ok(replaced.map_or_else(|| Transformed::no(part), Transformed::yes))
+    })
+}
+
+/// Operators of integers in a row, as one call. `None` for anything else, and for what has no type yet, as an open
+/// parameter: it is looked at again when it has.
+fn chain(expr: &Expr, schema: &DFSchema) -> Option<Expr> {
+    let (mut operations, mut operands, mut left, mut data_type) = (Vec::new(), Vec::new(), expr, None);
+    while let Expr::BinaryExpr(BinaryExpr { left: further, op, right }) = left
+        && let Some(operation) = Operation::of(*op)
+    {
+        let of = right.get_type(schema).ok().filter(DataType::is_integer);
+        if of.is_none() || data_type.as_ref().is_some_and(|data_type| of.as_ref() != Some(data_type)) {
+            break;
+        }
+        data_type = of;
+        operations.push(operation);
+        operands.push(right.as_ref().clone());
+        left = further;
+    }
+    if left.get_type(schema).ok()? != data_type? {
+        return None;
+    }
+    operands.push(left.clone());
+    operations.reverse();
+    operands.reverse();
+    Some(Checked::call(operations, operands))
+}
+
+#[cfg(test)]
+mod tests;
