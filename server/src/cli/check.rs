@@ -285,7 +285,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::catalog::{Connector, FilesystemPath, Format, OnBadRow, TableDef, WatermarkDef};
+    use crate::catalog::{CSV_DELIMITER_DEFAULT, Connector, FilesystemPath, Format, OnBadRow, TableDef, WatermarkDef};
 
     fn file(name: &str, table: &str, line: u64) -> CheckedFile {
         let table = TableDef {
@@ -300,6 +300,7 @@ mod tests {
             primary_key: Vec::new(),
             connector: Connector::Filesystem(FilesystemPath { path: "x".to_owned() }),
             format: Format::Json,
+            csv_delimiter: CSV_DELIMITER_DEFAULT,
             on_bad_row: OnBadRow::Fail,
             text: String::new(),
             location: Location { file: name.to_owned(), line, column: 1 },

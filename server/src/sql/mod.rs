@@ -14,6 +14,7 @@ use self::window_tvf::{WatermarkColumns, WindowTvfPlanner};
 
 mod call;
 mod check;
+mod column_options;
 mod ddl;
 pub mod dialect;
 pub mod errors;
