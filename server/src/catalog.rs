@@ -7,7 +7,7 @@ mod check;
 
 use std::time::Duration;
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::sql::sqlparser::ast::{Expr, Query};
 
 pub use self::check::{Check, Constants, Relation};
@@ -23,6 +23,8 @@ pub struct TableDef {
     pub primary_key: Vec<String>,
     pub connector: Connector,
     pub format: Format,
+    /// What stands between the fields of a CSV file, an ASCII character: `'csv.delimiter'`.
+    pub csv_delimiter: u8,
     pub on_bad_row: OnBadRow,
     /// The statement as written, for fingerprints and for showing it again.
     pub text: String,
@@ -54,7 +56,9 @@ pub struct Column {
     pub data_type: DataType,
     pub nullable: bool,
     pub kind: ColumnKind,
-    /// From `CHECK (…)` and the type UUID: what every value but NULL must meet.
+    /// How the values of a timestamp are written, also inside a list or struct.
+    pub timestamps: TimestampFormat,
+    /// From `CHECK (…)`, the type UUID and the length of a VARCHAR: what every value but NULL must meet.
     pub checks: Vec<Check>,
     /// From `COMMENT '…'`.
     pub comment: Option<String>,
@@ -69,6 +73,7 @@ impl Column {
             data_type,
             nullable,
             kind: ColumnKind::Physical { aliases: vec![], numbers_as_text: false },
+            timestamps: TimestampFormat::default(),
             checks: vec![],
             comment: None,
         }
@@ -76,6 +81,15 @@ impl Column {
 
     pub fn field(&self) -> Field {
         Field::new(&self.name, self.data_type.clone(), self.nullable)
+    }
+
+    /// The names of the field that it is decoded from, its own first; none of a metadata column.
+    pub fn field_names(&self) -> impl Iterator<Item = &str> {
+        let (name, aliases) = match &self.kind {
+            ColumnKind::Physical { aliases, .. } => (Some(self.name.as_str()), aliases.as_slice()),
+            ColumnKind::Metadata(_) => (None, &[][..]),
+        };
+        name.into_iter().chain(aliases.iter().map(String::as_str))
     }
 }
 
@@ -87,6 +101,54 @@ pub enum ColumnKind {
     Physical { aliases: Vec<String>, numbers_as_text: bool },
     /// Taken from the record's envelope: `name type METADATA [FROM 'key'] [VIRTUAL]`.
     Metadata(MetadataKey),
+}
+
+/// `'timestamp-format.<column>' = '…'`, or `'timestamp-format' = '…'` for every column of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TimestampFormat {
+    /// Nothing is declared: text, or a whole number of milliseconds since the Unix epoch.
+    #[default]
+    TextOrMillis,
+    /// Text alone: RFC 3339, or the same without an offset or without seconds.
+    Iso8601,
+    /// A number of these since the Unix epoch, and no text.
+    Epoch(TimeUnit),
+}
+
+impl TimestampFormat {
+    /// What can be declared.
+    pub const DECLARED: [TimestampFormat; 5] = [
+        TimestampFormat::Epoch(TimeUnit::Second),
+        TimestampFormat::Epoch(TimeUnit::Millisecond),
+        TimestampFormat::Epoch(TimeUnit::Microsecond),
+        TimestampFormat::Epoch(TimeUnit::Nanosecond),
+        TimestampFormat::Iso8601,
+    ];
+
+    /// As the option spells it; `None` where nothing is declared.
+    pub fn name(self) -> Option<&'static str> {
+        match self {
+            TimestampFormat::TextOrMillis => None,
+            TimestampFormat::Iso8601 => Some("iso-8601"),
+            TimestampFormat::Epoch(TimeUnit::Second) => Some("epoch-s"),
+            TimestampFormat::Epoch(TimeUnit::Millisecond) => Some("epoch-ms"),
+            TimestampFormat::Epoch(TimeUnit::Microsecond) => Some("epoch-us"),
+            TimestampFormat::Epoch(TimeUnit::Nanosecond) => Some("epoch-ns"),
+        }
+    }
+
+    /// What a number counts; `None` where no number is a time.
+    pub fn epoch_unit(self) -> Option<TimeUnit> {
+        match self {
+            TimestampFormat::TextOrMillis => Some(TimeUnit::Millisecond),
+            TimestampFormat::Iso8601 => None,
+            TimestampFormat::Epoch(unit) => Some(unit),
+        }
+    }
+
+    pub fn is_text(self) -> bool {
+        !matches!(self, TimestampFormat::Epoch(_))
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -152,6 +214,9 @@ pub enum Format {
     Csv,
     Parquet,
 }
+
+/// What stands between the fields of a CSV file where nothing else is declared.
+pub const CSV_DELIMITER_DEFAULT: u8 = b',';
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnBadRow {

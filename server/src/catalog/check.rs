@@ -80,6 +80,11 @@ impl Check {
         Check { test: Test::Length(relation, constants), says: format!("length {}", relation.says(shown)) }
     }
 
+    /// The length of a type, as in `VARCHAR(5)`: at most so many characters. `type_name`: as the schema spells it.
+    pub fn longest(characters: u64, type_name: String) -> Self {
+        Check { test: Test::Length(Relation::AtMost, vec![characters.into()]), says: type_name }
+    }
+
     /// What the schema says of a value, as in `between 0 and 120`.
     pub fn says(&self) -> &str {
         &self.says

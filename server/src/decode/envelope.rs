@@ -12,6 +12,7 @@ use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, Fields, TimeUnit};
 
 use super::json::RowError;
+use super::time::{Epoch, range};
 use crate::catalog::{Column, MetadataKey};
 use crate::error::{Error, Result};
 use crate::source::Record;
@@ -106,11 +107,15 @@ impl EnvelopeColumn {
         }
         if let (Values::Timestamp(_), Some(ms), DataType::Timestamp(unit, _)) =
             (&self.values, record.timestamp_ms, &self.data_type)
-            && !holds(ms, *unit)
+            && Epoch::new(TimeUnit::Millisecond, *unit).value(ms).is_err()
         {
             return Err(RowError {
                 column: Some(self.name.clone()),
-                reason: format!("field \"{}\" is {ms}, out of range; the schema says {}", self.name, self.data_type),
+                reason: format!(
+                    "the record's metadata says timestamp {ms}, which as epoch-ms lies outside {}; field \"{}\" cannot hold it",
+                    range(*unit),
+                    self.name
+                ),
             });
         }
         Ok(())
@@ -167,14 +172,6 @@ impl EnvelopeColumn {
         }
         // Everything that a cast could lose was checked when the row came.
         Ok(cast_with_options(&array, &self.data_type, &CastOptions { safe: false, ..CastOptions::default() })?)
-    }
-}
-
-fn holds(ms: i64, unit: TimeUnit) -> bool {
-    match unit {
-        TimeUnit::Second | TimeUnit::Millisecond => true,
-        TimeUnit::Microsecond => ms.checked_mul(1_000).is_some(),
-        TimeUnit::Nanosecond => ms.checked_mul(1_000_000).is_some(),
     }
 }
 

@@ -6,8 +6,10 @@
 mod envelope;
 pub mod json;
 mod progress;
+pub(crate) mod spelling;
 #[cfg(test)]
 mod tests;
+pub(crate) mod time;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -108,6 +110,7 @@ impl TableDecoder {
                         field: column.field(),
                         aliases: aliases.clone(),
                         numbers_as_text: *numbers_as_text,
+                        timestamps: column.timestamps,
                         checks: column.checks.clone(),
                     });
                 }
@@ -122,6 +125,8 @@ impl TableDecoder {
             }
             fields.push(column.field());
         }
+        let unread = def.columns.iter().enumerate().filter(|(index, _)| !columns.contains(index));
+        let unread = unread.flat_map(|(_, column)| column.field_names());
         let (table, is_topic) = match &def.connector {
             Connector::Kafka(topic) => (topic.topic.clone(), true),
             Connector::Filesystem(files) => (files.path.clone(), false),
@@ -131,7 +136,7 @@ impl TableDecoder {
             on_bad_row: def.on_bad_row,
             clock,
             schema: Arc::new(Schema::new(fields)),
-            json: JsonDecoder::try_new(&physical).map_err(|error| error.at(def.location.clone()))?,
+            json: JsonDecoder::try_new(&physical).map_err(|error| error.at(def.location.clone()))?.beside(unread),
             places,
             envelope,
             event_times,

@@ -7,7 +7,9 @@ use arrow::util::display::array_value_to_string;
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::catalog::{Column, FilesystemPath, KafkaTopic, MetadataKey, StartAt, WatermarkDef};
+use crate::catalog::{
+    CSV_DELIMITER_DEFAULT, Column, FilesystemPath, KafkaTopic, MetadataKey, StartAt, TimestampFormat, WatermarkDef,
+};
 use crate::error::{ErrorKind, Location};
 use crate::source::{Offset, RecordHeaders};
 
@@ -21,6 +23,7 @@ fn metadata(name: &str, data_type: DataType, key: MetadataKey) -> Column {
         data_type,
         nullable: true,
         kind: ColumnKind::Metadata(key),
+        timestamps: TimestampFormat::default(),
         checks: vec![],
         comment: None,
     }
@@ -52,6 +55,7 @@ fn orders() -> TableDef {
         primary_key: vec![],
         connector: Connector::Kafka(KafkaTopic { topic: "orders".into(), brokers: None, start: StartAt::Earliest }),
         format: Format::Json,
+        csv_delimiter: CSV_DELIMITER_DEFAULT,
         on_bad_row: OnBadRow::DeadLetter,
         text: String::new(),
         location: Location { file: "schemas/orders.sql".into(), line: 1, column: 1 },
@@ -258,18 +262,59 @@ fn event_times_are_per_partition_and_count_only_up_to_a_bound() {
         (0, 1, now_ms - 5),
         (0, 2, now_ms - 7),
         (1, 1, now_ms + 60_001),
-        (1, 2, i64::MAX),
-        (2, 0, i64::MIN),
+        (1, 2, 253_402_300_799_999),
+        (2, 0, -62_135_596_800_000),
     ] {
         decoder.push(&record(partition, offset, &row(ms))).unwrap();
     }
     decoder.push(&record(3, 0, r#"{"amount":1,"ts":null}"#)).unwrap();
     let batch = decoder.finish(&Polled::default()).unwrap();
     let seen: Vec<_> = batch.progress.values().map(|progress| (progress.event_time_max, progress.far_future)).collect();
-    assert_eq!(seen, [(Some(NOW - 5_000), 0), (Some(NOW + 59_999_000), 2), (Some(i64::MIN), 0), (None, 0)]);
+    assert_eq!(
+        seen,
+        [(Some(NOW - 5_000), 0), (Some(NOW + 59_999_000), 2), (Some(-62_135_596_800_000_000), 0), (None, 0)]
+    );
     // The rows are there all the same, with the time they said.
     let times = batch.batches[0].column(1).as_primitive::<TimestampMillisecondType>();
-    assert_eq!(times.value(5), i64::MAX);
+    assert_eq!(times.value(5), 253_402_300_799_999);
+}
+
+#[test]
+fn a_time_beyond_the_range_is_a_dead_letter_and_moves_nothing() {
+    let mut decoder = decoder(&orders(), &[1, 3]);
+    for (offset, ts) in ["1700000000000000000", "-9223372036854775808", "\"0000-01-01T00:00:00Z\""].iter().enumerate() {
+        decoder.push(&record(0, offset as i64, &format!("{{\"amount\":1,\"ts\":{ts}}}"))).unwrap();
+    }
+    let batch = decoder.finish(&Polled::default()).unwrap();
+    assert!(batch.batches.is_empty());
+    assert!(batch.dead_letters.iter().all(|letter| letter.reason.contains("outside the years 1 to 9999")));
+    assert_eq!(batch.dead_letters.len(), 3);
+    assert_eq!((batch.progress[&0].event_time_max, batch.progress[&0].far_future), (None, 0));
+
+    // A producer may say anything of its record's time.
+    let mut decoder = self::decoder(&orders(), &[1, 5]);
+    decoder.push(&Record { timestamp_ms: Some(i64::MAX), ..record(0, 3, r#"{"amount":1}"#) }).unwrap();
+    let batch = decoder.finish(&Polled::default()).unwrap();
+    assert_eq!(batch.dead_letters[0].column.as_deref(), Some("at"));
+    assert_eq!(
+        batch.dead_letters[0].reason,
+        "the record's metadata says timestamp 9223372036854775807, which as epoch-ms lies outside the years 1 to 9999; \
+         field \"at\" cannot hold it"
+    );
+}
+
+#[test]
+fn what_a_column_reads_does_not_depend_on_the_columns_beside_it() {
+    let mut def = orders();
+    def.columns.push(Column::physical("orderid", DataType::Utf8View, true));
+    def.columns.push(Column::physical("orderId", DataType::Utf8View, true));
+    let text = r#"{"amount":1,"orderId":"a"}"#;
+    for columns in [&[8][..], &[8, 9]] {
+        let mut decoder = decoder(&def, columns);
+        decoder.push(&record(0, 0, text)).unwrap();
+        let batch = decoder.finish(&Polled::default()).unwrap();
+        assert!(batch.batches[0].column(0).as_string_view().iter().all(|text| text.is_none()));
+    }
 }
 
 #[test]

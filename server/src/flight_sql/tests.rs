@@ -28,7 +28,7 @@ use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 
 use super::*;
-use crate::catalog::{Column, Connector, Format, KafkaTopic, OnBadRow, StartAt, TableDef};
+use crate::catalog::{CSV_DELIMITER_DEFAULT, Column, Connector, Format, KafkaTopic, OnBadRow, StartAt, TableDef};
 use crate::error::Location;
 use crate::status::{PartitionStatus, QueryState, QueryStatus, SourceStatus};
 use crate::tables::source::SnapshotBatches;
@@ -92,6 +92,7 @@ fn events() -> TableDef {
         primary_key: Vec::new(),
         connector: Connector::Kafka(KafkaTopic { topic: "events".to_owned(), brokers: None, start: StartAt::Earliest }),
         format: Format::Json,
+        csv_delimiter: CSV_DELIMITER_DEFAULT,
         on_bad_row: OnBadRow::Fail,
         text: String::new(),
         location: Location { file: "schemas/events.sql".to_owned(), line: 1, column: 1 },

@@ -342,8 +342,11 @@ fn take_over_lookups(plan: LogicalPlan, streams: &StreamScans) -> Result<Logical
 #[derive(Debug)]
 struct Operators {
     /// In the order of the stream plan.
-    made: Mutex<Vec<(String, Option<Arc<dyn Operator>>)>>,
+    made: Mutex<Vec<Made>>,
 }
+
+/// An operator's id, and the operator once a plan has asked for it.
+type Made = (String, Option<Arc<dyn Operator>>);
 
 impl Operators {
     fn new(inputs: &[OperatorInputs]) -> Self {

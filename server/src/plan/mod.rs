@@ -10,6 +10,7 @@ mod derive;
 mod edge;
 mod explain;
 mod expression;
+mod pane;
 mod recognize;
 mod refuse;
 

@@ -21,7 +21,7 @@ pub use files::{Catalog, Files, Loaded, catalog_of, read_text, resolve_path, sql
 use supervisor::Running;
 pub use watch::Changes;
 
-use crate::catalog::{PlainView, TableDef, ViewDef};
+use crate::catalog::{CSV_DELIMITER_DEFAULT, PlainView, TableDef, ViewDef};
 use crate::epoch::{QueryDeps, QueryPlan};
 use crate::error::{Error, Result};
 use crate::pipeline::{PlanSettings, Planned, StreamSlot, plain_view_table, plain_views_of, plan};
@@ -283,13 +283,19 @@ fn fingerprint(
         hash.update(format!("{} {}\n", view.name, view.query));
     }
     for slot in slots {
-        let TableDef { name, columns, watermark, connector, format, .. } = slot.table.as_ref();
+        let TableDef { name, columns, watermark, connector, format, csv_delimiter, .. } = slot.table.as_ref();
         hash.update(format!("{name}\n{watermark:?}\n{connector:?}\n{format:?}\n"));
+        if *csv_delimiter != CSV_DELIMITER_DEFAULT {
+            hash.update(format!("{csv_delimiter}\n"));
+        }
         for column in columns {
             hash.update(format!("{} {} {} {:?}\n", column.name, column.data_type, column.nullable, column.kind));
             // Said only where there are some, so that a column without them is what it was.
             if !column.checks.is_empty() {
                 hash.update(format!("{:?}\n", column.checks));
+            }
+            if let Some(format) = column.timestamps.name() {
+                hash.update(format!("{format}\n"));
             }
         }
     }

@@ -59,6 +59,16 @@ impl FileWriter {
             ))
             .hint("declare the target with 'connector' = 'filesystem'"));
         };
+        // Times are written as text, or typed.
+        if let Some(column) = physical(table).find(|column| !column.timestamps.is_text())
+            && table.format != Format::Parquet
+        {
+            let (table, column) = (&table.name, &column.name);
+            return Err(Error::invalid(format!(
+                "cannot INSERT INTO \"{table}\", whose column \"{column}\" is declared to hold times as numbers"
+            ))
+            .hint("leave 'timestamp-format' out of the target's options"));
+        }
         let target = file_of(Path::new(&connector.path), table.format);
         let refused = |error: std::io::Error| {
             Error::invalid(format!("cannot write {}", target.display()))
@@ -75,7 +85,8 @@ impl FileWriter {
         let format = match table.format {
             Format::Json => Encoder::Json(arrow::json::LineDelimitedWriter::new(file)),
             Format::Csv => {
-                let mut writer = arrow::csv::WriterBuilder::new().with_header(true).build(file);
+                let mut writer =
+                    arrow::csv::WriterBuilder::new().with_header(true).with_delimiter(table.csv_delimiter).build(file);
                 // The header line stands there also when no row follows.
                 writer.write(&RecordBatch::new_empty(SchemaRef::clone(&schema)))?;
                 Encoder::Csv(Box::new(writer))

@@ -4,12 +4,14 @@
 //! NDJSON comes record by record through `Source`; CSV and Parquet come as typed batches through [`BatchReader`].
 
 mod csv;
+mod header;
 mod input;
 mod layout;
 mod ndjson;
 mod parquet;
 #[cfg(test)]
 mod tests;
+mod timestamps;
 
 use std::path::{Path, PathBuf};
 

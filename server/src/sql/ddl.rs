@@ -14,15 +14,18 @@ use datafusion::error::Result as PlanResult;
 use datafusion::logical_expr::planner::ContextProvider;
 use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, TableSource, WindowUDF};
 use datafusion::sql::planner::{ParserOptions, SqlToRel};
-use datafusion::sql::sqlparser::ast::{BinaryOperator, ColumnDef, DataType as SqlType, Expr, Ident};
+use datafusion::sql::sqlparser::ast::{
+    ArrayElemTypeDef, BinaryOperator, CharLengthUnits, CharacterLength, ColumnDef, DataType as SqlType, Expr, Ident,
+};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::check::CheckText;
+use super::column_options::{add_aliases, set_timestamp_format, set_timestamp_formats, take_numbers_as_text};
 use super::interval;
-use super::options::{self, GivenOption, Options, nearest};
+use super::options::{self, Options, nearest};
 use super::parser::{StatementParser, alone, normalize};
-use crate::catalog::{Check, Column, ColumnKind, Format, MetadataKey, TableDef, WatermarkDef};
+use crate::catalog::{Check, Column, ColumnKind, Format, MetadataKey, TableDef, TimestampFormat, WatermarkDef};
 use crate::error::{Error, Location, Result};
 
 const COLUMNS_MAX: usize = 1_000;
@@ -275,6 +278,10 @@ impl StatementParser<'_> {
             let json = options.format == Format::Json;
             take_numbers_as_text(&mut columns, &option, json, &names, &mut errors);
         }
+        if let Some(option) = options.timestamp_format {
+            set_timestamp_format(&mut columns, &option, &mut errors);
+        }
+        set_timestamp_formats(&mut columns, options.timestamp_formats, &names, &mut errors);
         if !errors.is_empty() {
             return Err(errors);
         }
@@ -291,6 +298,7 @@ impl StatementParser<'_> {
             primary_key: key.into_iter().map(|(column, _)| column).collect(),
             connector: options.connector,
             format: options.format,
+            csv_delimiter: options.csv_delimiter,
             on_bad_row: options.on_bad_row,
             text: self.text(),
             location,
@@ -336,14 +344,57 @@ fn column(text: &ColumnText) -> Result<Column> {
         None => ColumnKind::Physical { aliases: Vec::new(), numbers_as_text: false },
         Some(metadata) => ColumnKind::Metadata(metadata_key(metadata, text, &data_type)?),
     };
+    let longest = longest(&text.sql_type).map_err(|error| error.at(text.type_at.clone()))?;
+    if longest.is_some() && text.metadata.is_some() {
+        return Err(Error::invalid(format!("metadata column \"{}\" has no length of its own", text.name))
+            .hint(format!("write {} VARCHAR", text.name))
+            .at(text.type_at.clone()));
+    }
     Ok(Column {
         name: text.name.clone(),
         data_type,
         nullable: text.nullable,
         kind,
-        checks: is_uuid.then(Check::uuid).into_iter().collect(),
+        timestamps: TimestampFormat::default(),
+        checks: is_uuid.then(Check::uuid).into_iter().chain(longest).collect(),
         comment: text.comment.clone(),
     })
+}
+
+/// The check that the length of a text type stands for.
+fn longest(sql_type: &SqlType) -> Result<Option<Check>> {
+    let length = match sql_type {
+        SqlType::Varchar(length) | SqlType::Char(length) => *length,
+        SqlType::String(Some(length)) => Some(CharacterLength::IntegerLength { length: *length, unit: None }),
+        other if has_length_inside(other) => {
+            return Err(Error::invalid(format!("a length inside {other} is not available")).hint(
+                "write VARCHAR without a length inside lists and structs; a length can be that of a whole column",
+            ));
+        }
+        _ => None,
+    };
+    match length {
+        None => Ok(None),
+        Some(CharacterLength::IntegerLength {
+            length: characters @ 1..,
+            unit: None | Some(CharLengthUnits::Characters),
+        }) => Ok(Some(Check::longest(characters, sql_type.to_string().to_lowercase()))),
+        Some(_) => Err(Error::invalid(format!("type {sql_type} is not available"))
+            .hint("a length is a number of characters from 1, as in VARCHAR(5); VARCHAR alone has no limit")),
+    }
+}
+
+fn has_length_inside(sql_type: &SqlType) -> bool {
+    let has_length = |inner: &SqlType| !matches!(longest(inner), Ok(None));
+    match sql_type {
+        SqlType::Array(
+            ArrayElemTypeDef::AngleBracket(item)
+            | ArrayElemTypeDef::SquareBracket(item, _)
+            | ArrayElemTypeDef::Parenthesis(item),
+        ) => has_length(item),
+        SqlType::Struct(fields, _) => fields.iter().any(|field| has_length(&field.field_type)),
+        _ => false,
+    }
 }
 
 fn metadata_key(metadata: &MetadataText, column: &ColumnText, data_type: &DataType) -> Result<MetadataKey> {
@@ -416,81 +467,6 @@ pub(super) fn unknown_column(what: &str, column: &str, names: &[&str]) -> Error 
     match nearest(column, names) {
         Some(near) => error.hint(format!("did you mean \"{near}\"?")),
         None => error.hint(format!("its columns are {}", names.join(", "))),
-    }
-}
-
-fn add_aliases(
-    columns: &mut HashMap<String, Column>,
-    given: Vec<(String, GivenOption)>,
-    names: &[&str],
-    errors: &mut Vec<Error>,
-) {
-    let mut taken: HashSet<String> = names.iter().map(|name| (*name).to_owned()).collect();
-    for (name, option) in given {
-        if !names.contains(&name.as_str()) {
-            errors.push(unknown_column(&format!("option \"{}\"", option.key), &name, names).at(option.key_at));
-            continue;
-        }
-        let Some(column) = columns.get_mut(&name) else { continue };
-        let ColumnKind::Physical { aliases, .. } = &mut column.kind else {
-            errors.push(
-                Error::invalid(format!(
-                    "column \"{name}\" is metadata and has no field that could be called otherwise"
-                ))
-                .at(option.key_at),
-            );
-            continue;
-        };
-        match option.list() {
-            Ok(list) => {
-                if let Some(alias) = list.iter().find(|alias| !taken.insert((*alias).clone())) {
-                    errors.push(
-                        Error::invalid(format!("field \"{alias}\" would belong to two columns"))
-                            .hint("each field name belongs to one column, by its name or as an alias")
-                            .at(option.value_at),
-                    );
-                }
-                *aliases = list;
-            }
-            Err(error) => errors.push(error),
-        }
-    }
-}
-
-fn take_numbers_as_text(
-    columns: &mut HashMap<String, Column>,
-    option: &GivenOption,
-    json: bool,
-    names: &[&str],
-    errors: &mut Vec<Error>,
-) {
-    if !json {
-        let error = Error::invalid(format!("option \"{}\" has no effect on a format other than 'json'", option.key));
-        errors.push(error.hint("leave it out").at(option.key_at.clone()));
-        return;
-    }
-    let list = match option.list() {
-        Ok(list) => list,
-        Err(error) => return errors.push(error),
-    };
-    for name in list {
-        if !names.contains(&name.as_str()) {
-            errors
-                .push(unknown_column(&format!("option \"{}\"", option.key), &name, names).at(option.value_at.clone()));
-            continue;
-        }
-        // A column that is missing here has had its mistake noted.
-        let Some(column) = columns.get_mut(&name) else { continue };
-        match &mut column.kind {
-            ColumnKind::Physical { numbers_as_text, .. } if column.data_type == DataType::Utf8View => {
-                *numbers_as_text = true;
-            }
-            _ => errors.push(
-                Error::invalid(format!("option \"{}\" names column \"{name}\", which is not read as text", option.key))
-                    .hint("it is for columns of type VARCHAR")
-                    .at(option.value_at.clone()),
-            ),
-        }
     }
 }
 

@@ -16,6 +16,7 @@ use self::window_tvf::{WatermarkColumns, WindowTvfPlanner};
 mod arithmetic;
 mod call;
 mod check;
+mod column_options;
 mod ddl;
 pub mod dialect;
 pub mod errors;
@@ -23,7 +24,6 @@ mod failed_value;
 mod function;
 pub(crate) mod interval;
 mod options;
-mod pane;
 pub mod parser;
 pub mod session;
 mod source_text;
@@ -38,10 +38,10 @@ pub use ddl::metadata_type;
 pub use errors::{nearest, planning_error, report};
 pub use failed_value::{Code, Written, at_failed_value};
 pub use function::Functions;
-pub(crate) use pane::{pane_start, window_end};
 pub use parser::{parse_file, parse_statements};
 pub(crate) use source_text::SourceText;
 pub use window_batch::{ExpandWindowTvfs, expand_for_batch};
+pub(crate) use window_batch::{ticks, time_unit};
 
 /// Rows of a batch between operators.
 const BATCH_ROWS: usize = 8192;

@@ -7,11 +7,14 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::interval;
 use super::parser::StatementParser;
-use crate::catalog::{Connector, FilesystemPath, Format, KafkaTopic, OnBadRow, StartAt, ViewOptions};
+use crate::catalog::{
+    CSV_DELIMITER_DEFAULT, Connector, FilesystemPath, Format, KafkaTopic, OnBadRow, StartAt, TimestampFormat,
+    ViewOptions,
+};
 use crate::error::{Error, Location, Result};
 
 const KAFKA: &[&str] = &["topic", "brokers", "properties.bootstrap.servers", "scan.startup.mode"];
-const FILESYSTEM: &[&str] = &["path"];
+const FILESYSTEM: &[&str] = &["path", "csv.delimiter"];
 const TABLE: &[&str] = &[
     "connector",
     "format",
@@ -20,7 +23,11 @@ const TABLE: &[&str] = &[
     "watermark-max-future",
     "aliases.<column>",
     "numbers-as-text",
+    "timestamp-format",
+    "timestamp-format.<column>",
 ];
+/// Options about one column, whose name stands behind these.
+const OF_COLUMNS: &[&str] = &["aliases.", "timestamp-format."];
 const VIEW: &[&str] = &["primary-key", "allowed-lateness", "postgres"];
 
 const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
@@ -142,8 +149,8 @@ fn option(statement: &mut StatementParser<'_>) -> Result<GivenOption> {
         Token::Word(word) if word.value.eq_ignore_ascii_case("false") => "false".to_owned(),
         other => return Err(expected("a value in single quotes", &other, value_at)),
     };
-    // The column name behind "aliases." keeps its case.
-    if !key.starts_with("aliases.") {
+    // A column's name keeps its case.
+    if !OF_COLUMNS.iter().any(|prefix| key.starts_with(prefix)) {
         key = key.to_lowercase();
     }
     Ok(GivenOption { key, value, key_at, value_at })
@@ -171,12 +178,16 @@ pub(crate) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
 pub(crate) struct TableOptions {
     pub(crate) connector: Connector,
     pub(crate) format: Format,
+    pub(crate) csv_delimiter: u8,
     pub(crate) on_bad_row: OnBadRow,
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) max_future: Duration,
     /// Column name → option, for `aliases.<column>`.
     pub(crate) aliases: Vec<(String, GivenOption)>,
     pub(crate) numbers_as_text: Option<GivenOption>,
+    /// The one for all columns, with its key, and those for one: column name → option.
+    pub(crate) timestamp_format: Option<GivenOption>,
+    pub(crate) timestamp_formats: Vec<(String, GivenOption)>,
 }
 
 /// `table_at`: the place of what is missing. `None` where the connector or format cannot be told; `errors` then say why.
@@ -188,6 +199,8 @@ pub(crate) fn table_options(
 ) -> Option<TableOptions> {
     let aliases = given.take_prefixed("aliases.");
     let numbers_as_text = given.take("numbers-as-text");
+    let timestamp_formats = given.take_prefixed("timestamp-format.");
+    let timestamp_format = given.take("timestamp-format");
     let on_bad_row = given.take("on-bad-row");
     let on_bad_row = read(on_bad_row, OnBadRow::DeadLetter, errors, |option| match option.value.as_str() {
         "dead-letter" => Ok(OnBadRow::DeadLetter),
@@ -220,19 +233,22 @@ pub(crate) fn table_options(
         );
         return None;
     };
-    let (connector, format) = match connector.value.as_str() {
+    let (connector, format, csv_delimiter) = match connector.value.as_str() {
         "kafka" => {
             let topic = kafka(&mut given, table_at, errors);
             let format = kafka_format(format, errors);
-            given.refuse_rest(&[TABLE, KAFKA].concat(), &[("path", "filesystem")], errors);
-            (Connector::Kafka(topic?), format?)
+            let elsewhere: Vec<(&str, &str)> = FILESYSTEM.iter().map(|option| (*option, "filesystem")).collect();
+            given.refuse_rest(&[TABLE, KAFKA].concat(), &elsewhere, errors);
+            (Connector::Kafka(topic?), format?, CSV_DELIMITER_DEFAULT)
         }
         "filesystem" => {
             let path = required(&mut given, "path", "filesystem", "'path' = 'data/events.ndjson'", table_at, errors);
             let format = filesystem_format(format, path.as_deref(), table_at, errors);
+            let delimiter = given.take("csv.delimiter");
             let elsewhere: Vec<(&str, &str)> = KAFKA.iter().map(|option| (*option, "kafka")).collect();
             given.refuse_rest(&[TABLE, FILESYSTEM].concat(), &elsewhere, errors);
-            (Connector::Filesystem(FilesystemPath { path: path? }), format?)
+            let csv_delimiter = csv_delimiter(delimiter, format, errors);
+            (Connector::Filesystem(FilesystemPath { path: path? }), format?, csv_delimiter)
         }
         other => {
             let near = nearest(other, &["kafka", "filesystem"])
@@ -245,7 +261,18 @@ pub(crate) fn table_options(
             return None;
         }
     };
-    Some(TableOptions { connector, format, on_bad_row, idle_timeout, max_future, aliases, numbers_as_text })
+    Some(TableOptions {
+        connector,
+        format,
+        csv_delimiter,
+        on_bad_row,
+        idle_timeout,
+        max_future,
+        aliases,
+        numbers_as_text,
+        timestamp_format,
+        timestamp_formats,
+    })
 }
 
 /// The option's value where it is given and right; else the default, with the mistake noted.
@@ -369,6 +396,32 @@ fn filesystem_format(
             None
         }
     }
+}
+
+fn csv_delimiter(option: Option<GivenOption>, format: Option<Format>, errors: &mut Vec<Error>) -> u8 {
+    if let (Some(option), Some(Format::Json | Format::Parquet)) = (&option, format) {
+        errors.push(
+            Error::invalid(format!("option \"{}\" has no effect on a format other than 'csv'", option.key))
+                .hint("leave it out")
+                .at(option.key_at.clone()),
+        );
+    }
+    read(option, CSV_DELIMITER_DEFAULT, errors, |option| match option.value.as_bytes() {
+        br"\t" => Ok(b'\t'),
+        [delimiter] if delimiter.is_ascii() && !matches!(delimiter, b'"' | b'\n' | b'\r') => Ok(*delimiter),
+        _ => Err(option.wrong("write one character of ASCII, but no quote and no line end; '\\t' is a tab")),
+    })
+}
+
+/// # Errors
+/// `Invalid` for what is no format.
+pub(crate) fn timestamp_format(option: &GivenOption) -> Result<TimestampFormat> {
+    let known = TimestampFormat::DECLARED.into_iter().find(|format| format.name() == Some(option.value.as_str()));
+    known.ok_or_else(|| {
+        let names: Vec<&str> = TimestampFormat::DECLARED.into_iter().filter_map(TimestampFormat::name).collect();
+        let near = nearest(&option.value, &names).map_or(String::new(), |near| format!("; did you mean '{near}'?"));
+        option.wrong(&format!("known are {}{near}", names.join(", ")))
+    })
 }
 
 fn unknown_format(option: &GivenOption) -> Error {

@@ -387,11 +387,12 @@ enum EmitForm {
     Timeout(Duration),
 }
 
-/// Unquoted names are lower case, as DataFusion and Postgres have it.
+/// Unquoted names are lower case, as DataFusion and Postgres have it: capitals beyond ASCII stay, or a name that is declared
+/// would not be the name that a query asks for.
 pub(crate) fn normalize(ident: &Ident) -> String {
     match ident.quote_style {
         Some(_) => ident.value.clone(),
-        None => ident.value.to_lowercase(),
+        None => ident.value.to_ascii_lowercase(),
     }
 }
 

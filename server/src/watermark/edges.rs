@@ -356,8 +356,11 @@ mod tests {
         })
     }
 
+    /// Of each source how far it moves, and whether it falls idle.
+    type Step = Vec<(i64, bool)>;
+
     /// Two operators, the second behind the first, and how far the sources get: each forward or not at all, now and then idle.
-    fn case() -> impl Strategy<Value = (Vec<Vec<WatermarkExpr>>, Vec<Vec<(i64, bool)>>)> {
+    fn case() -> impl Strategy<Value = (Vec<Vec<WatermarkExpr>>, Vec<Step>)> {
         let first = proptest::collection::vec(expr(), 1..3);
         let second = (expr(), 0..20_i64).prop_map(|(expr, by)| vec![union(&[of(0).behind(by), expr])]);
         let steps = proptest::collection::vec(proptest::collection::vec((0..40_i64, any::<bool>()), 3), 1..12);

@@ -334,13 +334,15 @@ def check_truth(server, folder, findings):
 
 
 def check_late(server, known, truth, findings, late_came):
-    """The late ledger holds each late row once for each of its windows, and nothing else."""
-    ledger = server.sql("SELECT query, window_start, window_end, \"row\" FROM touchline.late")
+    """The late ledger holds each late row once, with the windows that it missed and where it was read, and nothing else."""
+    ledger = server.sql("SELECT query, missed_from, missed_to, topic, \"offset\", event_time, \"row\" FROM touchline.late")
     counts = collections.Counter()
     for row in ledger:
         match = json.loads(row["row"]).get("match_id")
         if match not in records.APART:
-            counts[row["query"], row["window_start"], row["window_end"], match] += 1
+            counts[row["query"], row["missed_from"], row["missed_to"], match] += 1
+    findings.add("late rows without origin or time", [str(row) for row in ledger
+                                                      if None in (row["topic"], row["offset"], row["event_time"])])
     if not late_came:
         findings.add("late rows among punctual records", [f"{key}: {count}" for key, count in counts.items()])
         return

@@ -337,14 +337,14 @@ class Answers:
         return lines
 
     def late_entries(self, view):
-        """(window_start, window_end, match_id) -> how many rows were late for it, where all late records come when all is closed."""
+        """(missed_from, missed_to, match_id) -> how many late rows missed these windows, where all of them come when all is closed."""
         self.show("late")
         entries = {}
         for source, slide, size in WINDOWS[view]:
             rows = self.db.execute(f"""
-                SELECT bucket({slide}, happened) - to_seconds(back * {slide}) AS window_start,
-                       window_start + to_seconds({size}) AS window_end, match_id, count(*)
-                FROM ({source}), range({size // slide}) AS slides(back) GROUP BY ALL""").fetchall()
+                SELECT bucket({slide}, happened) - to_seconds({size - slide}) AS missed_from,
+                       bucket({slide}, happened) + to_seconds({size}) AS missed_to, match_id, count(*)
+                FROM ({source}) GROUP BY ALL""").fetchall()
             for *window, count in rows:
                 entries[tuple(window)] = entries.get(tuple(window), 0) + count
         return entries

@@ -8,21 +8,22 @@ use arrow::array::{
 };
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Date32Type, Decimal128Type, FieldRef, Float32Type, Float64Type, Int8Type, Int16Type,
-    Int32Type, Int64Type, Time32MillisecondType, Time32SecondType, Time64MicrosecondType, Time64NanosecondType,
-    TimeUnit, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
-    UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    ArrowPrimitiveType, DataType, Date32Type, Decimal128Type, Field, FieldRef, Float32Type, Float64Type, Int8Type,
+    Int16Type, Int32Type, Int64Type, Time32MillisecondType, Time32SecondType, Time64MicrosecondType,
+    Time64NanosecondType, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
+    TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 
-use super::fault::{Fault, sql_type};
+use super::fault::{Fault, OUT_OF_RANGE, sql_type};
 use super::object::Object;
 use super::scan::{Cursor, Number, Text, unescape_into};
-use super::{JsonColumn, number, time};
-use crate::catalog::Check;
+use super::{JsonColumn, number};
+use crate::catalog::{Check, TimestampFormat};
+use crate::decode::time::{self, Epoch, NoTime};
 use crate::error::{Error, Result};
 
 /// With or without padding: producers do either.
@@ -39,6 +40,7 @@ pub(super) struct Column {
     /// The rows without a value, ascending. Cheaper than a bitmap where most rows have one, and cut back as easily.
     null_rows: Vec<usize>,
     checks: Vec<Check>,
+    timestamps: TimestampFormat,
 }
 
 enum Values {
@@ -57,11 +59,21 @@ enum Values {
     Date(Vec<i32>),
     Time32 { values: Vec<i32>, unit: TimeUnit },
     Time64 { values: Vec<i64>, unit: TimeUnit },
-    Timestamp { values: Vec<i64>, unit: TimeUnit },
+    Timestamp { values: Vec<i64>, unit: TimeUnit, reads: Reads },
     Text(Bytes),
     Binary(Bytes),
     Struct(Object),
     List(Box<List>),
+}
+
+/// What a timestamp column takes for a time.
+#[derive(Clone, Copy)]
+struct Reads {
+    text: bool,
+    /// `None`: no number is a time.
+    numbers: Option<Epoch>,
+    /// Whether what a number counts is declared.
+    declared: bool,
 }
 
 /// Values of varying length, one behind the other.
@@ -86,7 +98,8 @@ impl Column {
     /// # Errors
     /// `Invalid` for a type that JSON values are not decoded to.
     pub(super) fn try_new(column: &JsonColumn) -> Result<Self> {
-        let JsonColumn { field, numbers_as_text, checks, .. } = column;
+        let JsonColumn { field, numbers_as_text, checks, timestamps, .. } = column;
+        let inner = |field: &Field| JsonColumn { timestamps: *timestamps, ..field.clone().into() };
         let data_type = field.data_type().clone();
         let values = match &data_type {
             DataType::Boolean => Values::Boolean(BooleanBufferBuilder::new(0)),
@@ -110,17 +123,24 @@ impl Column {
             DataType::Time64(unit @ (TimeUnit::Microsecond | TimeUnit::Nanosecond)) => {
                 Values::Time64 { values: vec![], unit: *unit }
             }
-            DataType::Timestamp(unit, _) => Values::Timestamp { values: vec![], unit: *unit },
+            DataType::Timestamp(unit, _) => {
+                let reads = Reads {
+                    text: timestamps.is_text(),
+                    numbers: timestamps.epoch_unit().map(|of| Epoch::new(of, *unit)),
+                    declared: timestamps.name().is_some(),
+                };
+                Values::Timestamp { values: vec![], unit: *unit, reads }
+            }
             DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
                 Values::Text(Bytes { numbers: *numbers_as_text, ..Bytes::default() })
             }
             DataType::Binary | DataType::LargeBinary | DataType::BinaryView => Values::Binary(Bytes::default()),
             DataType::Struct(fields) => {
-                let columns: Vec<JsonColumn> = fields.iter().map(|field| field.as_ref().clone().into()).collect();
+                let columns: Vec<JsonColumn> = fields.iter().map(|field| inner(field)).collect();
                 Values::Struct(Object::try_new(&columns)?)
             }
             DataType::List(item) | DataType::LargeList(item) => {
-                let items = Column::try_new(&item.as_ref().clone().into())?;
+                let items = Column::try_new(&inner(item))?;
                 let cells = items.cells();
                 Values::List(Box::new(List { items, item_field: item.clone(), offsets: vec![0], cells }))
             }
@@ -139,6 +159,7 @@ impl Column {
             rows: 0,
             null_rows: vec![],
             checks: checks.clone(),
+            timestamps: *timestamps,
         })
     }
 
@@ -184,7 +205,9 @@ impl Column {
             Values::Text(text) => text.append_text(cursor),
             Values::Int32(values) => number::integer(cursor).map(|value| values.push(value)),
             Values::Int64(values) => number::integer(cursor).map(|value| values.push(value)),
-            Values::Timestamp { values, unit } => timestamp(cursor, *unit).map(|value| values.push(value)),
+            Values::Timestamp { values, unit, reads } => {
+                timestamp(cursor, *unit, reads).map(|value| values.push(value))
+            }
             Values::Float64(values) => number::double(cursor).map(|value| values.push(value)),
             Values::Boolean(values) => boolean(cursor).map(|value| values.append(value)),
             Values::Int8(values) => number::integer(cursor).map(|value| values.push(value)),
@@ -226,7 +249,12 @@ impl Column {
             None => sql_type(&self.data_type),
         };
         match cursor.skip_value() {
-            Ok(()) => Fault::unfit(&cursor.bytes[start..cursor.pos], why, &wanted),
+            Ok(()) => match &self.data_type {
+                DataType::Timestamp(..) => {
+                    Fault::no_time(&cursor.bytes[start..cursor.pos], why, &self.data_type, self.timestamps)
+                }
+                _ => Fault::unfit(&cursor.bytes[start..cursor.pos], why, &wanted),
+            },
             Err(syntax) => syntax,
         }
     }
@@ -386,7 +414,7 @@ impl Column {
                 TimeUnit::Microsecond => primitive::<Time64MicrosecondType>(values, nulls, data_type),
                 _ => primitive::<Time64NanosecondType>(values, nulls, data_type),
             },
-            Values::Timestamp { values, unit } => match unit {
+            Values::Timestamp { values, unit, .. } => match unit {
                 TimeUnit::Second => primitive::<TimestampSecondType>(values, nulls, data_type),
                 TimeUnit::Millisecond => primitive::<TimestampMillisecondType>(values, nulls, data_type),
                 TimeUnit::Microsecond => primitive::<TimestampMicrosecondType>(values, nulls, data_type),
@@ -547,12 +575,19 @@ impl List {
 }
 
 #[inline]
-fn timestamp(cursor: &mut Cursor<'_>, unit: TimeUnit) -> Result<i64, Box<Fault>> {
-    if cursor.peek() == b'"' {
-        return in_text(cursor, |text| time::timestamp(text, unit));
+fn timestamp(cursor: &mut Cursor<'_>, unit: TimeUnit, reads: &Reads) -> Result<i64, Box<Fault>> {
+    if cursor.peek() != b'"' {
+        return match &reads.numbers {
+            Some(epoch) => number::time(cursor, epoch, reads.declared),
+            None => Err(Fault::mismatch(None)),
+        };
     }
-    let ms = number::integer(cursor)?;
-    time::from_epoch_ms(ms, unit).ok_or_else(|| Fault::mismatch(Some("out of range")))
+    if !reads.text {
+        return Err(Fault::mismatch(None));
+    }
+    let mut beyond = false;
+    in_text(cursor, |text| time::timestamp(text, unit).inspect_err(|no| beyond = *no == NoTime::Range).ok())
+        .map_err(|fault| if beyond { Fault::mismatch(Some(OUT_OF_RANGE)) } else { fault })
 }
 
 fn decimal(cursor: &mut Cursor<'_>, precision: u8, scale: i8) -> Result<i128, Box<Fault>> {

@@ -3,13 +3,17 @@
 use std::fmt;
 
 use arrow::array::Array;
-use arrow::datatypes::{DataType, TimeUnit};
+use arrow::datatypes::DataType;
 use arrow::util::display::array_value_to_string;
 
-use crate::catalog::Check;
+use crate::catalog::{Check, TimestampFormat};
+use crate::decode::time::{NoTime, digits, plausible, range};
 
 /// How many bytes of a value a reason quotes.
 const QUOTE_BYTES_MAX: usize = 64;
+
+/// Why a value of the right kind does not fit.
+pub(super) const OUT_OF_RANGE: &str = "out of range";
 
 /// A record that is no row of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,9 +44,37 @@ pub(super) enum Fault {
         path: String,
         /// What the field is, as in `is 12; the schema says varchar`.
         says: String,
+        /// The field of the record itself in which it lies.
+        column: String,
+        hint: Option<Hint>,
     },
     /// The record as a whole is not what was expected.
     Record(String),
+}
+
+/// What may be meant instead, and what to write then.
+pub(super) enum Hint {
+    /// A number that would be `time` in another format.
+    Format { name: &'static str, time: String },
+    /// A field whose name is nearly that of the missing one.
+    Spelled(String),
+}
+
+impl Hint {
+    /// `path`: of the value, in `column`.
+    fn says(&self, path: &str, column: &str) -> String {
+        match self {
+            Hint::Format { name, time } => {
+                format!("; as {name} it would be {time}: if it is, add 'timestamp-format.{column}' = '{name}'")
+            }
+            Hint::Spelled(seen) if path == column => {
+                format!("; the record has \"{seen}\": if that is it, add 'aliases.{column}' = '{seen}'")
+            }
+            Hint::Spelled(seen) => {
+                format!("; the record has \"{seen}\": if that is it, declare the field by that name")
+            }
+        }
+    }
 }
 
 impl Fault {
@@ -63,7 +95,18 @@ impl Fault {
 
     #[cold]
     pub(super) fn value(says: String) -> Box<Self> {
-        Box::new(Fault::Value { path: String::new(), says })
+        Box::new(Fault::Value { path: String::new(), says, column: String::new(), hint: None })
+    }
+
+    pub(super) fn with_hint(mut self: Box<Self>, found: Hint) -> Box<Self> {
+        if let Fault::Value { hint, .. } = self.as_mut() {
+            *hint = Some(found);
+        }
+        self
+    }
+
+    pub(super) fn is_out_of_range(&self) -> bool {
+        matches!(self, Fault::Mismatch(Some(OUT_OF_RANGE)))
     }
 
     /// A value found where the schema wants something else.
@@ -72,8 +115,38 @@ impl Fault {
         Fault::value(format!("is {}{why}; the schema says {wanted}", quote(found)))
     }
 
+    /// A value that is no time of the column. `found`: a text has its quotes.
+    pub(super) fn no_time(
+        found: &[u8],
+        why: Option<&'static str>,
+        data_type: &DataType,
+        format: TimestampFormat,
+    ) -> Box<Self> {
+        let number = !found.starts_with(b"\"");
+        let why = match (why, data_type, format.epoch_unit().and_then(|unit| TimestampFormat::Epoch(unit).name())) {
+            (Some(OUT_OF_RANGE), DataType::Timestamp(unit, _), Some(name)) if number => {
+                format!(", which as {name} lies outside {}", range(*unit))
+            }
+            (Some(OUT_OF_RANGE), DataType::Timestamp(unit, _), _) => format!(", outside {}", range(*unit)),
+            (why, ..) => why.map(|why| format!(", {why}")).unwrap_or_default(),
+        };
+        let wanted = match format.name() {
+            Some(name) => format!("{} as {name}", sql_type(data_type)),
+            None => sql_type(data_type),
+        };
+        let fault = Fault::value(format!("is {}{why}; the schema says {wanted}", quote(found)));
+        let count = std::str::from_utf8(found).ok().and_then(|text| text.split('.').next()?.parse().ok());
+        match count.and_then(|count| plausible(count, format)) {
+            Some((other, time)) => fault.with_hint(Hint::Format { name: other.name().unwrap_or_default(), time }),
+            None => fault,
+        }
+    }
+
     /// Names the field in which it happened.
-    pub(super) fn in_field(self: Box<Self>, name: &str) -> Box<Self> {
+    pub(super) fn in_field(mut self: Box<Self>, name: &str) -> Box<Self> {
+        if let Fault::Value { column, .. } = self.as_mut() {
+            name.clone_into(column);
+        }
         self.under(|path| match path.as_bytes().first() {
             None => name.to_owned(),
             Some(b'[') => format!("{name}{path}"),
@@ -106,7 +179,10 @@ impl From<Box<Fault>> for RowError {
             // Columns make values of their mismatches, so this one is not about a column.
             Fault::Mismatch(why) => RowError { column: None, reason: why.unwrap_or("the record does not fit").into() },
             Fault::Record(reason) => RowError { column: None, reason },
-            Fault::Value { path, says } => RowError { reason: format!("field \"{path}\" {says}"), column: Some(path) },
+            Fault::Value { path, says, column, hint } => {
+                let hint = hint.map(|hint| hint.says(&path, &column)).unwrap_or_default();
+                RowError { reason: format!("field \"{path}\" {says}{hint}"), column: Some(path) }
+            }
         }
     }
 }
@@ -116,6 +192,20 @@ pub(crate) fn refusal(field: &str, check: &Check, values: &dyn Array, row: usize
     let value = array_value_to_string(values, row).unwrap_or_default();
     let value = if values.data_type() == &DataType::Utf8View { format!("\"{value}\"") } else { value };
     format!("field \"{field}\" is {}; the schema says {}", quote(value.as_bytes()), check.says())
+}
+
+/// Why a value of a file is no time of the column, in the words used of a record.
+pub(crate) fn time_refusal(
+    field: &str,
+    found: &str,
+    is_text: bool,
+    no_time: NoTime,
+    data_type: &DataType,
+    format: TimestampFormat,
+) -> String {
+    let found = if is_text { format!("\"{found}\"") } else { found.to_owned() };
+    let why = (no_time == NoTime::Range).then_some(OUT_OF_RANGE);
+    RowError::from(Fault::no_time(found.as_bytes(), why, data_type, format).in_field(field)).reason
 }
 
 /// The beginning of a value, for people.
@@ -132,12 +222,6 @@ pub(crate) fn quote(value: &[u8]) -> String {
 
 /// The type as a schema file spells it.
 pub(crate) fn sql_type(data_type: &DataType) -> String {
-    let digits = |unit: &TimeUnit| match unit {
-        TimeUnit::Second => 0,
-        TimeUnit::Millisecond => 3,
-        TimeUnit::Microsecond => 6,
-        TimeUnit::Nanosecond => 9,
-    };
     match data_type {
         DataType::Boolean => "boolean".into(),
         DataType::Int8 => "tinyint".into(),
@@ -152,9 +236,9 @@ pub(crate) fn sql_type(data_type: &DataType) -> String {
         DataType::Float64 => "double".into(),
         DataType::Decimal128(precision, scale) => format!("decimal({precision},{scale})"),
         DataType::Date32 => "date, as 'YYYY-MM-DD'".into(),
-        DataType::Time32(unit) | DataType::Time64(unit) => format!("time({}), as 'HH:MM:SS'", digits(unit)),
-        DataType::Timestamp(unit, None) => format!("timestamp({})", digits(unit)),
-        DataType::Timestamp(unit, Some(_)) => format!("timestamp({}) with time zone", digits(unit)),
+        DataType::Time32(unit) | DataType::Time64(unit) => format!("time({}), as 'HH:MM:SS'", digits(*unit)),
+        DataType::Timestamp(unit, None) => format!("timestamp({})", digits(*unit)),
+        DataType::Timestamp(unit, Some(_)) => format!("timestamp({}) with time zone", digits(*unit)),
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "varchar".into(),
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView => "bytea, as base64 text".into(),
         DataType::Struct(_) => "struct".into(),

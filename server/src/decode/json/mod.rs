@@ -11,11 +11,15 @@
 //! | varchar | a string; an object or a list keeps its raw text; a number or boolean is refused |
 //! | bytea | a string of base64 (standard alphabet, padded or not) |
 //! | date | `"YYYY-MM-DD"` |
-//! | time | `"HH:MM:SS[.fraction]"` |
-//! | timestamp | RFC 3339 (`T` or space, fraction and offset optional, no offset means UTC), or a whole number: **milliseconds** since the Unix epoch, whatever the column's unit |
+//! | time | `"HH:MM[:SS[.fraction]][Z]"` |
+//! | timestamp | RFC 3339 (`T` or space; seconds, fraction and offset optional, no offset means UTC), or a whole number: **milliseconds** since the Unix epoch, whatever the column's unit; within the years 1 to 9999, 1678 to 2261 for TIMESTAMP(9) |
+//! | timestamp with a declared format | only what [`TimestampFormat`] says; a number may then have a fraction |
 //! | struct, list | an object, a list |
 //!
 //! A value must also meet the checks of its column, which `null` does.
+//!
+//! A field is the column of its exact name or alias, else the one whose name differs in case alone, where only one column's
+//! does and only one spelling is in the record.
 //!
 //! `null` and an absent field are NULL; for a column that is NOT NULL they make a bad row. Of a field that occurs twice
 //! the last one counts. A bad row leaves no trace. Limits: see [`RECORD_BYTES_MAX`] and `scan`.
@@ -27,7 +31,6 @@ mod object;
 mod scan;
 #[cfg(test)]
 mod tests;
-mod time;
 
 use std::fmt;
 use std::sync::Arc;
@@ -37,10 +40,11 @@ use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 
 use self::fault::Fault;
 pub use self::fault::RowError;
-pub(crate) use self::fault::{quote, refusal, sql_type};
+pub(crate) use self::fault::{quote, refusal, sql_type, time_refusal};
+pub(crate) use self::number::time_from_text;
 use self::object::Object;
 use self::scan::Cursor;
-use crate::catalog::Check;
+use crate::catalog::{Check, TimestampFormat};
 use crate::error::Result;
 
 /// A larger record is a bad row. 16 MiB, far above what brokers accept by default (1 MiB).
@@ -54,6 +58,8 @@ pub struct JsonColumn {
     pub aliases: Vec<String>,
     /// Whether a number is taken as text, as it is written; else it is a bad value of a text column.
     pub numbers_as_text: bool,
+    /// How timestamps are written, also inside a list or struct.
+    pub timestamps: TimestampFormat,
     /// What each value must meet.
     pub checks: Vec<Check>,
 }
@@ -61,7 +67,13 @@ pub struct JsonColumn {
 impl From<Field> for JsonColumn {
     /// The column and nothing more.
     fn from(field: Field) -> Self {
-        JsonColumn { field, aliases: Vec::new(), numbers_as_text: false, checks: Vec::new() }
+        JsonColumn {
+            field,
+            aliases: Vec::new(),
+            numbers_as_text: false,
+            timestamps: TimestampFormat::default(),
+            checks: Vec::new(),
+        }
     }
 }
 
@@ -86,6 +98,13 @@ impl JsonDecoder {
     pub fn try_new(columns: &[JsonColumn]) -> Result<Self> {
         let schema = Schema::new(columns.iter().map(|column| column.field.clone()).collect::<Vec<_>>());
         Ok(JsonDecoder { schema: Arc::new(schema), root: Object::try_new(columns)?, rows: 0 })
+    }
+
+    /// The same, but for the fields that these are the names of: they stand for columns that are not decoded here, and so for
+    /// none that is, however they are spelled. What a column reads must not depend on which others are read.
+    pub fn beside<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Self {
+        names.into_iter().for_each(|name| self.root.reserve(name));
+        self
     }
 
     pub fn schema(&self) -> &SchemaRef {
@@ -153,6 +172,15 @@ impl JsonDecoder {
 fn not_an_object(mut cursor: Cursor<'_>) -> Box<Fault> {
     if cursor.bytes.is_empty() {
         return Fault::record("the record is empty, not a JSON object".into());
+    }
+    if let [0, rest @ ..] = cursor.bytes
+        && let Some(id) = rest.first_chunk()
+    {
+        return Fault::record(format!(
+            "the record begins with a schema registry's prefix (byte 0, then schema id {}), not with a JSON object; \
+             have the producer write plain JSON, by a serializer without a registry",
+            u32::from_be_bytes(*id)
+        ));
     }
     let start = cursor.pos;
     match cursor.skip_value() {

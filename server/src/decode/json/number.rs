@@ -1,7 +1,8 @@
 //! Numbers, exact: integers and decimals never pass through a float, floats are the nearest to what is written.
 
-use super::fault::Fault;
+use super::fault::{Fault, OUT_OF_RANGE};
 use super::scan::{Cursor, Number};
+use crate::decode::time::{Epoch, NoTime};
 
 /// Powers of ten that a double holds exactly.
 const POWERS: [f64; 23] = [
@@ -10,7 +11,7 @@ const POWERS: [f64; 23] = [
 ];
 
 fn out_of_range() -> Box<Fault> {
-    Fault::mismatch(Some("out of range"))
+    Fault::mismatch(Some(OUT_OF_RANGE))
 }
 
 /// An integer, also as `67.0` or `1e3`, where its value is a whole number.
@@ -107,29 +108,79 @@ enum Inexact {
     TooLarge,
 }
 
+/// A number times 10^`scale`, rounded down: digits finer than that are cut off, as those of a time in text are.
+pub(super) fn rounded_down(cursor: &mut Cursor<'_>, scale: i8) -> Result<i128, Box<Fault>> {
+    let number = token(cursor)?;
+    let (text, shift) = (&cursor.bytes[number.start..number.end], number.exponent + i64::from(scale));
+    let kept = kept(text, shift);
+    let cut = truncated(text, kept, shift).ok_or_else(out_of_range)?;
+    Ok(cut - i128::from(number.negative && loses_digits(text, kept)))
+}
+
 /// `token`, a sound JSON number, times 10^`scale`. `exponent`: of the digits read as one integer.
 fn exact(token: &[u8], exponent: i64, scale: i8) -> Result<i128, Inexact> {
-    let digits = || {
-        let end = token.iter().position(|byte| matches!(byte, b'e' | b'E')).unwrap_or(token.len());
-        token[..end].iter().filter(|byte| byte.is_ascii_digit())
-    };
     let shift = exponent + i64::from(scale);
-    let dropped = usize::try_from(-shift).unwrap_or(0);
-    let kept = digits().count().saturating_sub(dropped);
-    if digits().skip(kept).any(|digit| *digit != b'0') {
+    let kept = kept(token, shift);
+    if loses_digits(token, kept) {
         return Err(Inexact::Fraction);
     }
+    truncated(token, kept, shift).ok_or(Inexact::TooLarge)
+}
+
+/// The digits of a number's mantissa.
+fn mantissa(token: &[u8]) -> impl Iterator<Item = u8> {
+    let end = token.iter().position(|byte| matches!(byte, b'e' | b'E')).unwrap_or(token.len());
+    token[..end].iter().copied().filter(u8::is_ascii_digit)
+}
+
+/// How many digits of the mantissa stand before the point, which lies `shift` places behind the last one.
+fn kept(token: &[u8], shift: i64) -> usize {
+    mantissa(token).count().saturating_sub(usize::try_from(-shift).unwrap_or(0))
+}
+
+/// Whether digits other than 0 stand behind the point.
+fn loses_digits(token: &[u8], kept: usize) -> bool {
+    mantissa(token).skip(kept).any(|digit| digit != b'0')
+}
+
+/// Without what stands behind the point; `None` where that is too large.
+fn truncated(token: &[u8], kept: usize, shift: i64) -> Option<i128> {
     let mut value = 0i128;
     let mut push = |digit: u8| {
         value = value.checked_mul(10)?.checked_add(i128::from(digit))?;
         Some(value)
     };
-    for digit in digits().take(kept) {
-        push(digit - b'0').ok_or(Inexact::TooLarge)?;
+    for digit in mantissa(token).take(kept) {
+        push(digit - b'0')?;
     }
     // 0 stays 0 however large the exponent; anything else overflows before the 39th digit.
     for _ in 0..shift.clamp(0, 39) {
-        push(0).ok_or(Inexact::TooLarge)?;
+        push(0)?;
     }
-    Ok(if token.starts_with(b"-") { -value } else { value })
+    Some(if token.starts_with(b"-") { -value } else { value })
+}
+
+/// A time from a number. `declared`: what the number counts is declared, and then it may have a fraction.
+#[inline]
+pub(super) fn time(cursor: &mut Cursor<'_>, epoch: &Epoch, declared: bool) -> Result<i64, Box<Fault>> {
+    let start = cursor.pos;
+    let count = match integer::<i64>(cursor) {
+        Ok(count) => epoch.value(count),
+        Err(fault) if !declared => return Err(fault),
+        Err(_) => {
+            cursor.pos = start;
+            epoch.held(rounded_down(cursor, epoch.shift)?)
+        }
+    };
+    count.map_err(|_| out_of_range())
+}
+
+/// The same from text, which must be written as a JSON number is.
+pub(crate) fn time_from_text(text: &[u8], epoch: &Epoch, declared: bool) -> Result<i64, NoTime> {
+    let mut cursor = Cursor::new(text);
+    match time(&mut cursor, epoch, declared) {
+        Ok(value) if cursor.pos == text.len() => Ok(value),
+        Err(fault) if fault.is_out_of_range() => Err(NoTime::Range),
+        _ => Err(NoTime::Form),
+    }
 }

@@ -11,6 +11,8 @@ use super::{JsonColumn, JsonDecoder, RowError};
 mod check;
 mod differential;
 mod fuzz;
+mod spelling;
+mod times;
 
 fn decoder(fields: &[Field]) -> JsonDecoder {
     JsonDecoder::try_new(&fields.iter().cloned().map(JsonColumn::from).collect::<Vec<_>>()).unwrap()
@@ -144,7 +146,7 @@ fn each_type_reads_its_values_and_refuses_the_others() {
         (
             &timestamp(TimeUnit::Nanosecond),
             "9223372036855",
-            r#"field "a" is 9223372036855, out of range; the schema says timestamp(9)"#,
+            r#"field "a" is 9223372036855, which as epoch-ms lies outside the years 1678 to 2261; the schema says timestamp(9)"#,
         ),
         (
             &timestamp(TimeUnit::Millisecond),
@@ -158,11 +160,11 @@ fn each_type_reads_its_values_and_refuses_the_others() {
         (&timestamp(TimeUnit::Millisecond), "\"2026-11-22T02:35:00-0130\"", "2026-11-22T04:05:00"),
         (&timestamp(TimeUnit::Millisecond), "\"2026-11-22T02:35:00+01\"", "2026-11-22T01:35:00"),
         (&timestamp(TimeUnit::Millisecond), r#""2026-11-22T02:35:\u0030\u0030Z""#, "2026-11-22T02:35:00"),
-        (&timestamp(TimeUnit::Nanosecond), "\"1677-09-21T00:12:43.145224192Z\"", "1677-09-21T00:12:43.145224192"),
+        (&timestamp(TimeUnit::Nanosecond), "\"1678-01-01T00:00:00.000000001Z\"", "1678-01-01T00:00:00.000000001"),
         (
             &timestamp(TimeUnit::Nanosecond),
-            "\"1677-09-21T00:12:43.145224191Z\"",
-            r#"field "a" is "1677-09-21T00:12:43.145224191Z"; the schema says timestamp(9)"#,
+            "\"1677-12-31T23:59:59.999999999Z\"",
+            r#"field "a" is "1677-12-31T23:59:59.999999999Z", outside the years 1678 to 2261; the schema says timestamp(9)"#,
         ),
         (
             &timestamp(TimeUnit::Millisecond),

@@ -16,9 +16,9 @@ use crate::plan::derive::{Derivation, Derived, NeedsRows, Obstacle, column_at};
 use crate::plan::edge::{Bound, Changes, ColumnFacts, Edge, WindowColumn, WindowForm, WindowPart};
 use crate::plan::explain::{ExplainNode, ExplainState};
 use crate::plan::expression::{as_column, is_volatile, part_watermark, window_call};
+use crate::plan::pane::{pane_start, window_end};
 use crate::plan::{OperatorInputs, refuse};
 use crate::sql::window_tvf::{WINDOW_COLUMNS, WindowTvfNode};
-use crate::sql::{pane_start, window_end};
 use crate::watermark::{InputRef, WatermarkExpr};
 
 /// An aggregate over a stream.
@@ -197,15 +197,14 @@ fn pane_of(groups: &[Group], rows: RowWindows, input: &Derived) -> Result<Expr> 
         })
     };
     match rows {
-        RowWindows::ByPane => {
-            for (column, by) in windows() {
-                match by {
-                    By::Call(time) => return Ok(pane_start(time.clone(), &time.get_type(schema)?, column.kind)?),
-                    // All window columns hold the pane, whichever of them is grouped by.
-                    By::Column(expr) => return Ok(expr.clone()),
-                }
+        RowWindows::ByPane => match windows().next() {
+            Some((column, By::Call(time))) => {
+                return Ok(pane_start(time.clone(), &time.get_type(schema)?, column.kind)?);
             }
-        }
+            // All window columns hold the pane, whichever of them is grouped by.
+            Some((_, By::Column(expr))) => return Ok(expr.clone()),
+            None => {}
+        },
         RowWindows::ByEnd => {
             let rank = |part| match part {
                 WindowPart::End => 0,

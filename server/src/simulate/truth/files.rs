@@ -13,18 +13,6 @@ use super::super::{SimulationSettings, Topic};
 use super::{Answers, Sessions, Truth, Uplift};
 use crate::error::{Error, Result};
 
-/// How many windows a row of a query belongs to.
-fn windows_of(query: &str) -> u64 {
-    match query {
-        "event_alerts" | "shots_with_players" | "match_archive" => 0,
-        "momentum_index" => 10,
-        "possession_pressure" => 5,
-        // Six of a minute, 36 of six minutes.
-        "goal_uplift" => 42,
-        _ => 1,
-    }
-}
-
 /// Writes all files into `folder`, which is made where it is missing. Call it when the simulation has ended.
 ///
 /// # Errors
@@ -54,7 +42,7 @@ pub(in super::super) fn write(truth: &mut Truth, settings: &SimulationSettings, 
             queries.insert(
                 query.to_owned(),
                 json!({"result_rows": rows.len(), "input_rows": punctual, "late_rows": late,
-                       "late_entries": late * windows_of(query)}),
+                       "late_entries": late}),
             );
             files.push((format!("{query}.ndjson"), lines(rows)));
         }

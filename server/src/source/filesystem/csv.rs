@@ -10,19 +10,19 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 
 use super::input::Input;
-use super::layout::{Assembled, Failure, Layout, Origin, missing_column, names};
+use super::layout::{Assembled, Failure, Layout, Origin, misfit};
 use super::{BatchReader, Files};
 use crate::catalog::{OnBadRow, TableDef};
-use crate::error::{Error, Result};
+use crate::error::{Error, Location, Result};
 use crate::source::{DeadLetter, Offset, Offsets, Progress, SourceBatch};
 
 /// Bytes of text decoded at once.
 const CHUNK_BYTES: usize = 4 << 20;
-const FIELD_COUNT_REASON: &str = "the record does not have one line with as many fields as the header";
 
 pub(super) struct CsvReader {
     table: String,
     on_bad_row: OnBadRow,
+    delimiter: u8,
     layout: Layout,
     files: Files,
     open: Option<OpenFile>,
@@ -30,6 +30,8 @@ pub(super) struct CsvReader {
 
 struct OpenFile {
     input: Input,
+    /// The line, from 1, on which what is unread begins.
+    line: u64,
     schema: SchemaRef,
     header: Vec<String>,
     /// For each physical column of the layout: its place in the file.
@@ -49,35 +51,85 @@ impl CsvReader {
             }
         }
         let files = Files::new(files, resume);
-        Ok(CsvReader { table: def.name.clone(), on_bad_row: def.on_bad_row, layout, files, open: None })
+        Ok(CsvReader {
+            table: def.name.clone(),
+            on_bad_row: def.on_bad_row,
+            delimiter: def.csv_delimiter,
+            layout,
+            files,
+            open: None,
+        })
     }
 
     fn open(&self, path: &Path, skip: Offset) -> Result<OpenFile> {
         let mut input = Input::open(path)?;
         let file = path.display().to_string();
-        let Some(line) = cut_records(&mut input, 1, 0)?.pop() else {
+        let mut line = 1;
+        let Some(record) = self.cut_records(&mut input, &mut line, 1, 0)?.pop() else {
             return Err(Error::invalid(format!("file {file} is empty; a CSV file begins with a header line")));
         };
-        let header = header_fields(&input.unread()[line.clone()], &file)?;
-        input.consume(line.end);
+        let header = header_fields(&input.unread()[record.clone()], self.delimiter, &file)?;
+        consume(&mut input, &mut line, record.end);
         let has = header.iter().map(String::as_str).collect::<Vec<_>>();
         let mut fields = has.iter().map(|name| Field::new(*name, DataType::Utf8, true)).collect::<Vec<_>>();
         let mut indices = Vec::new();
         for column in &self.layout.physical {
-            let found = names(column).find_map(|name| has.iter().position(|found| *found == name));
-            let index = found.ok_or_else(|| missing_column(column, &file, &has))?;
+            let index = self.layout.header.find(column, &file, &has)?;
             fields[index] = Field::new(has[index], decoded_type(&column.data_type), true);
             indices.push(index);
         }
         let mut left = usize::try_from(skip).unwrap_or(0);
         while left > 0 {
-            let records = cut_records(&mut input, left.min(8192), 0)?;
+            let records = self.cut_records(&mut input, &mut line, left.min(8192), 0)?;
             let Some(last) = records.last() else { break };
             left -= records.len();
-            input.consume(last.end);
+            consume(&mut input, &mut line, last.end);
         }
-        Ok(OpenFile { input, schema: Arc::new(Schema::new(fields)), header, indices })
+        Ok(OpenFile { input, line, schema: Arc::new(Schema::new(fields)), header, indices })
     }
+
+    /// Up to `max` whole records at the beginning of what is unread, as ranges of it. Empty lines are not records.
+    fn cut_records(&self, input: &mut Input, line: &mut u64, max: usize, first: Offset) -> Result<Vec<Range<usize>>> {
+        let mut records: Vec<Range<usize>> = Vec::new();
+        let mut at = 0;
+        while records.len() < max && at < CHUNK_BYTES {
+            let unread = input.unread();
+            let length = match record_length(&unread[at..], self.delimiter) {
+                Some(length) => length,
+                None if input.at_end_of_file() => unread.len() - at,
+                None => {
+                    input.check_record(unread.len() - at, first + records.len() as Offset)?;
+                    input.fill()?;
+                    continue;
+                }
+            };
+            if length == 0 {
+                break;
+            }
+            let record = at..at + length;
+            let empty = matches!(&unread[record.clone()], b"\n" | b"\r\n");
+            if empty && at == 0 {
+                consume(input, line, length);
+                continue;
+            }
+            if !empty {
+                input.check_record(length, first + records.len() as Offset)?;
+                records.push(record);
+            }
+            at += length;
+        }
+        Ok(records)
+    }
+}
+
+/// Steps over the next `bytes`, and counts their lines.
+fn consume(input: &mut Input, line: &mut u64, bytes: usize) {
+    *line += lines_in(&input.unread()[..bytes]);
+    input.consume(bytes);
+}
+
+fn lines_in(text: &[u8]) -> u64 {
+    memchr::memchr_iter(b'\n', text).count() as u64
 }
 
 impl BatchReader for CsvReader {
@@ -93,7 +145,7 @@ impl BatchReader for CsvReader {
                 Some(open) => open,
                 None => self.open(&path, first)?,
             };
-            let records = cut_records(&mut open.input, rows_max.max(1), first)?;
+            let records = self.cut_records(&mut open.input, &mut open.line, rows_max.max(1), first)?;
             let Some(consumed) = records.last().map(|last| last.end) else {
                 self.files.close();
                 continue;
@@ -105,7 +157,7 @@ impl BatchReader for CsvReader {
                 Progress { from: first, to: first, records: 0, event_time_max: None, far_future: 0, end: Some(first) };
             let mut work = Work { reader: self, open: &open, file: &file, records: &records, first };
             work.decode(0..records.len(), &mut out, &mut observed)?;
-            open.input.consume(consumed);
+            consume(&mut open.input, &mut open.line, consumed);
             self.open = Some(open);
             *self.files.position() += records.len() as Offset;
             out.progress = self.files.progress(&from);
@@ -128,7 +180,7 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// Decodes the records `range`. Those that fail are halved until the bad record stands alone.
+    /// Decodes the records `range`. Those of which arrow makes nothing are halved until the bad record stands alone.
     fn decode(&mut self, range: Range<usize>, out: &mut SourceBatch, observed: &mut Progress) -> Result<()> {
         match self.try_decode(range.clone()) {
             Ok(rows) => {
@@ -150,7 +202,8 @@ impl Work<'_> {
         let mut indices = self.open.indices.clone();
         indices.sort_unstable();
         indices.dedup();
-        let decoded = self.decode_text(text, &indices, range.len())?;
+        let decoded = self.decode_text(text, &self.open.schema, &indices, range.len());
+        let decoded = decoded.ok_or_else(|| self.failure(text))?;
         let position = |index: &usize| indices.binary_search(index).expect("of the same set");
         let arrays =
             self.open.indices.iter().map(|index| Arc::clone(decoded.column(position(index)))).collect::<Vec<_>>();
@@ -159,37 +212,57 @@ impl Work<'_> {
         self.reader.layout.assemble(&arrays, &origin)
     }
 
-    fn decode_text(&self, text: &[u8], indices: &[usize], rows: usize) -> Result<RecordBatch, Failure> {
+    /// The columns `indices` of `text`, which should hold `rows`; `None` where it does not, or where a value does not fit.
+    fn decode_text(&self, text: &[u8], schema: &SchemaRef, indices: &[usize], rows: usize) -> Option<RecordBatch> {
         // One row more than expected: text that holds more rows than we cut is noticed.
-        let mut decoder: Decoder = ReaderBuilder::new(Arc::clone(&self.open.schema))
+        let mut decoder: Decoder = ReaderBuilder::new(Arc::clone(schema))
             .with_header(false)
+            .with_delimiter(self.reader.delimiter)
             .with_batch_size(rows + 1)
             .with_projection(indices.to_vec())
             .build_decoder();
         let mut at = 0;
         loop {
             // The last call is given nothing, which ends a record without a line end.
-            let taken = decoder.decode(&text[at..])?;
+            let taken = decoder.decode(&text[at..]).ok()?;
             at += taken;
             if taken == 0 {
                 break;
             }
         }
-        match decoder.flush()? {
-            Some(batch) if batch.num_rows() == rows && at == text.len() => Ok(batch),
-            _ => Err(Failure { column: None, reason: FIELD_COUNT_REASON.to_owned() }),
+        decoder.flush().ok()?.filter(|batch| batch.num_rows() == rows && at == text.len())
+    }
+
+    /// Why `text` is not decoded, which matters where it is one record: the first column read whose cell does not fit, said
+    /// in our own words.
+    fn failure(&self, text: &[u8]) -> Failure {
+        let as_text = self.open.header.iter().map(|name| Field::new(name, DataType::Utf8, true));
+        let as_text: SchemaRef = Arc::new(Schema::new(as_text.collect::<Vec<_>>()));
+        for (column, index) in self.reader.layout.physical.iter().zip(&self.open.indices) {
+            let Some(cell) = self.decode_text(text, &as_text, &[*index], 1) else { break };
+            if self.decode_text(text, &self.open.schema, &[*index], 1).is_none() {
+                return Failure { column: Some(column.name.clone()), reason: misfit(column, cell.column(0), 0) };
+            }
         }
+        let (fields, expected) = (cells(text, self.reader.delimiter).count(), self.open.header.len());
+        let reason = match std::str::from_utf8(text) {
+            Err(_) => "the record is not UTF-8 text".to_owned(),
+            Ok(_) if fields != expected => format!("the record has {fields} fields, the header {expected}"),
+            Ok(_) => "the record's quotes do not close, or stand inside a field".to_owned(),
+        };
+        Failure { column: None, reason }
     }
 
     fn bad_row(&self, record: usize, failure: Failure, out: &mut SourceBatch) -> Result<()> {
         let number = self.first + record as Offset;
-        let line = &self.open.input.unread()[self.records[record].clone()];
+        let record = self.records[record].clone();
+        if self.reader.on_bad_row == OnBadRow::Fail {
+            let place = self.place(record, failure.column.as_deref());
+            return Err(failure.stop(self.file, number, &self.reader.table).at(place));
+        }
+        let line = &self.open.input.unread()[record];
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let column = failure.column.clone().or_else(|| self.column_in(&failure.reason));
-        if self.reader.on_bad_row == OnBadRow::Fail {
-            return Err(failure.stop(self.file, number, &self.reader.table));
-        }
         out.dead_letters.push(DeadLetter {
             topic: self.file.to_owned(),
             partition: self.reader.files.partition(),
@@ -197,21 +270,27 @@ impl Work<'_> {
             timestamp_ms: None,
             key: None,
             value: Some(line.to_owned()),
-            column,
+            column: failure.column,
             reason: failure.reason,
         });
         Ok(())
     }
 
-    /// arrow names the failing column by its place in the file: "… for column 3 at line …".
-    fn column_in(&self, reason: &str) -> Option<String> {
-        let (_, rest) = reason.split_once("for column ")?;
-        let number = rest.split(|c: char| !c.is_ascii_digit()).next()?;
-        self.open.header.get(number.parse::<usize>().ok()?).cloned()
+    /// Line and column, as an editor counts them, of the cell of the table's column `name`; without one, of the record.
+    fn place(&self, record: Range<usize>, name: Option<&str>) -> Location {
+        let unread = self.open.input.unread();
+        let column = self.reader.layout.physical.iter().position(|column| Some(column.name.as_str()) == name);
+        let cell = column
+            .and_then(|column| cells(&unread[record.clone()], self.reader.delimiter).nth(self.open.indices[column]));
+        let before = &unread[..record.start + cell.unwrap_or(0)];
+        let start = memchr::memrchr(b'\n', before).map_or(0, |end| end + 1);
+        // Every byte that does not continue a character begins one.
+        let characters = before[start..].iter().filter(|byte| **byte & 0xc0 != 0x80).count();
+        Location { file: self.file.to_owned(), line: self.open.line + lines_in(before), column: characters as u64 + 1 }
     }
 }
 
-/// What arrow's CSV decoder makes directly; all else comes as text and is cast.
+/// What arrow's CSV decoder makes directly; all else comes as text, of which the layout makes the rest.
 fn decoded_type(declared: &DataType) -> DataType {
     let direct = declared.is_integer()
         || declared.is_floating()
@@ -221,77 +300,66 @@ fn decoded_type(declared: &DataType) -> DataType {
                 | DataType::Utf8
                 | DataType::Utf8View
                 | DataType::Date32
-                | DataType::Timestamp(..)
                 | DataType::Decimal128(..)
                 | DataType::Decimal256(..)
         );
     if direct { declared.clone() } else { DataType::Utf8 }
 }
 
-/// Up to `max` whole records at the beginning of what is unread, as ranges of it. Empty lines are not records.
-fn cut_records(input: &mut Input, max: usize, first: Offset) -> Result<Vec<Range<usize>>> {
-    let mut records: Vec<Range<usize>> = Vec::new();
-    let mut at = 0;
-    while records.len() < max && at < CHUNK_BYTES {
-        let unread = input.unread();
-        let length = match record_length(&unread[at..]) {
-            Some(length) => length,
-            None if input.at_end_of_file() => unread.len() - at,
-            None => {
-                input.check_record(unread.len() - at, first + records.len() as Offset)?;
-                input.fill()?;
-                continue;
-            }
-        };
-        if length == 0 {
-            break;
-        }
-        let record = at..at + length;
-        let empty = matches!(&unread[record.clone()], b"\n" | b"\r\n");
-        if empty && at == 0 {
-            input.consume(length);
-            continue;
-        }
-        if !empty {
-            input.check_record(length, first + records.len() as Offset)?;
-            records.push(record);
-        }
-        at += length;
-    }
-    Ok(records)
-}
-
 /// The length of the first record with its line end; `None` where its end is not there. As csv-core cuts: a quote
 /// opens a quoted field only at the field's beginning, and a doubled quote stands for one.
-fn record_length(text: &[u8]) -> Option<usize> {
+fn record_length(text: &[u8], delimiter: u8) -> Option<usize> {
     let line_end = memchr::memchr(b'\n', text)?;
     if memchr::memchr(b'"', &text[..line_end]).is_none() {
         return Some(line_end + 1);
     }
-    enum At {
-        FieldStart,
-        Plain,
-        Quoted,
-        QuoteInQuoted,
-    }
     let mut state = At::FieldStart;
     for (index, byte) in text.iter().enumerate() {
-        state = match (state, byte) {
-            (At::Quoted, b'"') => At::QuoteInQuoted,
-            (At::Quoted, _) | (At::QuoteInQuoted | At::FieldStart, b'"') => At::Quoted,
-            (_, b'\n') => return Some(index + 1),
-            (_, b',') => At::FieldStart,
-            _ => At::Plain,
+        state = match state.step(*byte, delimiter) {
+            At::RecordEnd => return Some(index + 1),
+            state => state,
         };
     }
     None
 }
 
+/// Where each field of a record begins.
+fn cells(record: &[u8], delimiter: u8) -> impl Iterator<Item = usize> {
+    let mut state = At::FieldStart;
+    let starts = record.iter().enumerate().filter_map(move |(index, byte)| {
+        state = state.step(*byte, delimiter);
+        matches!(state, At::FieldStart).then_some(index + 1)
+    });
+    std::iter::once(0).chain(starts)
+}
+
+#[derive(Clone, Copy)]
+enum At {
+    FieldStart,
+    Plain,
+    Quoted,
+    QuoteInQuoted,
+    RecordEnd,
+}
+
+impl At {
+    /// Where one is behind `byte`.
+    fn step(self, byte: u8, delimiter: u8) -> Self {
+        match (self, byte) {
+            (At::Quoted, b'"') => At::QuoteInQuoted,
+            (At::Quoted, _) | (At::QuoteInQuoted | At::FieldStart, b'"') => At::Quoted,
+            (_, b'\n') => At::RecordEnd,
+            (_, byte) if byte == delimiter => At::FieldStart,
+            _ => At::Plain,
+        }
+    }
+}
+
 /// The names of the header line, by the same decoder that reads the rows.
-fn header_fields(line: &[u8], file: &str) -> Result<Vec<String>> {
+fn header_fields(line: &[u8], delimiter: u8, file: &str) -> Result<Vec<String>> {
     let text = std::str::from_utf8(line)
         .map_err(|_| Error::invalid(format!("the header line of {file} is not UTF-8 text")))?;
-    let format = arrow::csv::reader::Format::default().with_header(true);
+    let format = arrow::csv::reader::Format::default().with_header(true).with_delimiter(delimiter);
     let (schema, _) = format
         .infer_schema(text.as_bytes(), Some(0))
         .map_err(|error| Error::invalid(format!("cannot read the header line of {file}")).detail(error.to_string()))?;

@@ -6,11 +6,16 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int32Array, Int64Array, StringArray, new_null_array};
 use arrow::compute::{CastOptions, cast, cast_with_options, filter};
 use arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
+use arrow::error::ArrowError;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use arrow::util::display::array_value_to_string;
 
+use super::header::Header;
+use super::timestamps;
 use crate::catalog::{Column, ColumnKind, MetadataKey, TableDef};
 use crate::clock::{Clock, Micros};
-use crate::decode::json::refusal;
+use crate::decode::json::{quote, refusal, sql_type};
+use crate::decode::time;
 use crate::error::{Error, Result};
 use crate::source::{Offset, Partition, Progress};
 
@@ -20,6 +25,7 @@ pub(super) struct Layout {
     outputs: Vec<Output>,
     /// What is read from a file, in this order.
     pub(super) physical: Vec<Column>,
+    pub(super) header: Header,
     event_time: Option<EventTime>,
 }
 
@@ -80,26 +86,19 @@ impl Layout {
             max_future: Micros::try_from(max_future.as_micros()).unwrap_or(Micros::MAX),
             clock,
         });
-        Ok(Layout { schema: Arc::new(Schema::new(fields)), outputs, physical, event_time })
+        Ok(Layout { schema: Arc::new(Schema::new(fields)), outputs, physical, header: Header::new(def), event_time })
     }
 
     /// Puts a batch together from what was read (`arrays` as `physical`, any castable types).
     ///
     /// # Errors
-    /// Where rows as such do not fit; which of them is not told.
+    /// Where values of such types are none of the table's. A value that is none, of a type that may be one, refuses its row.
     pub(super) fn assemble(&self, arrays: &[ArrayRef], origin: &Origin<'_>) -> Result<Assembled, Failure> {
         let mut typed = Vec::with_capacity(arrays.len());
+        let mut refused = BTreeMap::new();
         for (array, column) in arrays.iter().zip(&self.physical) {
-            let failed = |reason: String| Failure { column: Some(column.name.clone()), reason };
-            let options = CastOptions { safe: false, ..Default::default() };
-            let array = cast_with_options(array, &column.data_type, &options)
-                .map_err(|error| failed(format!("field \"{}\": {error}", column.name)))?;
-            if !column.nullable && array.null_count() > 0 {
-                return Err(failed(format!("field \"{}\" is missing; the schema says NOT NULL", column.name)));
-            }
-            typed.push(array);
+            typed.push(fit(array, column, &mut refused)?);
         }
-        let refused = self.refused(&typed);
         if refused.is_empty() {
             let batch = self.batch(&typed, origin)?;
             return Ok(Assembled { batch, typed, refused: Vec::new() });
@@ -112,30 +111,13 @@ impl Layout {
         Ok(Assembled { batch, typed, refused: refused.into_iter().collect() })
     }
 
-    /// The rows that do not meet the checks of their columns, each with the first one that it fails.
-    fn refused(&self, typed: &[ArrayRef]) -> BTreeMap<usize, Failure> {
-        let mut refused = BTreeMap::new();
-        for (array, column) in typed.iter().zip(&self.physical) {
-            for check in &column.checks {
-                for row in check.refused(array) {
-                    let failure = || Failure {
-                        column: Some(column.name.clone()),
-                        reason: refusal(&column.name, check, array, row),
-                    };
-                    refused.entry(row).or_insert_with(failure);
-                }
-            }
-        }
-        refused
-    }
-
     fn batch(&self, typed: &[ArrayRef], origin: &Origin<'_>) -> Result<RecordBatch, Failure> {
         let rows = origin.offsets.len();
         let columns = self.outputs.iter().map(|output| match output {
             Output::Physical(index) => Ok(Arc::clone(&typed[*index])),
             Output::Metadata(key, data_type) => metadata(*key, data_type, origin),
         });
-        let columns = columns.collect::<Result<Vec<_>, arrow::error::ArrowError>>().map_err(Failure::from)?;
+        let columns = columns.collect::<Result<Vec<_>, ArrowError>>().map_err(Failure::from)?;
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options).map_err(Failure::from)
     }
@@ -164,6 +146,12 @@ pub(super) struct Failure {
 }
 
 impl Failure {
+    /// No value of the column can be made of what was read.
+    fn of(column: &Column, error: &ArrowError) -> Self {
+        let (name, says) = (&column.name, sql_type(&column.data_type));
+        Failure { column: Some(name.clone()), reason: format!("field \"{name}\" is no {says}: {error}") }
+    }
+
     /// The error that stops a query at this record.
     pub(super) fn stop(self, file: &str, record: Offset, table: &str) -> Error {
         Error::invalid(format!("cannot decode row from file {file}, record {record}, for table \"{table}\""))
@@ -172,13 +160,13 @@ impl Failure {
     }
 }
 
-impl From<arrow::error::ArrowError> for Failure {
-    fn from(error: arrow::error::ArrowError) -> Self {
+impl From<ArrowError> for Failure {
+    fn from(error: ArrowError) -> Self {
         Failure { column: None, reason: error.to_string() }
     }
 }
 
-fn metadata(key: MetadataKey, data_type: &DataType, origin: &Origin<'_>) -> Result<ArrayRef, arrow::error::ArrowError> {
+fn metadata(key: MetadataKey, data_type: &DataType, origin: &Origin<'_>) -> Result<ArrayRef, ArrowError> {
     let rows = origin.offsets.len();
     let array: ArrayRef = match key {
         MetadataKey::Topic => Arc::new(StringArray::from_iter_values(std::iter::repeat_n(origin.file, rows))),
@@ -190,19 +178,68 @@ fn metadata(key: MetadataKey, data_type: &DataType, origin: &Origin<'_>) -> Resu
     cast(&array, data_type)
 }
 
-/// The names under which a column may stand in a file, in order of preference.
-pub(super) fn names(column: &Column) -> impl Iterator<Item = &str> {
-    let aliases = match &column.kind {
-        ColumnKind::Physical { aliases, .. } => aliases.as_slice(),
-        ColumnKind::Metadata(_) => &[],
+/// The values of a column in its declared type. Rows whose value is none go into `refused`, unless an earlier column's is
+/// none, and hold any value then.
+fn fit(array: &ArrayRef, column: &Column, refused: &mut BTreeMap<usize, Failure>) -> Result<ArrayRef, Failure> {
+    let name = &column.name;
+    let mut refuse = |row: usize, reason: String| {
+        refused.entry(row).or_insert_with(|| Failure { column: Some(name.clone()), reason });
     };
-    std::iter::once(column.name.as_str()).chain(aliases.iter().map(String::as_str))
+    let fitting = match &column.data_type {
+        DataType::Timestamp(unit, _) => {
+            let read = timestamps::read(array, column, *unit).map_err(|error| Failure::of(column, &error))?;
+            read.refused.into_iter().for_each(|(row, reason)| refuse(row, reason));
+            read.array
+        }
+        data_type => {
+            let read = cast_or_null(array, data_type).map_err(|error| Failure::of(column, &error))?;
+            if read.null_count() > array.null_count() {
+                for row in (0..array.len()).filter(|row| read.is_null(*row) && array.is_valid(*row)) {
+                    refuse(row, misfit(column, array, row));
+                }
+            }
+            if data_type.is_nested() {
+                timestamps::refused_inside(name, &read).into_iter().for_each(|(row, reason)| refuse(row, reason));
+            }
+            read
+        }
+    };
+    if !column.nullable && fitting.null_count() > 0 {
+        for row in (0..fitting.len()).filter(|row| fitting.is_null(*row)) {
+            refuse(row, format!("field \"{name}\" is missing; the schema says NOT NULL"));
+        }
+    }
+    for check in &column.checks {
+        for row in check.refused(&fitting) {
+            refuse(row, refusal(name, check, &fitting, row));
+        }
+    }
+    Ok(fitting)
 }
 
-/// # Errors
-/// Always: names what the file lacks and what it has.
-pub(super) fn missing_column(column: &Column, file: &str, has: &[&str]) -> Error {
-    Error::invalid(format!("file {file} has no column \"{}\"", column.name))
-        .detail(format!("its columns are: {}", has.join(", ")))
-        .hint("correct the CREATE TABLE, or name the file's column in 'aliases.<column>'")
+/// NULL where a value does not fit.
+fn cast_or_null(array: &ArrayRef, data_type: &DataType) -> Result<ArrayRef, ArrowError> {
+    // Times of day as a JSON record may write them; arrow reads what else there is.
+    if let (DataType::Time32(unit) | DataType::Time64(unit), DataType::Utf8) = (data_type, array.data_type()) {
+        let texts = array.as_string::<i32>();
+        let times = texts.iter().map(|text| text.and_then(|text| time::time_of_day(text.as_bytes(), *unit)));
+        let times = times.collect::<Int64Array>();
+        if times.null_count() == texts.null_count() {
+            let times = match data_type {
+                DataType::Time32(_) => cast(&times, &DataType::Int32)?,
+                _ => Arc::new(times),
+            };
+            return cast(&times, data_type);
+        }
+    }
+    cast_with_options(array, data_type, &CastOptions { safe: true, ..Default::default() })
+}
+
+/// Why a value is none of its column, in the words used of a record.
+pub(super) fn misfit(column: &Column, array: &dyn Array, row: usize) -> String {
+    let found = array_value_to_string(array, row).unwrap_or_default();
+    let is_text = matches!(array.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+    let found = if is_text { format!("\"{found}\"") } else { found };
+    let (name, says) = (&column.name, sql_type(&column.data_type));
+    format!("field \"{name}\" is {}; the schema says {says}", quote(found.as_bytes()))
 }

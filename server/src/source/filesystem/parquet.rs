@@ -10,7 +10,7 @@ use arrow::record_batch::RecordBatch;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
-use super::layout::{Layout, Origin, missing_column, names};
+use super::layout::{Layout, Origin};
 use super::{BatchReader, Files, unreadable};
 use crate::catalog::{OnBadRow, TableDef};
 use crate::error::{Error, Result};
@@ -52,8 +52,7 @@ impl ParquetReader {
         let has = schema.fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>();
         let mut roots = Vec::new();
         for column in &self.layout.physical {
-            let root = names(column).find_map(|name| has.iter().position(|found| *found == name));
-            roots.push(root.ok_or_else(|| missing_column(column, &path.display().to_string(), &has))?);
+            roots.push(self.layout.header.find(column, &path.display().to_string(), &has)?);
         }
         // The reader hands the wanted columns out in the file's order, each once.
         let mut wanted = roots.clone();
@@ -129,7 +128,7 @@ impl BatchReader for ParquetReader {
             let rows = head.num_rows() as Offset;
             let file = path.display().to_string();
             let origin = Origin { file: &file, partition, offsets: (first..first + rows).collect() };
-            // A typed file has no rows of another type: what does not fit is the declaration, or the file as a whole.
+            // Where not even a type fits, the declaration does not, or the file as a whole.
             let assembled = self.layout.assemble(&arrays, &origin).map_err(|failure| {
                 Error::invalid(format!(
                     "file {file} does not fit table \"{}\", rows {first} to {}",

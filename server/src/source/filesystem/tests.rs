@@ -7,9 +7,13 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Int32Type, Int64Type, TimeUnit};
 use arrow::util::pretty::pretty_format_batches;
 
+use std::sync::Arc;
+
 use super::*;
+use crate::catalog::TimestampFormat;
 use crate::catalog::{
-    Check, Column, ColumnKind, Constants, FilesystemPath, MetadataKey, OnBadRow, Relation, WatermarkDef,
+    CSV_DELIMITER_DEFAULT, Check, Column, ColumnKind, Constants, FilesystemPath, MetadataKey, OnBadRow, Relation,
+    WatermarkDef,
 };
 use crate::error::{ErrorKind, Location};
 use crate::source::{DeadLetter, PollLimits, Polled, Source};
@@ -108,6 +112,7 @@ fn table(path: &Path, format: Format, on_bad_row: OnBadRow) -> TableDef {
         primary_key: vec![],
         connector: Connector::Filesystem(FilesystemPath { path: path.display().to_string() }),
         format,
+        csv_delimiter: CSV_DELIMITER_DEFAULT,
         on_bad_row,
         text: String::new(),
         location: Location { file: "t.sql".into(), line: 1, column: 1 },
@@ -385,4 +390,274 @@ fn parquet_rows_that_fail_a_check_become_dead_letters_as_json() {
         r#"{"id":42,"name":"b","ts":"2020-01-01T12:30:00"}"#,
     ];
     check_refusals(&checked(&dir.path().join("a.parquet"), Format::Parquet, OnBadRow::DeadLetter), values);
+}
+
+/// `(record, column, reason)` of each dead letter.
+fn dead(read: &Read) -> Vec<(Offset, Option<&str>, &str)> {
+    read.dead.iter().map(|dead| (dead.offset, dead.column.as_deref(), dead.reason.as_str())).collect()
+}
+
+#[test]
+fn csv_cells_that_do_not_fit_are_told_as_those_of_json_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "id,name,ts\n\
+                x7,a,\n\
+                9223372036854775808,b,\n\
+                3,c,yesterday\n\
+                4,d,0000-01-01T00:00:00\n\
+                5,e\n\
+                6,\"f\n\
+                two\",,7\n\
+                8,g,2020-01-01\n";
+    write(dir.path(), "a.csv", text);
+    let def = table(&dir.path().join("a.csv"), Format::Csv, OnBadRow::DeadLetter);
+    for rows_max in [1, 3, 100] {
+        let read = read(&def, &[0, 1, 2], &Offsets::new(), rows_max).unwrap();
+        assert_eq!(
+            dead(&read),
+            [
+                (0, Some("id"), r#"field "id" is "x7"; the schema says bigint"#),
+                (1, Some("id"), r#"field "id" is "9223372036854775808"; the schema says bigint"#),
+                (2, Some("ts"), r#"field "ts" is "yesterday"; the schema says timestamp(3)"#),
+                (
+                    3,
+                    Some("ts"),
+                    r#"field "ts" is "0000-01-01T00:00:00", outside the years 1 to 9999; the schema says timestamp(3)"#
+                ),
+                (4, None, "the record has 2 fields, the header 3"),
+                (5, None, "the record has 4 fields, the header 3"),
+            ],
+            "{rows_max}"
+        );
+        assert_eq!(read.batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 1);
+    }
+}
+
+#[test]
+fn a_csv_row_that_stops_the_query_is_named_by_file_line_and_column() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.csv");
+    for (text, place) in [
+        ("id,name,ts\n1,a,\n\n2,\"two\nlines, ü\",nonsense\n", "5:11"),
+        ("id,name,ts\n1,a,\n\n2,ü,nonsense\n", "4:5"),
+        ("\n\nid,name,ts\n1,a,\n2\n", "5:1"),
+        ("name,ts,id\na,,x\n", "2:4"),
+    ] {
+        for rows_max in [1, 100] {
+            write(dir.path(), "a.csv", text);
+            let error =
+                read(&table(&path, Format::Csv, OnBadRow::Fail), &[0, 2], &Offsets::new(), rows_max).err().unwrap();
+            let expected = format!("{}:{place}: cannot decode row from file", path.display());
+            assert!(error.report().starts_with(&expected), "{}", error.report());
+            assert!(!error.report().contains("line 0"));
+        }
+    }
+    // Also where reading begins in the midst of the file.
+    write(dir.path(), "a.csv", "id,name,ts\n1,\"a\nb\",\n2,a,\nx,a,\n");
+    let error = read(&table(&path, Format::Csv, OnBadRow::Fail), &[0], &Offsets::from([(0, 1)]), 1).err().unwrap();
+    assert!(error.report().starts_with(&format!("{}:5:1: ", path.display())), "{}", error.report());
+}
+
+#[test]
+fn csv_fields_may_stand_between_other_characters() {
+    let dir = tempfile::tempdir().unwrap();
+    for delimiter in [b';', b'\t', b'|'] {
+        let text = CSV.replace(",", &char::from(delimiter).to_string()).replace("one;", "one,");
+        write(dir.path(), "a.csv", &text);
+        let def =
+            TableDef { csv_delimiter: delimiter, ..table(&dir.path().join("a.csv"), Format::Csv, OnBadRow::Fail) };
+        for rows_max in [1, 100] {
+            let read = read(&def, &[0, 1], &Offsets::new(), rows_max).unwrap();
+            assert_eq!(read.batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 4);
+        }
+    }
+}
+
+/// What `ts`, in `unit` and `format`, makes of the cells: the times in microseconds, or the reasons.
+fn times(unit: TimeUnit, format: TimestampFormat, cells: &[&str]) -> Vec<String> {
+    let dir = tempfile::tempdir().unwrap();
+    let rows = cells.iter().map(|cell| format!("1,a,{cell}\n")).collect::<String>();
+    write(dir.path(), "a.csv", &format!("id,name,ts\n{rows}"));
+    let mut def = table(&dir.path().join("a.csv"), Format::Csv, OnBadRow::DeadLetter);
+    def.columns[2].data_type = DataType::Timestamp(unit, None);
+    def.columns[2].timestamps = format;
+    let read = read(&def, &[2, 3], &Offsets::new(), 100).unwrap();
+    let mut found = vec![String::new(); cells.len()];
+    for batch in &read.batches {
+        let times = arrow::compute::cast(batch.column(0), &DataType::Timestamp(TimeUnit::Microsecond, None)).unwrap();
+        let times = times.as_primitive::<arrow::datatypes::TimestampMicrosecondType>();
+        for (time, number) in times.iter().zip(batch.column(1).as_primitive::<Int64Type>().values()) {
+            found[*number as usize] = time.map_or("NULL".into(), |time| time.to_string());
+        }
+    }
+    read.dead.into_iter().for_each(|dead| found[dead.offset as usize] = dead.reason);
+    found
+}
+
+#[test]
+fn csv_times_are_text_or_numbers_as_declared() {
+    let (millis, nanos) = (TimeUnit::Millisecond, TimeUnit::Nanosecond);
+    let any = ["1700000000000", "2023-11-14T22:13:20Z", "2023-11-14T22:13Z", "2023-11-14", ""];
+    assert_eq!(
+        times(millis, TimestampFormat::TextOrMillis, &any),
+        ["1700000000000000", "1700000000000000", "1699999980000000", "1699920000000000", "NULL"]
+    );
+    let seconds = TimestampFormat::Epoch(TimeUnit::Second);
+    assert_eq!(
+        times(millis, seconds, &["1700000000", "1700000000.5", "-1", "2023-11-14T22:13:20Z"]),
+        [
+            "1700000000000000",
+            "1700000000500000",
+            "-1000000",
+            r#"field "ts" is "2023-11-14T22:13:20Z"; the schema says timestamp(3) as epoch-s"#
+        ]
+    );
+    assert_eq!(
+        times(millis, TimestampFormat::Iso8601, &["1700000000000", "2023-11-14T22:13:20Z"])[0],
+        r#"field "ts" is 1700000000000; the schema says timestamp(3) as iso-8601; as epoch-ms it would be 2023-11-14T22:13:20Z: if it is, add 'timestamp-format.ts' = 'epoch-ms'"#
+    );
+    assert_eq!(
+        times(millis, TimestampFormat::TextOrMillis, &["1700000000000000000"]),
+        [
+            r#"field "ts" is 1700000000000000000, which as epoch-ms lies outside the years 1 to 9999; the schema says timestamp(3); as epoch-ns it would be 2023-11-14T22:13:20Z: if it is, add 'timestamp-format.ts' = 'epoch-ns'"#
+        ]
+    );
+    assert_eq!(
+        times(nanos, TimestampFormat::TextOrMillis, &["1677-12-31", "1678-01-01"]),
+        [
+            r#"field "ts" is "1677-12-31", outside the years 1678 to 2261; the schema says timestamp(9)"#,
+            "-9214560000000000"
+        ]
+    );
+}
+
+/// A Parquet file of the columns.
+fn write_parquet(path: &Path, columns: Vec<(&str, arrow::array::ArrayRef)>) {
+    let columns = columns.into_iter().map(|(name, array)| (name, array, true));
+    let batch = RecordBatch::try_from_iter_with_nullable(columns).unwrap();
+    let mut writer =
+        ::parquet::arrow::ArrowWriter::try_new(std::fs::File::create(path).unwrap(), batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+}
+
+#[test]
+fn parquet_times_beyond_the_range_are_bad_rows_whatever_their_type() {
+    use arrow::array::{ArrayRef, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray, UInt64Array};
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.parquet");
+    let good = 1_700_000_000_000_000i64;
+    let cases: Vec<(ArrayRef, TimestampFormat, TimeUnit, &str)> = vec![
+        (
+            Arc::new(TimestampMicrosecondArray::from(vec![good, i64::MAX])),
+            TimestampFormat::TextOrMillis,
+            TimeUnit::Nanosecond,
+            r#"field "ts" is 9223372036854775807, which as epoch-us lies outside the years 1678 to 2261; the schema says timestamp(9) as epoch-us"#,
+        ),
+        (
+            Arc::new(Int64Array::from(vec![good / 1_000, good * 1_000])),
+            TimestampFormat::TextOrMillis,
+            TimeUnit::Microsecond,
+            r#"field "ts" is 1700000000000000000, which as epoch-ms lies outside the years 1 to 9999; the schema says timestamp(6); as epoch-ns it would be 2023-11-14T22:13:20Z: if it is, add 'timestamp-format.ts' = 'epoch-ns'"#,
+        ),
+        (
+            Arc::new(UInt64Array::from(vec![good as u64 * 1_000, u64::MAX])),
+            TimestampFormat::Epoch(TimeUnit::Microsecond),
+            TimeUnit::Millisecond,
+            "",
+        ),
+        (
+            Arc::new(Float64Array::from(vec![good as f64 / 1e6, 1e300])),
+            TimestampFormat::Epoch(TimeUnit::Second),
+            TimeUnit::Millisecond,
+            r#"field "ts" is 1e300, which as epoch-s lies outside the years 1 to 9999; the schema says timestamp(3) as epoch-s"#,
+        ),
+        (
+            Arc::new(StringArray::from(vec!["2023-11-14T22:13:20Z", "soon"])),
+            TimestampFormat::Iso8601,
+            TimeUnit::Millisecond,
+            r#"field "ts" is "soon"; the schema says timestamp(3) as iso-8601"#,
+        ),
+    ];
+    for (array, format, unit, expected) in cases {
+        let ids = Arc::new(Int64Array::from(vec![1, 2]));
+        write_parquet(&path, vec![("id", ids), ("TS", array)]);
+        let mut def = table(&path, Format::Parquet, OnBadRow::DeadLetter);
+        def.columns[2].data_type = DataType::Timestamp(unit, None);
+        def.columns[2].timestamps = format;
+        let read = read(&def, &[0, 2], &Offsets::new(), 100).unwrap();
+        if expected.is_empty() {
+            // As microseconds both are beyond the year 9999.
+            assert_eq!(read.dead.len(), 2);
+            continue;
+        }
+        assert_eq!(dead(&read), [(1, Some("ts"), expected)]);
+        let times = arrow::compute::cast(read.batches[0].column(1), &DataType::Timestamp(TimeUnit::Microsecond, None));
+        let times = times.unwrap();
+        let times = times.as_primitive::<arrow::datatypes::TimestampMicrosecondType>();
+        assert_eq!(times.values().as_ref(), [good]);
+    }
+}
+
+#[test]
+fn a_parquet_value_that_does_not_fit_refuses_its_row_and_a_type_that_does_not_fit_the_file() {
+    use arrow::array::{Int64Array, StringArray};
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.parquet");
+    let ids = Arc::new(StringArray::from(vec![Some("1"), Some("x"), None]));
+    write_parquet(&path, vec![("id", ids), ("ts", Arc::new(Int64Array::from(vec![0, 0, 0])))]);
+    let mut def = table(&path, Format::Parquet, OnBadRow::DeadLetter);
+    let found = read(&def, &[0], &Offsets::new(), 100).unwrap();
+    assert_eq!(
+        dead(&found),
+        [
+            (1, Some("id"), r#"field "id" is "x"; the schema says bigint"#),
+            (2, Some("id"), r#"field "id" is missing; the schema says NOT NULL"#)
+        ]
+    );
+    def.columns[2].timestamps = TimestampFormat::Iso8601;
+    let error = read(&def, &[0], &Offsets::new(), 100).err().unwrap();
+    assert!(error.report().contains("values of type Int64 are no timestamps as iso-8601"), "{}", error.report());
+}
+
+#[test]
+fn a_time_beyond_the_range_inside_a_list_or_struct_refuses_its_row() {
+    use arrow::array::{Array, Int64Array, ListArray, StructArray, TimestampMillisecondArray};
+    use arrow::buffer::OffsetBuffer;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.parquet");
+    let times = Arc::new(TimestampMillisecondArray::from(vec![0, 0, i64::MIN, 0]));
+    let at = Arc::new(arrow::datatypes::Field::new("at", times.data_type().clone(), true));
+    let structs = Arc::new(StructArray::from(vec![(at, times as _)]));
+    let item = Arc::new(arrow::datatypes::Field::new_list_field(structs.data_type().clone(), true));
+    let lists = Arc::new(ListArray::new(item, OffsetBuffer::from_lengths([1, 0, 2, 1]), structs, None));
+    let list_type = lists.data_type().clone();
+    write_parquet(&path, vec![("id", Arc::new(Int64Array::from(vec![1, 2, 3, 4]))), ("seen", lists)]);
+    let mut def = table(&path, Format::Parquet, OnBadRow::DeadLetter);
+    def.watermark = None;
+    def.columns = vec![Column::physical("id", DataType::Int64, false), Column::physical("seen", list_type, true)];
+    let read = read(&def, &[0, 1], &Offsets::new(), 100).unwrap();
+    assert_eq!(dead(&read), [(2, Some("seen"), r#"field "seen" holds a time outside the years 1 to 9999"#)]);
+    assert_eq!(read.batches[0].num_rows(), 3);
+}
+
+#[test]
+fn a_files_column_is_found_by_its_exact_name_or_by_one_that_differs_in_capitals_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.csv");
+    let def = table(&path, Format::Csv, OnBadRow::Fail);
+    for (header, expected) in [
+        ("ID,Name,TS", Ok(1)),
+        ("id,ID,ts", Ok(1)),
+        ("ID,id,ts", Ok(2)),
+        ("ID,Id,ts", Err("spells column \"id\" in two ways, \"ID\" and \"Id\"")),
+        ("_id,name,ts", Err("hint: if \"_id\" is it, add 'aliases.id' = '_id'")),
+    ] {
+        write(dir.path(), "a.csv", &format!("{header}\n1,2,\n"));
+        match (read(&def, &[0], &Offsets::new(), 100), expected) {
+            (Ok(read), Ok(id)) => assert_eq!(read.batches[0].column(0).as_primitive::<Int64Type>().values()[0], id),
+            (Err(error), Err(expected)) => assert!(error.report().contains(expected), "{}", error.report()),
+            (read, expected) => panic!("{header}: {:?}, not {expected:?}", read.err()),
+        }
+    }
 }

@@ -6,7 +6,7 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Int64Type};
 
 use super::*;
-use crate::catalog::{Column, FilesystemPath, OnBadRow};
+use crate::catalog::{CSV_DELIMITER_DEFAULT, Column, FilesystemPath, OnBadRow};
 use crate::error::Location;
 use crate::source::embedded::{EmbeddedSettings, NewRecord};
 
@@ -18,6 +18,7 @@ fn table(connector: Connector, format: Format) -> Arc<TableDef> {
         primary_key: vec![],
         connector,
         format,
+        csv_delimiter: CSV_DELIMITER_DEFAULT,
         on_bad_row: OnBadRow::DeadLetter,
         text: String::new(),
         location: Location { file: "t.sql".into(), line: 1, column: 1 },

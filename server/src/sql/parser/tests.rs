@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::catalog::{
-    Column, ColumnKind, Connector, FilesystemPath, Format, KafkaTopic, MetadataKey, OnBadRow, StartAt, TableDef,
-    WatermarkDef,
+    CSV_DELIMITER_DEFAULT, Column, ColumnKind, Connector, FilesystemPath, Format, KafkaTopic, MetadataKey, OnBadRow,
+    StartAt, TableDef, WatermarkDef,
 };
 use crate::sql::report;
 
@@ -99,6 +99,7 @@ fn a_kafka_table_with_everything_is_read_as_written() {
             start: StartAt::Latest,
         }),
         format: Format::Json,
+        csv_delimiter: CSV_DELIMITER_DEFAULT,
         on_bad_row: OnBadRow::Fail,
         text: text.to_owned(),
         location: Location { file: "test.sql".into(), line: 3, column: 1 },
@@ -355,7 +356,7 @@ const GOLDEN: &[(&str, &str)] = &[
     ),
     (
         "CREATE TABLE t (a INT) WITH ('connector' = 'kafka', 'topic' = 't', 'path' = 'x')",
-        "test.sql:1:68: option \"path\" belongs to connector 'filesystem'\n  hint: known are connector, format, on-bad-row, idle-timeout, watermark-max-future, aliases.<column>, numbers-as-text, topic, brokers, properties.bootstrap.servers, scan.startup.mode",
+        "test.sql:1:68: option \"path\" belongs to connector 'filesystem'\n  hint: known are connector, format, on-bad-row, idle-timeout, watermark-max-future, aliases.<column>, numbers-as-text, timestamp-format, timestamp-format.<column>, topic, brokers, properties.bootstrap.servers, scan.startup.mode",
     ),
     (
         "CREATE TABLE t (a INT) WITH ('connector' = 'kafka', 'topic' = '../x')",

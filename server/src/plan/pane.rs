@@ -12,15 +12,15 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
-use super::window::{WindowKind, floor};
-use super::window_batch::{ticks, time_unit};
-use crate::plan::WindowPart;
+use super::edge::WindowPart;
+use crate::sql::window::{WindowKind, floor};
+use crate::sql::{ticks, time_unit};
 
 /// The start of the pane that a time falls into; NULL where there is none.
 ///
 /// # Errors
 /// Planning errors for a type that is not a timestamp, or lengths that its unit cannot say.
-pub(crate) fn pane_start(time: Expr, data_type: &DataType, kind: WindowKind) -> Result<Expr> {
+pub(super) fn pane_start(time: Expr, data_type: &DataType, kind: WindowKind) -> Result<Expr> {
     let units = kind.in_unit(time_unit(data_type)?)?;
     Ok(moved(time, Move::Floor { step: gcd(units.size, units.slide) }))
 }
@@ -29,7 +29,7 @@ pub(crate) fn pane_start(time: Expr, data_type: &DataType, kind: WindowKind) -> 
 ///
 /// # Errors
 /// As [`pane_start`].
-pub(crate) fn window_end(column: Expr, data_type: &DataType, part: WindowPart, kind: WindowKind) -> Result<Expr> {
+pub(super) fn window_end(column: Expr, data_type: &DataType, part: WindowPart, kind: WindowKind) -> Result<Expr> {
     Ok(match part {
         WindowPart::End => column,
         WindowPart::Struct => get_field(column, "end"),
