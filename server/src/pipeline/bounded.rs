@@ -45,6 +45,8 @@ pub async fn plan_bounded(view: &ViewDef, tables: &dyn Tables, settings: PlanSet
     let planned = async {
         let plan = state.statement_to_plan(statement.clone()).await?;
         let plan = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})?;
+        // Not even a file is read in one order: its partitions are read side by side.
+        crate::plan::refuse_unordered(&plan)?;
         // Some of what cannot be run shows only here.
         state.create_physical_plan(&plan).await?;
         Ok(plan)

@@ -23,6 +23,7 @@ use datafusion::logical_expr::{LogicalPlan, TableScan, TableSource};
 pub use derive::derive;
 pub use edge::{Bound, Changes, Edge, WindowColumn, WindowPart};
 pub use explain::{ExplainNode, Names};
+pub use refuse::refuse_unordered;
 
 use crate::clock::Micros;
 use crate::watermark::WatermarkExpr;

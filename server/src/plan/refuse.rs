@@ -64,17 +64,48 @@ pub(super) fn volatile_below(plan: &LogicalPlan) -> Result<()> {
     }
 }
 
+/// As [`unordered`], of all aggregates of a plan.
+///
+/// # Errors
+/// `Invalid` for the first that would give another answer each time.
+pub fn refuse_unordered(plan: &LogicalPlan) -> Result<()> {
+    let mut refused = Ok(());
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::Aggregate(aggregate) = node {
+            let without_order: Vec<Expr> =
+                aggregate.aggr_expr.iter().filter(|expr| lacks_order(expr).is_some()).cloned().collect();
+            refused = unordered(&without_order);
+        }
+        Ok(if refused.is_ok() { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
+    })?;
+    refused
+}
+
+/// The name of an aggregate whose answer depends on an order that nothing says.
+fn lacks_order(expr: &Expr) -> Option<String> {
+    const ORDERED: [&str; 5] = ["array_agg", "first_value", "last_value", "nth_value", "string_agg"];
+    let Expr::AggregateFunction(call) = expr.clone().unalias() else { return None };
+    let lacks = ORDERED.contains(&call.func.name()) && call.params.order_by.is_empty() && !call.params.distinct;
+    lacks.then(|| call.func.name().to_owned())
+}
+
 /// Aggregates whose answer depends on the order of rows, where nothing says which.
 pub(super) fn unordered(aggregates: &[Expr]) -> Result<()> {
-    const ORDERED: [&str; 5] = ["array_agg", "first_value", "last_value", "nth_value", "string_agg"];
+    // Their partial results are runs in one order, which is that of the input.
+    const RUNS: [&str; 3] = ["array_agg", "nth_value", "string_agg"];
+    let mut order = None;
     for expr in aggregates {
-        let Expr::AggregateFunction(call) = expr.clone().unalias() else { continue };
-        let name = call.func.name();
-        if ORDERED.contains(&name) && call.params.order_by.is_empty() && !call.params.distinct {
+        if let Some(name) = lacks_order(expr) {
             return Err(Error::invalid(format!(
                 "{name} over a stream needs an order: rows of several partitions come in another one each time"
             ))
             .hint(format!("order it by the event time: {name}(… ORDER BY ts)")));
+        }
+        let Expr::AggregateFunction(call) = expr.clone().unalias() else { continue };
+        let (name, by) = (call.func.name(), &call.params.order_by);
+        if RUNS.contains(&name) && !by.is_empty() && order.get_or_insert_with(|| by.clone()) != by {
+            return Err(Error::invalid(format!("{name} has another order than an aggregate before it"))
+                .hint("give both the same ORDER BY, or write a view for each order"));
         }
     }
     Ok(())

@@ -162,6 +162,21 @@ async fn a_union_does_not_wait_for_an_idle_source_and_says_whom_it_waits_for() {
     assert_eq!(late.late.iter().map(|row| row.event_time).collect::<Vec<_>>(), [Some(3 * SECOND)]);
 }
 
+#[tokio::test]
+async fn a_key_that_is_named_twice_is_one_key() {
+    let query = "SELECT max(id) AS m, page FROM clicks GROUP BY tumble(ts, INTERVAL '10 seconds'), page, page";
+    assert_eq!(answer(query).await, ["4,a", "5,b"]);
+    let query =
+        "SELECT page, page AS again, count(*) AS c FROM clicks GROUP BY tumble(ts, INTERVAL '10 seconds'), page, again";
+    assert_eq!(answer(query).await, ["a,a,4", "b,b,1"]);
+}
+
+#[tokio::test]
+async fn a_window_alone_can_be_asked_for() {
+    let query = "SELECT window_start FROM TUMBLE(clicks, ts, INTERVAL '10 seconds') GROUP BY window_start, window_end";
+    assert_eq!(answer(query).await, ["00:00", "00:10"]);
+}
+
 // A window's state cannot hold what differs each time, but above the window it is evaluated once a row.
 #[tokio::test]
 async fn a_random_filter_above_a_window_judges_each_result_once() {

@@ -24,6 +24,7 @@ use crate::watermark::{InputRef, WatermarkExpr};
 /// An aggregate over a stream.
 pub(in crate::plan) fn aggregate(derivation: &mut Derivation<'_>, aggregate: Aggregate) -> Result<Derived> {
     check(&aggregate)?;
+    let aggregate = without_repeated_keys(aggregate);
     // The id comes before those of the operators below: it is counted as the query reads.
     let number = derivation.next_window;
     derivation.next_window += 1;
@@ -62,6 +63,21 @@ fn check(aggregate: &Aggregate) -> Result<()> {
             .hint("write one view for each grouping"));
     }
     Ok(())
+}
+
+/// A key that stands there twice has one column in the schema, or two: only with two is it kept twice.
+fn without_repeated_keys(mut aggregate: Aggregate) -> Aggregate {
+    let columns = aggregate.schema.fields().len();
+    let mut distinct: Vec<Expr> = Vec::new();
+    for expr in &aggregate.group_expr {
+        if !distinct.contains(expr) {
+            distinct.push(expr.clone());
+        }
+    }
+    if columns == distinct.len() + aggregate.aggr_expr.len() {
+        aggregate.group_expr = distinct;
+    }
+    aggregate
 }
 
 /// What a group expression is.
@@ -130,8 +146,19 @@ fn attempt(
         (By::Column(_), WindowForm::Row) => RowWindows::ByEnd,
     };
     let (window, pane) = (window.clone(), pane_of(&groups, rows, &input)?);
-    let keys: Vec<Expr> = keys().map(|(expr, _)| expr.clone().unalias()).collect();
-    let columns = output_columns(&groups, aggregate.aggr_expr.len());
+    // A key that stands there twice is kept once: DataFusion's partial aggregation does so, too.
+    let mut distinct: Vec<Expr> = Vec::new();
+    let places: Vec<usize> = keys()
+        .map(|(expr, _)| {
+            let key = expr.clone().unalias();
+            distinct.iter().position(|other| *other == key).unwrap_or_else(|| {
+                distinct.push(key);
+                distinct.len() - 1
+            })
+        })
+        .collect();
+    let keys = distinct;
+    let columns = output_columns(&groups, &places, aggregate.aggr_expr.len());
     let allowed_lateness = derivation.settings.allowed_lateness_us;
     let id = format!("window-{number}");
     let at = derivation.operators.len();
@@ -220,8 +247,9 @@ fn pane_of(groups: &[Group], rows: RowWindows, input: &Derived) -> Result<Expr> 
     Err(Error::bug("a windowed aggregate without a window"))
 }
 
-fn output_columns(groups: &[Group], aggregates: usize) -> Vec<OutputColumn> {
-    let mut key = 0;
+/// `places`: of each group that is a key, which of the keys it is.
+fn output_columns(groups: &[Group], places: &[usize], aggregates: usize) -> Vec<OutputColumn> {
+    let mut places = places.iter().copied();
     let mut columns: Vec<OutputColumn> = groups
         .iter()
         .map(|group| match group {
@@ -231,10 +259,7 @@ fn output_columns(groups: &[Group], aggregates: usize) -> Vec<OutputColumn> {
                 WindowPart::Time => OutputColumn::WindowTime,
                 WindowPart::Struct => OutputColumn::Window,
             },
-            Group::Key => {
-                key += 1;
-                OutputColumn::Key(key - 1)
-            }
+            Group::Key => OutputColumn::Key(places.next().unwrap_or_default()),
         })
         .collect();
     columns.extend((0..aggregates).map(OutputColumn::Aggregate));
