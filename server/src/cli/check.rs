@@ -16,7 +16,7 @@ use crate::catalog::{Connector, Statement};
 use crate::clock::Clock;
 use crate::error::{Error, Location, Result};
 use crate::pipeline::PlanSettings;
-use crate::registry::{catalog_of, read_text, refusals, resolve_path, sql_files};
+use crate::registry::{Catalog, catalog_of, planned, read_text, refusals, resolve_path, sql_files};
 use crate::source::kafka::KafkaSettings;
 use crate::source::reader::SourceDeps;
 use crate::sql::parse_statements;
@@ -32,6 +32,9 @@ pub(super) struct CheckArgs {
     /// Judge as `touchline run` does, which takes the files in their order and their input as ended; else as a server does
     #[arg(long)]
     run: bool,
+    /// Print the stream plan of each continuous query, too: what it keeps, what bounds that, what it emits, and its watermarks
+    #[arg(long, conflicts_with = "run")]
+    explain: bool,
 }
 
 /// A file and what stands in it.
@@ -66,6 +69,11 @@ pub(super) async fn run(args: &CheckArgs) -> Result<ExitCode> {
     for file in &mut checked {
         file.mistakes = errors.iter().filter(|error| error.location().is_some_and(|at| at.file == file.name)).count();
         writeln!(out, "{}", summary(file))?;
+    }
+    if args.explain {
+        for (view, lines) in explained(&checked).await {
+            writeln!(out, "\n{view}\n  {}", lines.join("\n  "))?;
+        }
     }
     Ok(fail_all(errors))
 }
@@ -128,14 +136,30 @@ fn missing_files(files: &[CheckedFile]) -> Vec<Error> {
 
 /// As a server that finds the files in its folders.
 async fn refused_by_a_server(files: &[CheckedFile]) -> Vec<Error> {
-    let snapshots: Arc<dyn SnapshotReader> =
-        Arc::new(Snapshots::new(SourceDeps { kafka: KafkaSettings::default(), embedded: None, clock: Clock::System }));
-    // It reads them by their names.
-    let mut in_order: Vec<&CheckedFile> = files.iter().collect();
-    in_order.sort_by(|a, b| a.name.cmp(&b.name));
-    let (catalog, mut errors) = catalog_of(in_order.into_iter().flat_map(|file| &file.statements), &snapshots);
+    let (catalog, mut errors) = catalog(files);
     errors.extend(refusals(&Arc::new(catalog), plan_settings()).await);
     errors
+}
+
+/// The stream plan of each view that is right, by name.
+async fn explained(files: &[CheckedFile]) -> Vec<(String, Vec<String>)> {
+    let catalog = Arc::new(catalog(files).0);
+    let mut explained = Vec::new();
+    for (name, view) in &catalog.views {
+        if let Ok(plan) = planned(Arc::clone(view), Arc::clone(&catalog), plan_settings()).await {
+            explained.push((name.clone(), plan.pipeline.explain()));
+        }
+    }
+    explained
+}
+
+fn catalog(files: &[CheckedFile]) -> (Catalog, Vec<Error>) {
+    let snapshots: Arc<dyn SnapshotReader> =
+        Arc::new(Snapshots::new(SourceDeps { kafka: KafkaSettings::default(), embedded: None, clock: Clock::System }));
+    // A server reads them by their names.
+    let mut in_order: Vec<&CheckedFile> = files.iter().collect();
+    in_order.sort_by(|a, b| a.name.cmp(&b.name));
+    catalog_of(in_order.into_iter().flat_map(|file| &file.statements), &snapshots)
 }
 
 async fn refused_by_run(files: &[CheckedFile]) -> Vec<Error> {
@@ -186,6 +210,32 @@ mod tests {
     async fn reports(texts: &[(&str, &str)]) -> Vec<String> {
         let files: Vec<CheckedFile> = texts.iter().map(|(name, text)| file(name, text)).collect();
         refused_by_a_server(&files).await.iter().map(Error::report).collect()
+    }
+
+    #[tokio::test]
+    async fn a_stream_plan_says_what_is_kept_and_what_everything_waits_for() {
+        let view =
+            "CREATE MATERIALIZED VIEW v WITH ('allowed-lateness' = '2 seconds') AS SELECT window_end, count(*) AS c
+            FROM HOP(t, ts, INTERVAL '1 minute', INTERVAL '5 minutes') WHERE id > 0 GROUP BY window_end;";
+        let found = explained(&[file("t.sql", TABLE), file("v.sql", view)]).await;
+        let wanted = "\
+aggregate count(Int64(1)) AS count(*) by window_end
+    state window-0: one row for each key and pane; windows of HOP(1 minute, 5 minutes) go when the watermark passes their end by 2 seconds
+    emits a row for each key when its window closes
+    watermark of window_end: t - 2 seconds
+  filter t.id > Int64(0)
+      watermark of ts: t
+      watermark of window_start: t - 5 minutes
+      watermark of window_end: t
+      watermark of window_time: t
+    window function HOP(1 minute, 5 minutes)
+        watermark of ts: t
+        watermark of window_start: t - 5 minutes
+        watermark of window_end: t
+        watermark of window_time: t
+      scan t
+          watermark of ts: t";
+        assert_eq!(found[0].1.join("\n"), wanted);
     }
 
     #[tokio::test]
