@@ -290,7 +290,7 @@ impl Derivation<'_> {
         };
         let own = |part| ColumnFacts {
             watermark: Some(part_watermark(&kind, part, &close)),
-            window: Some(WindowColumn { kind, part, form, close: close.clone() }),
+            window: Some(WindowColumn { kind, part, form, closed: false, close: close.clone() }),
         };
         let mut columns = input.edge.columns.clone();
         columns.extend([own(WindowPart::Start), own(WindowPart::End), own(WindowPart::Time)]);
@@ -327,7 +327,10 @@ fn united<'a>(inputs: impl Iterator<Item = &'a ColumnFacts> + Clone) -> Result<C
     let first = windows.first().copied().flatten();
     let same = first.filter(|first| {
         windows.iter().all(|window| {
-            window.is_some_and(|window| (window.kind, window.part, window.form) == (first.kind, first.part, first.form))
+            window.is_some_and(|window| {
+                (window.kind, window.part, window.form, window.closed)
+                    == (first.kind, first.part, first.form, first.closed)
+            })
         })
     });
     if same.is_none() && windows.iter().flatten().any(|window| !window.has_value()) {

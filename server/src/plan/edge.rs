@@ -43,6 +43,8 @@ pub struct WindowColumn {
     pub kind: WindowKind,
     pub part: WindowPart,
     pub form: WindowForm,
+    /// It is of a window that an aggregate has closed, and not of one that an aggregate above is to close.
+    pub closed: bool,
     /// The watermark at which a window is complete, as against its end.
     pub close: WatermarkExpr,
 }

@@ -89,7 +89,8 @@ impl Columns<'_> {
             Tumble::NAME => {
                 let WindowCall { time, kind } = window_call(&Expr::ScalarFunction(call.clone())).ok()??;
                 let close = self.facts(&time).watermark?;
-                let window = WindowColumn { kind, part: WindowPart::Struct, form: WindowForm::Row, close };
+                let window =
+                    WindowColumn { kind, part: WindowPart::Struct, form: WindowForm::Row, closed: false, close };
                 Some(ColumnFacts { watermark: None, window: Some(window) })
             }
             _ => None,

@@ -81,6 +81,15 @@ async fn windows_of_windows_can_be_grouped_by_again() {
 }
 
 #[tokio::test]
+async fn the_end_of_an_inner_window_is_a_key_beside_an_outer_one() {
+    let inner = "SELECT window_time AS at, window_end AS until, page, sum(n) AS s FROM HOP(clicks, ts, INTERVAL '5 seconds', INTERVAL '10 seconds') GROUP BY window_time, window_end, page";
+    let query = format!(
+        "WITH present AS ({inner}) SELECT until AS e, window_end, count(*) AS c FROM TUMBLE(present, at, INTERVAL '5 seconds') GROUP BY window_end, until"
+    );
+    assert_eq!(answer(&query).await, ["00:05,00:05,1", "00:10,00:10,1", "00:15,00:15,1", "00:20,00:20,1"]);
+}
+
+#[tokio::test]
 async fn a_time_that_moves_with_the_watermark_column_has_a_watermark() {
     let query = "SELECT window_end, count(*) AS c FROM TUMBLE((SELECT ts + INTERVAL '1 hour' AS t FROM clicks), t, INTERVAL '10 seconds') GROUP BY window_end";
     assert_eq!(answer(&query.replace("1 hour", "10 seconds")).await, ["00:20,4", "00:30,1"]);

@@ -104,6 +104,7 @@ fn attempt(
     refuse::volatile_below(&input.plan)?;
     let groups =
         aggregate.group_expr.iter().map(|expr| group_of(expr, &input)).collect::<Result<Vec<Group>, Obstacle>>()?;
+    let groups = closed_windows_as_keys(groups);
     let mut windows = groups.iter().filter_map(|group| match group {
         Group::Window { column, by } => Some((column, by)),
         Group::Key => None,
@@ -190,7 +191,7 @@ fn group_of(expr: &Expr, input: &Derived) -> Result<Group, Obstacle> {
         }
         let close = input.columns().facts(&call.time).watermark.ok_or_else(|| without_watermark(&call.time))?;
         let part = WindowPart::Struct;
-        let column = WindowColumn { kind: call.kind, part, form: WindowForm::Pane, close };
+        let column = WindowColumn { kind: call.kind, part, form: WindowForm::Pane, closed: false, close };
         return Ok(Group::Window { column, by: By::Call(call.time) });
     }
     let by = By::Column(expr.clone().unalias());
@@ -199,6 +200,16 @@ fn group_of(expr: &Expr, input: &Derived) -> Result<Group, Obstacle> {
         Some(column) if as_column(expr).is_some() || column.form == WindowForm::Row => Group::Window { column, by },
         _ => Group::Key,
     })
+}
+
+/// Beside a window that is to be closed here, one that has been closed below is a key like any other.
+fn closed_windows_as_keys(groups: Vec<Group>) -> Vec<Group> {
+    let opens = groups.iter().any(|group| matches!(group, Group::Window { column, .. } if !column.closed));
+    let as_key = |group| match group {
+        Group::Window { column, .. } if opens && column.closed => Group::Key,
+        other => other,
+    };
+    groups.into_iter().map(as_key).collect()
 }
 
 fn has_pane_columns(edge: &Edge) -> bool {
