@@ -41,8 +41,12 @@ pub(in crate::plan) fn aggregate(derivation: &mut Derivation<'_>, aggregate: Agg
 }
 
 pub(in crate::plan) fn without_watermark(time: &Expr) -> Error {
-    Error::invalid(format!("\"{}\" has no watermark, so its windows would never close", shown(time)))
-        .hint("declare WATERMARK FOR it in the table's CREATE TABLE, and pass it on unchanged, or moved by a constant INTERVAL")
+    let what = match as_column(time) {
+        Some(column) => format!("column \"{}\"", column.name),
+        None => format!("\"{time}\""),
+    };
+    Error::invalid(format!("{what} has no watermark, so its windows would never close"))
+        .hint("declare WATERMARK FOR it in the table's CREATE TABLE, and pass it on unchanged")
 }
 
 /// `window_start`, `window_end` and `window_time` while windows are still made of panes: all of them the start of the pane.
@@ -284,7 +288,13 @@ fn output_edge(groups: &[Group], aggregate: &Aggregate, emitted: &WatermarkExpr)
             Group::Key => ColumnFacts::default(),
             Group::Window { column: WindowColumn { kind, part, .. }, .. } => ColumnFacts {
                 watermark: (*part != WindowPart::Struct).then(|| part_watermark(kind, *part, emitted)),
-                window: Some(WindowColumn { kind: *kind, part: *part, form: WindowForm::Row, close: emitted.clone() }),
+                window: Some(WindowColumn {
+                    kind: *kind,
+                    part: *part,
+                    form: WindowForm::Row,
+                    closed: true,
+                    close: emitted.clone(),
+                }),
             },
         })
         .collect();
