@@ -10,7 +10,7 @@ pub(super) enum Fault {
     NotAnObject,
     MissingField,
     NullField,
-    WrongCase,
+    WrongName,
     WrongType,
     BadTime,
     QuotedNumber,
@@ -43,7 +43,7 @@ impl Fault {
             OutOfRange,
             NotAnObject,
             NullField,
-            WrongCase,
+            WrongName,
             WrongType,
             Malformed,
             UnknownEnum,
@@ -64,7 +64,7 @@ impl Fault {
             Fault::NotAnObject => "not_an_object",
             Fault::MissingField => "missing_field",
             Fault::NullField => "null_field",
-            Fault::WrongCase => "wrong_case",
+            Fault::WrongName => "wrong_name",
             Fault::WrongType => "wrong_type",
             Fault::BadTime => "bad_time",
             Fault::QuotedNumber => "quoted_number",
@@ -104,8 +104,8 @@ impl Fault {
                 out.extend_from_slice(&replaced(value, "match_id", |_| b"null".to_vec()));
                 verdict(Some("match_id"), "type", "field \"match_id\" is null".to_owned())
             }
-            Fault::WrongCase => {
-                out.extend_from_slice(&renamed(value, "match_id", "MATCH_ID"));
+            Fault::WrongName => {
+                out.extend_from_slice(&renamed(value, "match_id", "MATCH-ID"));
                 verdict(Some("match_id"), "type", "field \"match_id\" is missing".to_owned())
             }
             Fault::WrongType => {
@@ -237,7 +237,7 @@ mod tests {
             assert!(read(Fault::NotAnObject).unwrap().is_array());
             assert!(read(Fault::MissingField).unwrap().get(id).is_none());
             assert!(read(Fault::NullField).unwrap()[id].is_null());
-            assert_eq!(read(Fault::WrongCase).unwrap()["MATCH_ID"], "m");
+            assert_eq!(read(Fault::WrongName).unwrap()["MATCH-ID"], "m");
             assert_eq!(read(Fault::WrongType).unwrap()[id], 7);
             assert_eq!(read(Fault::BadTime).unwrap()["timestamp"], "in 2026-01-10T15:00:00.000Z");
             assert_eq!(read(Fault::QuotedNumber).unwrap()[minute], "45");
