@@ -13,6 +13,16 @@ use super::super::{SimulationSettings, Topic};
 use super::{Answers, Sessions, Truth, Uplift};
 use crate::error::{Error, Result};
 
+/// Windowed aggregates of a query that each of its rows goes into: a late row has an entry of each.
+fn aggregates_of(query: &str) -> u64 {
+    match query {
+        "event_alerts" | "shots_with_players" | "match_archive" => 0,
+        // Windows of one minute, and of six.
+        "goal_uplift" => 2,
+        _ => 1,
+    }
+}
+
 /// Writes all files into `folder`, which is made where it is missing. Call it when the simulation has ended.
 ///
 /// # Errors
@@ -42,7 +52,7 @@ pub(in super::super) fn write(truth: &mut Truth, settings: &SimulationSettings, 
             queries.insert(
                 query.to_owned(),
                 json!({"result_rows": rows.len(), "input_rows": punctual, "late_rows": late,
-                       "late_entries": late}),
+                       "late_entries": late * aggregates_of(query)}),
             );
             files.push((format!("{query}.ndjson"), lines(rows)));
         }
