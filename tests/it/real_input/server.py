@@ -22,6 +22,8 @@ import pyarrow.dataset
 import pyarrow.fs
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
+# How long records may wait for room in the producer, all of one call together.
+SEND_LIMIT_S = 120
 
 START_LIMIT_S = 60
 # What the server promises after SIGTERM, and some time for a busy machine to notice.
@@ -120,8 +122,17 @@ class Topic:
             if error is not None:
                 failed.append(error)
 
+        deadline = time.monotonic() + SEND_LIMIT_S
         for partition, line in topic:
-            self.producer.produce(self.name, value=line, partition=partition, on_delivery=delivered)
+            while True:
+                try:
+                    self.producer.produce(self.name, value=line, partition=partition, on_delivery=delivered)
+                    break
+                except BufferError:
+                    # The broker is slower than we are: its acknowledgements make room.
+                    if time.monotonic() > deadline:
+                        raise
+                    self.producer.poll(1)
             self.producer.poll(0)
         left = self.producer.flush(60)
         if left or failed:
