@@ -429,6 +429,32 @@ pub(super) mod tests {
         assert_eq!(json["manifest"]["id"], 4);
     }
 
+    // As format 1 wrote it, field by field: one mark an operator, no input or shard of a segment, no watermarks of outputs.
+    #[test]
+    fn a_manifest_of_format_1_is_read() {
+        let hash = sha256(b"x");
+        let section = format!(r#"{{"object":"o","offset":0,"length":3,"rows":1,"sha256":"{hash}"}}"#);
+        let body = format!(
+            r#"{{"format_version":1,"engine_version":"0.1.0","query":"q","id":7,"parent_sha256":null,"generation":1,
+            "instance":"6f2c1a52-0f3e-4f8e-9a57-0a4f6a4d3c11","attempt":"6f2c1a52-0f3e-4f8e-9a57-0a4f6a4d3c12","created_at":5,
+            "fingerprint":"f","sources":{{"t":{{"offsets":{{"0":{{"next":4,"event_time_max":9}}}},"watermark":8}}}},
+            "operators":[{{"id":"window-0","kind":"window","state_version":1,"schema_sha256":"{hash}","watermark":8,
+            "segments":[{{"id":3,"pane":-10,"level":1,"section":{section}}}]}}],
+            "outputs":{{"q":{{"tail":[],"sealed":{{"recent":[],"indexes":[]}},"intents":[],"next_seal":1,"hot":[]}}}},
+            "accounting":{{"rows_in":4,"rows_out":1,"late":2,"dead":0,"filtered":0,"held":0,"far_future":0}}}}"#
+        );
+        let bytes = [OPENING, &sha256(body.as_bytes()), BETWEEN, &body, CLOSING].concat();
+        let (read, _) = Manifest::decode(bytes.as_bytes(), "m").unwrap();
+        let operator = &read.operators[0];
+        assert_eq!((operator.mark_of(0), operator.mark_of(1), operator.position), (Some(8), None, 0));
+        let segment = &operator.segments[0];
+        assert_eq!((segment.id, segment.input, segment.shard, segment.pane), (3, 0, 0, -10));
+        assert!(read.outputs["q"].watermarks.is_empty());
+        assert_eq!((read.accounting.late, read.accounting.late_partly), (2, 0));
+        // What this version writes of it is read again.
+        assert_eq!(Manifest::decode(&read.encode().unwrap().bytes, "m").unwrap().0, read);
+    }
+
     #[test]
     fn any_flipped_or_missing_byte_is_found() {
         let encoded = sample().encode().unwrap();

@@ -9,7 +9,7 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
 use crate::clock::Micros;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::operator::contract::LateRow;
 use crate::source::DeadLetter;
 
@@ -41,17 +41,33 @@ pub fn late_schema() -> SchemaRef {
     ]))
 }
 
-/// A batch of a ledger that an earlier version wrote, with the columns of today: those it did not have are NULL.
-pub(super) fn as_of_today(batch: RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
-    if batch.schema_ref().fields() == schema.fields() {
-        return Ok(batch);
-    }
-    let column = |field: &Arc<Field>| match batch.column_by_name(field.name()) {
-        Some(column) if column.data_type() == field.data_type() => Arc::clone(column),
-        _ => new_null_array(field.data_type(), batch.num_rows()),
+/// Rows of the late ledger that an earlier version wrote, one for each window missed: what they did not say is NULL.
+///
+/// # Errors
+/// `Corrupt` where a column is of another type.
+pub(super) fn late_as_of_today(batch: RecordBatch) -> Result<RecordBatch> {
+    let schema = late_schema();
+    let renamed = |name: &str| match name {
+        "missed_from" => "window_start",
+        "missed_to" => "window_end",
+        _ => "",
     };
-    let columns = schema.fields().iter().map(column).collect();
-    Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
+    let column = |field: &Arc<Field>| {
+        let found = batch.column_by_name(field.name()).or_else(|| batch.column_by_name(renamed(field.name())));
+        match found {
+            None => Ok(new_null_array(field.data_type(), batch.num_rows())),
+            Some(column) if column.data_type() == field.data_type() => Ok(Arc::clone(column)),
+            Some(column) => Err(Error::corrupt(format!(
+                "column \"{}\" of the late ledger is {}, not {}",
+                field.name(),
+                column.data_type(),
+                field.data_type()
+            ))
+            .hint("restore the checkpoint from a backup, or start with the version that wrote it")),
+        }
+    };
+    let columns = schema.fields().iter().map(column).collect::<Result<Vec<_>>>()?;
+    Ok(RecordBatch::try_new(schema, columns)?)
 }
 
 /// One row for each record that could not be decoded, raw bytes and all.
@@ -113,4 +129,38 @@ pub(super) fn dead_letter_batch(query: &str, rows: &[DeadLetter], now: Micros) -
         Arc::new(rows.iter().map(|_| Some(now)).collect::<TimestampMicrosecondArray>()),
     ];
     Ok(Some(RecordBatch::try_new(dead_letter_schema(), columns)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::Array;
+
+    use super::*;
+
+    // A row was in the ledger once for each window then: its bounds are what it missed, and nothing says where it was read.
+    #[test]
+    fn late_rows_of_before_keep_what_they_said() {
+        let times = || Arc::new(TimestampMicrosecondArray::from(vec![7])) as ArrayRef;
+        let texts = || Arc::new(StringArray::from(vec!["x"])) as ArrayRef;
+        let fields = vec![
+            Field::new("query", DataType::Utf8, false),
+            Field::new("operator", DataType::Utf8, false),
+            micros("window_start"),
+            micros("window_end"),
+            micros("watermark"),
+            Field::new("row", DataType::Utf8, false),
+        ];
+        let columns = vec![texts(), texts(), times(), times(), times(), texts()];
+        let read = late_as_of_today(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap()).unwrap();
+        assert_eq!(read.schema(), late_schema());
+        for name in ["query", "operator", "watermark", "missed_from", "missed_to", "row"] {
+            assert_eq!(read.column_by_name(name).unwrap().null_count(), 0, "{name}");
+        }
+        for name in ["input", "event_time", "topic", "partition", "offset", "position"] {
+            assert_eq!(read.column_by_name(name).unwrap().null_count(), 1, "{name}");
+        }
+        assert_eq!(late_as_of_today(read.clone()).unwrap(), read);
+        let other = RecordBatch::try_from_iter([("row", times())]).unwrap();
+        assert_eq!(late_as_of_today(other).unwrap_err().kind(), crate::error::ErrorKind::Corrupt);
+    }
 }

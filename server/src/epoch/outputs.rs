@@ -8,7 +8,7 @@ use arrow::array::RecordBatch;
 use super::backlog::{self, Backlog, Waiting};
 use super::ledger;
 use crate::checkpoint::{
-    BundleBuilder, Generation, Manifest, OutputMark, QueryPaths, SealIntent, TailEntry, read_section,
+    BundleBuilder, Generation, LATE_LEDGER, Manifest, OutputMark, QueryPaths, SealIntent, TailEntry, read_section,
 };
 use crate::clock::Micros;
 use crate::error::Result;
@@ -70,8 +70,11 @@ impl Output {
         self.sealed = crate::checkpoint::read_sealed_files(private, &state.sealed).await?;
         for entry in &state.tail {
             let rows = read_section(private, &entry.section).await?;
-            let rows = rows.into_iter().map(|batch| ledger::as_of_today(batch, &self.view.schema));
-            self.rows.insert(entry.checkpoint, rows.collect::<Result<Vec<_>>>()?.into());
+            let rows = match self.name.as_str() {
+                LATE_LEDGER => rows.into_iter().map(ledger::late_as_of_today).collect::<Result<Vec<_>>>()?,
+                _ => rows,
+            };
+            self.rows.insert(entry.checkpoint, rows.into());
         }
         self.tail = state.tail.clone();
         self.find_waiting(head);

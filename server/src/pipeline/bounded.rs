@@ -11,9 +11,10 @@ use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::sqlparser::ast;
 
 use super::plain_views;
-use super::plan::{PlanSettings, Planned, Tables, check_primary_key, name_tables, plan, watermarks_of};
+use super::plan::{PlanSettings, Planned, Tables, analyzed, check_primary_key, name_tables, plan, watermarks_of};
 use crate::catalog::ViewDef;
 use crate::error::Result;
+use crate::plan::refuse_unordered;
 use crate::sql::session::session;
 use crate::sql::{ExpandWindowTvfs, explained};
 
@@ -41,26 +42,17 @@ pub async fn plan_bounded(view: &ViewDef, tables: &dyn Tables, settings: PlanSet
     let context = bounded_session(tables, settings.partitions)?;
     plain_views::register(&context, &view.query, tables).await?;
     let state = context.state();
-    let statement = DfStatement::Statement(Box::new(ast::Statement::Query(view.query.clone())));
-    let planned = async {
-        let plan = state.statement_to_plan(statement.clone()).await?;
-        let plan = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})?;
-        // Not even a file is read in one order: its partitions are read side by side.
-        crate::plan::refuse_unordered(&plan)?;
-        // Some of what cannot be run shows only here.
-        state.create_physical_plan(&plan).await?;
-        Ok(plan)
-    };
-    match planned.await {
-        Ok(plan) => {
-            check_primary_key(view, plan.schema().inner())?;
-            Ok(Planned::Batch(Arc::new(context), Box::new(plan)))
-        }
-        Err(error) => {
-            let error = explained(error, &statement, &state, &view.location).await;
-            Err(name_tables(error, tables).at(view.location.clone()))
-        }
+    let named = |error| name_tables(error, tables).at(view.location.clone());
+    let (_, plan) = analyzed(&view.query, &state, &view.location).await.map_err(named)?;
+    // Not even a file is read in one order: its partitions are read side by side.
+    refuse_unordered(&plan).map_err(named)?;
+    // Some of what cannot be run shows only here.
+    if let Err(error) = state.create_physical_plan(&plan).await {
+        let statement = DfStatement::Statement(Box::new(ast::Statement::Query(view.query.clone())));
+        return Err(named(explained(error, &statement, &state, &view.location).await));
     }
+    check_primary_key(view, plan.schema().inner())?;
+    Ok(Planned::Batch(Arc::new(context), Box::new(plan)))
 }
 
 /// A session in which every table is a bounded snapshot of itself.

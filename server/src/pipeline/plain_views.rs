@@ -9,18 +9,16 @@ use datafusion::common::TableReference;
 use datafusion::datasource::ViewTable;
 use datafusion::execution::context::SessionContext;
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::sqlparser::ast::{self, TableFactor, Visit, Visitor};
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::bounded::bounded_session;
-use super::plan::{Tables, name_tables};
+use super::plan::{Tables, analyzed, name_tables};
 use crate::catalog::PlainView;
 use crate::error::{Error, Result};
 use crate::sql::dialect::StreamDialect;
-use crate::sql::explained;
 
 /// Plain views that may stand upon one another.
 const DEPTH_MAX: usize = 32;
@@ -128,17 +126,8 @@ pub fn plain_view_table<'a>(
 
 /// All that its query has wrong shows here, and not only when somebody reads the view.
 async fn planned(context: &SessionContext, view: &PlainView, tables: &dyn Tables) -> Result<LogicalPlan> {
-    let state = context.state();
-    let statement = DfStatement::Statement(Box::new(ast::Statement::Query(view.query.clone())));
-    let plan = match state.statement_to_plan(statement.clone()).await {
-        Ok(plan) => state.analyzer().execute_and_check(plan.clone(), state.config_options(), |_, _| {}).map(|_| plan),
-        Err(error) => Err(error),
-    };
-    match plan {
-        Ok(plan) => Ok(plan),
-        Err(error) => {
-            let error = explained(error, &statement, &state, &view.location).await;
-            Err(name_tables(error, tables).at(view.location.clone()))
-        }
+    match analyzed(&view.query, &context.state(), &view.location).await {
+        Ok((plan, _)) => Ok(plan),
+        Err(error) => Err(name_tables(error, tables).at(view.location.clone())),
     }
 }

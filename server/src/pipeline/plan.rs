@@ -12,6 +12,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::utils::datafusion_strsim::normalized_levenshtein;
 use datafusion::common::{DFSchemaRef, TableReference};
 use datafusion::datasource::{provider_as_source, source_as_provider};
+use datafusion::execution::SessionState;
 use datafusion::execution::context::SessionContext;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{
@@ -29,13 +30,13 @@ use super::plain_views;
 use super::source_exec::{EpochSourceExec, StreamSlot, StreamTable};
 use super::template::{Template, visit};
 use crate::catalog::{PlainView, TableDef, ViewDef};
-use crate::error::{Error, Result};
+use crate::error::{Error, Location, Result};
 use crate::operator::contract::Operator;
 use crate::operator::epoch_cell::EpochCell;
 use crate::operator::logical::{Lowering, OperatorNode};
 use crate::operator::lookup_join::{Dimension, LookupJoinExec, LookupJoinType};
 use crate::operator::node::OperatorExec;
-use crate::plan::{DeriveSettings, OperatorInputs, StreamInfo, Streams, derive, reads_stream};
+use crate::plan::{DeriveSettings, OperatorInputs, StreamInfo, Streams, derive, reads_stream, refuse_size};
 use crate::sql::session::session;
 use crate::sql::window_tvf::WatermarkColumns;
 use crate::sql::{Functions, expand_for_batch, explained, planning_error};
@@ -153,15 +154,7 @@ async fn plan_at_view(view: &ViewDef, tables: &dyn Tables, settings: PlanSetting
     }
     plain_views::register(&context, &view.query, tables).await?;
     let state = context.state();
-    let statement = DfStatement::Statement(Box::new(ast::Statement::Query(view.query.clone())));
-    let plan = match state.statement_to_plan(statement.clone()).await {
-        Ok(plan) => state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {}),
-        Err(error) => Err(error),
-    };
-    let plan = match plan {
-        Ok(plan) => plan,
-        Err(error) => return Err(explained(error, &statement, &state, &view.location).await),
-    };
+    let (_, plan) = analyzed(&view.query, &state, &view.location).await?;
     let scans = StreamScans::default();
     if !reads_stream(&plan, &scans) {
         return Ok(Planned::Batch(context, Box::new(expand_for_batch(plan)?)));
@@ -201,6 +194,28 @@ async fn plan_at_view(view: &ViewDef, tables: &dyn Tables, settings: PlanSetting
         cell,
         context: context.task_ctx(),
     })))
+}
+
+/// A query's plan as it stands there, and analyzed; the size of both is bounded. `start`: its place, for errors that do not say theirs.
+pub(super) async fn analyzed(
+    query: &ast::Query,
+    state: &SessionState,
+    start: &Location,
+) -> Result<(LogicalPlan, LogicalPlan)> {
+    let statement = DfStatement::Statement(Box::new(ast::Statement::Query(Box::new(query.clone()))));
+    let plan = match state.statement_to_plan(statement.clone()).await {
+        Ok(plan) => plan,
+        Err(error) => return Err(explained(error, &statement, state, start).await),
+    };
+    refuse_size(&plan).map_err(|error| error.at(start.clone()))?;
+    match state.analyzer().execute_and_check(plan.clone(), state.config_options(), |_, _| {}) {
+        Ok(analyzed) => {
+            // Views stand in the plan only now.
+            refuse_size(&analyzed).map_err(|error| error.at(start.clone()))?;
+            Ok((plan, analyzed))
+        }
+        Err(error) => Err(explained(error, &statement, state, start).await),
+    }
 }
 
 pub(super) fn watermarks_of(tables: &dyn Tables) -> Arc<dyn WatermarkColumns> {

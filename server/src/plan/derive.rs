@@ -1,5 +1,6 @@
 //! From the leaves to the root: the plan made ready to run epoch by epoch, and the edge above each node.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datafusion::common::{Column, DFSchema, DFSchemaRef, ScalarValue};
@@ -27,26 +28,36 @@ use crate::watermark::WatermarkExpr;
 pub fn derive(plan: LogicalPlan, streams: &dyn Streams, settings: DeriveSettings) -> Result<StreamPlan> {
     refuse::time_of_planning(&plan)?;
     let schema = Arc::clone(plan.schema());
-    let mut derivation = Derivation { streams, settings, next_window: 0, next_once: 0, operators: Vec::new() };
+    let mut derivation = Derivation { streams, settings, counted: Counted::default(), aggregates: BTreeMap::new() };
     let Derived { plan, edge, explain } = derivation.node(plan, WindowForm::Row)?;
     // The hidden columns end here.
     let shown = schema.columns().into_iter().map(Expr::Column).collect();
     let logical = LogicalPlan::Projection(Projection::try_new_with_schema(shown, Arc::new(plan), schema)?);
     let edge = Edge { columns: edge.shown().map(|at| edge.columns[at].clone()).collect(), row_id: None, ..edge };
-    Ok(StreamPlan { logical, edge, operators: derivation.operators, explain })
+    Ok(StreamPlan { logical, edge, operators: derivation.counted.operators, explain })
 }
 
 pub(super) struct Derivation<'a> {
     pub(super) streams: &'a dyn Streams,
     pub(super) settings: DeriveSettings,
+    pub(super) counted: Counted,
+    /// What aggregates have become, by their number. What stands above one may be derived twice; it is not, or every level of
+    /// nesting would take twice as long as the one below it.
+    pub(super) aggregates: BTreeMap<usize, (Derived, Counted)>,
+}
+
+/// What has been counted up to some place in the query.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Counted {
     /// Operators are numbered by kind in the order of the query's text: their ids name state in checkpoints.
-    pub(super) next_window: usize,
-    next_once: usize,
+    pub(super) windows: usize,
+    once: usize,
     /// The watermarks of the inputs of each operator, an operator behind those that it depends on.
     pub(super) operators: Vec<super::OperatorInputs>,
 }
 
 /// A node that may run epoch by epoch.
+#[derive(Debug, Clone)]
 pub(super) struct Derived {
     pub(super) plan: LogicalPlan,
     pub(super) edge: Edge,
@@ -221,9 +232,9 @@ impl Derivation<'_> {
 
     /// A branch of a union without a stream: its rows come with the first epoch, and never again.
     fn once(&mut self, plan: LogicalPlan) -> Result<Derived> {
-        let id = format!("once-{}", self.next_once);
-        self.next_once += 1;
-        self.operators.push(super::OperatorInputs { id: id.clone(), watermarks: vec![] });
+        let id = format!("once-{}", self.counted.once);
+        self.counted.once += 1;
+        self.counted.operators.push(super::OperatorInputs { id: id.clone(), watermarks: vec![] });
         let plan = expand_for_batch(plan)?;
         let constant = ColumnFacts { watermark: Some(WatermarkExpr::Constant), window: None };
         let columns = vec![constant; plan.schema().fields().len()];

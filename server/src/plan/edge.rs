@@ -73,8 +73,6 @@ pub enum WindowForm {
 pub enum Bound {
     /// A window's state goes when the watermark passes its end and the allowed lateness.
     WindowClose { kind: WindowKind, allowed_lateness: Micros },
-    /// One run over static rows.
-    Once,
 }
 
 impl WindowColumn {

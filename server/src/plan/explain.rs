@@ -130,7 +130,6 @@ impl fmt::Display for Bound {
                     interval::shown(*allowed_lateness)
                 )
             }
-            Bound::Once => f.write_str("nothing once it has been read"),
         }
     }
 }

@@ -13,6 +13,7 @@ mod expression;
 mod pane;
 mod recognize;
 mod refuse;
+mod size;
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ pub use derive::derive;
 pub use edge::{Bound, Changes, Edge, WindowColumn, WindowPart};
 pub use explain::{ExplainNode, Names};
 pub use refuse::refuse_unordered;
+pub use size::refuse_size;
 
 use crate::clock::Micros;
 use crate::watermark::WatermarkExpr;

@@ -26,8 +26,6 @@ mod checked;
 mod sum;
 mod text;
 
-pub use checked::is_checked;
-
 /// Makes a session compute with integers as the module says.
 pub fn add_arithmetic(session: &SessionContext) {
     session.add_analyzer_rule(Arc::new(CheckedIntegers));

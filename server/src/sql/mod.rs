@@ -32,7 +32,7 @@ mod window_batch;
 pub mod window_functions;
 pub mod window_tvf;
 
-pub use arithmetic::{add_arithmetic, is_checked};
+pub use arithmetic::add_arithmetic;
 pub use call::explained;
 pub use ddl::metadata_type;
 pub use errors::{nearest, planning_error, report};

@@ -1,9 +1,10 @@
 //! Lets rows through that belong to a window which is still open; notes those that come too late for one, each once.
 
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::{filter_record_batch, take_record_batch};
 use arrow::datatypes::{DataType, Int64Type};
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -16,7 +17,7 @@ use datafusion::physical_plan::{
 };
 use futures::StreamExt;
 
-use super::panes::Windows;
+use super::panes::{RowWindows, Windows};
 use crate::clock::Micros;
 use crate::error::{Error, Result};
 use crate::operator::contract::LateRow;
@@ -161,16 +162,41 @@ impl Gate {
         }
         epoch.effects.count_without_time(without_time);
         if !late.is_empty() {
+            let late = self.once_a_row(batch, late, &keep);
             epoch.effects.add_late(self.entries(epoch, batch, &late, watermark)?.into_iter());
         }
         Ok(filter_record_batch(batch, &BooleanArray::from(keep))?)
+    }
+
+    /// Rows that come with their windows come once for each: what they missed is put together, and what is kept of them seen.
+    fn once_a_row(&self, batch: &RecordBatch, late: Vec<Late>, keep: &[bool]) -> Vec<Late> {
+        if self.windows.rows == RowWindows::ByPane {
+            return late;
+        }
+        let Some(ids) = row_ids(batch) else { return late };
+        let id = |row: usize| ids.is_valid(row).then(|| ids.value(row));
+        let kept: HashSet<i64> = (0..keep.len()).filter(|row| keep[*row]).filter_map(id).collect();
+        let mut seen: HashMap<i64, usize> = HashMap::new();
+        let mut once: Vec<Late> = Vec::new();
+        for entry in late {
+            let at = id(entry.row).map(|id| (id, *seen.entry(id).or_insert(once.len())));
+            match at {
+                Some((_, at)) if at < once.len() => {
+                    let missed = &mut once[at].missed;
+                    *missed = (missed.0.min(entry.missed.0), missed.1.max(entry.missed.1));
+                }
+                Some((id, _)) => once.push(Late { wholly: !kept.contains(&id), ..entry }),
+                None => once.push(entry),
+            }
+        }
+        once
     }
 
     fn entries(&self, epoch: &Epoch, batch: &RecordBatch, late: &[Late], watermark: Micros) -> Result<Vec<LateRow>> {
         let rows = late.iter().map(|late| u32::try_from(late.row)).collect::<std::result::Result<Vec<_>, _>>();
         let rows = rows.map_err(|_| Error::bug("batch of over 2^32 rows"))?;
         let batch = take_record_batch(batch, &UInt32Array::from(rows))?;
-        let ids = batch.column_by_name(ROW).and_then(|column| column.as_primitive_opt::<Int64Type>()).cloned();
+        let ids = row_ids(&batch);
         let times = batch.column_by_name(EVENT_TIME).map(|column| Ok::<_, Error>((micros(column)?, column.clone())));
         let times = times.transpose()?;
         let text = json_rows(&batch, &[self.pane])?;
@@ -190,6 +216,11 @@ impl Gate {
         });
         Ok(entries.collect())
     }
+}
+
+/// Where the rows were read, as far as they carry it.
+fn row_ids(batch: &RecordBatch) -> Option<Int64Array> {
+    batch.column_by_name(ROW).and_then(|column| column.as_primitive_opt::<Int64Type>()).cloned()
 }
 
 struct Late {

@@ -1,7 +1,12 @@
 //! What windows mean where panes alone cannot say it, and what flows together: each answer stands there, and comes the same whole,
 //! row by row, on the narrow and on the wide plan.
 
+use arrow::compute::cast;
+use arrow::datatypes::DataType;
+
 use super::*;
+use crate::operator::contract::StoredSegment;
+use crate::state::Segment;
 
 /// Seconds 1 to 4 of page a with n = 1, 2, 4, 8, and second 12 of page b with n = 16.
 const ROWS: [(i64, &str, i64, i64); 5] =
@@ -169,6 +174,91 @@ async fn a_union_does_not_wait_for_an_idle_source_and_says_whom_it_waits_for() {
     let woken = vec![vec![], rows(&pipeline, 1, &[(9, "z", 1, 3)])];
     let late = pipeline.step(step(woken, vec![Mark::new(15 * SECOND), Mark::new(3 * SECOND)])).await.unwrap();
     assert_eq!(late.late.iter().map(|row| row.event_time).collect::<Vec<_>>(), [Some(3 * SECOND)]);
+}
+
+/// `WITH` parts upon one another, each with what `part` makes of the one before.
+fn upon_one_another(levels: usize, part: impl Fn(usize) -> String) -> String {
+    let parts = (0..levels).map(|level| format!("c{} AS ({})", level + 1, part(level)));
+    let parts: Vec<String> =
+        std::iter::once("c0 AS (SELECT ts AS t, 1 AS c FROM clicks)".to_owned()).chain(parts).collect();
+    format!("WITH {} SELECT * FROM c{levels}", parts.join(",\n"))
+}
+
+/// Planned on a stack like those of a server.
+fn on_a_worker<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+    let thread = std::thread::Builder::new().stack_size(crate::cli::WORKER_STACK_BYTES);
+    let run = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work);
+    thread.spawn(run).unwrap().join().unwrap()
+}
+
+// Nesting by WITH has no limit of its own: each level is planned once, not twice as often as the one above it.
+#[test]
+fn forty_windows_upon_one_another_are_planned_in_one_pass_each() {
+    let query = upon_one_another(40, |level| {
+        format!(
+            "SELECT window_end AS t, sum(c) AS c FROM HOP(c{level}, t, INTERVAL '1 minute', INTERVAL '2 minutes')
+             WHERE window_start > '1970-01-01' GROUP BY window_end"
+        )
+    });
+    let ids = on_a_worker(async move {
+        let pipeline = planned(&query, 1).await;
+        pipeline.operators().iter().map(|operator| operator.id().to_owned()).collect::<Vec<_>>()
+    });
+    assert_eq!((ids.len(), ids[0].as_str(), ids[39].as_str()), (40, "window-39", "window-0"));
+}
+
+// What is too large is refused before anything walks it: deep, or doubled by each part that reads the one before twice.
+#[test]
+fn a_query_of_too_many_steps_is_refused() {
+    let deep = upon_one_another(1_000, |level| format!("SELECT t, c FROM c{level}"));
+    let doubled =
+        upon_one_another(60, |level| format!("SELECT t, c FROM c{level} UNION ALL SELECT t, c FROM c{level}"));
+    for (query, wanted) in [(deep, "steps upon one another, at most 300"), (doubled, "over 10000 steps")] {
+        let error = on_a_worker(async move { try_planned(&query, 1).await.map(|_| ()).unwrap_err() });
+        assert!(error.primary().contains(wanted), "{}", error.report());
+        assert!(error.hint_text().is_some() && error.location().is_some(), "{}", error.report());
+    }
+}
+
+// A row that comes once for each of its windows is late once: with all that it missed, and in a result if one of them was open.
+#[tokio::test]
+async fn a_row_with_its_windows_is_late_once() {
+    let query = "SELECT window_end, count(*) AS c FROM HOP(clicks, ts, INTERVAL '5 seconds', INTERVAL '15 seconds')
+        WHERE window_start > '1960-01-01' GROUP BY window_end";
+    let pipeline = planned(query, 1).await;
+    let late = rows(&pipeline, 0, &[(1, "a", 0, 7), (2, "a", 0, 1)]);
+    let output = epoch(&pipeline, vec![late], 15 * SECOND, 15 * SECOND).await;
+    let missed: Vec<_> = output.late.iter().map(|row| (row.missed.unwrap(), row.wholly, row.event_time)).collect();
+    let at = |second: Micros| second * SECOND;
+    // At 7 s: [-5, 10) and [0, 15) have closed, [5, 20) has not. At 1 s all three have.
+    assert_eq!(missed, [((at(-5), at(15)), false, Some(at(7))), ((at(-10), at(15)), true, Some(at(1)))]);
+}
+
+// The form that sums of whole numbers had before: a checkpoint with it is gone on from.
+#[tokio::test]
+async fn a_sum_of_64_bits_goes_on_in_128() {
+    let query = "SELECT window_end, sum(n) AS s FROM TUMBLE(clicks, ts, INTERVAL '10 seconds') GROUP BY window_end";
+    let before = planned(query, 1).await;
+    epoch(&before, vec![rows(&before, 0, &ROWS[..4])], NONE, NONE).await;
+    let pipeline = planned(query, 1).await;
+    for mut stored in before.operators()[0].segments() {
+        let Segment { id, level, batch, .. } = stored.segment;
+        assert!(batch.schema().fields().iter().any(|field| field.data_type() == &DataType::Decimal128(38, 0)));
+        let narrow = batch.columns().iter().map(|column| match column.data_type() {
+            DataType::Decimal128(38, 0) => cast(column, &DataType::Int64).unwrap(),
+            _ => Arc::clone(column),
+        });
+        let names = batch.schema();
+        let narrow = names.fields().iter().map(|field| field.name().as_str()).zip(narrow);
+        stored.segment = Segment::new(id, level, RecordBatch::try_from_iter(narrow).unwrap());
+        pipeline.operators()[0].restore(stored).unwrap();
+    }
+    epoch(&pipeline, vec![rows(&pipeline, 0, &[(6, "a", 100, 5)])], NONE, NONE).await;
+    let output = epoch(&pipeline, vec![vec![]], NONE, END).await;
+    assert_eq!(values(&output.batches), ["00:10,115"]);
+    let other = RecordBatch::try_from_iter([("x", Arc::new(arrow::array::StringArray::from(vec!["x"])) as _)]).unwrap();
+    let stored = StoredSegment { input: 0, shard: 0, pane: 0, segment: Segment::new(9, 0, other) };
+    assert!(pipeline.operators()[0].restore(stored).is_err());
 }
 
 #[tokio::test]

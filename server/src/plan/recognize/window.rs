@@ -23,21 +23,27 @@ use crate::watermark::{InputRef, WatermarkExpr};
 
 /// An aggregate over a stream.
 pub(in crate::plan) fn aggregate(derivation: &mut Derivation<'_>, aggregate: Aggregate) -> Result<Derived> {
+    // The id comes before those of the operators below: it is counted as the query reads.
+    let number = derivation.counted.windows;
+    // The same number is the same aggregate: whatever is derived again begins where it began before.
+    if let Some((derived, counted)) = derivation.aggregates.get(&number) {
+        derivation.counted = counted.clone();
+        return Ok(derived.clone());
+    }
     check(&aggregate)?;
     let aggregate = without_repeated_keys(aggregate);
-    // The id comes before those of the operators below: it is counted as the query reads.
-    let number = derivation.next_window;
-    derivation.next_window += 1;
-    let before = (derivation.next_window, derivation.operators.len());
-    match attempt(derivation, &aggregate, number, WindowForm::Pane) {
+    derivation.counted.windows += 1;
+    let before = derivation.counted.clone();
+    let derived = match attempt(derivation, &aggregate, number, WindowForm::Pane) {
         Err(Obstacle::NeedsRows(NeedsRows)) => {
             // As batch does it: a row for each window.
-            derivation.next_window = before.0;
-            derivation.operators.truncate(before.1);
-            Ok(attempt(derivation, &aggregate, number, WindowForm::Row)?)
+            derivation.counted = before;
+            attempt(derivation, &aggregate, number, WindowForm::Row)?
         }
-        other => Ok(other?),
-    }
+        other => other?,
+    };
+    derivation.aggregates.insert(number, (derived.clone(), derivation.counted.clone()));
+    Ok(derived)
 }
 
 pub(in crate::plan) fn without_watermark(time: &Expr) -> Error {
@@ -166,8 +172,8 @@ fn attempt(
     let columns = output_columns(&groups, &places, aggregate.aggr_expr.len());
     let allowed_lateness = derivation.settings.allowed_lateness_us;
     let id = format!("window-{number}");
-    let at = derivation.operators.len();
-    derivation.operators.push(OperatorInputs { id: id.clone(), watermarks: vec![window.close.clone()] });
+    let at = derivation.counted.operators.len();
+    derivation.counted.operators.push(OperatorInputs { id: id.clone(), watermarks: vec![window.close.clone()] });
 
     // Of what it emits: a window that ends at or before the watermark, less the lateness, has been emitted.
     let emitted = WatermarkExpr::Input(InputRef { operator: at, input: 0 }).behind(allowed_lateness);

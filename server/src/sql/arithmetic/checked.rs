@@ -19,18 +19,12 @@ use datafusion::logical_expr::{
 };
 use datafusion::physical_expr_common::datum::apply;
 
-use super::cast::CheckedCast;
 use super::text::operand;
 use crate::error::Error;
 use crate::sql::call::in_sql;
 
 /// Operands of a chain that a message shows.
 const SHOWN_MAX: usize = 8;
-
-/// Whether a function is one of these, and so may fail for the values of a row.
-pub fn is_checked(function: &ScalarUDF) -> bool {
-    function.inner().is::<Checked>() || function.inner().is::<CheckedCast>()
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Operation {
