@@ -38,9 +38,9 @@ impl SnapshotReader for Snapshots {
             let batch = reader.next().await?;
             let batches = batch.map(|batch| {
                 if let Some(first) = batch.dead_letters.first() {
-                    let (count, place) = (batch.dead_letters.len(), format!("{} {}", first.topic, first.offset));
+                    let (count, at) = (batch.dead_letters.len(), first.place());
                     // Nobody keeps them here, as a query does in its ledger; a lookup without them is not to be silent.
-                    warn!(table, count, first = place, reason = first.reason, "records not decoded, left out");
+                    warn!(table, count, first = at, reason = first.reason, "records not decoded, left out");
                 }
                 batch.batches.into_iter().map(Ok).collect::<Vec<_>>()
             });

@@ -55,13 +55,25 @@ async fn every_spelling_plans_the_same_node() {
     }
     for (call, kind) in [
         ("HOP(t, INTERVAL '10 seconds', INTERVAL '1 minute')", "HOP(10 seconds, 1 minute)"),
-        ("HOP(t, ts, INTERVAL '10 seconds', INTERVAL '1 minute', INTERVAL '-3 seconds')", "HOP(10 seconds, 1 minute, 7 seconds)"),
+        (
+            "HOP(t, ts, INTERVAL '10 seconds', INTERVAL '1 minute', INTERVAL '-3 seconds')",
+            "HOP(10 seconds, 1 minute, 7 seconds)",
+        ),
         ("TUMBLE(t, INTERVAL '1 minute', -INTERVAL '20' SECOND)", "TUMBLE(1 minute, 40 seconds)"),
         ("TUMBLE(t, ts, INTERVAL '7 days', 'Europe/Berlin')", "TUMBLE(7 days, 'Europe/Berlin')"),
-        ("TABLE(TUMBLE(DATA => TABLE t, TIMECOL => DESCRIPTOR(ts), SIZE => INTERVAL '1' DAY, OFFSET => 'Asia/Beirut'))", "TUMBLE(1 day, 'Asia/Beirut')"),
+        (
+            "TABLE(TUMBLE(DATA => TABLE t, TIMECOL => DESCRIPTOR(ts), SIZE => INTERVAL '1' DAY, OFFSET => 'Asia/Beirut'))",
+            "TUMBLE(1 day, 'Asia/Beirut')",
+        ),
         ("CUMULATE(t, ts, INTERVAL '1 hour', INTERVAL '1 day')", "CUMULATE(1 hour, 1 day)"),
-        ("TABLE(CUMULATE(TABLE t, DESCRIPTOR(ts), INTERVAL '1' HOUR, INTERVAL '1' DAY, INTERVAL '8' HOUR))", "CUMULATE(1 hour, 1 day, 8 hours)"),
-        ("CUMULATE(DATA => t, STEP => INTERVAL '1' DAY, SIZE => INTERVAL '7' DAY, OFFSET => 'Africa/Cairo')", "CUMULATE(1 day, 7 days, 'Africa/Cairo')"),
+        (
+            "TABLE(CUMULATE(TABLE t, DESCRIPTOR(ts), INTERVAL '1' HOUR, INTERVAL '1' DAY, INTERVAL '8' HOUR))",
+            "CUMULATE(1 hour, 1 day, 8 hours)",
+        ),
+        (
+            "CUMULATE(DATA => t, STEP => INTERVAL '1' DAY, SIZE => INTERVAL '7' DAY, OFFSET => 'Africa/Cairo')",
+            "CUMULATE(1 day, 7 days, 'Africa/Cairo')",
+        ),
     ] {
         let plan = plan(&format!("SELECT * FROM {call}")).await.unwrap_or_else(|error| panic!("{call}: {error:?}"));
         let shown = plan.display_indent().to_string();
@@ -135,7 +147,10 @@ async fn each_mistake_in_a_window_function_has_its_place_and_remedy() {
 #[tokio::test]
 async fn grouping_forms_that_are_wrong_say_what_to_write() {
     for (expr, want) in [
-        ("session(ts, INTERVAL '1 minute')", "SESSION windows are not available yet\n  hint: TUMBLE, HOP and CUMULATE are"),
+        (
+            "session(ts, INTERVAL '1 minute')",
+            "SESSION windows are not available yet\n  hint: TUMBLE, HOP and CUMULATE are",
+        ),
         ("tumble(ts, INTERVAL '1 month')", "the window's size must not have months"),
         ("tumble(ts)", "it takes a time column and an INTERVAL"),
         ("tumble(k, INTERVAL '1 minute')", "it takes a time column and an INTERVAL"),
