@@ -2,7 +2,7 @@
 //!
 //! [`contract`] says what a stateful operator is, [`logical`] and [`node`] are the two plan nodes that run any of them, and
 //! [`epoch_cell`] is what they see of the running epoch. Each folder beside them is one operator. Every operator drains all of its
-//! inputs in every epoch, whatever it makes of them.
+//! inputs in every epoch, whatever it makes of them. What keeps nothing, as a lookup join, is a node of its own.
 
 pub mod contract;
 pub mod epoch_cell;
@@ -11,3 +11,23 @@ pub mod lookup_join;
 pub mod node;
 pub mod once;
 pub mod window;
+
+use std::sync::Arc;
+
+use datafusion::logical_expr::UserDefinedLogicalNode;
+use datafusion::physical_plan::ExecutionPlan;
+
+use self::logical::Lowering;
+use self::lookup_join::logical::LookupJoinNode;
+use crate::error::Result;
+
+/// The physical node of a logical one that keeps nothing between epochs; `None` for any that is not of ours.
+pub async fn lowered_stateless(
+    node: &dyn UserDefinedLogicalNode,
+    context: Lowering<'_>,
+) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    match node.as_any().downcast_ref::<LookupJoinNode>() {
+        Some(lookup) => lookup.lower(&context).await.map(Some),
+        None => Ok(None),
+    }
+}

@@ -9,6 +9,7 @@ mod failure;
 mod plain_views;
 mod plan;
 mod source_exec;
+mod subqueries;
 mod template;
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use datafusion::catalog::TableProvider;
 use datafusion::datasource::MemTable;
 use proptest::prelude::*;
 
+mod lookups;
 mod windows;
 
 use super::*;
