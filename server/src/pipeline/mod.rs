@@ -10,6 +10,7 @@ mod isolation;
 mod plain_views;
 mod plan;
 mod source_exec;
+mod subqueries;
 mod template;
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use datafusion::datasource::MemTable;
 use proptest::prelude::*;
 
 mod bad_rows;
+mod lookups;
 mod windows;
 
 use super::*;

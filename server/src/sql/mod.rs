@@ -2,7 +2,8 @@
 //!
 //! `parser` reads a file into the definitions of `catalog`; `window_tvf` plans `TUMBLE` and `HOP` in FROM, `window` is
 //! their arithmetic; `function` plans users' own functions; `errors` turns whatever planning says into file:line:column,
-//! with `call` for wrong arguments. `arithmetic` keeps integers from wrapping, and `failed_value` finds
+//! with `call` for wrong arguments. `arithmetic` keeps integers from wrapping, `three_valued` and `multiset` give `IN` and
+//! `INTERSECT ALL` the meaning that they have in SQL, and `failed_value` finds
 //! the expression that a row's value did not suit.
 
 use std::sync::Arc;
@@ -23,11 +24,13 @@ pub mod errors;
 mod failed_value;
 mod function;
 pub(crate) mod interval;
+mod multiset;
 mod options;
 pub mod parser;
 mod reads;
 pub mod session;
 mod source_text;
+mod three_valued;
 pub mod window;
 mod window_batch;
 pub mod window_functions;
@@ -39,9 +42,11 @@ pub use ddl::metadata_type;
 pub use errors::{nearest, planning_error, report};
 pub use failed_value::{Code, Written, at_failed_value};
 pub use function::Functions;
+pub use multiset::is_set_operation;
 pub use parser::{parse_file, parse_statements};
 pub use reads::{names_in, refuse_reads};
 pub(crate) use source_text::SourceText;
+pub use three_valued::add_three_valued_in;
 pub use window_batch::{ExpandWindowTvfs, expand_for_batch};
 pub(crate) use window_batch::{ticks, time_unit};
 

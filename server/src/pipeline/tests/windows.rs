@@ -37,7 +37,7 @@ async fn answer(query: &str) -> Vec<String> {
 }
 
 /// Each row as its values with `,` between them.
-fn values(batches: &[RecordBatch]) -> Vec<String> {
+pub(super) fn values(batches: &[RecordBatch]) -> Vec<String> {
     let text = shown(batches);
     let lines = text.lines().skip(3).filter(|line| line.starts_with('|'));
     lines
