@@ -6,6 +6,7 @@
 
 mod bounded;
 mod failure;
+mod optimizer;
 mod plain_views;
 mod plan;
 mod source_exec;

@@ -26,6 +26,7 @@ use datafusion::sql::sqlparser::ast;
 use parking_lot::Mutex;
 
 use super::Pipeline;
+use super::optimizer::stream_optimizer;
 use super::plain_views;
 use super::source_exec::{EpochSourceExec, StreamSlot, StreamTable};
 use super::template::{Template, visit};
@@ -164,7 +165,7 @@ async fn plan_at_view(view: &ViewDef, tables: &dyn Tables, settings: PlanSetting
     let output = stream.logical.schema().fields().iter().zip(&stream.edge.columns);
     let output = output.filter_map(|(field, facts)| Some((field.name().clone(), facts.watermark.clone()?)));
     let edges = Edges::new(stream.operators.iter().map(|inputs| inputs.watermarks.clone()).collect(), output.collect());
-    let optimized = state.optimizer().optimize(stream.logical, &state, |_, _| {});
+    let optimized = stream_optimizer(&state).optimize(stream.logical, &state, |_, _| {});
     let plan = optimized.map_err(|error| planning_error(error, &view.location.file, &view.location))?;
     let plan = take_over_lookups(plan, &scans)?;
 

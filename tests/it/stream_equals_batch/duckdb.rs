@@ -23,7 +23,7 @@ pub(super) struct DuckDb {
 
 impl DuckDb {
     pub(super) fn start() -> Result<Self, Failed> {
-        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("it/stream_equals_batch/duckdb.py");
+        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("it/stream_equals_batch/oracle.py");
         let mut process = Command::new(services::python()?)
             .arg("-B")
             .arg(program)

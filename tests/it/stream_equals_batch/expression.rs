@@ -137,7 +137,7 @@ impl Expressions {
             8 => Sql::of("NOT ({})", &[&self.condition(scope, below)]),
             9 => {
                 let (one, other) = (self.whole(scope, below), self.whole(scope, below));
-                Sql::of("{} IS DISTINCT FROM {}", &[&one, &other])
+                Sql::of("({} IS DISTINCT FROM {})", &[&one, &other])
             }
             10 => Sql::of("{} BETWEEN 0 AND 5", &[&self.whole(scope, below)]),
             _ => {
@@ -226,7 +226,7 @@ impl Expressions {
     /// An aggregate with the kind of its value.
     pub(super) fn aggregate(&mut self, scope: &[Column], ordering: Option<&Ordering>) -> (Sql, Kind) {
         let (call, kind) = self.aggregate_call(scope, ordering);
-        if !self.choices.sometimes(4) {
+        if call.ours.starts_with("CAST") || !self.choices.sometimes(4) {
             return (call, kind);
         }
         let condition = self.condition(scope, 1);
@@ -268,7 +268,8 @@ impl Expressions {
             12 => {
                 // An estimate: the same however the rows come, and another one in DuckDB.
                 self.duckdb = false;
-                (Sql::of("approx_distinct({})", &[&self.scalar(scope, 0).0]), Kind::Whole)
+                let of = if self.choices.below(2) == 0 { self.whole(scope, 0) } else { self.text(scope, 0) };
+                (Sql::of("CAST(approx_distinct({}) AS BIGINT)", &[&of]), Kind::Whole)
             }
             13 => (Sql::of("median({})", &[&self.float(scope, 1)]), Kind::Float),
             _ => match ordering {

@@ -18,8 +18,8 @@ impl Made {
     }
 }
 
-/// Attempts after which it is small enough: a case takes some 20 ms.
-const ATTEMPTS_MAX: usize = 3_000;
+/// Attempts after which it is small enough: each takes some 20 ms.
+const ATTEMPTS_MAX: usize = 1_000;
 
 /// The smallest case found that still fails, where `fails` says whether one does.
 pub(super) fn shrink(mut made: Made, mut fails: impl FnMut(&Made) -> bool) -> Made {
