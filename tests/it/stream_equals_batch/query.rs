@@ -304,6 +304,17 @@ impl Writer {
         Some(keys[self.choices().below(keys.len() as u32) as usize].clone())
     }
 
+    /// Rows with a lookup beside them in the same FROM, whose columns come into sight.
+    fn looked_up(&mut self, rows: &Sql, scope: &mut Vec<Column>) -> Sql {
+        let Some((key, of)) = self.lookup_key(scope) else { return rows.clone() };
+        let (looked_up, label, number) = (self.name("d"), self.name("d"), self.name("d"));
+        let join = self.choices().of(&["JOIN", "LEFT JOIN"]);
+        scope.push(Column::new(&label, Kind::Text));
+        scope.push(Column::new(&number, Kind::Whole));
+        let side = format!("(SELECT {of} AS {looked_up}, label AS {label}, w AS {number} FROM d)");
+        Sql::of(&format!("{{}} {join} {side} AS d ON {key} = {looked_up}"), &[rows])
+    }
+
     /// A plain view or a part of WITH.
     fn named(&mut self, depth: u32) -> Relation {
         let relation = self.relation(depth);
@@ -374,9 +385,12 @@ impl Writer {
         let is_name = !source.ours.starts_with('(');
         let lengths = if hops { format!("{}, {}", interval(slide), interval(size)) } else { interval(size) };
         let function = if hops { "HOP" } else { "TUMBLE" };
-        let ours = match is_name && self.choices().sometimes(4) {
-            true => format!("TABLE({function}(TABLE {}, DESCRIPTOR({time}), {lengths}))", source.ours),
-            false => format!("{function}({}, {time}, {lengths})", source.ours),
+        // A table has one watermark, which need not be named.
+        let is_table = ["a", "b"].contains(&source.ours.as_str());
+        let ours = match self.choices().below(16) {
+            12..=13 if is_table => format!("{function}({}, {lengths})", source.ours),
+            14.. if is_name => format!("TABLE({function}(TABLE {}, DESCRIPTOR({time}), {lengths}))", source.ours),
+            _ => format!("{function}({}, {time}, {lengths})", source.ours),
         };
         let start = format!("({} - window_back * {slide})", floor(&time, slide));
         let duckdb = format!(
@@ -447,6 +461,8 @@ impl Writer {
             let closed = Time { window: WindowOf::Closed, watermark: true, ..facts };
             items.push((window, Column::new(self.name("c"), Kind::Window(closed))));
         }
+        let rows = Sql::of("{} AS t", &[&rows]);
+        let rows = if form < 3 && self.choices().sometimes(3) { self.looked_up(&rows, &mut scope) } else { rows };
         let filter = self.filter(&scope);
         let filter = match (filter.duckdb.is_empty(), extra.duckdb.is_empty()) {
             (_, true) => filter,
@@ -477,7 +493,7 @@ impl Writer {
             }
             _ => Sql::default(),
         };
-        let rest = Sql::of("{} AS t{} GROUP BY {}{}", &[&rows, &filter, &Sql::list(&by, ", "), &having]);
+        let rest = Sql::of("{}{} GROUP BY {}{}", &[&rows, &filter, &Sql::list(&by, ", "), &having]);
         self.select(items, &rest, input.reads_part)
     }
 }
