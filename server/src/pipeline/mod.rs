@@ -7,6 +7,7 @@
 mod bounded;
 mod failure;
 mod isolation;
+mod optimizer;
 mod plain_views;
 mod plan;
 mod source_exec;

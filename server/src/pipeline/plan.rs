@@ -25,6 +25,7 @@ use parking_lot::Mutex;
 
 use super::Pipeline;
 use super::failure::ExpressionPlaces;
+use super::optimizer::stream_optimizer;
 use super::plain_views;
 use super::source_exec::{EpochSourceExec, StreamSlot, StreamTable};
 use super::subqueries::Subqueries;
@@ -215,14 +216,6 @@ async fn plan_at_view(view: &ViewDef, tables: &dyn Tables, settings: PlanSetting
 /// An outer join whose WHERE takes no row with the NULLs that it adds is the join that adds none.
 fn without_idle_outer_joins(plan: LogicalPlan, state: &SessionState) -> Result<LogicalPlan> {
     Ok(Optimizer::with_rules(vec![Arc::new(EliminateOuterJoin::new())]).optimize(plan, state, |_, _| {})?)
-}
-
-/// DataFusion's optimizer, less the rules that make an empty relation of what can have no rows: a stream has to be read to its end all
-/// the same, and an operator that has left the plan would have no place in checkpoints.
-fn stream_optimizer(state: &SessionState) -> Optimizer {
-    const LEFT_OUT: [&str; 3] = ["eliminate_filter", "eliminate_join", "propagate_empty_relation"];
-    let rules = state.optimizer().rules.iter().filter(|rule| !LEFT_OUT.contains(&rule.name()));
-    Optimizer::with_rules(rules.cloned().collect())
 }
 
 /// A query's plan as it stands there, and analyzed; the size of both is bounded. `start`: its place, for errors that do not say theirs.
