@@ -12,6 +12,7 @@ use datafusion::sql::sqlparser::ast::{Expr, Query};
 
 pub use self::check::{Check, Constants, Relation};
 use crate::error::Location;
+use crate::watermark::Monotone;
 
 /// One `CREATE TABLE … WITH (…)` of `schemas/`.
 #[derive(Debug, Clone, PartialEq)]
@@ -167,12 +168,13 @@ pub enum MetadataKey {
     Headers,
 }
 
-/// `WATERMARK FOR column AS column - INTERVAL delay`.
+/// `WATERMARK FOR column AS column - INTERVAL '5' SECOND`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WatermarkDef {
     pub column: String,
-    /// How far events may be out of order before they count as late.
-    pub delay: Duration,
+    /// From the newest time of the column to the watermark, one after the other: how far events may be out of order before they
+    /// count as late. Empty: they may not be.
+    pub steps: Vec<Monotone>,
     /// A partition without data for this long no longer holds the watermark back. `None`: it always does.
     pub idle_timeout: Option<Duration>,
     /// Event times further than this ahead of processing time do not move the watermark, and are counted.

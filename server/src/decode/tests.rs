@@ -48,7 +48,7 @@ fn orders() -> TableDef {
         ],
         watermark: Some(WatermarkDef {
             column: "ts".into(),
-            delay: Duration::ZERO,
+            steps: vec![],
             idle_timeout: None,
             max_future: Duration::from_secs(60),
         }),

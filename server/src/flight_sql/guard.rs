@@ -13,10 +13,10 @@ use sqlparser::keywords::Keyword;
 use sqlparser::parser::ParserError;
 use sqlparser::tokenizer::{Location, Token};
 
-use crate::error::{Error, Result};
+use crate::error::{self, Error, Result};
 use crate::sql::dialect::StreamDialect;
 use crate::sql::window_tvf::WindowTvfNode;
-use crate::sql::{SourceText, refuse_reads};
+use crate::sql::{LENGTH_HINT, SourceText, refuse_reads, wrong_length};
 
 /// Bytes of a statement's text.
 pub const SQL_BYTES_MAX: usize = 256 * 1024;
@@ -188,7 +188,11 @@ impl Expressions {
 impl VisitorMut for Expressions {
     type Break = Error;
 
-    fn pre_visit_expr(&mut self, _: &mut ast::Expr) -> ControlFlow<Error> {
+    fn pre_visit_expr(&mut self, expr: &mut ast::Expr) -> ControlFlow<Error> {
+        if let Some((what, span)) = wrong_length(expr) {
+            let place = error::Location { file: String::new(), line: span.start.line, column: span.start.column };
+            return ControlFlow::Break(Error::invalid(what).hint(LENGTH_HINT).at(place));
+        }
         self.depth += 1;
         if self.depth > EXPRESSION_DEPTH_MAX {
             return ControlFlow::Break(

@@ -509,6 +509,10 @@ async fn mistakes_and_refusals_say_where_and_what_instead() {
             "SELECT 1,\n  upper(match_id, 2) FROM scores",
             "line 2, column 3: upper cannot be called with (VARCHAR, BIGINT)\n",
         ),
+        (
+            "SELECT tumble(updated_at,\n INTERVAL '0.5 months') FROM scores",
+            "line 2, column 11: the window's size must not have months or years",
+        ),
         ("SELECT goals, abs(match_id) FROM scores", "line 1, column 15: abs cannot be called with (VARCHAR)\n"),
         (
             "COPY scores TO 'x.csv'",

@@ -43,7 +43,8 @@ pub async fn plan_bounded(view: &ViewDef, tables: &dyn Tables, settings: PlanSet
     plain_views::register(&context, &view.query, tables).await?;
     let state = context.state();
     let named = |error| name_tables(error, tables).at(view.location.clone());
-    let (_, plan) = analyzed(&view.query, &state, &view.location).await.map_err(named)?;
+    let watermarks = watermarks_of(tables);
+    let (_, plan) = analyzed(&view.query, &state, watermarks.as_ref(), &view.location).await.map_err(named)?;
     // Not even a file is read in one order: its partitions are read side by side.
     refuse_unordered(&plan).map_err(named)?;
     // Some of what cannot be run shows only here.

@@ -14,7 +14,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::bounded::bounded_session;
-use super::plan::{Tables, analyzed, name_tables};
+use super::plan::{Tables, analyzed, name_tables, watermarks_of};
 use crate::catalog::PlainView;
 use crate::error::{Error, Result};
 use crate::sql::names_in;
@@ -106,7 +106,8 @@ pub fn plain_view_table<'a>(
 
 /// All that its query has wrong shows here, and not only when somebody reads the view.
 async fn planned(context: &SessionContext, view: &PlainView, tables: &dyn Tables) -> Result<LogicalPlan> {
-    match analyzed(&view.query, &context.state(), &view.location).await {
+    let watermarks = watermarks_of(tables);
+    match analyzed(&view.query, &context.state(), watermarks.as_ref(), &view.location).await {
         Ok((plan, _)) => Ok(plan),
         Err(error) => Err(name_tables(error, tables).at(view.location.clone())),
     }

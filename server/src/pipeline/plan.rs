@@ -40,7 +40,7 @@ use crate::operator::node::OperatorExec;
 use crate::plan::{DeriveSettings, OperatorInputs, StreamInfo, Streams, derive, lookups, reads_stream, refuse_size};
 use crate::sql::session::session;
 use crate::sql::window_tvf::WatermarkColumns;
-use crate::sql::{Functions, expand_for_batch, explained, planning_error, refuse_reads};
+use crate::sql::{Functions, expand_for_batch, explained, planning_error, refuse_reads, with_times};
 use crate::watermark::Edges;
 
 /// The tables a query may name.
@@ -155,7 +155,7 @@ async fn plan_at_view(view: &ViewDef, tables: &dyn Tables, settings: PlanSetting
     }
     plain_views::register(&context, &view.query, tables).await?;
     let state = context.state();
-    let (_, plan) = analyzed(&view.query, &state, &view.location).await?;
+    let (_, plan) = analyzed(&view.query, &state, watermarks.as_ref(), &view.location).await?;
     let scans = StreamScans::default();
     if !reads_stream(&plan, &scans) {
         return Ok(Planned::Batch(context, Box::new(expand_for_batch(plan)?)));
@@ -222,10 +222,12 @@ fn without_idle_outer_joins(plan: LogicalPlan, state: &SessionState) -> Result<L
 pub(super) async fn analyzed(
     query: &ast::Query,
     state: &SessionState,
+    watermarks: &dyn WatermarkColumns,
     start: &Location,
 ) -> Result<(LogicalPlan, LogicalPlan)> {
     refuse_reads(query).map_err(|error| error.at(start.clone()))?;
-    let statement = DfStatement::Statement(Box::new(ast::Statement::Query(Box::new(query.clone()))));
+    let query = with_times(query, watermarks).map_err(|error| planning_error(error, &start.file, start))?;
+    let statement = DfStatement::Statement(Box::new(ast::Statement::Query(Box::new(query))));
     let plan = match state.statement_to_plan(statement.clone()).await {
         Ok(plan) => plan,
         Err(error) => return Err(explained(error, &statement, state, start).await),

@@ -91,7 +91,9 @@ impl Names<'_> {
                 format!("{} - {}", self.watermark(inner), interval::shown(-by))
             }
             WatermarkExpr::Shift(inner, by) => format!("{} + {}", self.watermark(inner), interval::shown(*by)),
-            WatermarkExpr::Behind(inner, by) => format!("{} - {}", self.watermark(inner), interval::shown(*by)),
+            WatermarkExpr::Monotone(inner, Monotone::Less(by)) => {
+                format!("{} - {}", self.watermark(inner), interval::shown(*by))
+            }
             WatermarkExpr::Monotone(inner, Monotone::Floor { unit, .. }) => {
                 format!("{}, down to {}", self.watermark(inner), interval::shown(*unit))
             }

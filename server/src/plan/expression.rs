@@ -8,9 +8,8 @@ use datafusion::logical_expr::{BinaryExpr, Cast, Expr, ExprSchemable, Operator, 
 
 use super::edge::{ColumnFacts, Edge, WindowColumn, WindowForm, WindowPart};
 use crate::clock::Micros;
-use crate::error::{Error, Result};
 use crate::sql::window::WindowKind;
-use crate::sql::window_functions::Tumble;
+use crate::sql::window_functions::WindowCall;
 use crate::watermark::{Monotone, WatermarkExpr};
 
 /// An edge and the schema of the node below it.
@@ -57,7 +56,7 @@ impl Columns<'_> {
         match (&from, to) {
             // Only within one zone is an instant the same number before and after.
             (DataType::Timestamp(_, a), DataType::Timestamp(unit, b)) if a == b => {
-                Some(monotone(watermark, Monotone::Floor { unit: unit_us(*unit), origin: 0 }))
+                Some(monotone(watermark, Monotone::precision(*unit)))
             }
             _ => None,
         }
@@ -86,14 +85,14 @@ impl Columns<'_> {
                     window: Some(WindowColumn { part, ..window }),
                 })
             }
-            Tumble::NAME => {
-                let WindowCall { time, kind } = window_call(&Expr::ScalarFunction(call.clone())).ok()??;
+            // What gives several windows of a row stands in GROUP BY alone.
+            _ => {
+                let WindowCall { time, kind, .. } = WindowCall::of_function(call).ok()??;
                 let close = self.facts(&time).watermark?;
                 let window =
                     WindowColumn { kind, part: WindowPart::Struct, form: WindowForm::Row, closed: false, close };
                 Some(ColumnFacts { watermark: None, window: Some(window) })
             }
-            _ => None,
         }
     }
 
@@ -109,7 +108,7 @@ impl Columns<'_> {
 /// The watermark of a part of the window, where `close` is the one at which windows are complete.
 pub(super) fn part_watermark(kind: &WindowKind, part: WindowPart, close: &WatermarkExpr) -> WatermarkExpr {
     match part {
-        WindowPart::Start | WindowPart::Struct => close.clone().behind(kind.size_us()),
+        WindowPart::Start | WindowPart::Struct => close.clone().behind(kind.longest_us()),
         WindowPart::End | WindowPart::Time => close.clone(),
     }
 }
@@ -121,28 +120,6 @@ pub(super) fn as_column(expr: &Expr) -> Option<&Column> {
         Expr::Alias(alias) => as_column(&alias.expr),
         _ => None,
     }
-}
-
-/// A window function as an expression.
-pub(super) struct WindowCall {
-    pub(super) time: Expr,
-    pub(super) kind: WindowKind,
-}
-
-/// `tumble(ts, INTERVAL '…')`, where `expr` is one.
-pub(super) fn window_call(expr: &Expr) -> Result<Option<WindowCall>> {
-    let Expr::ScalarFunction(ScalarFunction { func, args }) = expr.clone().unalias() else { return Ok(None) };
-    if func.name() != Tumble::NAME {
-        return Ok(None);
-    }
-    let [time, size] = args.as_slice() else {
-        return Err(Error::invalid("tumble takes a time column and a size").hint("tumble(ts, INTERVAL '1 minute')"));
-    };
-    let Expr::Literal(size, _) = size else {
-        return Err(Error::invalid(format!("the size of a window is a constant interval, not \"{size}\""))
-            .hint("tumble(ts, INTERVAL '1 minute')"));
-    };
-    Ok(Some(WindowCall { time: time.clone(), kind: Tumble::kind(size)? }))
 }
 
 /// Whether an expression gives another value each time it is evaluated.
@@ -165,14 +142,6 @@ fn constant_length(expr: &Expr) -> Option<Micros> {
         _ => return None,
     };
     i64::from(days).checked_mul(DAY_US)?.checked_add(us)
-}
-
-fn unit_us(unit: arrow::datatypes::TimeUnit) -> Micros {
-    match unit {
-        arrow::datatypes::TimeUnit::Second => 1_000_000,
-        arrow::datatypes::TimeUnit::Millisecond => 1_000,
-        arrow::datatypes::TimeUnit::Microsecond | arrow::datatypes::TimeUnit::Nanosecond => 1,
-    }
 }
 
 fn monotone(inner: WatermarkExpr, function: Monotone) -> WatermarkExpr {

@@ -13,7 +13,7 @@ use datafusion::logical_expr::{
 };
 
 use super::edge::WindowPart;
-use crate::sql::window::{WindowKind, floor};
+use crate::sql::window::{WindowAssigner, WindowKind, floor};
 use crate::sql::{ticks, time_unit};
 
 /// The start of the pane that a time falls into; NULL where there is none.
@@ -21,8 +21,8 @@ use crate::sql::{ticks, time_unit};
 /// # Errors
 /// Planning errors for a type that is not a timestamp, or lengths that its unit cannot say.
 pub(super) fn pane_start(time: Expr, data_type: &DataType, kind: WindowKind) -> Result<Expr> {
-    let units = kind.in_unit(time_unit(data_type)?)?;
-    Ok(moved(time, Move::Floor { step: gcd(units.size, units.slide) }))
+    let assigner = kind.in_unit(time_unit(data_type)?)?;
+    Ok(moved(time, assigner.plain().map_or(Move::ToPane(assigner), |step| Move::Floor { step })))
 }
 
 /// The end of a row's window, from the part of it that a column holds.
@@ -33,16 +33,9 @@ pub(super) fn window_end(column: Expr, data_type: &DataType, part: WindowPart, k
     Ok(match part {
         WindowPart::End => column,
         WindowPart::Struct => get_field(column, "end"),
-        WindowPart::Start => moved(column, Move::By(kind.in_unit(time_unit(data_type)?)?.size)),
+        WindowPart::Start => moved(column, Move::ToEnd(kind.by_start().in_unit(time_unit(data_type)?)?)),
         WindowPart::Time => moved(column, Move::By(1)),
     })
-}
-
-fn gcd(mut a: i64, mut b: i64) -> i64 {
-    while b != 0 {
-        (a, b) = (b, a % b);
-    }
-    a
 }
 
 fn moved(time: Expr, how: Move) -> Expr {
@@ -52,15 +45,26 @@ fn moved(time: Expr, how: Move) -> Expr {
 /// In units of the time's type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Move {
-    Floor { step: i64 },
+    Floor {
+        step: i64,
+    },
+    /// To the start of its pane, where that is more than a multiple.
+    ToPane(WindowAssigner),
+    /// From the start of a window to its end.
+    ToEnd(WindowAssigner),
     By(i64),
 }
 
 impl Move {
-    fn of(self, tick: i64) -> Option<i64> {
+    fn all(self, ticks: &Int64Array) -> Int64Array {
         match self {
-            Move::Floor { step } => floor(tick, step),
-            Move::By(by) => tick.checked_add(by),
+            Move::Floor { step } => ticks.iter().map(|tick| floor(tick?, step)).collect(),
+            Move::By(by) => ticks.iter().map(|tick| tick?.checked_add(by)).collect(),
+            Move::ToPane(assigner) => {
+                let mut panes = assigner.panes();
+                ticks.iter().map(|tick| panes.of(tick?).map(|(start, _)| start)).collect()
+            }
+            Move::ToEnd(assigner) => ticks.iter().map(|tick| Some(assigner.end_of(tick?))).collect(),
         }
     }
 }
@@ -97,7 +101,6 @@ impl ScalarUDFImpl for MoveTime {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let times = ColumnarValue::values_to_arrays(&args.args)?;
         let times: &ArrayRef = times.first().ok_or_else(|| exec_datafusion_err!("no time to move"))?;
-        let moved: Int64Array = ticks(times)?.iter().map(|tick| self.how.of(tick?)).collect();
-        Ok(ColumnarValue::Array(cast(&moved, times.data_type())?))
+        Ok(ColumnarValue::Array(cast(&self.how.all(&ticks(times)?), times.data_type())?))
     }
 }

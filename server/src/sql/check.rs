@@ -180,7 +180,8 @@ impl StatementParser<'_> {
         })
     }
 
-    fn place(&self, span: Span, otherwise: &Location) -> Location {
+    /// The place of a part of an expression. `otherwise`: of what has none of its own.
+    pub(super) fn place(&self, span: Span, otherwise: &Location) -> Location {
         if is_end(span) { otherwise.clone() } else { self.at(span) }
     }
 }
@@ -226,7 +227,7 @@ fn subject(expr: &Expr) -> Option<Subject> {
 }
 
 /// The arguments of a call that has nothing else.
-fn plain_arguments<'a>(function: &'a Function) -> Option<Vec<&'a Expr>> {
+pub(super) fn plain_arguments<'a>(function: &'a Function) -> Option<Vec<&'a Expr>> {
     let FunctionArguments::List(list) = &function.args else { return None };
     let plain = function.parameters == FunctionArguments::None
         && function.filter.is_none()
@@ -318,7 +319,7 @@ fn declared(column: &Column) -> String {
     }
 }
 
-fn shown(expr: &Expr) -> String {
+pub(super) fn shown(expr: &Expr) -> String {
     quote(expr.to_string().as_bytes())
 }
 

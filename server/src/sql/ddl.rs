@@ -5,7 +5,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use arrow::datatypes::{DataType, Field, Fields, TimeUnit};
 use datafusion::common::config::ConfigOptions;
@@ -15,16 +14,16 @@ use datafusion::logical_expr::planner::ContextProvider;
 use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, TableSource, WindowUDF};
 use datafusion::sql::planner::{ParserOptions, SqlToRel};
 use datafusion::sql::sqlparser::ast::{
-    ArrayElemTypeDef, BinaryOperator, CharLengthUnits, CharacterLength, ColumnDef, DataType as SqlType, Expr, Ident,
+    ArrayElemTypeDef, CharLengthUnits, CharacterLength, ColumnDef, DataType as SqlType, Ident,
 };
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::check::CheckText;
 use super::column_options::{add_aliases, set_timestamp_format, set_timestamp_formats, take_numbers_as_text};
-use super::interval;
 use super::options::{self, Options, nearest};
 use super::parser::{StatementParser, alone, normalize};
+use super::watermark::{WatermarkText, check_watermark};
 use crate::catalog::{Check, Column, ColumnKind, Format, MetadataKey, TableDef, TimestampFormat, WatermarkDef};
 use crate::error::{Error, Location, Result};
 
@@ -45,12 +44,6 @@ struct ColumnText {
 
 struct MetadataText {
     key: String,
-    at: Location,
-}
-
-struct WatermarkText {
-    column: String,
-    delay: Duration,
     at: Location,
 }
 
@@ -123,43 +116,11 @@ impl StatementParser<'_> {
         }
     }
 
-    fn at_watermark(&self) -> bool {
-        super::dialect::is_word(&self.parser.peek_token_ref().token, "WATERMARK")
-            && matches!(&self.parser.peek_nth_token_ref(1).token, Token::Word(word) if word.keyword == Keyword::FOR)
-    }
-
     /// `CONSTRAINT name CHECK …`, and not a column called so.
     fn at_constraint_name(&self) -> bool {
         let [_, _, third] = self.parser.peek_tokens::<3>();
         self.parser.peek_keyword(Keyword::CONSTRAINT)
             && matches!(third, Token::Word(word) if matches!(word.keyword, Keyword::CHECK | Keyword::PRIMARY))
-    }
-
-    /// `WATERMARK FOR column AS column [- INTERVAL …]`.
-    fn watermark(&mut self) -> Result<WatermarkText> {
-        self.parser.advance_token();
-        self.expect_keyword(Keyword::FOR)?;
-        let column_at = self.here();
-        let column = self.identifier()?;
-        self.expect_keyword(Keyword::AS)?;
-        let expr_at = self.here();
-        let expr = self.parser.parse_expr();
-        let expr = self.parsed(expr)?;
-        let (of, delay) = match &expr {
-            Expr::Identifier(of) => (Some(of), Ok(Duration::ZERO)),
-            Expr::BinaryOp { left, op: BinaryOperator::Minus, right } => match left.as_ref() {
-                Expr::Identifier(of) => (Some(of), interval::from_sql(right)),
-                _ => (None, Ok(Duration::ZERO)),
-            },
-            _ => (None, Ok(Duration::ZERO)),
-        };
-        if of.map(normalize).as_deref() != Some(column.as_str()) {
-            return Err(Error::invalid("a watermark is its column, less a delay")
-                .hint(format!("write WATERMARK FOR {column} AS {column} - INTERVAL '5' SECOND"))
-                .at(expr_at));
-        }
-        let delay = delay.map_err(|why| Error::invalid(format!("the watermark's delay {why}")).at(expr_at))?;
-        Ok(WatermarkText { column, delay, at: column_at })
     }
 
     /// `PRIMARY KEY (a, b) NOT ENFORCED`.
@@ -287,7 +248,7 @@ impl StatementParser<'_> {
         }
         let watermark = table.watermark.map(|watermark| WatermarkDef {
             column: watermark.column,
-            delay: watermark.delay,
+            steps: watermark.steps,
             idle_timeout: options.idle_timeout,
             max_future: options.max_future,
         });
@@ -438,27 +399,6 @@ pub fn metadata_type(key: MetadataKey) -> DataType {
             ]);
             DataType::List(Arc::new(Field::new_list_field(DataType::Struct(header), true)))
         }
-    }
-}
-
-fn check_watermark(
-    watermark: &WatermarkText,
-    columns: &HashMap<String, Column>,
-    names: &[&str],
-    errors: &mut Vec<Error>,
-) {
-    if !names.contains(&watermark.column.as_str()) {
-        errors.push(unknown_column("the watermark", &watermark.column, names).at(watermark.at.clone()));
-        return;
-    }
-    // A column that is itself wrong has been reported.
-    let Some(column) = columns.get(&watermark.column) else { return };
-    if !matches!(column.data_type, DataType::Timestamp(..)) {
-        errors.push(
-            Error::invalid(format!("the watermark's column \"{}\" is not a timestamp", watermark.column))
-                .hint(format!("declare it as {} TIMESTAMP(3)", watermark.column))
-                .at(watermark.at.clone()),
-        );
     }
 }
 

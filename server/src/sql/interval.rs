@@ -8,11 +8,45 @@ use datafusion::sql::sqlparser::ast::{Expr, Interval, UnaryOperator, Value};
 
 const NANOS_PER_DAY: i128 = 86_400_000_000_000;
 const NANOS_PER_MICRO: i128 = 1_000;
+/// From year 1 to 9999, the times that a row can have: no two of them lie further apart.
+const DAYS_MAX: i64 = 3_652_059;
+const MICROS_MAX: i64 = DAYS_MAX * 86_400_000_000;
+/// Words for units of months, in lower case, as the parser of intervals knows them. It takes half a month for fifteen days and a
+/// twentieth of a year for nothing, so what it makes of them is never looked at.
+const MONTHS: [&str; 18] = [
+    "mon",
+    "mons",
+    "month",
+    "months",
+    "y",
+    "yr",
+    "yrs",
+    "year",
+    "years",
+    "dec",
+    "decs",
+    "decade",
+    "decades",
+    "c",
+    "cent",
+    "cents",
+    "century",
+    "centuries",
+];
+const VARIES: &str = "must not have months or years, whose length varies; use days or shorter units";
 
 /// The length of an `INTERVAL` literal, in any spelling DataFusion takes: `'5' SECOND`, `'5 seconds'`, `'1 minute 30 seconds'`.
 ///
 /// Errors are texts that finish "the window size …"; the caller knows what the interval is for, and where it stands.
 pub(crate) fn from_sql(expr: &Expr) -> Result<Duration, String> {
+    not_negative(signed_from_sql(expr)?)
+}
+
+/// As [`from_sql`], with a sign: microseconds.
+pub(crate) fn signed_from_sql(expr: &Expr) -> Result<i64, String> {
+    if let Expr::UnaryOp { op: UnaryOperator::Minus, expr } = expr {
+        return signed_from_sql(expr).map(|length| -length);
+    }
     let Expr::Interval(interval) = expr else {
         return Err("must be an INTERVAL, as in INTERVAL '5 minutes'".to_owned());
     };
@@ -28,8 +62,8 @@ pub(crate) fn from_sql(expr: &Expr) -> Result<Duration, String> {
     };
     let amount = amount_text(value).ok_or("must be an INTERVAL of a literal, as in INTERVAL '5 minutes'")?;
     match leading_field {
-        Some(unit) => from_text(&format!("{amount} {unit}")),
-        None => from_text(&amount),
+        Some(unit) => signed_from_text(&format!("{amount} {unit}")),
+        None => signed_from_text(&amount),
     }
 }
 
@@ -52,17 +86,32 @@ fn amount_text(value: &Expr) -> Option<String> {
 
 /// The length of `10 seconds`, `1 minute 30 seconds`, `500ms`.
 pub(crate) fn from_text(text: &str) -> Result<Duration, String> {
+    not_negative(signed_from_text(text)?)
+}
+
+fn signed_from_text(text: &str) -> Result<i64, String> {
     let example = "must be a number and a unit, as in '5 minutes'";
-    if !text.chars().any(char::is_alphabetic) {
+    let words: Vec<String> =
+        text.split(|char: char| !char.is_alphabetic()).filter(|word| !word.is_empty()).map(str::to_lowercase).collect();
+    if words.is_empty() {
         return Err(example.to_owned());
+    }
+    if words.iter().any(|word| MONTHS.contains(&word.as_str())) {
+        return Err(VARIES.to_owned());
     }
     let config = IntervalParseConfig::new(IntervalUnit::Second);
     let parts = parse_interval_month_day_nano_config(text, config).map_err(|_| example.to_owned())?;
     from_parts(parts.months, parts.days, parts.nanoseconds)
 }
 
-/// The length of a literal that planning has already turned into a value.
+/// The length of a literal that planning has already turned into a value. What was written with months may have none any more:
+/// [`from_sql`] is to see it before.
 pub(crate) fn from_scalar(value: &ScalarValue) -> Result<Duration, String> {
+    not_negative(signed_from_scalar(value)?)
+}
+
+/// As [`from_scalar`], with a sign: microseconds.
+pub(crate) fn signed_from_scalar(value: &ScalarValue) -> Result<i64, String> {
     match value {
         ScalarValue::IntervalMonthDayNano(Some(parts)) => from_parts(parts.months, parts.days, parts.nanoseconds),
         ScalarValue::IntervalDayTime(Some(parts)) => {
@@ -73,22 +122,23 @@ pub(crate) fn from_scalar(value: &ScalarValue) -> Result<Duration, String> {
     }
 }
 
-fn from_parts(months: i32, days: i32, nanos: i64) -> Result<Duration, String> {
+/// Microseconds, at most [`MICROS_MAX`] of them either way.
+fn from_parts(months: i32, days: i32, nanos: i64) -> Result<i64, String> {
     if months != 0 {
-        return Err("must not have months or years, whose length varies; use days or shorter units".to_owned());
+        return Err(VARIES.to_owned());
     }
     let nanos = i128::from(days) * NANOS_PER_DAY + i128::from(nanos);
-    if nanos < 0 {
-        return Err("must not be negative".to_owned());
-    }
     if nanos % NANOS_PER_MICRO != 0 {
         return Err("must be whole microseconds".to_owned());
     }
-    let micros = nanos / NANOS_PER_MICRO;
-    match u64::try_from(micros) {
-        Ok(whole) if i64::try_from(whole).is_ok() => Ok(Duration::from_micros(whole)),
-        _ => Err("is too long".to_owned()),
+    match i64::try_from(nanos / NANOS_PER_MICRO) {
+        Ok(micros) if micros.unsigned_abs() <= MICROS_MAX.unsigned_abs() => Ok(micros),
+        _ => Err(format!("is too long: at most {DAYS_MAX} days are possible")),
     }
+}
+
+fn not_negative(micros: i64) -> Result<Duration, String> {
+    u64::try_from(micros).map(Duration::from_micros).map_err(|_| "must not be negative".to_owned())
 }
 
 /// A length of time as people write it.
@@ -131,6 +181,10 @@ mod tests {
             ("INTERVAL '1.5 seconds'", 1_500_000),
             ("INTERVAL '250 milliseconds'", 250_000),
             ("INTERVAL '0' SECOND", 0),
+            ("INTERVAL '0.5 days'", 43_200_000_000),
+            ("INTERVAL '1.5 weeks'", 907_200_000_000),
+            ("INTERVAL '1 day -1 hours'", 82_800_000_000),
+            ("INTERVAL '3652059 days'", 3_652_059 * 86_400_000_000),
         ];
         for (text, micros) in cases {
             assert_eq!(parse(text), Ok(Duration::from_micros(micros)), "{text}");
@@ -138,10 +192,36 @@ mod tests {
     }
 
     #[test]
+    fn an_offset_has_a_sign() {
+        let signed = |text: &str| {
+            let dialect = StreamDialect::default();
+            let mut parser = Parser::new(&dialect).try_with_sql(text).expect("tokens");
+            signed_from_sql(&parser.parse_expr().expect("an expression"))
+        };
+        for text in
+            ["INTERVAL '-90 minutes'", "-INTERVAL '90' MINUTE", "INTERVAL -90 MINUTE", "INTERVAL '-1 hour -30 minutes'"]
+        {
+            assert_eq!(signed(text), Ok(-5_400_000_000), "{text}");
+        }
+        assert!(signed("-INTERVAL '0.5 months'").is_err());
+    }
+
+    #[test]
     fn lengths_that_vary_or_make_no_sense_are_refused() {
         for (text, want) in [
             ("INTERVAL '1' MONTH", "months or years"),
             ("INTERVAL '1 year 2 days'", "months or years"),
+            // None of these has a month left when it has been parsed.
+            ("INTERVAL '0.5 months'", "months or years"),
+            ("INTERVAL '0.5' MONTH", "months or years"),
+            ("INTERVAL '0.05 years'", "months or years"),
+            ("INTERVAL '0.001' YEAR", "months or years"),
+            ("INTERVAL '1 Month -1 mon 5 seconds'", "months or years"),
+            ("INTERVAL '.01decades 1day'", "months or years"),
+            ("INTERVAL '0 years'", "months or years"),
+            ("INTERVAL '3652060 days'", "is too long: at most 3652059 days"),
+            ("INTERVAL '-0.5 seconds'", "negative"),
+            ("INTERVAL '1 day -25 hours'", "negative"),
             ("INTERVAL '-5 seconds'", "negative"),
             ("INTERVAL '5'", "a number and a unit"),
             ("INTERVAL 'soon'", "a number and a unit"),

@@ -1,9 +1,9 @@
 //! The SQL front: text → typed definitions and plans, and for every mistake its place and what to write instead.
 //!
-//! `parser` reads a file into the definitions of `catalog`; `window_tvf` plans `TUMBLE` and `HOP` in FROM, `window` is
-//! their arithmetic; `function` plans users' own functions; `errors` turns whatever planning says into file:line:column,
-//! with `call` for wrong arguments. `arithmetic` keeps integers from wrapping, `three_valued` and `multiset` give `IN` and
-//! `INTERSECT ALL` the meaning that they have in SQL, and `failed_value` finds
+//! `parser` reads a file into the definitions of `catalog`; `window_tvf` plans `TUMBLE` and its like in FROM, `window` is
+//! their arithmetic, `zone` that of days; `function` plans users' own functions; `errors` turns whatever planning says into
+//! file:line:column, with `call` for wrong arguments. `arithmetic` keeps integers from wrapping, `three_valued` and `multiset` give
+//! `IN` and `INTERSECT ALL` the meaning that they have in SQL, and `failed_value` finds
 //! the expression that a row's value did not suit.
 
 use std::sync::Arc;
@@ -31,10 +31,13 @@ mod reads;
 pub mod session;
 mod source_text;
 mod three_valued;
+mod watermark;
 pub mod window;
 mod window_batch;
+mod window_calls;
 pub mod window_functions;
 pub mod window_tvf;
+pub mod zone;
 
 pub use arithmetic::add_arithmetic;
 pub use call::explained;
@@ -49,6 +52,8 @@ pub(crate) use source_text::SourceText;
 pub use three_valued::add_three_valued_in;
 pub use window_batch::{ExpandWindowTvfs, expand_for_batch};
 pub(crate) use window_batch::{ticks, time_unit};
+pub use window_calls::with_times;
+pub(crate) use window_calls::{LENGTH_HINT, wrong_length};
 
 /// Rows of a batch between operators.
 const BATCH_ROWS: usize = 8192;
@@ -73,7 +78,7 @@ pub fn session_config() -> SessionConfig {
     SessionConfig::from(options).with_batch_size(BATCH_ROWS)
 }
 
-/// Teaches a session `TUMBLE` and `HOP` in FROM and the grouping form `tumble(ts, size)`.
+/// Teaches a session window functions in FROM, as `TUMBLE(t, ts, size)`, and their grouping form, `tumble(ts, size)`.
 ///
 /// What plans then hold is still to be rewritten: by [`ExpandWindowTvfs`] for bounded input, by the stream rewrite for streams.
 pub fn add_window_functions(session: &SessionContext, watermarks: Arc<dyn WatermarkColumns>) -> Result<()> {
@@ -82,5 +87,6 @@ pub fn add_window_functions(session: &SessionContext, watermarks: Arc<dyn Waterm
     for function in window_functions::window_functions() {
         session.register_udf(function);
     }
+    session.add_analyzer_rule(Arc::new(window_functions::OnlyGroupedBy));
     Ok(())
 }

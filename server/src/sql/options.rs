@@ -58,6 +58,17 @@ impl GivenOption {
         })
     }
 
+    /// A length that must not be zero. `otherwise`: what to write for what may have been meant.
+    fn duration_above_zero(&self, otherwise: &str) -> Result<Duration> {
+        match self.duration()? {
+            Duration::ZERO => Err(Error::invalid(format!("option \"{}\" must be longer than zero", self.key))
+                .detail(format!("it is \"{}\"", self.value))
+                .hint(otherwise)
+                .at(self.value_at.clone())),
+            length => Ok(length),
+        }
+    }
+
     /// `a, b` as a list.
     pub(crate) fn list(&self) -> Result<Vec<String>> {
         let parts: Vec<String> = self.value.split(',').map(|part| part.trim().to_owned()).collect();
@@ -220,7 +231,8 @@ pub(crate) fn table_options(
     }
     let idle_timeout = read(idle, Some(IDLE_TIMEOUT_DEFAULT), errors, |option| match option.value.as_str() {
         "never" => Ok(None),
-        _ => option.duration().map(Some),
+        // A partition would be idle before its first row, and all of them always.
+        _ => option.duration_above_zero("'never' lets a silent partition hold the watermark for ever").map(Some),
     });
     let max_future = read(future, MAX_FUTURE_DEFAULT, errors, GivenOption::duration);
     let format = given.take("format");

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use datafusion::sql::sqlparser::ast::{
-    Ident, ObjectName, ObjectNamePart, Query, Select, SetExpr, Spanned, TableFactor, TableVersion, Visit, Visitor,
+    Expr, Ident, ObjectName, ObjectNamePart, Query, Select, SetExpr, Spanned, TableFactor, TableVersion, Visit, Visitor,
 };
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
@@ -18,6 +18,7 @@ use super::dialect::{StreamDialect, is_word};
 use super::interval;
 use super::options::{self, Options};
 use super::source_text::{RECURSION_MAX, SourceText, StatementTokens, is_end};
+use super::window_calls::{LENGTH_HINT, wrong_length};
 use crate::catalog::{Emit, PlainView, Statement, ViewDef, ViewOptions};
 use crate::error::{Error, Location, Result};
 
@@ -467,6 +468,13 @@ impl Visitor for QueryCheck<'_, '_> {
             return self.refuse("partitions and hints of a table are not available", "leave them out", span);
         }
         ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Self::Break> {
+        match wrong_length(expr) {
+            Some((what, span)) => self.refuse(&what, LENGTH_HINT, span),
+            None => ControlFlow::Continue(()),
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Window functions over bounded input: the node of `window_tvf` as projections and an unnest.
+//! Window functions over bounded input: the node of `window_tvf`, and the forms to group by, as projections and an unnest.
 //!
 //! Rows come out exactly as a stream would window them: once per window, none for a row without a time.
 
@@ -14,18 +14,18 @@ use datafusion::config::ConfigOptions;
 use datafusion::error::Result;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{
-    Aggregate, ColumnarValue, Expr, Filter, LogicalPlan, LogicalPlanBuilder, ReturnFieldArgs, ScalarFunctionArgs,
-    ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    Aggregate, ColumnarValue, Expr, ExprSchemable, Filter, LogicalPlan, LogicalPlanBuilder, ReturnFieldArgs,
+    ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 use datafusion::optimizer::AnalyzerRule;
 
 use super::multiset::{as_multisets, is_set_operation};
-use super::window::{WindowKind, WindowUnits, floor};
-use super::window_functions::Tumble;
+use super::window::{WindowAssigner, WindowKind};
+use super::window_functions::{WindowCall, WindowFunction, window_type, windows};
 use super::window_tvf::{WINDOW_COLUMNS, WindowTvfNode};
 
 /// Between the projection that computes a row's windows and the unnest of them.
-const STARTS: &str = "__window_starts";
+const ENDS: &str = "__window_ends";
 
 /// The analyzer rule of sessions whose sources are bounded; streams have their own.
 #[derive(Debug, Default, Clone, Copy)]
@@ -41,7 +41,8 @@ impl AnalyzerRule for ExpandWindowTvfs {
     }
 }
 
-/// Replaces every [`WindowTvfNode`] of the plan and its subqueries by ordinary nodes of the same schema, and what counts equal rows.
+/// Replaces every [`WindowTvfNode`] of the plan and its subqueries, every grouping form, and what counts equal rows, by ordinary nodes
+/// of the same schema.
 pub fn expand_for_batch(plan: LogicalPlan) -> Result<LogicalPlan> {
     let expanded = plan.transform_up_with_subqueries(|node| match node {
         LogicalPlan::Extension(extension) => match extension.node.as_any().downcast_ref::<WindowTvfNode>() {
@@ -57,10 +58,40 @@ pub fn expand_for_batch(plan: LogicalPlan) -> Result<LogicalPlan> {
     Ok(expanded.data)
 }
 
-/// A row without a time belongs to no window, hence to no group of `GROUP BY tumble(ts, …)` either.
-fn grouped(mut aggregate: Aggregate) -> Result<Transformed<LogicalPlan>> {
+/// A row belongs to the group of each of its windows; one without a time to none.
+fn grouped(aggregate: Aggregate) -> Result<Transformed<LogicalPlan>> {
+    let mut calls = Vec::new();
+    for expr in &aggregate.group_expr {
+        calls.extend(
+            WindowCall::of(expr)?.filter(|call| call.function != WindowFunction::Tumble).map(|call| (expr, call)),
+        );
+    }
+    if calls.is_empty() {
+        return of_existing_windows(aggregate);
+    }
+    let (mut input, mut group_expr) = (aggregate.input.as_ref().clone(), aggregate.group_expr.clone());
+    for (expr, WindowCall { time, kind, .. }) in calls {
+        // Below the aggregate a row for each window, and in the call's place a column of the call's name.
+        let call = expr.clone().unalias();
+        let name = call.schema_name().to_string();
+        if input.schema().has_column_with_unqualified_name(&name) {
+            continue;
+        }
+        let assigner = kind.in_unit(time_unit(&time.get_type(input.schema())?)?)?;
+        let window = ScalarUDF::new_from_impl(Window { signature: one_argument(), assigner });
+        let window = window.call(vec![Expr::Column(Column::new_unqualified(ENDS))]).alias(&name);
+        let columns: Vec<Expr> = input.schema().columns().into_iter().map(Expr::Column).chain([window]).collect();
+        input = with_ends(input, time, assigner)?.project(columns)?.build()?;
+        group_expr.iter_mut().for_each(|expr| *expr = replaced(expr, &call, &name));
+    }
+    let aggregate = Aggregate::try_new(Arc::new(input), group_expr, aggregate.aggr_expr)?;
+    Ok(Transformed::yes(of_existing_windows(aggregate)?.data))
+}
+
+/// Grouped by windows that tumble, of rows that have them.
+fn of_existing_windows(mut aggregate: Aggregate) -> Result<Transformed<LogicalPlan>> {
     let input = aggregate.input.as_ref();
-    let windows: Vec<Expr> = aggregate.group_expr.iter().filter(|expr| is_window(expr, input)).cloned().collect();
+    let windows: Vec<Expr> = aggregate.group_expr.iter().filter(|expr| is_tumble(expr, input)).cloned().collect();
     let Some(has_window) = conjunction(windows.into_iter().map(|window| window.unalias().is_not_null())) else {
         return Ok(Transformed::no(LogicalPlan::Aggregate(aggregate)));
     };
@@ -72,20 +103,31 @@ fn grouped(mut aggregate: Aggregate) -> Result<Transformed<LogicalPlan>> {
     Ok(Transformed::yes(LogicalPlan::Aggregate(aggregate)))
 }
 
-/// The grouping form, as an expression over `input`, or as a column that is one further below.
-fn is_window(expr: &Expr, input: &LogicalPlan) -> bool {
+/// A group expression in which a column has taken the place of the call.
+fn replaced(expr: &Expr, call: &Expr, name: &str) -> Expr {
+    match expr {
+        Expr::Alias(alias) => {
+            replaced(&alias.expr, call, name).alias_qualified(alias.relation.clone(), alias.name.clone())
+        }
+        other if other == call => Expr::Column(Column::new_unqualified(name)),
+        other => other.clone(),
+    }
+}
+
+/// The grouping form of a tumbling window, as an expression over `input`, or as a column that is one further below.
+fn is_tumble(expr: &Expr, input: &LogicalPlan) -> bool {
     match (expr, input) {
-        (Expr::Alias(alias), _) => is_window(&alias.expr, input),
-        (Expr::ScalarFunction(call), _) => call.func.name() == Tumble::NAME,
+        (Expr::Alias(alias), _) => is_tumble(&alias.expr, input),
+        (Expr::ScalarFunction(call), _) => matches!(WindowCall::of_function(call), Ok(Some(_))),
         (Expr::Column(column), LogicalPlan::Projection(projection)) => {
             let below = input.schema().maybe_index_of_column(column).and_then(|at| projection.expr.get(at));
-            below.is_some_and(|expr| is_window(expr, &projection.input))
+            below.is_some_and(|expr| is_tumble(expr, &projection.input))
         }
         (Expr::Column(column), LogicalPlan::SubqueryAlias(alias)) => {
             let below = input.schema().maybe_index_of_column(column).map(|at| alias.input.schema().qualified_field(at));
-            below.is_some_and(|field| is_window(&Expr::Column(Column::from(field)), &alias.input))
+            below.is_some_and(|field| is_tumble(&Expr::Column(Column::from(field)), &alias.input))
         }
-        (Expr::Column(_), LogicalPlan::Filter(filter)) => is_window(expr, &filter.input),
+        (Expr::Column(_), LogicalPlan::Filter(filter)) => is_tumble(expr, &filter.input),
         _ => false,
     }
 }
@@ -94,39 +136,35 @@ fn expand(window: &WindowTvfNode) -> Result<LogicalPlan> {
     let input = &window.input;
     let (qualifier, time) = input.schema().qualified_field_from_column(&window.time_column)?;
     let nullable = time.is_nullable();
-    let units = window.kind.in_unit(time_unit(time.data_type())?)?;
+    let assigner = window.kind.in_unit(time_unit(time.data_type())?)?;
     let time = Expr::Column(window.time_column.clone());
-    let columns = || input.schema().columns().into_iter().map(Expr::Column);
-    let with_bounds = |floor: Option<i64>, of: &Expr| -> Vec<Expr> {
-        let bounds = [0, units.size, units.size - 1]
-            .into_iter()
-            .zip(WINDOW_COLUMNS)
-            .map(|(add, name)| bound(floor, add, nullable, of.clone()).alias_qualified(qualifier.cloned(), name));
-        columns().chain(bounds).collect()
+    let with_bounds = |of: Of, argument: &Expr| -> Vec<Expr> {
+        let bounds = [Part::Start, Part::End, Part::Time].into_iter().zip(WINDOW_COLUMNS).map(|(part, name)| {
+            let bound = WindowBound { signature: one_argument(), assigner, of, part, nullable };
+            ScalarUDF::new_from_impl(bound).call(vec![argument.clone()]).alias_qualified(qualifier.cloned(), name)
+        });
+        input.schema().columns().into_iter().map(Expr::Column).chain(bounds).collect()
     };
     match window.kind {
         WindowKind::Tumble { .. } => {
             // The filter comes first, so that the projection never sees a time without a window: its columns may be NOT NULL.
-            let has_window = bound(Some(units.size), units.size, true, time.clone()).is_not_null();
-            LogicalPlanBuilder::from(input.clone())
-                .filter(has_window)?
-                .project(with_bounds(Some(units.size), &time))?
-                .build()
+            let end =
+                WindowBound { signature: one_argument(), assigner, of: Of::Time, part: Part::End, nullable: true };
+            let has_window = ScalarUDF::new_from_impl(end).call(vec![time.clone()]).is_not_null();
+            LogicalPlanBuilder::from(input.clone()).filter(has_window)?.project(with_bounds(Of::Time, &time))?.build()
         }
-        WindowKind::Hop { .. } => {
-            let starts = ScalarUDF::new_from_impl(WindowStarts::new(units)).call(vec![time]);
-            let dropped = UnnestOptions::new().with_preserve_nulls(false);
-            LogicalPlanBuilder::from(input.clone())
-                .project(columns().chain([starts.alias(STARTS)]))?
-                .unnest_column_with_options(Column::new_unqualified(STARTS), dropped)?
-                .project(with_bounds(None, &Expr::Column(Column::new_unqualified(STARTS))))?
-                .build()
-        }
+        WindowKind::Hop { .. } | WindowKind::Cumulate { .. } => with_ends(input.clone(), time, assigner)?
+            .project(with_bounds(Of::End, &Expr::Column(Column::new_unqualified(ENDS))))?
+            .build(),
     }
 }
 
-fn bound(floor: Option<i64>, add: i64, nullable: bool, of: Expr) -> Expr {
-    ScalarUDF::new_from_impl(WindowBound { signature: one_argument(), floor, add, nullable }).call(vec![of])
+/// A row for each window of the time, which ends at the last column.
+fn with_ends(input: LogicalPlan, time: Expr, assigner: WindowAssigner) -> Result<LogicalPlanBuilder> {
+    let ends = ScalarUDF::new_from_impl(WindowEnds { signature: one_argument(), assigner }).call(vec![time]);
+    let columns: Vec<Expr> = input.schema().columns().into_iter().map(Expr::Column).chain([ends.alias(ENDS)]).collect();
+    let dropped = UnnestOptions::new().with_preserve_nulls(false);
+    LogicalPlanBuilder::from(input).project(columns)?.unnest_column_with_options(Column::new_unqualified(ENDS), dropped)
 }
 
 fn one_argument() -> Signature {
@@ -145,13 +183,30 @@ pub(crate) fn ticks(times: &ArrayRef) -> Result<Int64Array> {
     Ok(cast(times, &DataType::Int64)?.as_primitive::<Int64Type>().clone())
 }
 
-/// `floor(time) + add`; NULL for a window that does not exist. Internal: made by [`expand`] alone.
+/// What a window is found by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Of {
+    /// A time in it, of windows that tumble.
+    Time,
+    /// Its end.
+    End,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Part {
+    Start,
+    End,
+    /// The last tick.
+    Time,
+}
+
+/// A column of a window; NULL for a window that does not exist. Internal: made by [`expand`] alone.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct WindowBound {
     signature: Signature,
-    /// Length to floor to; `None` where the argument is a window's start already.
-    floor: Option<i64>,
-    add: i64,
+    assigner: WindowAssigner,
+    of: Of,
+    part: Part,
     nullable: bool,
 }
 
@@ -176,42 +231,70 @@ impl ScalarUDFImpl for WindowBound {
     fn schema_name(&self, args: &[Expr]) -> Result<String> {
         // Two bounds of one column are two expressions: their names must differ.
         let of = args.first().map(|arg| arg.schema_name().to_string()).unwrap_or_default();
-        Ok(format!("window_bound({of},{:?},{},{})", self.floor, self.add, self.nullable))
+        Ok(format!("window_bound({of},{:?},{:?},{:?},{})", self.assigner, self.of, self.part, self.nullable))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let times = ColumnarValue::values_to_arrays(&args.args)?;
         let ticks = ticks(&times[0])?;
-        let bounds: Int64Array = ticks.iter().map(|tick| self.of(tick?)).collect();
+        let (mut panes, assigner) = (self.assigner.panes(), self.assigner);
+        let mut window = |tick: i64| match self.of {
+            Of::Time => panes.of(tick),
+            Of::End => Some((assigner.start_of(tick), tick)),
+        };
+        let part = |(start, end): (i64, i64)| match self.part {
+            Part::Start => start,
+            Part::End => end,
+            Part::Time => end.saturating_sub(1),
+        };
+        let bounds: Int64Array = ticks.iter().map(|tick| window(tick?).map(part)).collect();
         Ok(ColumnarValue::Array(cast(&bounds, times[0].data_type())?))
     }
 }
 
-impl WindowBound {
-    fn of(&self, tick: i64) -> Option<i64> {
-        match self.floor {
-            Some(size) => floor(tick, size)?.checked_add(self.add),
-            None => tick.checked_add(self.add),
-        }
-    }
-}
-
-/// The starts of all windows of a time, as a list; empty for NULL. Internal: made by [`expand`] alone.
+/// The window that ends at a time, as the grouping form has it. Internal: made by [`grouped`] alone.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct WindowStarts {
+struct Window {
     signature: Signature,
-    units: WindowUnits,
+    assigner: WindowAssigner,
 }
 
-impl WindowStarts {
-    fn new(units: WindowUnits) -> Self {
-        WindowStarts { signature: one_argument(), units }
+impl ScalarUDFImpl for Window {
+    fn name(&self) -> &str {
+        "window"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, arg_types: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Struct(window_type(&arg_types[0])))
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        let window = DataType::Struct(window_type(args.arg_fields[0].data_type()));
+        Ok(Arc::new(Field::new(self.name(), window, true)))
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let times = ColumnarValue::values_to_arrays(&args.args)?;
+        let ends = ticks(&times[0])?;
+        let starts: Int64Array = ends.iter().map(|end| Some(self.assigner.start_of(end?))).collect();
+        Ok(ColumnarValue::Array(windows(&starts, &ends, times[0].data_type())?))
     }
 }
 
-impl ScalarUDFImpl for WindowStarts {
+/// The ends of all windows of a time, as a list; empty for NULL. Internal: made by [`with_ends`] alone.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct WindowEnds {
+    signature: Signature,
+    assigner: WindowAssigner,
+}
+
+impl ScalarUDFImpl for WindowEnds {
     fn name(&self) -> &str {
-        "window_starts"
+        "window_ends"
     }
 
     fn signature(&self) -> &Signature {
@@ -225,24 +308,20 @@ impl ScalarUDFImpl for WindowStarts {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let times = ColumnarValue::values_to_arrays(&args.args)?;
         let ticks = ticks(&times[0])?;
-        let mut starts = Int64Builder::new();
+        let mut ends = Int64Builder::new();
         let mut offsets = Vec::with_capacity(ticks.len() + 1);
         offsets.push(0);
         for tick in &ticks {
-            starts.extend(tick.into_iter().flat_map(|tick| self.units.starts(tick)).map(Some));
-            let end = i32::try_from(starts_len(&starts))
+            ends.extend(tick.into_iter().flat_map(|tick| self.assigner.ends_of(tick)).map(Some));
+            let end = i32::try_from(arrow::array::ArrayBuilder::len(&ends))
                 .map_err(|_| exec_datafusion_err!("a batch of rows falls into more windows than one array can hold"))?;
             offsets.push(end);
         }
-        let starts = cast(&starts.finish(), times[0].data_type())?;
-        let item = Arc::new(Field::new_list_field(starts.data_type().clone(), true));
-        let lists = ListArray::try_new(item, OffsetBuffer::new(offsets.into()), starts, None)?;
+        let ends = cast(&ends.finish(), times[0].data_type())?;
+        let item = Arc::new(Field::new_list_field(ends.data_type().clone(), true));
+        let lists = ListArray::try_new(item, OffsetBuffer::new(offsets.into()), ends, None)?;
         Ok(ColumnarValue::Array(Arc::new(lists)))
     }
-}
-
-fn starts_len(builder: &Int64Builder) -> usize {
-    arrow::array::ArrayBuilder::len(builder)
 }
 
 #[cfg(test)]

@@ -1,90 +1,238 @@
-//! The grouping form: `SELECT tumble(ts, INTERVAL '5 minutes') AS w … GROUP BY w`, a struct of `start` and `end`.
+//! The window functions, and their grouping form: `SELECT tumble(ts, INTERVAL '5 minutes') AS w … GROUP BY w`, a struct of `start`
+//! and `end`.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{Array, ArrayRef, Int64Array, StructArray};
-use arrow::buffer::NullBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, IntervalUnit};
-use datafusion::common::{ScalarValue, plan_datafusion_err, plan_err};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{ScalarValue, plan_err};
+use datafusion::config::ConfigOptions;
 use datafusion::error::Result;
+use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{
-    ColumnarValue, DocSection, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
-    Volatility,
+    ColumnarValue, DocSection, Documentation, Expr, LogicalPlan, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
+    ScalarUDFImpl, Signature, Volatility,
 };
+use datafusion::optimizer::AnalyzerRule;
 
 use super::interval;
-use super::window::{WindowKind, WindowUnits, floor};
+use super::window::{Origin, WindowAssigner, WindowKind};
 use super::window_batch::{ticks, time_unit};
+use super::zone::Zone;
 use crate::error::Error;
 
-/// The scalar functions every session has: `tumble`, and those that only say which form to use instead.
-pub fn window_functions() -> Vec<ScalarUDF> {
-    let unavailable = [
-        (
-            "hop",
-            "hop is a function of FROM only",
-            "write FROM HOP(t, ts, slide, size) and group by window_start, window_end",
-        ),
-        ("cumulate", "CUMULATE windows are not available yet", "TUMBLE and HOP are"),
-        ("session", "SESSION windows are not available yet", "TUMBLE and HOP are"),
-    ];
-    let unavailable = unavailable.into_iter().map(|(name, message, hint)| {
-        let signature = Signature::variadic_any(Volatility::Immutable);
-        ScalarUDF::new_from_impl(Unavailable { signature, name, message, hint })
-    });
-    unavailable.chain([ScalarUDF::new_from_impl(Tumble::new())]).collect()
+/// Puts rows into windows, in FROM or as an expression to group by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum WindowFunction {
+    Tumble,
+    Hop,
+    Cumulate,
 }
 
-/// `tumble(ts, size)`: the window of `ts` as `Struct{start, end}` of its type; NULL for NULL.
-///
-/// The size is an INTERVAL literal. A stream rewrite recognises the function by its name.
-#[derive(Debug, PartialEq, Eq, Hash)]
-pub struct Tumble {
-    signature: Signature,
-}
+impl WindowFunction {
+    pub const ALL: [Self; 3] = [WindowFunction::Tumble, WindowFunction::Hop, WindowFunction::Cumulate];
 
-impl Tumble {
-    pub const NAME: &str = "tumble";
-
-    fn new() -> Self {
-        Tumble { signature: Signature::user_defined(Volatility::Immutable) }
+    /// By its name, in capitals or not.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|function| function.name().eq_ignore_ascii_case(name))
     }
 
-    /// The window of a call, from its second argument.
+    /// As a function of FROM is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            WindowFunction::Tumble => "TUMBLE",
+            WindowFunction::Hop => "HOP",
+            WindowFunction::Cumulate => "CUMULATE",
+        }
+    }
+
+    /// As an expression is called.
+    pub fn call_name(self) -> &'static str {
+        match self {
+            WindowFunction::Tumble => "tumble",
+            WindowFunction::Hop => "hop",
+            WindowFunction::Cumulate => "cumulate",
+        }
+    }
+
+    /// The length that stands before the size.
+    pub fn before_size(self) -> Option<&'static str> {
+        match self {
+            WindowFunction::Tumble => None,
+            WindowFunction::Hop => Some("slide"),
+            WindowFunction::Cumulate => Some("step"),
+        }
+    }
+
+    /// What the intervals of a call are, in their order.
+    pub fn intervals(self) -> impl Iterator<Item = &'static str> {
+        self.before_size().into_iter().chain(["size", "offset"])
+    }
+
+    /// How to write it in FROM.
+    pub fn usage(self) -> &'static str {
+        match self {
+            WindowFunction::Tumble => "write TUMBLE(table, time_column, INTERVAL '1 minute')",
+            WindowFunction::Hop => {
+                "write HOP(table, time_column, slide, size), as in HOP(t, ts, INTERVAL '1 minute', INTERVAL '10 minutes')"
+            }
+            WindowFunction::Cumulate => {
+                "write CUMULATE(table, time_column, step, size), as in CUMULATE(t, ts, INTERVAL '1 hour', INTERVAL '1 day')"
+            }
+        }
+    }
+
+    /// How to write it as an expression.
+    pub fn call_usage(self) -> &'static str {
+        match self {
+            WindowFunction::Tumble => "tumble(ts, INTERVAL '5 minutes')",
+            WindowFunction::Hop => "hop(ts, INTERVAL '1 minute', INTERVAL '5 minutes')",
+            WindowFunction::Cumulate => "cumulate(ts, INTERVAL '1 hour', INTERVAL '1 day')",
+        }
+    }
+
+    /// `before_size`: as [`WindowFunction::before_size`] names it; ignored where there is no such length.
     ///
     /// # Errors
-    /// `Invalid` where it is not a usable length.
-    pub fn kind(size: &ScalarValue) -> Result<WindowKind, Error> {
-        let size = interval::from_scalar(size).map_err(|why| Error::invalid(format!("the window's size {why}")))?;
-        WindowKind::tumble(size)
-    }
-
-    fn units(size: Option<&ScalarValue>, time: &DataType) -> Result<WindowUnits> {
-        let size = size.ok_or_else(|| {
-            plan_datafusion_err!(
-                "the window's size must be an INTERVAL literal, as in tumble(ts, INTERVAL '5 minutes')"
-            )
-        })?;
-        Ok(Tumble::kind(size)?.in_unit(time_unit(time)?)?)
+    /// `Invalid` for lengths of which no windows can be made.
+    pub fn kind(self, before_size: Duration, size: Duration, origin: Origin) -> Result<WindowKind, Error> {
+        match self {
+            WindowFunction::Tumble => WindowKind::tumble(size, origin),
+            WindowFunction::Hop => WindowKind::hop(before_size, size, origin),
+            WindowFunction::Cumulate => WindowKind::cumulate(before_size, size, origin),
+        }
     }
 }
 
-/// What errors and `information_schema.routines` say of the function.
-static TUMBLE_MANUAL: LazyLock<Documentation> = LazyLock::new(|| {
+/// The scalar functions every session has: the grouping forms, and one that only says what there is instead.
+pub fn window_functions() -> Vec<ScalarUDF> {
+    let forms = WindowFunction::ALL.map(|function| ScalarUDF::new_from_impl(GroupingForm::new(function)));
+    let signature = Signature::variadic_any(Volatility::Immutable);
+    forms.into_iter().chain([ScalarUDF::new_from_impl(Session { signature })]).collect()
+}
+
+/// `tumble(ts, size)` and its like: the window of `ts` as `Struct{start, end}` of its type; NULL for NULL.
+///
+/// Lengths, offset and time zone are literals. Of the functions that give several windows of a time there is only the call: plans
+/// that group by it are rewritten, for streams and for batch.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct GroupingForm {
+    function: WindowFunction,
+    signature: Signature,
+    manual: Documentation,
+}
+
+impl GroupingForm {
+    fn new(function: WindowFunction) -> Self {
+        let signature = Signature::user_defined(Volatility::Immutable);
+        GroupingForm { function, signature, manual: manual(function) }
+    }
+
+    fn assigner(&self, arguments: &[Option<&ScalarValue>], time: &DataType) -> Result<WindowAssigner> {
+        Ok(kind_of(self.function, arguments)?.in_unit(time_unit(time)?)?)
+    }
+}
+
+/// A window function as an expression.
+#[derive(Debug, Clone)]
+pub struct WindowCall {
+    pub function: WindowFunction,
+    pub time: Expr,
+    pub kind: WindowKind,
+}
+
+impl WindowCall {
+    /// `None` where the expression is something else. Aliases are looked through.
+    ///
+    /// # Errors
+    /// `Invalid` where no windows can be made of the arguments.
+    pub fn of(expr: &Expr) -> Result<Option<Self>, Error> {
+        match expr {
+            Expr::Alias(alias) => WindowCall::of(&alias.expr),
+            Expr::ScalarFunction(call) => WindowCall::of_function(call),
+            _ => Ok(None),
+        }
+    }
+
+    /// As [`WindowCall::of`].
+    pub fn of_function(call: &ScalarFunction) -> Result<Option<Self>, Error> {
+        let Some(function) = function_of(call) else { return Ok(None) };
+        let Some((time, rest)) = call.args.split_first() else {
+            return Err(Error::bug(format!("{} without arguments", function.name())));
+        };
+        let literals: Vec<Option<&ScalarValue>> = rest
+            .iter()
+            .map(|argument| match argument {
+                Expr::Literal(value, _) => Some(value),
+                _ => None,
+            })
+            .collect();
+        Ok(Some(WindowCall { function, time: time.clone(), kind: kind_of(function, &literals)? }))
+    }
+}
+
+fn function_of(call: &ScalarFunction) -> Option<WindowFunction> {
+    call.func.inner().downcast_ref::<GroupingForm>().map(|form| form.function)
+}
+
+/// The windows of a call, from the arguments behind the time; those that are no literals are `None`.
+fn kind_of(function: WindowFunction, arguments: &[Option<&ScalarValue>]) -> Result<WindowKind, Error> {
+    let literal = |what: &str, at: usize| {
+        arguments.get(at).copied().flatten().ok_or_else(|| {
+            Error::invalid(format!("the window's {what} must be an INTERVAL literal, as in {}", function.call_usage()))
+        })
+    };
+    let length = |what: &str, at: usize| {
+        interval::from_scalar(literal(what, at)?).map_err(|why| Error::invalid(format!("the window's {what} {why}")))
+    };
+    let (before_size, at) = match function.before_size() {
+        Some(what) => (length(what, 0)?, 1),
+        None => (Duration::ZERO, 0),
+    };
+    let size = length("size", at)?;
+    let origin = match arguments.len() > at + 1 {
+        false => Origin::default(),
+        true => match literal("offset", at + 1)? {
+            ScalarValue::Utf8(Some(name)) | ScalarValue::Utf8View(Some(name)) | ScalarValue::LargeUtf8(Some(name)) => {
+                Origin::Midnight(Zone::named(name)?)
+            }
+            offset => Origin::Offset(
+                interval::signed_from_scalar(offset)
+                    .map_err(|why| Error::invalid(format!("the window's offset {why}")))?,
+            ),
+        },
+    };
+    function.kind(before_size, size, origin)
+}
+
+/// What errors and `information_schema.routines` say of a function.
+fn manual(function: WindowFunction) -> Documentation {
     let section = DocSection { include: true, label: "Window functions of time", description: None };
-    let what = "The window of a time, with fields start and end; to group by.";
-    Documentation::builder(section, what, "tumble(ts, INTERVAL '5 minutes'), with the time column for ts").build()
-});
+    let what = match function {
+        WindowFunction::Tumble => "The window of a time, with fields start and end; to group by.",
+        _ => "The windows of a time, each with fields start and end; only to group by.",
+    };
+    let example = format!("{}, with the time column for ts", function.call_usage());
+    Documentation::builder(section, what, example).build()
+}
 
 /// Type of the function's value for this type of time.
-fn window_type(time: &DataType) -> Fields {
+pub(super) fn window_type(time: &DataType) -> Fields {
     Fields::from(vec![Field::new("start", time.clone(), true), Field::new("end", time.clone(), true)])
 }
 
-impl ScalarUDFImpl for Tumble {
+/// Windows as values of that type; NULL where the end is.
+pub(super) fn windows(starts: &Int64Array, ends: &Int64Array, time: &DataType) -> Result<ArrayRef> {
+    let columns: Vec<ArrayRef> = vec![cast(starts, time)?, cast(ends, time)?];
+    Ok(Arc::new(StructArray::try_new(window_type(time), columns, ends.nulls().cloned())?))
+}
+
+impl ScalarUDFImpl for GroupingForm {
     fn name(&self) -> &str {
-        Tumble::NAME
+        self.function.call_name()
     }
 
     fn signature(&self) -> &Signature {
@@ -92,59 +240,132 @@ impl ScalarUDFImpl for Tumble {
     }
 
     fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
-        match arg_types {
-            [time @ DataType::Timestamp(..), DataType::Interval(_)] => {
-                Ok(vec![time.clone(), DataType::Interval(IntervalUnit::MonthDayNano)])
+        let lengths = 1 + usize::from(self.function.before_size().is_some());
+        let interval = |data_type: &DataType| matches!(data_type, DataType::Interval(_));
+        let (time, rest) = match arg_types {
+            [time @ DataType::Timestamp(..), rest @ ..] => (time, rest),
+            [first, ..] if interval(first) => {
+                return plan_err!("the time column is missing; it comes before the INTERVAL");
             }
-            [DataType::Interval(_)] => plan_err!("the time column is missing; it comes before the INTERVAL"),
-            _ => plan_err!("it takes a time column and an INTERVAL"),
+            _ => (&DataType::Null, arg_types),
+        };
+        let origin = &rest[lengths.min(rest.len())..];
+        let is_origin = |data_type: &DataType| interval(data_type) || data_type.is_string();
+        let fits = *time != DataType::Null
+            && rest.len() >= lengths
+            && rest[..lengths].iter().all(interval)
+            && origin.len() <= 1
+            && origin.iter().all(is_origin);
+        if !fits {
+            return match lengths {
+                1 => plan_err!("it takes a time column and an INTERVAL, then an offset or a time zone"),
+                _ => plan_err!("it takes a time column and two INTERVALs, then an offset"),
+            };
         }
+        let coerced = rest.iter().map(|data_type| match data_type {
+            DataType::Interval(_) => DataType::Interval(IntervalUnit::MonthDayNano),
+            other => other.clone(),
+        });
+        Ok(std::iter::once(time.clone()).chain(coerced).collect())
     }
 
     fn documentation(&self) -> Option<&Documentation> {
-        Some(&TUMBLE_MANUAL)
+        Some(&self.manual)
     }
 
     fn return_type(&self, arg_types: &[DataType]) -> Result<DataType> {
         match arg_types {
-            [time, _] => Ok(DataType::Struct(window_type(time))),
-            _ => plan_err!("tumble takes a timestamp and an interval"),
+            [time, _, ..] => Ok(DataType::Struct(window_type(time))),
+            _ => plan_err!("{} takes a timestamp and an interval", self.name()),
         }
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
-        let [time, _] = args.arg_fields else { return plan_err!("tumble takes a timestamp and an interval") };
-        Tumble::units(args.scalar_arguments.get(1).copied().flatten(), time.data_type())?;
+        let [time, ..] = args.arg_fields else { return plan_err!("{} takes a timestamp", self.name()) };
+        self.assigner(&args.scalar_arguments[1..], time.data_type())?;
         Ok(Arc::new(Field::new(self.name(), DataType::Struct(window_type(time.data_type())), true)))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let [times, ColumnarValue::Scalar(size)] = args.args.as_slice() else {
-            return plan_err!("the window's size must be an INTERVAL literal");
+        if self.function != WindowFunction::Tumble {
+            return Err(only_grouped_by(self.function).into());
+        }
+        let Some((times, rest)) = args.args.split_first() else {
+            return plan_err!("{} takes a timestamp", self.name());
         };
+        let literals: Vec<Option<&ScalarValue>> = rest
+            .iter()
+            .map(|argument| match argument {
+                ColumnarValue::Scalar(value) => Some(value),
+                ColumnarValue::Array(_) => None,
+            })
+            .collect();
         let times = times.to_array(args.number_rows)?;
-        let units = Tumble::units(Some(size), times.data_type())?;
-        let ends: Int64Array =
-            ticks(&times)?.iter().map(|tick| floor(tick?, units.size)?.checked_add(units.size)).collect();
-        let starts: Int64Array = ends.iter().map(|end| end?.checked_sub(units.size)).collect();
-        let nulls: Option<NullBuffer> = ends.nulls().cloned();
-        let columns: Vec<ArrayRef> = vec![cast(&starts, times.data_type())?, cast(&ends, times.data_type())?];
-        Ok(ColumnarValue::Array(Arc::new(StructArray::try_new(window_type(times.data_type()), columns, nulls)?)))
+        let mut panes = self.assigner(&literals, times.data_type())?.panes();
+        let found = ticks(&times)?.iter().map(|tick| panes.of(tick?)).collect::<Vec<_>>();
+        let starts: Int64Array = found.iter().map(|window| window.map(|(start, _)| start)).collect();
+        let ends: Int64Array = found.iter().map(|window| window.map(|(_, end)| end)).collect();
+        Ok(ColumnarValue::Array(windows(&starts, &ends, times.data_type())?))
     }
 }
 
-/// A name people know from elsewhere: planning a call says what to write instead.
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Unavailable {
-    signature: Signature,
-    name: &'static str,
-    message: &'static str,
-    hint: &'static str,
+fn only_grouped_by(function: WindowFunction) -> Error {
+    Error::invalid(format!(
+        "{}(…) gives several windows of a row and can only be grouped by, as it stands",
+        function.call_name()
+    ))
+    .hint(format!(
+        "write SELECT {} AS w, … GROUP BY w, or {}(…) in FROM, which adds window_start and window_end",
+        function.call_usage(),
+        function.name()
+    ))
 }
 
-impl ScalarUDFImpl for Unavailable {
+/// Refuses the grouping form of windows that overlap wherever it is not grouped by.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct OnlyGroupedBy;
+
+impl AnalyzerRule for OnlyGroupedBy {
+    fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
+        plan.apply_with_subqueries(|node| {
+            let grouped: &[Expr] = match node {
+                LogicalPlan::Aggregate(aggregate) => &aggregate.group_expr,
+                _ => &[],
+            };
+            node.apply_expressions(|expr| {
+                let stands_alone = grouped.contains(expr) && WindowCall::of(expr)?.is_some();
+                expr.apply(|part| match part {
+                    Expr::ScalarFunction(call) if !stands_alone => match function_of(call) {
+                        Some(function) if function != WindowFunction::Tumble => Err(only_grouped_by(function).into()),
+                        _ => Ok(TreeNodeRecursion::Continue),
+                    },
+                    _ => Ok(TreeNodeRecursion::Continue),
+                })
+            })
+        })?;
+        Ok(plan)
+    }
+
     fn name(&self) -> &str {
-        self.name
+        "only_grouped_by"
+    }
+}
+
+/// A name people know from elsewhere: planning a call says what there is instead.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Session {
+    signature: Signature,
+}
+
+impl Session {
+    fn unavailable() -> Error {
+        Error::invalid("SESSION windows are not available yet").hint("TUMBLE, HOP and CUMULATE are")
+    }
+}
+
+impl ScalarUDFImpl for Session {
+    fn name(&self) -> &str {
+        "session"
     }
 
     fn signature(&self) -> &Signature {
@@ -152,10 +373,10 @@ impl ScalarUDFImpl for Unavailable {
     }
 
     fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
-        Err(Error::invalid(self.message).hint(self.hint).into())
+        Err(Session::unavailable().into())
     }
 
     fn invoke_with_args(&self, _args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        Err(Error::invalid(self.message).hint(self.hint).into())
+        Err(Session::unavailable().into())
     }
 }

@@ -1,4 +1,4 @@
-//! `TUMBLE` and `HOP` in FROM: table functions that add `window_start`, `window_end` and `window_time`.
+//! `TUMBLE`, `HOP` and `CUMULATE` in FROM: table functions that add `window_start`, `window_end` and `window_time`.
 //!
 //! The planner leaves a [`WindowTvfNode`] in the plan. A stream rewrite turns it into window state; for bounded input
 //! [`super::expand_for_batch`] turns it into ordinary nodes.
@@ -20,6 +20,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::sql::sqlparser::ast::{
     Expr as SqlExpr, FunctionArg, FunctionArgExpr, FunctionArguments, ObjectName, Spanned, TableAlias, TableFactor,
+    Value,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 use futures::FutureExt;
@@ -27,7 +28,9 @@ use futures::FutureExt;
 use super::dialect::object_name_parts;
 use super::errors::{at_expr, at_span};
 use super::interval;
-use super::window::WindowKind;
+use super::window::{Origin, WindowKind};
+use super::window_functions::WindowFunction;
+use super::zone::Zone;
 
 /// Names of the columns a window function adds, in their order.
 pub const WINDOW_COLUMNS: [&str; 3] = ["window_start", "window_end", "window_time"];
@@ -99,7 +102,7 @@ impl UserDefinedLogicalNodeCore for WindowTvfNode {
     }
 
     fn fmt_for_explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "WindowTvf: {:?}, time={}", self.kind, self.time_column)
+        write!(f, "WindowTvf: {}, time={}", self.kind, self.time_column)
     }
 
     fn with_exprs_and_inputs(&self, mut exprs: Vec<Expr>, mut inputs: Vec<LogicalPlan>) -> Result<Self> {
@@ -123,30 +126,6 @@ impl WindowTvfPlanner {
     /// `catalogs`: those of the session; see `sql::add_window_functions`, which registers all there is.
     pub fn new(watermarks: Arc<dyn WatermarkColumns>, catalogs: Arc<dyn CatalogProviderList>) -> Self {
         WindowTvfPlanner { watermarks, catalogs }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Function {
-    Tumble,
-    Hop,
-}
-
-impl Function {
-    fn usage(self) -> &'static str {
-        match self {
-            Function::Tumble => "write TUMBLE(table, time_column, INTERVAL '1 minute')",
-            Function::Hop => {
-                "write HOP(table, time_column, slide, size), as in HOP(t, ts, INTERVAL '1 minute', INTERVAL '10 minutes')"
-            }
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Function::Tumble => "TUMBLE",
-            Function::Hop => "HOP",
-        }
     }
 }
 
@@ -233,7 +212,7 @@ impl WindowTvfPlanner {
         Some(provider_as_source(table))
     }
 
-    fn watermark_of(&self, input: &LogicalPlan, function: Function, span: Span) -> Result<Column> {
+    fn watermark_of(&self, input: &LogicalPlan, function: WindowFunction, span: Span) -> Result<Column> {
         // Not by the name as written: a WITH query of that name hides the table.
         let (table, name) = match input {
             LogicalPlan::TableScan(scan) => {
@@ -269,7 +248,7 @@ fn time_column(expr: &SqlExpr, input: &LogicalPlan, context: &mut dyn RelationPl
 
 /// A window function as written.
 struct Call {
-    function: Function,
+    function: WindowFunction,
     span: Span,
     args: Args,
     alias: Option<TableAlias>,
@@ -313,19 +292,17 @@ fn not_a_window(expr: &SqlExpr) -> DataFusionError {
     )
 }
 
-fn function_of(name: &ObjectName) -> Result<Option<Function>> {
+fn function_of(name: &ObjectName) -> Result<Option<WindowFunction>> {
     let [part] = name.0.as_slice() else { return Ok(None) };
     let Some(ident) = part.as_ident() else { return Ok(None) };
-    match ident.value.to_ascii_uppercase().as_str() {
-        "TUMBLE" => Ok(Some(Function::Tumble)),
-        "HOP" => Ok(Some(Function::Hop)),
-        other @ ("CUMULATE" | "SESSION") => Err(at_span(
-            format!("{other} windows are not available yet"),
-            "TUMBLE(t, ts, size) and HOP(t, ts, slide, size) are",
+    if ident.value.eq_ignore_ascii_case("SESSION") {
+        return Err(at_span(
+            "SESSION windows are not available yet",
+            "TUMBLE(t, ts, size), HOP(t, ts, slide, size) and CUMULATE(t, ts, step, size) are",
             name.span(),
-        )),
-        _ => Ok(None),
+        ));
     }
+    Ok(WindowFunction::named(&ident.value))
 }
 
 /// Arguments by role, whether given by name or by place.
@@ -333,34 +310,44 @@ fn function_of(name: &ObjectName) -> Result<Option<Function>> {
 struct Roles {
     data: Option<SqlExpr>,
     timecol: Option<SqlExpr>,
+    /// The slide or the step.
+    before_size: Option<SqlExpr>,
     size: Option<SqlExpr>,
-    slide: Option<SqlExpr>,
+    /// An offset, or a time zone.
+    offset: Option<SqlExpr>,
 }
 
 impl Args {
-    fn of(function: Function, args: &[FunctionArg], span: Span) -> Result<Self> {
+    fn of(function: WindowFunction, args: &[FunctionArg], span: Span) -> Result<Self> {
         let usage = |message: String| at_span(message, function.usage(), span);
         let roles = Roles::of(function, args, &usage)?;
         let name = function.name();
         let missing = |what: &str| usage(format!("{name} needs {what}"));
 
         let data = roles.data.ok_or_else(|| missing("a table"))?;
-        let size = roles.size.ok_or_else(|| missing("the size of its windows"))?;
-        let size_us = length("size", &size, function)?;
-        let kind = match (function, &roles.slide) {
-            (Function::Tumble, None) => WindowKind::tumble(size_us),
-            (Function::Tumble, Some(_)) => return Err(usage("TUMBLE has no slide".to_owned())),
-            (Function::Hop, Some(slide)) => WindowKind::hop(length("slide", slide, function)?, size_us),
-            (Function::Hop, None) => return Err(missing("a slide and a size")),
+        let size = roles.size.ok_or_else(|| match function.before_size() {
+            Some(before) if roles.before_size.is_some() => missing(&format!("a {before} and a size")),
+            _ => missing("the size of its windows"),
+        })?;
+        let before_size = match (function.before_size(), &roles.before_size) {
+            (Some(what), Some(before)) => length(what, before, function)?,
+            (Some(what), None) => return Err(missing(&format!("a {what} and a size"))),
+            (None, _) => Duration::ZERO,
         };
-        let kind = kind.map_err(|error| located(error.into(), size.span().union(&span)))?;
+        let (lengths_at, size) = (size.span().union(&span), length("size", &size, function)?);
+        let kind = function.kind(before_size, size, Origin::default());
+        let mut kind = kind.map_err(|error| located(error.into(), lengths_at))?;
+        if let Some(offset) = &roles.offset {
+            let moved = function.kind(before_size, size, origin(offset, function)?);
+            kind = moved.map_err(|error| located(error.into(), offset.span()))?;
+        }
         let time = roles.timecol.map(descriptor).transpose()?;
         Ok(Args { table: table_factor(data)?, time, kind, size_span: span })
     }
 }
 
 impl Roles {
-    fn of(function: Function, args: &[FunctionArg], usage: &dyn Fn(String) -> DataFusionError) -> Result<Self> {
+    fn of(function: WindowFunction, args: &[FunctionArg], usage: &dyn Fn(String) -> DataFusionError) -> Result<Self> {
         let mut roles = Roles::default();
         let mut by_place = Vec::new();
         for arg in args {
@@ -380,7 +367,10 @@ impl Roles {
                 Some("DATA") => &mut roles.data,
                 Some("TIMECOL") => &mut roles.timecol,
                 Some("SIZE") => &mut roles.size,
-                Some("SLIDE") => &mut roles.slide,
+                Some("OFFSET") => &mut roles.offset,
+                Some(name) if function.before_size().is_some_and(|before| before.eq_ignore_ascii_case(name)) => {
+                    &mut roles.before_size
+                }
                 Some(other) => return Err(usage(format!("{} has no argument \"{other}\"", function.name()))),
             };
             if role.replace(expr.clone()).is_some() {
@@ -397,10 +387,11 @@ impl Roles {
         roles.data = rest.next();
         let mut rest = rest.peekable();
         roles.timecol = rest.next_if(|expr| !matches!(expr, SqlExpr::Interval(_) | SqlExpr::Value(_)));
-        if function == Function::Hop {
-            roles.slide = rest.next();
+        if function.before_size().is_some() {
+            roles.before_size = rest.next();
         }
         roles.size = rest.next();
+        roles.offset = rest.next();
         match rest.next() {
             Some(_) => Err(usage(format!("{} has too many arguments", function.name()))),
             None => Ok(roles),
@@ -408,7 +399,19 @@ impl Roles {
     }
 }
 
-fn length(what: &str, expr: &SqlExpr, function: Function) -> Result<Duration> {
+/// An offset from 1970-01-01, or the days of a time zone.
+fn origin(expr: &SqlExpr, function: WindowFunction) -> Result<Origin> {
+    if let SqlExpr::Value(value) = expr
+        && let Value::SingleQuotedString(name) = &value.value
+    {
+        return Zone::named(name).map(Origin::Midnight).map_err(|error| located(error.into(), expr.span()));
+    }
+    interval::signed_from_sql(expr)
+        .map(Origin::Offset)
+        .map_err(|why| at_expr(format!("the window's offset {why}"), function.usage(), expr))
+}
+
+fn length(what: &str, expr: &SqlExpr, function: WindowFunction) -> Result<Duration> {
     interval::from_sql(expr).map_err(|why| at_expr(format!("the window's {what} {why}"), function.usage(), expr))
 }
 

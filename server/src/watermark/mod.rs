@@ -13,10 +13,12 @@
 
 mod edges;
 mod expression;
+mod monotone;
 mod source;
 
 pub use edges::{Edges, InputMarks, InputRef};
-pub use expression::{Monotone, WatermarkExpr};
+pub use expression::WatermarkExpr;
+pub use monotone::Monotone;
 pub use source::{PartitionTime, SourceWatermark};
 
 use crate::clock::Micros;

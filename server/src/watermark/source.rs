@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use super::{END, Mark, NONE};
+use super::{END, Mark, Monotone, NONE};
 use crate::catalog::WatermarkDef;
 use crate::clock::Micros;
 use crate::source::{Known, Offset, Partition, Progress};
 
-/// Event-time progress of one source table: the minimum over its partitions that are not idle, less the declared delay. It never
+/// Event-time progress of one source table: the minimum over its partitions that are not idle, put back as declared. It never
 /// moves back.
 #[derive(Debug, Clone)]
 pub struct SourceWatermark {
-    delay: Micros,
+    /// From a partition's newest time to its watermark.
+    steps: Vec<Monotone>,
     idle_timeout: Option<Micros>,
     partitions: BTreeMap<Partition, PartitionTime>,
     current: Micros,
@@ -56,7 +57,7 @@ impl SourceWatermark {
     pub fn new(def: Option<&WatermarkDef>) -> Self {
         let micros = |duration: std::time::Duration| Micros::try_from(duration.as_micros()).unwrap_or(Micros::MAX);
         SourceWatermark {
-            delay: def.map_or(0, |def| micros(def.delay)),
+            steps: def.map_or_else(Vec::new, |def| def.steps.clone()),
             idle_timeout: def.and_then(|def| def.idle_timeout).map(micros),
             partitions: BTreeMap::new(),
             current: NONE,
@@ -100,7 +101,7 @@ impl SourceWatermark {
             .partitions
             .values()
             .filter(|time| !self.is_idle(time))
-            .map(|time| time.event_time_max.map_or(NONE, |at| at.saturating_sub(self.delay)))
+            .map(|time| time.event_time_max.map_or(NONE, |at| self.steps.iter().fold(at, |at, step| step.apply(at))))
             .min();
         if let Some(slowest) = slowest {
             self.current = self.current.max(slowest);
@@ -174,7 +175,7 @@ mod tests {
     fn source() -> SourceWatermark {
         SourceWatermark::new(Some(&WatermarkDef {
             column: "ts".into(),
-            delay: Duration::from_secs(5),
+            steps: vec![Monotone::Less(5 * SECOND)],
             idle_timeout: Some(Duration::from_secs(30)),
             max_future: Duration::from_secs(300),
         }))
@@ -215,6 +216,16 @@ mod tests {
         assert_eq!(source.next_idle_at(29 * SECOND), Some(30 * SECOND));
         answer(&mut source, &[2, 1], 30 * SECOND);
         assert_eq!(source.current(), 105 * SECOND);
+    }
+
+    #[test]
+    fn a_partitions_watermark_is_its_newest_time_put_back_step_by_step() {
+        let minute = Monotone::truncation("minute").unwrap();
+        let mut source = SourceWatermark { steps: vec![minute, Monotone::Less(5 * SECOND)], ..source() };
+        source.observe(0, &rows(1, Some(119 * SECOND)), 0);
+        assert_eq!(source.advance(), 55 * SECOND);
+        source.observe(0, &rows(2, Some(120 * SECOND)), 0);
+        assert_eq!((source.advance(), source.newest()), (115 * SECOND, 120 * SECOND));
     }
 
     #[test]

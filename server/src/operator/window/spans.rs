@@ -1,9 +1,9 @@
 //! Merged states of aligned runs of panes, so that overlapping windows share the work of merging what they share.
 //!
-//! A window of a `HOP` is a run of panes, and its neighbour has all of them but one. A span of level `l` covers `2^l` panes
-//! and begins at a multiple of that, so any run of `n` panes is at most `2 log₂ n` spans (the tree of Tangwongsan et al.,
-//! "General incremental sliding-window aggregation", VLDB 2015, without its pointers). A span is merged from its two halves
-//! when a window first needs it, and kept until no open window can.
+//! A window of a `HOP` is a run of panes, and its neighbour has all of them but one; one of a `CUMULATE` has all of the one
+//! before it. A span of level `l` covers `2^l` panes and begins at a multiple of that, so any run of `n` panes is at most
+//! `2 log₂ n` spans (the tree of Tangwongsan et al., "General incremental sliding-window aggregation", VLDB 2015, without its
+//! pointers). A span is merged from its two halves when a window first needs it, and kept until no open window can.
 //!
 //! Where keys hardly repeat from pane to pane, merging makes nothing smaller: such a span stays a list of its parts, and so do
 //! those above it. What is held is therefore never more than three times the panes themselves.
@@ -17,6 +17,7 @@ use arrow::record_batch::RecordBatch;
 use super::panes::Windows;
 use crate::clock::Micros;
 use crate::error::Result;
+use crate::sql::window::WindowAssigner;
 use crate::state::{PaneState, bytes_of};
 
 /// A merge is kept when it has at most this share of its inputs' rows.
@@ -25,10 +26,10 @@ const KEPT_SHARE: (usize, usize) = (3, 4);
 /// See the module's first line.
 #[derive(Debug)]
 pub(super) struct Spans {
-    pane_width: Micros,
+    assigner: WindowAssigner,
     /// No window holds a span of a higher one.
     level_max: u32,
-    /// By level and first pane, in multiples of the span's width.
+    /// By level and the first pane's number, in multiples of the span's panes.
     spans: BTreeMap<(u32, i64), Span>,
     bytes: usize,
 }
@@ -44,9 +45,9 @@ struct Span {
 
 impl Spans {
     pub(super) fn new(windows: Windows) -> Self {
-        let pane_width = windows.pane_width();
-        let level_max = (windows.kind.size_us() / pane_width).max(1).ilog2();
-        Spans { pane_width, level_max, spans: BTreeMap::new(), bytes: 0 }
+        let assigner = windows.assigner();
+        let level_max = assigner.panes_of_a_window().max(1).ilog2();
+        Spans { assigner, level_max, spans: BTreeMap::new(), bytes: 0 }
     }
 
     /// Batches that hold the rows of all panes in `[from, to)`, both of them starts of panes.
@@ -57,7 +58,7 @@ impl Spans {
         to: Micros,
         merge: &impl Fn(&[RecordBatch]) -> Result<RecordBatch>,
     ) -> Result<Vec<RecordBatch>> {
-        let (mut at, end) = (from.div_euclid(self.pane_width), to.div_euclid(self.pane_width));
+        let (mut at, end) = (self.assigner.number_of(from), self.assigner.number_of(to));
         let mut parts = Vec::new();
         while at < end {
             let level = at.trailing_zeros().min((end - at).ilog2()).min(self.level_max);
@@ -80,7 +81,7 @@ impl Spans {
         if let Some(span) = self.spans.get(&(level, index)) {
             return Ok(Some(span.clone()));
         }
-        let (from, to) = (start(level, index, self.pane_width), start(level, index + 1, self.pane_width));
+        let (from, to) = (start(level, index, self.assigner), start(level, index + 1, self.assigner));
         if !panes.has_rows(from, to) {
             return Ok(None);
         }
@@ -112,7 +113,7 @@ impl Spans {
 
     /// The rows of a pane have changed.
     pub(super) fn invalidate(&mut self, pane: Micros) {
-        let pane = pane.div_euclid(self.pane_width);
+        let pane = self.assigner.number_of(pane);
         for level in 0..=self.level_max {
             if let Some(span) = self.spans.remove(&(level, pane >> level)) {
                 self.bytes -= span.bytes;
@@ -125,16 +126,16 @@ impl Spans {
         let panes = self.spans.range_mut((0, i64::MIN)..(1, i64::MIN));
         let merged = panes.filter(|(_, span)| span.bytes > 0).map(|((_, index), span)| {
             self.bytes -= std::mem::take(&mut span.bytes);
-            (index.saturating_mul(self.pane_width), span.parts[0].clone())
+            (self.assigner.pane_of(*index), span.parts[0].clone())
         });
         merged.collect()
     }
 
     /// Forgets the spans that begin at or before `done_through`: every window that is still open begins after.
     pub(super) fn forget(&mut self, done_through: Micros) {
-        let (width, bytes) = (self.pane_width, &mut self.bytes);
+        let (assigner, bytes) = (self.assigner, &mut self.bytes);
         self.spans.retain(|(level, index), span| {
-            let keep = start(*level, *index, width) > done_through;
+            let keep = start(*level, *index, assigner) > done_through;
             if !keep {
                 *bytes -= span.bytes;
             }
@@ -152,8 +153,8 @@ impl Spans {
     }
 }
 
-fn start(level: u32, index: i64, pane_width: Micros) -> Micros {
-    (index << level).saturating_mul(pane_width)
+fn start(level: u32, index: i64, assigner: WindowAssigner) -> Micros {
+    assigner.pane_of(index << level)
 }
 
 #[cfg(test)]
@@ -181,11 +182,8 @@ mod tests {
     }
 
     fn spans() -> Spans {
-        Spans::new(Windows {
-            kind: WindowKind::Hop { size_us: 40 * WIDTH, slide_us: WIDTH },
-            rows: RowWindows::ByPane,
-            allowed_lateness: 0,
-        })
+        let kind = WindowKind::Hop { size_us: 40 * WIDTH, slide_us: WIDTH, offset_us: 0 };
+        Spans::new(Windows::new(kind, RowWindows::ByPane, 0))
     }
 
     /// Panes 0, 10, …, 10 (n - 1) with one row each, of the value 2^n.

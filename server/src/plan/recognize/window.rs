@@ -15,9 +15,10 @@ use crate::operator::window::{OutputColumn, PANE, WindowAggregate};
 use crate::plan::derive::{Derivation, Derived, NeedsRows, Obstacle, column_at};
 use crate::plan::edge::{Bound, Changes, ColumnFacts, Edge, WindowColumn, WindowForm, WindowPart};
 use crate::plan::explain::{ExplainNode, ExplainState};
-use crate::plan::expression::{as_column, is_volatile, part_watermark, window_call};
+use crate::plan::expression::{as_column, is_volatile, part_watermark};
 use crate::plan::pane::{pane_start, window_end};
 use crate::plan::{OperatorInputs, refuse};
+use crate::sql::window_functions::WindowCall;
 use crate::sql::window_tvf::{WINDOW_COLUMNS, WindowTvfNode};
 use crate::watermark::{InputRef, WatermarkExpr};
 
@@ -114,7 +115,7 @@ fn attempt(
     refuse::volatile_below(&input.plan)?;
     let groups =
         aggregate.group_expr.iter().map(|expr| group_of(expr, &input)).collect::<Result<Vec<Group>, Obstacle>>()?;
-    let groups = closed_windows_as_keys(groups);
+    let groups = by_their_starts(closed_windows_as_keys(groups))?;
     let mut windows = groups.iter().filter_map(|group| match group {
         Group::Window { column, by } => Some((column, by)),
         Group::Key => None,
@@ -186,7 +187,7 @@ fn attempt(
         exprs,
         schema: Arc::clone(&aggregate.schema),
         definition: Arc::new(WindowAggregate {
-            windows: Windows { kind: window.kind, rows, allowed_lateness },
+            windows: Windows::new(window.kind, rows, allowed_lateness),
             keys: keys.len(),
             columns,
         }),
@@ -195,7 +196,7 @@ fn attempt(
 }
 
 fn group_of(expr: &Expr, input: &Derived) -> Result<Group, Obstacle> {
-    if let Some(call) = window_call(expr)? {
+    if let Some(call) = WindowCall::of(expr)? {
         if input.columns().reads_pane(&call.time) {
             return Err(Obstacle::NeedsRows(NeedsRows));
         }
@@ -220,6 +221,30 @@ fn closed_windows_as_keys(groups: Vec<Group>) -> Vec<Group> {
         other => other,
     };
     groups.into_iter().map(as_key).collect()
+}
+
+/// Where nothing but their start is grouped by, windows that begin together are one, of the rows of all of them: as in batch, a row
+/// for each window.
+fn by_their_starts(mut groups: Vec<Group>) -> Result<Vec<Group>, Obstacle> {
+    let windows = || {
+        groups.iter().filter_map(|group| match group {
+            Group::Window { column, .. } => Some(column),
+            Group::Key => None,
+        })
+    };
+    let by_start = |column: &WindowColumn| column.part == WindowPart::Start && column.kind.by_start() != column.kind;
+    if windows().any(|column| !by_start(column)) {
+        return Ok(groups);
+    }
+    if windows().any(|column| column.form == WindowForm::Pane) {
+        return Err(Obstacle::NeedsRows(NeedsRows));
+    }
+    for group in &mut groups {
+        if let Group::Window { column, .. } = group {
+            column.kind = column.kind.by_start();
+        }
+    }
+    Ok(groups)
 }
 
 fn has_pane_columns(edge: &Edge) -> bool {

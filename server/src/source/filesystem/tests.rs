@@ -105,7 +105,7 @@ fn table(path: &Path, format: Format, on_bad_row: OnBadRow) -> TableDef {
         ],
         watermark: Some(WatermarkDef {
             column: "ts".into(),
-            delay: Duration::ZERO,
+            steps: vec![],
             idle_timeout: None,
             max_future: Duration::from_secs(3600),
         }),

@@ -16,6 +16,7 @@ use touchline_udfs::describe::sql_type;
 use crate::catalog::FunctionDef;
 use crate::error::Error;
 use crate::sql::errors::{at_expr, at_span};
+use crate::sql::window_calls::{LENGTH_HINT, wrong_length};
 
 /// A function's expression over its parameters.
 #[derive(Debug)]
@@ -84,6 +85,9 @@ fn refuse_syntax(body: &SqlExpr) -> Result<()> {
         }
 
         fn pre_visit_expr(&mut self, expr: &SqlExpr) -> ControlFlow<Self::Break> {
+            if let Some((what, span)) = wrong_length(expr) {
+                return ControlFlow::Break(Box::new(at_span(what, LENGTH_HINT, span)));
+            }
             let placeholder = matches!(expr, SqlExpr::Value(value) if matches!(value.value, Value::Placeholder(_)));
             match placeholder {
                 true => ControlFlow::Break(Box::new(at_expr(

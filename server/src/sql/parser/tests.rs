@@ -10,6 +10,7 @@ use crate::catalog::{
     StartAt, TableDef, WatermarkDef,
 };
 use crate::sql::report;
+use crate::watermark::Monotone;
 
 fn parse(text: &str) -> Vec<Statement> {
     parse_file("test.sql", text).unwrap_or_else(|errors| panic!("{}", report(&errors)))
@@ -88,7 +89,7 @@ fn a_kafka_table_with_everything_is_read_as_written() {
         columns,
         watermark: Some(WatermarkDef {
             column: "ts".into(),
-            delay: Duration::from_secs(5),
+            steps: vec![Monotone::Less(5_000_000)],
             idle_timeout: Some(Duration::from_secs(60)),
             max_future: Duration::from_secs(10),
         }),
@@ -119,7 +120,7 @@ fn what_is_not_said_has_the_documented_default() {
     assert_eq!(table.format, Format::Json);
     assert_eq!(table.on_bad_row, OnBadRow::DeadLetter);
     let watermark = table.watermark.expect("a watermark");
-    assert_eq!(watermark.delay, Duration::ZERO);
+    assert_eq!(watermark.steps, []);
     assert_eq!(watermark.idle_timeout, Some(Duration::from_secs(30)));
     assert_eq!(watermark.max_future, Duration::from_secs(300));
     assert_eq!(
@@ -150,8 +151,44 @@ fn never_switches_the_idle_timeout_off_and_a_zone_is_kept() {
          WITH ('connector' = 'filesystem', 'path' = 'x.csv', 'idle-timeout' = 'never')",
     );
     let watermark = table.watermark.clone().expect("a watermark");
-    assert_eq!((watermark.delay, watermark.idle_timeout), (Duration::from_secs(90), None));
+    assert_eq!((watermark.steps, watermark.idle_timeout), (vec![Monotone::Less(90_000_000)], None));
     assert_eq!(table.columns[0].data_type, DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into())));
+}
+
+#[test]
+fn a_watermark_is_any_function_of_its_column_that_never_falls() {
+    const MINUTE: Monotone = Monotone::Floor { unit: 60_000_000, origin: 0 };
+    for (watermark, steps) in [
+        ("ts", vec![]),
+        ("ts AS ts", vec![]),
+        ("ts AS (ts)", vec![]),
+        ("ts AS \"ts\" - INTERVAL '0' SECOND", vec![]),
+        (
+            "ts AS ts - INTERVAL '5' SECOND - INTERVAL '1 minute'",
+            vec![Monotone::Less(5_000_000), Monotone::Less(60_000_000)],
+        ),
+        ("ts AS date_trunc('minute', ts) - INTERVAL '5 seconds'", vec![MINUTE, Monotone::Less(5_000_000)]),
+        (
+            "ts AS date_trunc('MONTH', TS - INTERVAL '5 seconds')",
+            vec![Monotone::Less(5_000_000), Monotone::FloorMonths(1)],
+        ),
+        ("ts AS CAST(ts AS TIMESTAMP(6))", vec![]),
+        ("ts AS ts::TIMESTAMP(0)", vec![Monotone::Floor { unit: 1_000_000, origin: 0 }]),
+        (
+            "ts AS CAST(CAST(ts AS DATE) AS TIMESTAMP(3))",
+            vec![Monotone::Floor { unit: 86_400_000_000, origin: 0 }, Monotone::Floor { unit: 1_000, origin: 0 }],
+        ),
+        ("ts AS date_bin(INTERVAL '1 minute', ts)", vec![MINUTE]),
+        (
+            "ts AS date_bin(INTERVAL '1 minute', ts, TIMESTAMP '1970-01-01 00:00:07')",
+            vec![Monotone::Floor { unit: 60_000_000, origin: 7_000_000 }],
+        ),
+    ] {
+        let table = table(&format!(
+            "CREATE TABLE t (ts TIMESTAMP(3), WATERMARK FOR {watermark}) WITH ('connector' = 'kafka', 'topic' = 't')"
+        ));
+        assert_eq!(table.watermark.expect("a watermark").steps, steps, "{watermark}");
+    }
 }
 
 #[test]
@@ -395,16 +432,80 @@ const GOLDEN: &[(&str, &str)] = &[
         "test.sql:1:126: option \"idle-timeout\" must be a number and a unit, as in '5 minutes'\n  detail: it is \"30\"",
     ),
     (
+        "CREATE TABLE t (a INT, ts TIMESTAMP(3), WATERMARK FOR ts AS ts) WITH ('connector' = 'kafka', 'topic' = 't', 'idle-timeout' = '0 seconds')",
+        "test.sql:1:126: option \"idle-timeout\" must be longer than zero\n  detail: it is \"0 seconds\"\n  hint: 'never' lets a silent partition hold the watermark for ever",
+    ),
+    (
+        "CREATE TABLE t (a INT, ts TIMESTAMP(3), WATERMARK FOR ts AS ts) WITH ('connector' = 'kafka', 'topic' = 't', 'idle-timeout' = '1 second -1 second', 'watermark-max-future' = '-1 ms')",
+        "test.sql:1:126: option \"idle-timeout\" must be longer than zero\n  detail: it is \"1 second -1 second\"\n  hint: 'never' lets a silent partition hold the watermark for ever\n\ntest.sql:1:171: option \"watermark-max-future\" must not be negative\n  detail: it is \"-1 ms\"",
+    ),
+    (
+        "CREATE TABLE t (a INT, ts TIMESTAMP(3), WATERMARK FOR ts AS ts) WITH ('connector' = 'kafka', 'topic' = 't', 'idle-timeout' = '100000000 days')",
+        "test.sql:1:126: option \"idle-timeout\" is too long: at most 3652059 days are possible\n  detail: it is \"100000000 days\"",
+    ),
+    (
+        "CREATE MATERIALIZED VIEW v WITH ('allowed-lateness' = '0.5 months') AS SELECT 1",
+        "test.sql:1:55: option \"allowed-lateness\" must not have months or years, whose length varies; use days or shorter units\n  detail: it is \"0.5 months\"",
+    ),
+    (
+        "CREATE MATERIALIZED VIEW v WITH ('allowed-lateness' = '-1 second') AS SELECT 1",
+        "test.sql:1:55: option \"allowed-lateness\" must not be negative\n  detail: it is \"-1 second\"",
+    ),
+    (
+        "CREATE MATERIALIZED VIEW v WITH ('allowed-lateness' = '1000000 weeks') AS SELECT 1",
+        "test.sql:1:55: option \"allowed-lateness\" is too long: at most 3652059 days are possible\n  detail: it is \"1000000 weeks\"",
+    ),
+    (
+        "SELECT tumble(ts, INTERVAL '0.5 months') AS w, count(*) FROM t GROUP BY w",
+        "test.sql:1:28: the window's size must not have months or years, whose length varies; use days or shorter units\n  hint: write a length as in INTERVAL '90' SECOND or INTERVAL '1 day'",
+    ),
+    (
+        "CREATE VIEW v AS SELECT * FROM (SELECT Hop(ts, INTERVAL '1' MINUTE, INTERVAL '0.001' YEAR) AS w FROM t)",
+        "test.sql:1:78: the window's size must not have months or years, whose length varies; use days or shorter units\n  hint: write a length as in INTERVAL '90' SECOND or INTERVAL '1 day'",
+    ),
+    (
+        "SELECT 1 EMIT TIMEOUT INTERVAL '0.01 years'",
+        "test.sql:1:23: the timeout must not have months or years, whose length varies; use days or shorter units",
+    ),
+    (
         "CREATE TABLE t (a INT, ts TIMESTAMP(3), WATERMARK FOR tz AS tz) WITH ('connector' = 'kafka', 'topic' = 't')",
         "test.sql:1:55: the watermark names column \"tz\", which the table does not have\n  hint: did you mean \"ts\"?",
     ),
     (
         "CREATE TABLE t (ts TIMESTAMP(3), WATERMARK FOR ts AS now())",
-        "test.sql:1:54: a watermark is its column, less a delay\n  hint: write WATERMARK FOR ts AS ts - INTERVAL '5' SECOND",
+        "test.sql:1:54: a watermark must not fall when \"ts\" rises, which is not known of \"now()\"\n  hint: write ts - INTERVAL '5' SECOND; date_trunc, date_bin and casts to another precision can stand in it",
     ),
     (
         "CREATE TABLE t (ts TIMESTAMP(3), WATERMARK FOR ts AS ts - INTERVAL '1' MONTH)",
-        "test.sql:1:54: the watermark's delay must not have months or years, whose length varies; use days or shorter units",
+        "test.sql:1:68: the watermark's delay must not have months or years, whose length varies; use days or shorter units",
+    ),
+    (
+        "CREATE TABLE t (ts TIMESTAMP(3), WATERMARK FOR ts AS ts - INTERVAL '0.5' MONTH)",
+        "test.sql:1:68: the watermark's delay must not have months or years, whose length varies; use days or shorter units",
+    ),
+    (
+        "CREATE TABLE t (ts TIMESTAMP(3), WATERMARK FOR ts AS date_trunc('hour', at) - INTERVAL '1' HOUR)",
+        "test.sql:1:73: the watermark of \"ts\" cannot be made of \"at\"\n  hint: write WATERMARK FOR ts AS ts - INTERVAL '5' SECOND",
+    ),
+    (
+        "CREATE TABLE t (ts TIMESTAMP(3), WATERMARK FOR ts AS date_trunc('minute', ts) + INTERVAL '5' SECOND)",
+        "test.sql:1:54: a watermark ahead of its column would make every row late\n  hint: write ts - INTERVAL '5' SECOND",
+    ),
+    (
+        "CREATE TABLE t (ts TIMESTAMP(3), WATERMARK FOR ts AS least(ts, other) - INTERVAL '5' SECOND)",
+        "test.sql:1:54: a watermark must not fall when \"ts\" rises, which is not known of \"least(ts, other)\"\n  hint: write ts - INTERVAL '5' SECOND; date_trunc, date_bin and casts to another precision can stand in it",
+    ),
+    (
+        "CREATE TABLE t (ts TIMESTAMP(3), WATERMARK FOR ts AS date_trunc('fortnight', ts))",
+        "test.sql:1:65: date_trunc has no part 'fortnight'\n  hint: write 'second', 'minute', 'hour', 'day', 'week', 'month', 'quarter' or 'year'",
+    ),
+    (
+        "CREATE TABLE t (ts TIMESTAMP(3), WATERMARK FOR ts AS CAST(ts AS TIME))",
+        "test.sql:1:59: a watermark must not fall when \"ts\" rises, which is not known of \"CAST(ts AS TIME)\"\n  hint: write ts - INTERVAL '5' SECOND; date_trunc, date_bin and casts to another precision can stand in it",
+    ),
+    (
+        "CREATE TABLE t (ts TIMESTAMP(3), WATERMARK FOR ts AS date_bin(INTERVAL '0' SECOND, ts))",
+        "test.sql:1:72: the stride of date_bin must be longer than zero",
     ),
     (
         "CREATE TABLE t (a INT, PRIMARY KEY (a))",

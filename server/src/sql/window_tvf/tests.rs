@@ -92,6 +92,7 @@ async fn each_mistake_in_a_window_function_has_its_place_and_remedy() {
         ("TUMBLE((SELECT * FROM t), INTERVAL '1 minute')", format!("q.sql:2:15: TUMBLE needs a time column: a query has no watermark\n  hint: {tumble}")),
         ("TUMBLE(t, ts, '1 minute')", format!("q.sql:2:29: the window's size must be an INTERVAL, as in INTERVAL '5 minutes'\n  hint: {tumble}")),
         ("TUMBLE(t, ts, INTERVAL '1' MONTH)", format!("q.sql:2:38: the window's size must not have months or years, whose length varies; use days or shorter units\n  hint: {tumble}")),
+        ("HOP(t, ts, INTERVAL '0.5' MONTH, INTERVAL '1 day')", "q.sql:2:35: the window's slide must not have months or years, whose length varies; use days or shorter units\n  hint: write HOP(table, time_column, slide, size), as in HOP(t, ts, INTERVAL '1 minute', INTERVAL '10 minutes')".to_owned()),
         ("TUMBLE(t, ts)", format!("q.sql:2:15: TUMBLE needs the size of its windows\n  hint: {tumble}")),
         ("TUMBLE(t, ts, INTERVAL '0' SECOND)", "q.sql:2:15: the window's size must be longer than zero".to_owned()),
         ("TUMBLE(t, ts, INTERVAL '1 minute', INTERVAL '1 minute')", format!("q.sql:2:15: TUMBLE has too many arguments\n  hint: {tumble}")),
