@@ -10,7 +10,7 @@ use datafusion::datasource::ViewTable;
 use datafusion::execution::context::SessionContext;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::sqlparser::ast::{self, TableFactor, Visit, Visitor};
-use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer, Word};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
@@ -72,7 +72,8 @@ impl Relations {
         let tokens = Tokenizer::new(&StreamDialect::default(), text).tokenize().unwrap_or_default();
         self.0.extend(tokens.into_iter().filter_map(|token| match token {
             Token::Word(word) if word.quote_style.is_none() => Some(word.value.to_lowercase()),
-            Token::Word(word) => Some(word.value),
+            // The second is a file, as in FROM 'clicks.csv'.
+            Token::Word(Word { value, .. }) | Token::SingleQuotedString(value) => Some(value),
             _ => None,
         }));
     }

@@ -212,7 +212,9 @@ fn emit_is_still_a_name() {
 
 #[test]
 fn inserts_and_bare_queries_are_named() {
-    let statements = parse("SELECT 1; INSERT INTO out SELECT 2; WITH a AS (SELECT 1) SELECT * FROM a;; VALUES (1);");
+    let statements = parse(
+        "SELECT 1; INSERT INTO out SELECT 2; WITH a AS (SELECT 1) SELECT * FROM a;; VALUES (1); EXPLAIN SELECT 1;",
+    );
     let names: Vec<(&str, Option<&str>)> = statements
         .iter()
         .map(|statement| match statement {
@@ -221,9 +223,13 @@ fn inserts_and_bare_queries_are_named() {
             Statement::CreateTable(table) => (table.name.as_str(), None),
             Statement::CreatePlainView(view) => (view.name.as_str(), None),
             Statement::CreateFunction(function) => (function.name.as_str(), None),
+            Statement::Explain(_) => ("explained", None),
         })
         .collect();
-    assert_eq!(names, [("query_1", None), ("out", Some("out")), ("query_3", None), ("query_4", None)]);
+    assert_eq!(
+        names,
+        [("query_1", None), ("out", Some("out")), ("query_3", None), ("query_4", None), ("explained", None)]
+    );
 }
 
 #[test]
