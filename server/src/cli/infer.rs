@@ -135,7 +135,9 @@ struct Proposal {
     columns: Vec<Column>,
     /// Fields without a column, with the reason.
     left_out: Vec<String>,
-    /// Records of JSON that are no objects.
+    /// Columns that could be more than text but for a few values.
+    nearly: Vec<String>,
+    /// Records that no column can make rows.
     bad: usize,
     watermark: Option<Proposed>,
 }
@@ -156,13 +158,15 @@ impl Proposal {
     /// The table, and the sample read as it.
     fn of(sample: Sample, limits: Limits) -> Result<(Self, Vec<SourceBatch>)> {
         let columns = sample.columns()?;
-        let mut proposal = Proposal { sample, columns: vec![], left_out: vec![], bad: 0, watermark: None };
+        let mut proposal =
+            Proposal { sample, columns: vec![], left_out: vec![], nearly: vec![], bad: 0, watermark: None };
         match columns {
             Columns::Json(shape, bad) => {
                 proposal.bad = bad;
                 let fields = shape.into_fields();
                 for (name, shape) in &fields.list {
                     proposal.add(name, shape.json_column(name).ok_or("its values have nothing in common"));
+                    proposal.note(name, shape);
                 }
                 if fields.more {
                     proposal.left_out.push(format!("all fields but the first {}", fields.list.len()));
@@ -180,6 +184,7 @@ impl Proposal {
             return Err(proposal.nothing());
         }
         let batches = proposal.widen(limits)?;
+        proposal.bad = batches.iter().map(|batch| batch.dead_letters.len()).sum();
         Ok((proposal, batches))
     }
 
@@ -194,9 +199,10 @@ impl Proposal {
         shapes.retain(|(name, _)| left.remove(name));
         let texts = self.table()?;
         self.sample.add_cells(&texts, shapes, limits)?;
-        for (column, (name, shape)) in self.columns.iter_mut().zip(shapes) {
+        for (column, (name, shape)) in self.columns.iter_mut().zip(shapes.iter()) {
             column.fit = shape.csv_column(name);
         }
+        shapes.iter().for_each(|(name, shape)| self.note(name, shape));
         Ok(())
     }
 
@@ -207,6 +213,7 @@ impl Proposal {
             let alone = format!("CREATE TABLE t ({}) WITH ('connector' = 'kafka', 'topic' = 't');", column.declared());
             match self.columns.iter().any(|known| known.name == name) {
                 true => Err("there are two of that name"),
+                false if name.is_empty() => Err("it has no name"),
                 false if self.columns.len() == COLUMNS_MAX => Err("a table has no more columns"),
                 false if column.fit.numbers_as_text && !column.can_be_listed() => Err("no option can name it"),
                 false if parse_file("", &alone).is_err() => Err("no column can be called so"),
@@ -217,6 +224,10 @@ impl Proposal {
             Ok(column) => self.columns.push(column),
             Err(why) => self.left_out.push(format!("{}: {why}", quoted(name))),
         }
+    }
+
+    fn note(&mut self, name: &str, shape: &Shape) {
+        self.nearly.extend(shape.nearly().map(|nearly| format!("{}: {nearly}", quoted(name))));
     }
 
     /// Why there is no table.
@@ -301,10 +312,13 @@ impl Proposal {
         let part = if self.sample.whole { "all" } else { "the first" };
         let mut text = format!("-- From {part} {records} records of {}.\n", one_line(&origin));
         if self.bad > 0 {
-            let _ = writeln!(text, "-- {} of them are no JSON objects: they will be bad records.", self.bad);
+            let _ = writeln!(text, "-- Records of them that cannot be read, and will be bad ones: {}.", self.bad);
         }
         for left_out in &self.left_out {
             let _ = writeln!(text, "-- Left out: {}.", one_line(left_out));
+        }
+        for nearly in &self.nearly {
+            let _ = writeln!(text, "-- {}.", one_line(nearly));
         }
         match &self.watermark {
             Some(watermark) => {

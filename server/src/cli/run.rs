@@ -343,6 +343,11 @@ impl Session {
                 Some(_) => continue,
                 None => {}
             }
+            if !path.exists() {
+                return Err(Error::invalid(format!("no such file or folder: {}", path.display()))
+                    .hint("correct the path; relative ones count from the statement's file")
+                    .at(place.clone()));
+            }
             let mut table = table_of_file(&path).map_err(|error| error.at(place.clone()))?;
             (table.name, table.location) = (name.clone(), place.clone());
             self.add_table(table)?;

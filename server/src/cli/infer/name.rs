@@ -70,10 +70,10 @@ mod tests {
 
     #[test]
     fn only_what_would_not_be_itself_is_quoted() {
-        for name in ["id", "ts", "event_time", "key", "offset", "type", "value", "a1", "_x", "name", "time", "date"] {
+        for name in ["id", "ts", "event_time", "type", "value", "a1", "_x", "name", "at"] {
             assert_eq!(quoted(name), name);
         }
-        for name in ["orderId", "a b", "1a", "", "Über", "watermark", "check", "primary", "select", "from", "case"] {
+        for name in ["orderId", "a b", "1a", "", "Über", "watermark", "check", "primary", "offset"] {
             assert_eq!(quoted(name), format!("\"{name}\""));
         }
         assert_eq!(quoted("a\"b"), "\"a\"\"b\"");
@@ -81,13 +81,9 @@ mod tests {
 
     #[test]
     fn a_table_is_called_as_its_source() {
-        for (source, name) in [
-            ("match-events", "match_events"),
-            ("Orders.2026", "orders_2026"),
-            ("2026-01", "t_2026_01"),
-            ("select", "t_select"),
-            ("…", "t"),
-        ] {
+        for (source, name) in
+            [("match-events", "match_events"), ("Orders.2026", "orders_2026"), ("2026-01", "t_2026_01"), ("…", "t")]
+        {
             assert_eq!(of_table(source), name);
         }
         assert_eq!(of_table(&"x".repeat(500)).len(), NAME_BYTES_MAX - 2);

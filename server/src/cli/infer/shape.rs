@@ -13,6 +13,8 @@ use arrow::datatypes::TimeUnit;
 
 /// Fields of an object that are looked at; one with more is taken for a map, whose names are values.
 const FIELDS_MAX: usize = 500;
+/// Lists and objects inside one another; what is deeper is kept as raw text.
+const DEPTH_MAX: usize = 8;
 /// Digits of the widest decimal.
 const DECIMAL_DIGITS_MAX: usize = 38;
 
@@ -116,7 +118,7 @@ impl Shape {
             [Kind::Text] => Some(self.texts.column()),
             [Kind::Boolean] => Some(Fit::new("BOOLEAN")),
             // Raw text takes whatever stands in it.
-            [Kind::List | Kind::Object] => Some(self.nested().map_or_else(|| Fit::text(false), Fit::new)),
+            [Kind::List | Kind::Object] => Some(self.nested(0).map_or_else(|| Fit::text(false), Fit::new)),
             [Kind::Number, Kind::Text] if self.texts.are_stamps() && self.numbers.are_millis() => {
                 Some(self.texts.column())
             }
@@ -135,6 +137,15 @@ impl Shape {
         }
     }
 
+    /// Where a few values alone make a text of it: what the others are.
+    pub(super) fn nearly(&self) -> Option<String> {
+        let all = self.texts.count + self.numbers.count + self.booleans + self.lists + self.objects;
+        let nearly = |count: u64| count < all && count * 10 >= all * 9;
+        let kinds = [(self.texts.stamps, "times"), (self.texts.dates, "dates"), (self.numbers.count, "numbers")];
+        let (count, kind) = kinds.into_iter().find(|(count, _)| nearly(*count))?;
+        Some(format!("{count} of {all} values are {kind}; declared as that, the others would be bad records"))
+    }
+
     /// In the order of [`Kind`].
     fn kinds(&self) -> Vec<Kind> {
         let counts = [
@@ -148,7 +159,10 @@ impl Shape {
     }
 
     /// The type of a value inside a list or an object; `None` where only its raw text has one.
-    fn nested(&self) -> Option<String> {
+    fn nested(&self, depth: usize) -> Option<String> {
+        if depth > DEPTH_MAX {
+            return None;
+        }
         match self.kinds().as_slice() {
             [] => Some("VARCHAR".to_owned()),
             [Kind::Boolean] => Some("BOOLEAN".to_owned()),
@@ -156,7 +170,7 @@ impl Shape {
             [Kind::Number] => Some(self.numbers.column("").sql_type),
             [Kind::Text] => Some(self.texts.column().sql_type),
             [Kind::List] => {
-                let items = self.items.as_ref().map_or(Some("VARCHAR".to_owned()), |items| items.nested())?;
+                let items = self.items.as_ref().map_or(Some("VARCHAR".to_owned()), |items| items.nested(depth + 1))?;
                 Some(format!("{items}[]"))
             }
             [Kind::Object] if !self.fields.more && !self.fields.list.is_empty() => {
@@ -164,8 +178,11 @@ impl Shape {
                 folded.sort_unstable();
                 folded.dedup();
                 let alike = folded.len() < self.fields.list.len() || folded[0].is_empty();
-                let fields =
-                    self.fields.list.iter().map(|(name, shape)| Some(format!("{} {}", quoted(name), shape.nested()?)));
+                let fields = self
+                    .fields
+                    .list
+                    .iter()
+                    .map(|(name, shape)| Some(format!("{} {}", quoted(name), shape.nested(depth + 1)?)));
                 let fields = fields.collect::<Option<Vec<String>>>().filter(|_| !alike)?;
                 Some(format!("STRUCT<{}>", fields.join(", ")))
             }
@@ -284,7 +301,7 @@ fn is_decimal(text: &str) -> bool {
 
 /// Whether a field's name says that its numbers are times.
 fn sounds_like_a_time(name: &str) -> bool {
-    const WORDS: [&str; 22] = [
+    const WORDS: [&str; 24] = [
         "at",
         "created",
         "date",
@@ -298,6 +315,7 @@ fn sounds_like_a_time(name: &str) -> bool {
         "ns",
         "occurred",
         "received",
+        "sent",
         "since",
         "start",
         "started",
@@ -307,6 +325,7 @@ fn sounds_like_a_time(name: &str) -> bool {
         "until",
         "updated",
         "us",
+        "when",
     ];
     let mut words = String::new();
     let mut before = ' ';
@@ -444,6 +463,7 @@ mod tests {
                 "STRUCT<a BIGINT, \"B c\" STRUCT<d VARCHAR>[], e BOOLEAN>",
             ),
             ("n", &["{}"], "VARCHAR"),
+            ("n", &["[[[[[[[[[[1]]]]]]]]]]"], "VARCHAR"),
             ("n", &["{\"a\":1,\"A\":2}"], "VARCHAR"),
             ("n", &["{\"a\":[1,\"x\"]}"], "VARCHAR"),
             ("day", &["\"2026-01-02\""], "DATE"),
@@ -465,6 +485,21 @@ mod tests {
         ] {
             assert_eq!(json(name, values), fits, "{values:?}");
         }
+    }
+
+    #[test]
+    fn what_only_a_few_values_prevent_is_said() {
+        let nearly = |values: &[String]| {
+            let mut shape = Shape::default();
+            values.iter().for_each(|value| assert!(shape.add_record(format!("{{\"x\":{value}}}").as_bytes())));
+            shape.into_fields().list[0].1.nearly()
+        };
+        let mut values = vec!["\"2026-01-02T12:00:00Z\"".to_owned(); 19];
+        assert_eq!(nearly(&values), None);
+        values.push("\"soon\"".to_owned());
+        let said = "19 of 20 values are times; declared as that, the others would be bad records";
+        assert_eq!(nearly(&values).as_deref(), Some(said));
+        assert_eq!(nearly(&values[17..]), None);
     }
 
     #[test]

@@ -92,10 +92,13 @@ impl Disorder {
         let Disorder { rows, behind, delay, beyond, far } = self;
         let mut says = match behind {
             0 => format!("no row of {rows} is out of order"),
-            _ => format!("{behind} of {rows} rows are out of order, by up to {}", shown(*delay)),
+            _ => format!("{behind} of {rows} rows are out of order"),
         };
+        if behind > beyond {
+            says.push_str(&format!(", by up to {}", shown(*delay)));
+        }
         if *beyond > 0 {
-            says.push_str(&format!("; {beyond} by more, which would be late"));
+            says.push_str(&format!("; {beyond} of them would be late"));
         }
         if *far > 0 {
             says.push_str(&format!("; {far} far from all others are not counted"));
@@ -162,7 +165,7 @@ mod tests {
         let late = (0..2_000).map(|at| if at == 1_900 { 0.0 } else { f64::from(at) });
         let proposed = propose(&[times("ts", late)]).expect("one");
         assert_eq!(proposed.delay_seconds, 1);
-        assert_eq!(proposed.why, "1 of 2000 rows are out of order, by up to 0.0 s; 1 by more, which would be late");
+        assert_eq!(proposed.why, "1 of 2000 rows are out of order; 1 of them would be late");
     }
 
     #[test]

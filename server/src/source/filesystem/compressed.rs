@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_cut_off_or_damaged_anywhere_is_an_error_with_its_path() {
+    fn a_file_that_is_cut_off_anywhere_is_an_error_with_its_path() {
         let folder = tempfile::tempdir().unwrap();
         let text = b"{\"a\":1}\n{\"a\":2}\n".as_slice();
         for (name, whole) in [("a.ndjson.gz", gzip(text)), ("a.ndjson.zst", zstd(text))] {
@@ -164,16 +164,23 @@ mod tests {
                 assert_eq!(error.kind(), Kind::Invalid, "{cut}");
                 assert!(error.primary().contains(name), "{}", error.report());
             }
-            let mut damaged = whole.clone();
-            let last = damaged.len() - 5;
-            damaged[last] ^= 0xff;
-            std::fs::write(&path, damaged).unwrap();
-            let error = lines(&path, &Offsets::new()).expect_err("damaged");
-            assert!(error.primary().contains(&format!("{name} ")), "{}", error.report());
             std::fs::write(&path, text).unwrap();
             let error = lines(&path, &Offsets::new()).expect_err("decompressed already");
             assert!(error.primary().starts_with(&format!("{} is no ", path.display())), "{}", error.report());
         }
+    }
+
+    #[test]
+    fn a_sum_that_does_not_fit_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.ndjson.gz");
+        let mut damaged = gzip(b"{\"a\":1}\n");
+        // Of the checksum, which lies before the length.
+        let last = damaged.len() - 5;
+        damaged[last] ^= 0xff;
+        std::fs::write(&path, damaged).unwrap();
+        let error = lines(&path, &Offsets::new()).expect_err("damaged");
+        assert!(error.primary().ends_with("a.ndjson.gz cannot be decompressed as gzip"), "{}", error.report());
     }
 
     #[test]

@@ -307,7 +307,7 @@ test.sql:3:30: option "topik" is not known
   hint: did you mean "topic"?
 
 test.sql:4:1: expected a statement, found `SELEC`
-  hint: a file holds CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE FUNCTION, INSERT INTO … SELECT and SELECT statements
+  hint: a file holds CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE FUNCTION, INSERT INTO … SELECT, SELECT and EXPLAIN statements
 
 test.sql:6:14: expected the end of the statement, found `c`
   hint: statements end with a semicolon
@@ -321,7 +321,7 @@ test.sql:7:8: unterminated string literal
 const GOLDEN: &[(&str, &str)] = &[
     (
         "DROP TABLE t",
-        "test.sql:1:1: expected a statement, found `DROP`\n  hint: a file holds CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE FUNCTION, INSERT INTO … SELECT and SELECT statements",
+        "test.sql:1:1: expected a statement, found `DROP`\n  hint: a file holds CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE FUNCTION, INSERT INTO … SELECT, SELECT and EXPLAIN statements",
     ),
     (
         "CREATE VIEW v WITH ('postgres' = 'false') AS SELECT 1",
@@ -333,7 +333,7 @@ const GOLDEN: &[(&str, &str)] = &[
     ),
     (
         "CREATE SINK s",
-        "test.sql:1:8: cannot create SINK\n  hint: a file holds CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE FUNCTION, INSERT INTO … SELECT and SELECT statements",
+        "test.sql:1:8: cannot create SINK\n  hint: a file holds CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE FUNCTION, INSERT INTO … SELECT, SELECT and EXPLAIN statements",
     ),
     (
         "CREATE OR REPLACE TABLE t (a INT)",
@@ -486,7 +486,7 @@ const GOLDEN: &[(&str, &str)] = &[
     ),
     (
         "WITH a AS (SELECT 1) DELETE FROM t",
-        "test.sql:1:22: a query cannot change data\n  hint: a file holds CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE FUNCTION, INSERT INTO … SELECT and SELECT statements",
+        "test.sql:1:22: a query cannot change data\n  hint: a file holds CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE FUNCTION, INSERT INTO … SELECT, SELECT and EXPLAIN statements",
     ),
     ("SELECT a INTO u FROM t", "test.sql:1:1: SELECT INTO is not available\n  hint: write INSERT INTO … SELECT"),
     (
