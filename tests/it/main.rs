@@ -8,6 +8,7 @@ mod clients;
 mod deploy;
 mod docs;
 mod functions;
+mod golden;
 mod hot_table;
 mod judged_alike;
 mod kafka_login;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
     tests.extend(clients::tests());
     tests.extend(docs::tests());
     tests.extend(functions::tests());
+    tests.extend(golden::tests());
     tests.extend(judged_alike::tests());
     tests.extend(kafka_login::tests());
     tests.extend(reload::tests());

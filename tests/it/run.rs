@@ -17,6 +17,7 @@ pub(crate) fn tests() -> Vec<Trial> {
     tests.push(trial("run::windows_stand_over_static_tables_and_earlier_views", &[], windows_over_what_ends));
     tests.push(trial("run::a_file_is_final_so_that_every_query_over_it_runs", &[], files_are_final));
     tests.push(trial("run::a_value_that_an_expression_cannot_take_is_named_with_its_place", &[], failed_values));
+    tests.push(trial("run::rows_that_an_expression_cannot_take_are_left_out_and_named", &[], rows_left_out));
     tests.push(trial("run::a_view_alone_prints_nothing", &[], a_view_alone));
     tests.push(trial("run::records_that_are_not_decoded_are_named_on_standard_error", &[], bad_records));
     tests.push(trial("run::values_that_a_schema_forbids_are_named_with_what_it_says", &[], forbidden_values));
@@ -202,9 +203,20 @@ fn files_are_final() -> Outcome {
     Ok(())
 }
 
+fn rows_left_out() -> Outcome {
+    let site = site()?;
+    site.write("query.sql", "SELECT id, 14 / (id - 7) AS x FROM e WHERE id < 10;\n")?;
+    let ran = site.run(&["run", "sources.sql", "query.sql", "--output", "csv"])?;
+    assert_eq!((ran.code, ran.stdout.lines().count()), (Some(0), 10), "{}", ran.stderr);
+    let expected = "query.sql:1:12: division by zero in \"14 / (id - 7)\"";
+    assert!(ran.stderr.contains(expected), "{}", ran.stderr);
+    Ok(())
+}
+
 /// By a stream and in batch, in the statement and in what it reads.
 fn failed_values() -> Outcome {
     let site = site()?;
+    site.write("sources.sql", &SOURCES.replace("'format' = 'json'", "'format' = 'json', 'on-bad-row' = 'fail'"))?;
     let used = "CREATE FUNCTION ratio(a BIGINT, b BIGINT) RETURNS BIGINT RETURN a / b;
 CREATE VIEW halves AS SELECT ts,
   id / (id - 7) AS h FROM e;\n";
@@ -262,7 +274,7 @@ fn bad_records() -> Outcome {
     assert_eq!(ran.stdout, "id,k\n1,a\n");
     assert!(ran.stderr.contains("e.ndjson:2: the record is not valid JSON at byte 0: "), "{}", ran.stderr);
     assert!(ran.stderr.contains("e.ndjson:3: "), "{}", ran.stderr);
-    assert!(ran.stderr.contains("2 of 3 records of table \"e\" not decoded"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("2 of 3 records of table \"e\" left out"), "{}", ran.stderr);
     Ok(())
 }
 
@@ -281,7 +293,7 @@ fn strict_run() -> Outcome {
     assert!(
         lenient
             .stderr
-            .ends_with("1 of 2 records of table \"ages\" not decoded: field \"age\" is \"old\"; the schema says int\n"),
+            .ends_with("1 of 2 records of table \"ages\" left out: field \"age\" is \"old\"; the schema says int\n"),
         "{}",
         lenient.stderr
     );
@@ -361,7 +373,7 @@ fn forbidden_values() -> Outcome {
             };
             assert!(ran.stderr.contains(&format!("{place}: {reason}\n")), "{path}: {}", ran.stderr);
         }
-        assert!(ran.stderr.contains("3 of 5 records of table \"e\" not decoded"), "{path}: {}", ran.stderr);
+        assert!(ran.stderr.contains("3 of 5 records of table \"e\" left out"), "{path}: {}", ran.stderr);
     }
     // A table that is written is held to its rules as well.
     let write = [table("i", "in.json", none), table("o", "out.csv", rules), "INSERT INTO o SELECT * FROM i;\n".into()];

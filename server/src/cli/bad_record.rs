@@ -8,11 +8,15 @@ use crate::catalog::{Connector, Format, TableDef};
 use crate::source::DeadLetter;
 use crate::source::filesystem::open_text;
 
-/// `clicks.ndjson:17`, for one of `tables`. The number of the record among those of the file where its line cannot be found.
+/// `clicks.ndjson:17`, for one of `tables`. The number of the record among those of the file where its line cannot be found; the
+/// file alone where the record cannot; of a result, the result.
 pub(super) fn place(letter: &DeadLetter, tables: &[Arc<TableDef>]) -> String {
+    let Some(path) = letter.topic.as_deref().map(Path::new) else {
+        return format!("result {}", String::from_utf8_lossy(letter.value.as_deref().unwrap_or_default()));
+    };
     let here = std::env::current_dir().unwrap_or_default();
-    let path = Path::new(&letter.topic);
     let shown = path.strip_prefix(here).unwrap_or(path).display();
+    let Some(offset) = letter.offset else { return shown.to_string() };
     let format = tables.iter().find_map(|table| match &table.connector {
         Connector::Filesystem(files) if path.starts_with(&files.path) => Some((table.format, table.csv_delimiter)),
         _ => None,
@@ -22,12 +26,12 @@ pub(super) fn place(letter: &DeadLetter, tables: &[Arc<TableDef>]) -> String {
         Some((Format::Parquet, _)) => None,
         format => {
             let csv = format.and_then(|(format, delimiter)| (format == Format::Csv).then_some(delimiter));
-            open_text(path).ok().and_then(|file| line_of(BufReader::new(file), csv, letter.offset))
+            open_text(path).ok().and_then(|file| line_of(BufReader::new(file), csv, offset))
         }
     };
     match line {
         Some(line) => format!("{shown}:{line}"),
-        None => format!("{shown}, record {}", letter.offset + 1),
+        None => format!("{shown}, record {}", offset + 1),
     }
 }
 

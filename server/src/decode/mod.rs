@@ -218,9 +218,9 @@ impl TableDecoder {
         }
         self.done_bytes += record.value.map_or(0, <[u8]>::len) + record.key.map_or(0, <[u8]>::len) + error.reason.len();
         self.dead_letters.push(DeadLetter {
-            topic: self.names.of(record.partition).to_owned(),
-            partition: record.partition,
-            offset: record.offset,
+            topic: Some(self.names.of(record.partition).to_owned()),
+            partition: Some(record.partition),
+            offset: Some(record.offset),
             timestamp_ms: record.timestamp_ms,
             key: record.key.map(<[u8]>::to_vec),
             value: record.value.map(<[u8]>::to_vec),

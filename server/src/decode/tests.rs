@@ -167,9 +167,9 @@ fn a_bad_record_becomes_a_dead_letter_with_all_it_came_with() {
     let batch = decoder.finish(&Polled::default()).unwrap();
     assert_eq!(batch.batches[0].num_rows(), 1);
     let letter = |offset, key: Option<&[u8]>, value: Option<&[u8]>, column: Option<&str>, reason: &str| DeadLetter {
-        topic: "orders".into(),
-        partition: 3,
-        offset,
+        topic: Some("orders".into()),
+        partition: Some(3),
+        offset: Some(offset),
         timestamp_ms: key.map(|_| 5),
         key: key.map(<[u8]>::to_vec),
         value: value.map(<[u8]>::to_vec),

@@ -157,6 +157,7 @@ impl Driver {
             return Ok(Turn::Epoch(result));
         }
         result.output = self.run(now, batches, origins, after).await?;
+        result.dead_letters.append(&mut result.output.bad);
         Ok(Turn::Epoch(result))
     }
 
@@ -166,8 +167,9 @@ impl Driver {
             return Ok(Turn::Finished);
         }
         let slots = self.watermarks.len();
-        let output = self.run(self.clock.now(), vec![Vec::new(); slots], vec![], vec![Mark::END; slots]).await?;
-        Ok(Turn::Epoch(EpochResult { output, ..EpochResult::default() }))
+        let mut output = self.run(self.clock.now(), vec![Vec::new(); slots], vec![], vec![Mark::END; slots]).await?;
+        let dead_letters = std::mem::take(&mut output.bad);
+        Ok(Turn::Epoch(EpochResult { output, dead_letters, ..EpochResult::default() }))
     }
 
     async fn run(
@@ -284,3 +286,6 @@ impl Driver {
         self.readers.iter().flatten().find_map(Reader::trouble)
     }
 }
+
+#[cfg(test)]
+mod tests;

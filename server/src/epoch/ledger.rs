@@ -70,13 +70,19 @@ pub(super) fn late_as_of_today(batch: RecordBatch) -> Result<RecordBatch> {
     Ok(RecordBatch::try_new(schema, columns)?)
 }
 
-/// One row for each record that could not be decoded, raw bytes and all.
+/// Rows of the dead letters that an earlier version wrote, when all of them had an origin.
+pub(super) fn dead_letters_as_of_today(batch: RecordBatch) -> Result<RecordBatch> {
+    let as_of_today = RecordBatch::try_new(dead_letter_schema(), batch.columns().to_vec());
+    as_of_today.map_err(|error| Error::corrupt("the dead letters have other columns").caused_by(error))
+}
+
+/// One row for each record that could not be decoded, raw bytes and all, and for each row that an expression cannot take.
 pub fn dead_letter_schema() -> SchemaRef {
     Arc::new(Schema::new(vec![
         Field::new("query", DataType::Utf8, false),
-        Field::new("topic", DataType::Utf8, false),
-        Field::new("partition", DataType::Int32, false),
-        Field::new("offset", DataType::Int64, false),
+        Field::new("topic", DataType::Utf8, true),
+        Field::new("partition", DataType::Int32, true),
+        Field::new("offset", DataType::Int64, true),
         Field::new("timestamp", DataType::Timestamp(TimeUnit::Millisecond, None), true),
         Field::new("key", DataType::Binary, true),
         Field::new("value", DataType::Binary, true),
@@ -118,7 +124,7 @@ pub(super) fn dead_letter_batch(query: &str, rows: &[DeadLetter], now: Micros) -
     }
     let columns: Vec<ArrayRef> = vec![
         Arc::new(rows.iter().map(|_| Some(query)).collect::<StringArray>()),
-        Arc::new(rows.iter().map(|row| Some(row.topic.as_str())).collect::<StringArray>()),
+        Arc::new(rows.iter().map(|row| row.topic.as_deref()).collect::<StringArray>()),
         Arc::new(rows.iter().map(|row| row.partition).collect::<Int32Array>()),
         Arc::new(rows.iter().map(|row| row.offset).collect::<Int64Array>()),
         Arc::new(rows.iter().map(|row| row.timestamp_ms).collect::<TimestampMillisecondArray>()),

@@ -8,7 +8,8 @@ use arrow::array::RecordBatch;
 use super::backlog::{self, Backlog, Waiting};
 use super::ledger;
 use crate::checkpoint::{
-    BundleBuilder, Generation, LATE_LEDGER, Manifest, OutputMark, QueryPaths, SealIntent, TailEntry, read_section,
+    BundleBuilder, DEAD_LETTER_LEDGER, Generation, LATE_LEDGER, Manifest, OutputMark, QueryPaths, SealIntent,
+    TailEntry, read_section,
 };
 use crate::clock::Micros;
 use crate::error::Result;
@@ -72,6 +73,9 @@ impl Output {
             let rows = read_section(private, &entry.section).await?;
             let rows = match self.name.as_str() {
                 LATE_LEDGER => rows.into_iter().map(ledger::late_as_of_today).collect::<Result<Vec<_>>>()?,
+                DEAD_LETTER_LEDGER => {
+                    rows.into_iter().map(ledger::dead_letters_as_of_today).collect::<Result<Vec<_>>>()?
+                }
                 _ => rows,
             };
             self.rows.insert(entry.checkpoint, rows.into());

@@ -2,22 +2,21 @@
 //!
 //! Reading is judged by the plan, node by node against a list of those that are known to read, never by keywords.
 
-use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::parser::{DFParserBuilder, Statement};
-use sqlparser::ast::{self, ObjectName, Query, Value, ValueWithSpan, VisitMut, VisitorMut};
+use sqlparser::ast::{self, Value, ValueWithSpan, VisitMut, VisitorMut};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::ParserError;
 use sqlparser::tokenizer::{Location, Token};
 
 use crate::error::{Error, Result};
-use crate::sql::SourceText;
 use crate::sql::dialect::StreamDialect;
 use crate::sql::window_tvf::WindowTvfNode;
+use crate::sql::{SourceText, refuse_reads};
 
 /// Bytes of a statement's text.
 pub const SQL_BYTES_MAX: usize = 256 * 1024;
@@ -27,9 +26,6 @@ const TOKENS_MAX: usize = 20_000;
 const EXPRESSION_DEPTH_MAX: usize = 500;
 /// Queries joined by UNION, EXCEPT or INTERSECT: planning takes time by the square of it.
 const SET_OPERATIONS_MAX: usize = 500;
-/// Tables that a statement reads, with those behind a WITH name counted each time the name is used: twenty names that
-/// each use the one before twice stand for a million, and the planner goes through all of them.
-const TABLES_MAX: usize = 500;
 /// Levels of parentheses and subqueries, as the parser counts them.
 const NESTING_MAX: usize = 100;
 /// Nodes of a plan, those that it names twice counted twice.
@@ -171,19 +167,14 @@ fn check_expressions(statement: &mut Statement) -> Result<Vec<String>> {
     if let ControlFlow::Break(error) = statement.visit(&mut visitor) {
         return Err(error);
     }
+    refuse_reads(statement)?;
     visitor.parameters()
 }
 
-/// Measures the depth of expressions, counts tables, and turns each `?` into the next `$n`.
+/// Measures the depth of expressions, and turns each `?` into the next `$n`.
 #[derive(Default)]
 struct Expressions {
     depth: usize,
-    /// How many tables each WITH name stands for. One map for all scopes: of two queries of one name the larger counts.
-    named_queries: HashMap<String, usize>,
-    /// The name of a WITH query by its place in the tree, until it has been visited.
-    names: HashMap<*const Query, String>,
-    /// Tables so far, of each query that is being visited, outermost first.
-    tables: Vec<usize>,
     question_marks: usize,
     named: Vec<String>,
 }
@@ -212,38 +203,6 @@ impl Expressions {
 
 impl VisitorMut for Expressions {
     type Break = Error;
-
-    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
-        for named in query.with.iter().flat_map(|with| &with.cte_tables) {
-            self.names.insert(&raw const *named.query, named.alias.name.value.to_lowercase());
-        }
-        self.tables.push(0);
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
-        let tables = self.tables.pop().unwrap_or(0);
-        if let Some(name) = self.names.remove(&(&raw const *query)) {
-            let known = self.named_queries.entry(name).or_default();
-            *known = tables.max(*known);
-        } else if let Some(outer) = self.tables.last_mut() {
-            *outer += tables;
-        }
-        if tables > TABLES_MAX {
-            return ControlFlow::Break(Error::over_budget(format!(
-                "the statement reads more than {TABLES_MAX} tables"
-            )));
-        }
-        ControlFlow::Continue(())
-    }
-
-    fn pre_visit_relation(&mut self, relation: &mut ObjectName) -> ControlFlow<Error> {
-        let name = relation.to_string().replace('"', "").to_lowercase();
-        if let Some(tables) = self.tables.last_mut() {
-            *tables = tables.saturating_add(self.named_queries.get(&name).copied().unwrap_or(0).max(1));
-        }
-        ControlFlow::Continue(())
-    }
 
     fn pre_visit_expr(&mut self, _: &mut ast::Expr) -> ControlFlow<Error> {
         self.depth += 1;

@@ -12,8 +12,9 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::physical_plan::ExecutionPlan;
 
+use super::epoch_cell::RowId;
 use crate::clock::Micros;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::state::Segment;
 use crate::watermark::InputMarks;
 
@@ -60,6 +61,16 @@ pub struct LateRow {
     pub wholly: bool,
     /// The row as the query reads it, as a JSON object.
     pub row: String,
+}
+
+/// A row that an expression of the query cannot take.
+#[derive(Debug)]
+pub struct BadRow {
+    /// The input row that it was made of; `None` where an operator made it.
+    pub id: Option<RowId>,
+    /// A JSON object: the input row as the query reads it, else the row as the expression saw it.
+    pub row: String,
+    pub error: Error,
 }
 
 /// Where a row was read.

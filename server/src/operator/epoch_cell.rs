@@ -1,13 +1,15 @@
 //! What the nodes of a running plan see of their epoch: its input, its thresholds, and where to note side effects.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Int64Type, TimeUnit};
 use parking_lot::{Mutex, RwLock};
 
-use super::contract::{LateRow, Origin};
+use super::contract::{BadRow, LateRow, Origin};
+use super::rows::json_rows;
 use crate::clock::Micros;
 use crate::error::{Error, Result};
 use crate::source::Origins;
@@ -22,6 +24,8 @@ pub struct Epoch {
     pub sources: Vec<SourceRows>,
     /// By operator, then by its input.
     pub marks: Vec<Vec<InputMarks>>,
+    /// Input rows that are not read: an expression cannot take them.
+    pub left_out: BTreeSet<RowId>,
     pub effects: Effects,
 }
 
@@ -39,20 +43,46 @@ pub struct SourceRows {
 
 impl Epoch {
     pub fn new(id: u64, now: Micros, sources: Vec<SourceRows>, marks: Vec<Vec<InputMarks>>) -> Self {
-        Epoch { id, now, sources, marks, effects: Effects::default() }
+        Epoch { id, now, sources, marks, left_out: BTreeSet::new(), effects: Effects::default() }
     }
 
-    /// Where a row was read; `None` where its source does not say. `id`: a value of [`super::logical::ROW`].
-    pub fn origin_of(&self, id: i64) -> Option<Origin> {
-        let RowId { slot, batch, row } = RowId::decoded(id);
+    /// The same epoch once more, without some rows.
+    pub fn without(&self, left_out: BTreeSet<RowId>) -> Self {
+        let (sources, marks) = (self.sources.clone(), self.marks.clone());
+        Epoch { id: self.id, now: self.now, sources, marks, left_out, effects: Effects::default() }
+    }
+
+    /// Of the rows from `first` on in its batch, the ones that are read; `None` where all of them are.
+    pub fn read_of(&self, first: RowId, rows: usize) -> Option<BooleanArray> {
+        let end = RowId { row: first.row + rows, ..first };
+        let mut left_out = self.left_out.range(first..end).peekable();
+        left_out.peek()?;
+        let mut read = vec![true; rows];
+        left_out.for_each(|id| read[id.row - first.row] = false);
+        Some(read.into())
+    }
+
+    /// An input row as a JSON object, with the columns that the query reads.
+    pub fn row_as_json(&self, id: RowId) -> Result<String> {
+        let unknown = || Error::bug(format!("epoch {} has no row {id:?}", self.id));
+        let batch = self.sources.get(id.slot).and_then(|source| source.batches.get(id.batch)).ok_or_else(unknown)?;
+        if id.row >= batch.num_rows() {
+            return Err(unknown());
+        }
+        json_rows(&batch.slice(id.row, 1), &[])?.pop().ok_or_else(unknown)
+    }
+
+    /// Where a row was read; `None` where its source does not say.
+    pub fn origin_of(&self, id: RowId) -> Option<Origin> {
+        let RowId { slot, batch, row } = id;
         let source = self.sources.get(slot)?;
         let (partition, offset, position) = source.origins.get(batch)?.of(row)?;
         Some(Origin { topic: Arc::clone(&source.topic), partition, offset, position })
     }
 
     /// A row's own event time.
-    pub fn event_time_of(&self, id: i64) -> Option<Micros> {
-        let RowId { slot, batch, row } = RowId::decoded(id);
+    pub fn event_time_of(&self, id: RowId) -> Option<Micros> {
+        let RowId { slot, batch, row } = id;
         let source = self.sources.get(slot)?;
         let column = source.batches.get(batch)?.column(source.time_column?);
         if row >= column.len() || column.is_null(row) {
@@ -68,7 +98,7 @@ impl Epoch {
 }
 
 /// Names a row of an epoch's input, as the hidden column [`super::logical::ROW`] holds it: only within its epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RowId {
     pub slot: usize,
     pub batch: usize,
@@ -92,7 +122,7 @@ impl RowId {
             | self.row as i64
     }
 
-    fn decoded(id: i64) -> Self {
+    pub fn decoded(id: i64) -> Self {
         let low = |bits: u32| (1_i64 << bits) - 1;
         RowId {
             slot: (id >> (Self::ROW_BITS + Self::BATCH_BITS)) as usize,
@@ -106,6 +136,7 @@ impl RowId {
 #[derive(Debug, Default)]
 pub struct Effects {
     late: Mutex<Vec<LateRow>>,
+    bad: Mutex<Vec<BadRow>>,
     without_time: AtomicU64,
     drained: AtomicUsize,
 }
@@ -113,6 +144,14 @@ pub struct Effects {
 impl Effects {
     pub fn add_late(&self, rows: impl Iterator<Item = LateRow>) {
         self.late.lock().extend(rows);
+    }
+
+    pub fn add_bad(&self, row: BadRow) {
+        self.bad.lock().push(row);
+    }
+
+    pub fn take_bad(&self) -> Vec<BadRow> {
+        std::mem::take(&mut *self.bad.lock())
     }
 
     pub fn count_without_time(&self, rows: u64) {

@@ -6,13 +6,14 @@
 
 mod bounded;
 mod failure;
+mod isolation;
 mod plain_views;
 mod plan;
 mod source_exec;
 mod template;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::Arc;
 
@@ -22,6 +23,7 @@ use datafusion::execution::TaskContext;
 use parking_lot::Mutex;
 
 pub use bounded::{plan_bounded, plan_to_the_end};
+use failure::ExpressionPlaces;
 pub use failure::at_its_expression;
 pub use plain_views::{plain_view_table, plain_views_of, relations};
 pub use plan::{PlanSettings, Planned, Tables, plan};
@@ -30,11 +32,11 @@ use template::Template;
 
 use crate::catalog::Emit;
 use crate::clock::Micros;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::operator::contract::{Deadline, LateRow, Operator};
 use crate::operator::epoch_cell::{Epoch, EpochCell, SourceRows};
 use crate::plan::{Edge, ExplainNode, Names, OperatorInputs};
-use crate::source::Origins;
+use crate::source::{DeadLetter, Origins};
 use crate::watermark::{Edges, InputMarks, InputRef, Mark, WatermarkExpr};
 
 /// A planned continuous query.
@@ -57,6 +59,9 @@ pub struct Pipeline {
     wide: Option<Template>,
     /// Rows from which on an epoch runs on the wide plan.
     wide_rows: usize,
+    /// Runs an epoch once more that has failed.
+    isolating: Template,
+    places: ExpressionPlaces,
     cell: Arc<EpochCell>,
     context: Arc<TaskContext>,
 }
@@ -82,6 +87,8 @@ pub struct StepOutput {
     pub late: Vec<LateRow>,
     /// Rows that belong to no window, because their event time is NULL.
     pub without_time: u64,
+    /// Rows that an expression cannot take: of the input, then they are in no result; or results.
+    pub bad: Vec<DeadLetter>,
 }
 
 impl StepOutput {
@@ -97,8 +104,10 @@ impl Pipeline {
 
     /// Runs the plan once over `input`.
     ///
+    /// Rows that an expression cannot take are left out and returned, where their table says `'on-bad-row' = 'dead-letter'`.
+    ///
     /// # Errors
-    /// Whatever an expression of the query raises on this data. The state is then as before; call [`Pipeline::abort`].
+    /// Whatever else an expression of the query raises on this data. The state is then as before; call [`Pipeline::abort`].
     pub async fn step(&self, input: StepInput) -> Result<StepOutput> {
         let rows: usize = input.batches.iter().flatten().map(RecordBatch::num_rows).sum();
         let template = match &self.wide {
@@ -114,6 +123,14 @@ impl Pipeline {
             time_column: slot.time_column(),
         });
         let epoch = self.cell.enter(Epoch::new(input.epoch, input.now, sources.collect(), marks));
+        match self.run(template, &epoch).await {
+            Err(error) if error.kind() == ErrorKind::Invalid => self.without_bad_rows(&epoch, error).await,
+            result => result,
+        }
+    }
+
+    /// Runs the epoch that has been entered.
+    async fn run(&self, template: &Template, epoch: &Epoch) -> Result<StepOutput> {
         let result = template.run(&self.context).await;
         self.cell.leave();
         let batches = result?;
@@ -126,7 +143,7 @@ impl Pipeline {
             )));
         }
         let (late, without_time) = epoch.effects.take();
-        Ok(StepOutput { batches, late, without_time })
+        Ok(StepOutput { batches, late, without_time, bad: vec![] })
     }
 
     /// Makes the last step part of the state.

@@ -10,7 +10,6 @@ use datafusion::datasource::ViewTable;
 use datafusion::execution::context::SessionContext;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::sqlparser::ast::{self, TableFactor, Visit, Visitor};
-use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer, Word};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
@@ -18,7 +17,7 @@ use super::bounded::bounded_session;
 use super::plan::{Tables, analyzed, name_tables};
 use crate::catalog::PlainView;
 use crate::error::{Error, Result};
-use crate::sql::dialect::StreamDialect;
+use crate::sql::names_in;
 
 /// Plain views that may stand upon one another.
 const DEPTH_MAX: usize = 32;
@@ -67,31 +66,11 @@ pub fn relations(query: &ast::Query) -> BTreeSet<String> {
 #[derive(Default)]
 struct Relations(BTreeSet<String>);
 
-impl Relations {
-    fn add(&mut self, text: &str) {
-        let tokens = Tokenizer::new(&StreamDialect::default(), text).tokenize().unwrap_or_default();
-        self.0.extend(tokens.into_iter().filter_map(|token| match token {
-            Token::Word(word) if word.quote_style.is_none() => Some(word.value.to_lowercase()),
-            // The second is a file, as in FROM 'clicks.csv'.
-            Token::Word(Word { value, .. }) | Token::SingleQuotedString(value) => Some(value),
-            _ => None,
-        }));
-    }
-}
-
 impl Visitor for Relations {
     type Break = ();
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
-        match factor {
-            TableFactor::Table { name, args, .. } => {
-                self.add(&name.to_string());
-                args.iter().flat_map(|args| &args.args).for_each(|arg| self.add(&arg.to_string()));
-            }
-            TableFactor::Function { args, .. } => args.iter().for_each(|arg| self.add(&arg.to_string())),
-            TableFactor::TableFunction { expr, .. } => self.add(&expr.to_string()),
-            _ => {}
-        }
+        self.0.extend(names_in(factor));
         ControlFlow::Continue(())
     }
 }

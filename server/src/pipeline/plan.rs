@@ -26,6 +26,7 @@ use datafusion::sql::sqlparser::ast;
 use parking_lot::Mutex;
 
 use super::Pipeline;
+use super::failure::ExpressionPlaces;
 use super::plain_views;
 use super::source_exec::{EpochSourceExec, StreamSlot, StreamTable};
 use super::template::{Template, visit};
@@ -39,7 +40,7 @@ use crate::operator::node::OperatorExec;
 use crate::plan::{DeriveSettings, OperatorInputs, StreamInfo, Streams, derive, reads_stream, refuse_size};
 use crate::sql::session::session;
 use crate::sql::window_tvf::WatermarkColumns;
-use crate::sql::{Functions, expand_for_batch, explained, not_read_by_name, planning_error};
+use crate::sql::{Functions, expand_for_batch, explained, not_read_by_name, planning_error, refuse_reads};
 use crate::watermark::Edges;
 
 /// The tables a query may name.
@@ -170,20 +171,25 @@ async fn plan_at_view(view: &ViewDef, tables: &dyn Tables, settings: PlanSetting
     let output = stream.logical.schema().fields().iter().zip(&stream.edge.columns);
     let output = output.filter_map(|(field, facts)| Some((field.name().clone(), facts.watermark.clone()?)));
     let edges = Edges::new(stream.operators.iter().map(|inputs| inputs.watermarks.clone()).collect(), output.collect());
-    let optimized = state.optimizer().optimize(stream.logical, &state, |_, _| {});
-    let plan = optimized.map_err(|error| planning_error(error, &view.location.file, &view.location))?;
-    let plan = take_over_lookups(plan, &scans)?;
+    let optimized = |plan| {
+        let optimized = state.optimizer().optimize(plan, &state, |_, _| {});
+        let plan = optimized.map_err(|error| planning_error(error, &view.location.file, &view.location))?;
+        take_over_lookups(plan, &scans)
+    };
+    let plan = optimized(stream.logical)?;
 
     let operators = Arc::new(Operators::new(&stream.operators));
     let planner = StreamPlanner { cell: Arc::clone(&cell), operators: Arc::clone(&operators) };
     let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(planner)]);
-    let narrow = planner.create_physical_plan(&plan, &session(Arc::clone(&watermarks), 1)?.state()).await?;
+    let narrow_state = session(Arc::clone(&watermarks), 1)?.state();
+    let narrow = planner.create_physical_plan(&plan, &narrow_state).await?;
+    let isolating = planner.create_physical_plan(&optimized(stream.with_rows)?, &narrow_state).await?;
     let wide = match settings.partitions {
         0 | 1 => None,
         partitions => Some(planner.create_physical_plan(&plan, &session(watermarks, partitions)?.state()).await?),
     };
     let slots = scans.slots.into_inner();
-    finish(&slots, std::iter::once(&narrow).chain(&wide))?;
+    finish(&slots, [&narrow, &isolating].into_iter().chain(&wide))?;
     let schema = narrow.schema();
     Ok(Planned::Stream(Box::new(Pipeline {
         slots,
@@ -194,6 +200,8 @@ async fn plan_at_view(view: &ViewDef, tables: &dyn Tables, settings: PlanSetting
         edges: Mutex::new(edges),
         explain: stream.explain,
         inputs: stream.operators,
+        isolating: Template::isolating(isolating, &cell)?,
+        places: ExpressionPlaces::of(view, tables),
         narrow: Template::try_new(narrow)?,
         wide: wide.map(Template::try_new).transpose()?,
         wide_rows: settings.wide_rows,
@@ -208,6 +216,7 @@ pub(super) async fn analyzed(
     state: &SessionState,
     start: &Location,
 ) -> Result<(LogicalPlan, LogicalPlan)> {
+    refuse_reads(query).map_err(|error| error.at(start.clone()))?;
     let statement = DfStatement::Statement(Box::new(ast::Statement::Query(Box::new(query.clone()))));
     let plan = match state.statement_to_plan(statement.clone()).await {
         Ok(plan) => plan,

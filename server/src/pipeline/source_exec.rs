@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
@@ -229,13 +230,18 @@ impl ExecutionPlan for EpochSourceExec {
         let schema = Arc::clone(&self.schema);
         let slot = self.slot.index();
         let pieces = pieces(&epoch, slot, partition, partitions);
+        let reading = Arc::clone(&epoch);
         let rows = stream::iter(pieces).map(move |Piece { batch, number, offset }| {
             let ids = || RowId { slot, batch: number, row: offset }.run(batch.num_rows());
             let column =
                 |at: &Option<usize>| at.map_or_else(|| Arc::new(ids()) as ArrayRef, |at| Arc::clone(batch.column(at)));
             let columns = positions.iter().map(column).collect();
             let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-            Ok(RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &options)?)
+            let rows = RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &options)?;
+            Ok(match reading.read_of(RowId { slot, batch: number, row: offset }, batch.num_rows()) {
+                Some(read) => filter_record_batch(&rows, &read)?,
+                None => rows,
+            })
         });
         // Polled only when everything before it has been taken.
         let end = stream::once(async move {

@@ -18,6 +18,8 @@ use tokio::task::JoinSet;
 
 use super::source_exec::EpochSourceExec;
 use crate::error::{Error, Result};
+use crate::operator::epoch_cell::EpochCell;
+use crate::operator::isolate::isolating;
 use crate::operator::lookup_join::LookupJoinExec;
 use crate::operator::node::OperatorExec;
 
@@ -40,6 +42,15 @@ impl Template {
         admit(&plan, false)?;
         let drains = drains(&plan);
         Ok(Template { plan, drains })
+    }
+
+    /// A template that leaves the rows out that an expression cannot take.
+    ///
+    /// # Errors
+    /// As for [`Template::try_new`].
+    pub(super) fn isolating(plan: Arc<dyn ExecutionPlan>, cell: &Arc<EpochCell>) -> Result<Self> {
+        let Template { plan, drains } = Template::try_new(plan)?;
+        Ok(Template { plan: isolating(&plan, cell)?, drains })
     }
 
     /// Inputs that every run reports as read to their end: partitions of leaves and of stateful operators.

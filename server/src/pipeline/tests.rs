@@ -10,6 +10,7 @@ use datafusion::catalog::TableProvider;
 use datafusion::datasource::MemTable;
 use proptest::prelude::*;
 
+mod bad_rows;
 mod windows;
 
 use super::*;
@@ -80,12 +81,12 @@ async fn try_planned(query: &str, partitions: usize) -> Result<Pipeline> {
     }
 }
 
-async fn planned(query: &str, partitions: usize) -> Pipeline {
+pub(crate) async fn planned(query: &str, partitions: usize) -> Pipeline {
     try_planned(query, partitions).await.unwrap_or_else(|error| panic!("{}", error.report()))
 }
 
 /// Rows `(id, page, n, second)` with the columns that the pipeline reads.
-fn rows(pipeline: &Pipeline, slot: usize, rows: &[(i64, &str, i64, i64)]) -> Vec<RecordBatch> {
+pub(crate) fn rows(pipeline: &Pipeline, slot: usize, rows: &[(i64, &str, i64, i64)]) -> Vec<RecordBatch> {
     let text: Vec<String> = rows
         .iter()
         .map(|(id, page, n, second)| format!(r#"{{"id":{id},"page":"{page}","n":{n},"ts":{}}}"#, second * 1000))

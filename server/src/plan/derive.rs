@@ -31,10 +31,18 @@ pub fn derive(plan: LogicalPlan, streams: &dyn Streams, settings: DeriveSettings
     let mut derivation = Derivation { streams, settings, counted: Counted::default(), aggregates: BTreeMap::new() };
     let Derived { plan, edge, explain } = derivation.node(plan, WindowForm::Row)?;
     // The hidden columns end here.
-    let shown = schema.columns().into_iter().map(Expr::Column).collect();
-    let logical = LogicalPlan::Projection(Projection::try_new_with_schema(shown, Arc::new(plan), schema)?);
+    let mut shown: Vec<Expr> = schema.columns().into_iter().map(Expr::Column).collect();
+    let plan = Arc::new(plan);
+    let logical = LogicalPlan::Projection(Projection::try_new_with_schema(shown.clone(), Arc::clone(&plan), schema)?);
+    let with_rows = match edge.row_id {
+        Some(at) => {
+            shown.push(Expr::Column(column_at(plan.schema(), at)));
+            LogicalPlan::Projection(Projection::try_new(shown, plan)?)
+        }
+        None => logical.clone(),
+    };
     let edge = Edge { columns: edge.shown().map(|at| edge.columns[at].clone()).collect(), row_id: None, ..edge };
-    Ok(StreamPlan { logical, edge, operators: derivation.counted.operators, explain })
+    Ok(StreamPlan { logical, with_rows, edge, operators: derivation.counted.operators, explain })
 }
 
 pub(super) struct Derivation<'a> {

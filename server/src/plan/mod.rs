@@ -62,6 +62,8 @@ pub struct DeriveSettings {
 #[derive(Debug)]
 pub struct StreamPlan {
     pub logical: LogicalPlan,
+    /// The same with the column [`crate::operator::logical::ROW`] behind the others, where rows still carry it at the root.
+    pub with_rows: LogicalPlan,
     /// Of the rows that the query emits.
     pub edge: Edge,
     /// An operator stands behind those that it depends on.

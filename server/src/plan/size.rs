@@ -13,8 +13,8 @@ const NODES_MAX: usize = 10_000;
 
 /// Refuses a plan that is too deep or too large to be optimized and run. Walks no shared part twice, and none in recursion.
 ///
-/// It comes after DataFusion has planned the text, which by itself takes as long as the plan is large: a text that doubles itself two
-/// dozen times is not caught here.
+/// It comes after DataFusion has planned the text, which by itself takes as long as the plan is large: see
+/// [`crate::sql::refuse_reads`].
 ///
 /// # Errors
 /// `Invalid` with the limit that it passes.

@@ -1,8 +1,10 @@
 //! One running query: started, restarted where that can help, stopped.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{error, warn};
@@ -40,7 +42,7 @@ impl Running {
         let fingerprint = plan.fingerprint.clone();
         let supervised =
             Supervised { catalog, deps, settings: plan_settings, status: Arc::clone(&status), fatal, stop: stopped };
-        let task = tokio::spawn(supervised.run(plan));
+        let task = tokio::spawn(to_its_end(Arc::clone(&status), supervised.run(plan)));
         Running { fingerprint, settings, stop, task, status }
     }
 
@@ -56,7 +58,7 @@ impl Running {
 
     pub(super) async fn stopped(self) {
         if let Err(error) = self.task.await {
-            error!(query = self.status.name, %error, "query ended by a panic");
+            error!(query = self.status.name, %error, "query was ended");
         }
     }
 
@@ -69,6 +71,16 @@ impl Running {
     pub(super) fn mend_file_report(&self) {
         self.status.report_file(None);
     }
+}
+
+/// A query that ends by a panic has failed: its status must not go on to say that it runs.
+async fn to_its_end(status: Arc<QueryStatus>, run: impl Future<Output = ()>) {
+    let Err(panic) = AssertUnwindSafe(run).catch_unwind().await else { return };
+    let words = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
+    let error = Error::bug(format!("the query ended by a panic: {}", words.unwrap_or("without a word")))
+        .hint("its last checkpoint stands; save or touch its file to start it again, and report this");
+    error!(query = status.name, error = error.report(), "query failed");
+    status.set(QueryState::Failed, Some(error.report()));
 }
 
 struct Supervised {
@@ -128,5 +140,20 @@ impl Supervised {
     async fn once(&mut self, plan: QueryPlan) -> Result<()> {
         let query = QueryLoop::open(plan, self.deps.clone(), Arc::clone(&self.status)).await?;
         query.run(self.stop.clone()).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_query_that_panics_has_failed() {
+        let status = Arc::new(QueryStatus::new("v".to_owned(), "v.sql".to_owned()));
+        status.set(QueryState::Running, None);
+        to_its_end(Arc::clone(&status), async { panic!("at row {}", 7) }).await;
+        let (state, reason) = status.get();
+        assert_eq!(state, QueryState::Failed);
+        assert!(reason.unwrap().contains("ended by a panic: at row 7"));
     }
 }

@@ -128,17 +128,27 @@ pub struct Known {
     pub at: Micros,
 }
 
-/// A record that could not be decoded, kept whole.
+/// A record that could not be decoded, kept whole; or a row that an expression cannot take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter {
-    pub topic: String,
-    pub partition: Partition,
-    pub offset: Offset,
+    /// Where it was read, as far as the source says it; `None` for results.
+    pub topic: Option<String>,
+    pub partition: Option<Partition>,
+    pub offset: Option<Offset>,
     pub timestamp_ms: Option<i64>,
     pub key: Option<Vec<u8>>,
+    /// Of a record its bytes, of a row a JSON object.
     pub value: Option<Vec<u8>>,
-    /// The column that failed; `None` where the record as a whole is not readable.
+    /// The column that could not be decoded; `None` where the record as a whole is not readable, and for rows.
     pub column: Option<String>,
-    /// One sentence: what was found and what the schema says.
+    /// One sentence: what was found, and what the schema says or which expression fails.
     pub reason: String,
+}
+
+impl DeadLetter {
+    /// Topic or path and offset, as far as they are known.
+    pub fn place(&self) -> String {
+        let parts = [self.topic.clone(), self.offset.map(|offset| offset.to_string())];
+        parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
+    }
 }

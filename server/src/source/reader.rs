@@ -4,6 +4,8 @@
 //! limits, and then stops fetching: a slow query makes larger batches first and back-pressure after that.
 
 #[cfg(test)]
+pub(crate) mod by_hand;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;

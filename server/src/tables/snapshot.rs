@@ -44,7 +44,7 @@ struct Logged;
 impl BadRecords for Logged {
     fn note(&self, table: &Arc<TableDef>, _read: u64, batch: &SourceBatch) {
         if let Some(first) = batch.dead_letters.first() {
-            let (count, place) = (batch.dead_letters.len(), format!("{} {}", first.topic, first.offset));
+            let (count, place) = (batch.dead_letters.len(), first.place());
             let reason = &first.reason;
             warn!(table = table.name, count, first = place, reason, "records not decoded, left out");
         }

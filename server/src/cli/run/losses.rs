@@ -1,5 +1,5 @@
-//! What became no row in a statement of a run: the first bad records with their places, and at the end how many of how
-//! many there were and why most of them.
+//! What a statement of a run has left out: the first bad records with their places, and at the end how many of how many
+//! there were and why most of them.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -12,8 +12,10 @@ use crate::cli::bad_record::place;
 use crate::source::{DeadLetter, Offset, SourceBatch};
 use crate::tables::snapshot::BadRecords;
 
-/// Undecodable records that are named on standard error; the rest is counted.
+/// Bad records that are named on standard error; the rest is counted.
 const SHOWN: usize = 10;
+/// Stands for the results of a statement, which are of no table.
+const RESULTS: &str = "";
 
 /// Shared by all that reads a table for one statement.
 #[derive(Debug, Default)]
@@ -53,7 +55,7 @@ impl Losses {
     /// Takes note of bad records of whichever of `tables` they are.
     pub(super) fn bad(&self, letters: &[DeadLetter], tables: &[Arc<TableDef>]) {
         letters.iter().for_each(|letter| {
-            let Some(table) = tables.iter().find(|table| is_of(letter, table)) else { return };
+            let table = tables.iter().find(|table| is_of(letter, table)).map_or(RESULTS, |table| &table.name);
             if let Some(nth) = self.count(letter, table)
                 && nth < SHOWN
             {
@@ -63,10 +65,10 @@ impl Losses {
     }
 
     /// How many there were before, of all tables; `None` for one that is known already.
-    fn count(&self, letter: &DeadLetter, table: &TableDef) -> Option<usize> {
+    fn count(&self, letter: &DeadLetter, table: &str) -> Option<usize> {
         let mut by_table = self.by_table.lock();
         let before = by_table.values().map(OfTable::bad).sum::<u64>();
-        let of_table = by_table.entry(table.name.clone()).or_default();
+        let of_table = by_table.entry(table.to_owned()).or_default();
         if !of_table.is_new(letter) {
             return None;
         }
@@ -89,11 +91,11 @@ impl Losses {
                 count if count == bad => String::new(),
                 count => format!(", most often ({count} times)"),
             };
-            let _ = writeln!(
-                summary,
-                "{bad} of {records} records of table \"{table}\" not decoded{often}: {}",
-                commonest.first
-            );
+            let what = match table.as_str() {
+                RESULTS => format!("{bad} results"),
+                table => format!("{bad} of {records} records of table \"{table}\""),
+            };
+            let _ = writeln!(summary, "{what} left out{often}: {}", commonest.first);
         }
         summary
     }
@@ -113,9 +115,10 @@ impl OfTable {
     }
 
     fn is_new(&mut self, letter: &DeadLetter) -> bool {
-        let offset = usize::try_from(letter.offset).unwrap_or(0);
+        let (Some(topic), Some(offset)) = (&letter.topic, letter.offset) else { return true };
+        let offset = usize::try_from(offset).unwrap_or(0);
         let (word, bit) = (offset / 64, 1 << (offset % 64));
-        let bits = self.bad.entry(letter.topic.clone()).or_default();
+        let bits = self.bad.entry(topic.clone()).or_default();
         if bits.len() <= word {
             bits.resize(word + 1, 0);
         }
@@ -126,9 +129,10 @@ impl OfTable {
 }
 
 fn is_of(letter: &DeadLetter, table: &TableDef) -> bool {
+    let Some(origin) = &letter.topic else { return false };
     match &table.connector {
-        Connector::Filesystem(files) => std::path::Path::new(&letter.topic).starts_with(&files.path),
-        Connector::Kafka(topic) => topic.topic == letter.topic,
+        Connector::Filesystem(files) => std::path::Path::new(origin).starts_with(&files.path),
+        Connector::Kafka(topic) => topic.topic == *origin,
     }
 }
 

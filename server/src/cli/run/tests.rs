@@ -176,8 +176,9 @@ async fn a_run_says_how_many_of_how_many_records_it_has_left_out_and_why_most_of
         WITH ('connector' = 'filesystem', 'path' = 'e.json');\n";
     let fixed = table("f", "k VARCHAR, n BIGINT", "e.json");
     let names = table("names", "k VARCHAR, age INT", "names.csv");
-    let of_e = "3 of 5 records of table \"e\" not decoded, most often (2 times): field \"n\" is \"x\"; the schema says bigint\n";
-    let of_names = "1 of 2 records of table \"names\" not decoded: field \"age\" is \"one\"; the schema says int\n";
+    let of_e =
+        "3 of 5 records of table \"e\" left out, most often (2 times): field \"n\" is \"x\"; the schema says bigint\n";
+    let of_names = "1 of 2 records of table \"names\" left out: field \"age\" is \"one\"; the schema says int\n";
     for (query, said) in [
         // A stream, a static table, both, and the static one twice.
         ("SELECT n, k FROM e", of_e.to_owned()),

@@ -4,9 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array};
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::{filter_record_batch, take_record_batch};
-use arrow::datatypes::{DataType, Int64Type};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::TaskContext;
 use datafusion::physical_expr::PhysicalExpr;
@@ -21,8 +20,9 @@ use super::panes::{RowWindows, Windows};
 use crate::clock::Micros;
 use crate::error::{Error, Result};
 use crate::operator::contract::LateRow;
-use crate::operator::epoch_cell::{Epoch, EpochCell, micros};
-use crate::operator::logical::{EVENT_TIME, ROW};
+use crate::operator::epoch_cell::{Epoch, EpochCell, RowId, micros};
+use crate::operator::logical::EVENT_TIME;
+use crate::operator::rows::{json_rows, row_ids};
 use crate::watermark::InputMarks;
 
 /// Stands below the partial aggregation. Column `pane` of its input is the start of each row's pane.
@@ -201,7 +201,7 @@ impl Gate {
         let times = times.transpose()?;
         let text = json_rows(&batch, &[self.pane])?;
         let entries = late.iter().zip(text).enumerate().map(|(at, (late, row))| {
-            let id = ids.as_ref().filter(|ids| ids.is_valid(at)).map(|ids| ids.value(at));
+            let id = ids.as_ref().filter(|ids| ids.is_valid(at)).map(|ids| RowId::decoded(ids.value(at)));
             let time = || times.as_ref().filter(|(_, column)| column.is_valid(at)).map(|(times, _)| times[at]);
             LateRow {
                 operator: self.operator.to_string(),
@@ -218,30 +218,8 @@ impl Gate {
     }
 }
 
-/// Where the rows were read, as far as they carry it.
-fn row_ids(batch: &RecordBatch) -> Option<Int64Array> {
-    batch.column_by_name(ROW).and_then(|column| column.as_primitive_opt::<Int64Type>()).cloned()
-}
-
 struct Late {
     row: usize,
     missed: (Micros, Micros),
     wholly: bool,
-}
-
-/// Each row as a JSON object, for people to read. Columns of ours, and those whose type JSON cannot say, are left out.
-fn json_rows(batch: &RecordBatch, ours: &[usize]) -> Result<Vec<String>> {
-    let schema = batch.schema();
-    let simple = |data_type: &DataType| !matches!(data_type, DataType::Union(..) | DataType::Interval(_));
-    let shown = schema.fields().iter().enumerate().filter(|(at, field)| {
-        simple(field.data_type()) && !ours.contains(at) && ![ROW, EVENT_TIME].contains(&field.name().as_str())
-    });
-    let batch = batch.project(&shown.map(|(at, _)| at).collect::<Vec<_>>())?;
-    let mut writer = arrow::json::LineDelimitedWriter::new(Vec::new());
-    writer.write(&batch).and_then(|()| writer.finish())?;
-    let text = String::from_utf8(writer.into_inner()).map_err(|error| Error::bug(error.to_string()))?;
-    let mut rows: Vec<String> = text.lines().map(str::to_owned).collect();
-    // A row without columns is no line.
-    rows.resize(batch.num_rows(), "{}".to_owned());
-    Ok(rows)
 }

@@ -283,9 +283,9 @@ impl Work<'_> {
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         out.dead_letters.push(DeadLetter {
-            topic: self.file.to_owned(),
-            partition: self.reader.files.partition(),
-            offset: number,
+            topic: Some(self.file.to_owned()),
+            partition: Some(self.reader.files.partition()),
+            offset: Some(number),
             timestamp_ms: None,
             key: None,
             value: Some(line.to_owned()),

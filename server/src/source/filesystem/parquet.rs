@@ -167,9 +167,9 @@ impl BatchReader for ParquetReader {
                     return Err(failure.stop(&file, number, &self.table));
                 }
                 dead_letters.push(DeadLetter {
-                    topic: file.clone(),
-                    partition,
-                    offset: number,
+                    topic: Some(file.clone()),
+                    partition: Some(partition),
+                    offset: Some(number),
                     timestamp_ms: None,
                     key: None,
                     value: self.row_as_json(&arrays, row),

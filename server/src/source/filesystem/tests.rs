@@ -205,7 +205,7 @@ fn csv_rows_that_do_not_fit_become_dead_letters_and_the_others_stay() {
         let numbers =
             read.batches.iter().flat_map(|batch| batch.column(1).as_primitive::<Int64Type>().values().to_vec());
         assert_eq!(numbers.collect::<Vec<_>>(), good);
-        let dead = read.dead.iter().map(|dead| (dead.offset, dead.value.as_deref(), dead.column.as_deref()));
+        let dead = read.dead.iter().map(|dead| (dead.offset.unwrap(), dead.value.as_deref(), dead.column.as_deref()));
         assert_eq!(
             dead.collect::<Vec<_>>(),
             [
@@ -329,7 +329,10 @@ fn check_refusals(def: &TableDef, values: [&str; 3]) {
         assert!(read.batches.iter().all(|batch| batch.num_rows() > 0));
         let dead = read.dead.iter().map(|dead| {
             let value = dead.value.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
-            ((dead.offset, dead.column.as_deref().unwrap_or_default(), dead.reason.as_str()), value.into_owned())
+            (
+                (dead.offset.unwrap(), dead.column.as_deref().unwrap_or_default(), dead.reason.as_str()),
+                value.into_owned(),
+            )
         });
         assert_eq!(dead.collect::<Vec<_>>(), REFUSED.into_iter().zip(values.map(str::to_owned)).collect::<Vec<_>>());
         if rows_max == 100 {
@@ -338,7 +341,7 @@ fn check_refusals(def: &TableDef, values: [&str; 3]) {
     }
     // A column that nobody reads is not checked.
     let read_ids = read(def, &[0], &Offsets::new(), 100).unwrap();
-    assert_eq!(read_ids.dead.iter().map(|dead| dead.offset).collect::<Vec<_>>(), [41, 42]);
+    assert_eq!(read_ids.dead.iter().map(|dead| dead.offset.unwrap()).collect::<Vec<_>>(), [41, 42]);
     let strict = TableDef { on_bad_row: OnBadRow::Fail, ..def.clone() };
     let error = read(&strict, &[0, 1], &Offsets::new(), 100).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Invalid);
@@ -394,7 +397,7 @@ fn parquet_rows_that_fail_a_check_become_dead_letters_as_json() {
 
 /// `(record, column, reason)` of each dead letter.
 fn dead(read: &Read) -> Vec<(Offset, Option<&str>, &str)> {
-    read.dead.iter().map(|dead| (dead.offset, dead.column.as_deref(), dead.reason.as_str())).collect()
+    read.dead.iter().map(|dead| (dead.offset.unwrap(), dead.column.as_deref(), dead.reason.as_str())).collect()
 }
 
 #[test]
@@ -490,7 +493,7 @@ fn times(unit: TimeUnit, format: TimestampFormat, cells: &[&str]) -> Vec<String>
             found[*number as usize] = time.map_or("NULL".into(), |time| time.to_string());
         }
     }
-    read.dead.into_iter().for_each(|dead| found[dead.offset as usize] = dead.reason);
+    read.dead.into_iter().for_each(|dead| found[dead.offset.unwrap() as usize] = dead.reason);
     found
 }
 

@@ -146,8 +146,8 @@ async fn bad_records_travel_beside_the_rows() {
         dead.extend(batch.dead_letters);
     }
     assert_eq!(all, [1, 3]);
-    assert_eq!((dead[0].offset, dead[0].value.as_deref()), (1, Some(&b"nonsense"[..])));
-    assert_eq!(dead[0].topic, path.display().to_string());
+    assert_eq!((dead[0].offset, dead[0].value.as_deref()), (Some(1), Some(&b"nonsense"[..])));
+    assert_eq!(dead[0].topic, Some(path.display().to_string()));
 }
 
 #[tokio::test]

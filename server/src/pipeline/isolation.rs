@@ -1,0 +1,86 @@
+//! An epoch that an expression has failed in, once more: which rows it cannot take, and the epoch without them.
+
+use std::collections::BTreeSet;
+
+use super::{Pipeline, StepOutput};
+use crate::catalog::OnBadRow;
+use crate::error::{Error, Result};
+use crate::operator::contract::BadRow;
+use crate::operator::epoch_cell::{Epoch, RowId};
+use crate::source::DeadLetter;
+
+impl Pipeline {
+    /// Runs `failed` again until no expression fails for a row that is read: first all bad rows are found, then the others are
+    /// taken. Results that an expression cannot take are left out of what is emitted.
+    ///
+    /// # Errors
+    /// The error of a row of a table with `'on-bad-row' = 'fail'`; `error`, where no single row is to blame.
+    pub(super) async fn without_bad_rows(&self, failed: &Epoch, error: Error) -> Result<StepOutput> {
+        let mut error = Some(error);
+        let mut left_out = BTreeSet::new();
+        let mut bad = Vec::new();
+        loop {
+            self.operators.iter().for_each(|operator| operator.abort());
+            let epoch = self.cell.enter(failed.without(left_out.clone()));
+            let mut output = match self.run(&self.isolating, &epoch).await {
+                Ok(output) => output,
+                // What is not evaluated row by row, like a sum, fails again; its first words are as good as its last.
+                Err(again) => return Err(error.take().unwrap_or(again)),
+            };
+            let (mut more, mut results) = (false, Vec::new());
+            for row in epoch.effects.take_bad() {
+                if self.on_bad_row(row.id) == OnBadRow::Fail {
+                    return Err(row.error);
+                }
+                match row.id {
+                    // The same row may be read several times: once for each of its windows, by each branch of a union.
+                    Some(id) if left_out.insert(id) => {
+                        more = true;
+                        bad.push(self.dead_letter(&epoch, row));
+                    }
+                    Some(_) => {}
+                    None => results.push(row),
+                }
+            }
+            if !more {
+                // Only now these are the results: what was read has changed with each run.
+                bad.extend(results.into_iter().map(|row| self.dead_letter(&epoch, row)));
+                let columns: Vec<usize> = (0..self.schema.fields().len()).collect();
+                for batch in &mut output.batches {
+                    *batch = batch.project(&columns)?;
+                }
+                return Ok(StepOutput { bad, ..output });
+            }
+        }
+    }
+
+    /// A result is of all tables.
+    fn on_bad_row(&self, id: Option<RowId>) -> OnBadRow {
+        let of = |slot: usize| self.slots.get(slot).map(|slot| slot.table.on_bad_row);
+        let fails = match id {
+            Some(id) => of(id.slot) == Some(OnBadRow::Fail),
+            None => self.slots.iter().any(|slot| slot.table.on_bad_row == OnBadRow::Fail),
+        };
+        if fails { OnBadRow::Fail } else { OnBadRow::DeadLetter }
+    }
+
+    fn dead_letter(&self, epoch: &Epoch, row: BadRow) -> DeadLetter {
+        let BadRow { id, row, error } = row;
+        let slot = id.and_then(|id| self.slots.get(id.slot));
+        let origin = id.and_then(|id| epoch.origin_of(id));
+        DeadLetter {
+            topic: origin
+                .as_ref()
+                .map(|origin| &origin.topic)
+                .or(slot.map(|slot| slot.topic()))
+                .map(ToString::to_string),
+            partition: origin.as_ref().map(|origin| origin.partition),
+            offset: origin.as_ref().map(|origin| origin.offset),
+            timestamp_ms: None,
+            key: None,
+            value: Some(row.into_bytes()),
+            column: None,
+            reason: self.places.locate(error).to_string(),
+        }
+    }
+}

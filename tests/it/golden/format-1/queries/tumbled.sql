@@ -1,0 +1,3 @@
+CREATE MATERIALIZED VIEW tumbled AS
+SELECT window_start, id % 3 AS k, count(*) AS n, sum(id) AS s
+FROM TUMBLE(e, ts, INTERVAL '10 seconds') GROUP BY window_start, window_end, id % 3;
