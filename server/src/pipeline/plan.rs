@@ -40,7 +40,9 @@ use crate::operator::node::OperatorExec;
 use crate::plan::{DeriveSettings, OperatorInputs, StreamInfo, Streams, derive, lookups, reads_stream, refuse_size};
 use crate::sql::session::session;
 use crate::sql::window_tvf::WatermarkColumns;
-use crate::sql::{Functions, expand_for_batch, explained, planning_error, refuse_reads, with_times};
+use crate::sql::{
+    Functions, expand_for_batch, explained, not_read_by_name, planning_error, refuse_reads, with_times,
+};
 use crate::watermark::Edges;
 
 /// The tables a query may name.
@@ -112,6 +114,12 @@ pub async fn plan(view: &ViewDef, tables: &dyn Tables, settings: PlanSettings) -
 pub(super) fn name_tables(error: Error, tables: &dyn Tables) -> Error {
     let missing = error.primary().strip_prefix("table '").and_then(|rest| rest.strip_suffix("' not found"));
     let Some(missing) = missing.filter(|_| error.hint_text().is_none()) else { return error };
+    if let Some(file) = not_read_by_name(missing) {
+        return match error.location() {
+            Some(place) => file.at(place.clone()),
+            None => file,
+        };
+    }
     let similar = |name: &&String| normalized_levenshtein(&name.to_lowercase(), &missing.to_lowercase());
     if tables.plain_view(missing).is_some() {
         return error.hint("it is a view that reads itself, directly or through others: break the circle");

@@ -71,7 +71,9 @@ async fn try_planned(query: &str, partitions: usize) -> Result<Pipeline> {
             Statement::CreateTable(table) => drop(known.tables.insert(table.name.clone(), Arc::new(table))),
             Statement::CreatePlainView(view) => drop(known.plain_views.insert(view.name.clone(), Arc::new(view))),
             Statement::CreateView(view) | Statement::Select(view) => views.push(view),
-            Statement::Insert { .. } | Statement::CreateFunction(_) => unreachable!("no test does this"),
+            Statement::Insert { .. } | Statement::CreateFunction(_) | Statement::Explain(_) => {
+                unreachable!("no test does this")
+            }
         }
     }
     match plan(&views[0], &known, PlanSettings { partitions, wide_rows: 3 }).await? {
