@@ -314,8 +314,6 @@ impl Probe {
     /// The next output batch; ends only when the input has ended.
     async fn step(mut self) -> Result<Option<(RecordBatch, Self)>> {
         loop {
-            // A table without a key is compared whole with each row: others on this thread get their turn.
-            tokio::task::consume_budget().await;
             let elapsed = self.metrics.elapsed_compute().clone();
             let timer = elapsed.timer();
             let portion = self.next_portion()?;
@@ -380,17 +378,18 @@ fn join_rows(join: &LookupJoinExec, index: &Index, current: &mut Current) -> Res
             stream_rows.append_value(row as u32);
             dimension_rows.append_value(dimension_row);
         };
-        // Of rows that match whatever they hold one is enough, unless the filter has a say.
-        let enough = if join.filter.is_some() { usize::MAX } else { 1 };
+        // Of rows that match whatever they hold one is enough where nothing but that is asked.
+        let one_is_enough = join.filter.is_none() && join.join_type.is_about_existence();
+        let enough = if one_is_enough { 1 } else { usize::MAX };
+        let any = || (0..index.batch.num_rows() as u32).take(enough);
         let has_null = current.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row));
         match join.nulls {
             NullKeys::MatchNothing if has_null => {}
+            _ if join.stream_keys.is_empty() => any().for_each(&mut candidate),
             NullKeys::MatchNothing | NullKeys::MatchNull => {
                 index.candidates(current.hashes[row]).for_each(&mut candidate);
             }
-            NullKeys::MatchEverything if has_null => {
-                (0..index.batch.num_rows() as u32).take(enough).for_each(&mut candidate);
-            }
+            NullKeys::MatchEverything if has_null => any().for_each(&mut candidate),
             NullKeys::MatchEverything => {
                 index.candidates(current.hashes[row]).for_each(&mut candidate);
                 index.null_rows.iter().copied().take(enough).for_each(&mut candidate);

@@ -95,8 +95,8 @@ fn rewritten(expr: Expr, place: Place, outer: &DFSchema) -> Result<Expr> {
 
 fn in_subquery(membership: InSubquery, place: Place, outer: &DFSchema) -> Result<Expr> {
     let is_correlated = !membership.subquery.outer_ref_columns.is_empty();
-    // Columns of a query further out, or the first rows of each group: DataFusion plans neither, and says so.
-    if membership.expr.contains_outer() || (is_correlated && has_limit(&membership.subquery.subquery)) {
+    // Columns of a query further out, or some rows for each of these: DataFusion plans neither, and says so.
+    if membership.expr.contains_outer() || (is_correlated && limits_what_is_correlated(&membership.subquery.subquery)) {
         return Ok(Expr::InSubquery(membership));
     }
     match (membership.negated, place) {
@@ -113,10 +113,10 @@ fn in_subquery(membership: InSubquery, place: Place, outer: &DFSchema) -> Result
     }
 }
 
-fn has_limit(plan: &LogicalPlan) -> bool {
+fn limits_what_is_correlated(plan: &LogicalPlan) -> bool {
     let mut found = false;
     let walked = plan.apply_with_subqueries(|node| {
-        found |= matches!(node, LogicalPlan::Limit(_));
+        found |= matches!(node, LogicalPlan::Limit(_)) && !node.all_out_ref_exprs().is_empty();
         Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     });
     debug_assert!(walked.is_ok(), "the closure raises no error");

@@ -59,7 +59,7 @@ fn lookup(join: Join, stream_left: bool, tables: &mut Vec<Arc<StaticRows>>) -> R
     let (on, nulls, filter) = if null_aware {
         not_in(on, filter)?
     } else if join_type.is_about_existence() && Vec::is_empty(&on) {
-        not_false(filter, stream.schema(), table.schema())?
+        not_false(filter, stream.schema(), table.schema())
     } else {
         (on, nulls, filter)
     };
@@ -103,29 +103,26 @@ fn not_in(on: Vec<(Expr, Expr)>, filter: Option<Expr>) -> Result<Condition> {
         (0, Some(filter @ Expr::BinaryExpr(BinaryExpr { op: Operator::Eq, .. }))) => {
             Ok((on, NullKeys::MatchNothing, Some(filter.is_not_false())))
         }
-        _ => Err(Error::bug("a NOT IN with more than one condition")),
+        _ => Err(Error::invalid("this NOT IN is not available over a stream").hint("write it as NOT EXISTS")),
     }
 }
 
 /// `(s = t) IS NOT FALSE` as a key: see `sql::three_valued`.
-fn not_false(filter: Option<Expr>, stream: &DFSchema, table: &DFSchema) -> Result<Condition> {
-    let mut rest = filter.map(split_conjunction_owned).unwrap_or_default();
+fn not_false(filter: Option<Expr>, stream: &DFSchema, table: &DFSchema) -> Condition {
     let is_of = |expr: &Expr, schema: &DFSchema| {
         let columns = expr.column_refs();
         !columns.is_empty() && columns.iter().all(|column| schema.has_column(column))
     };
-    for at in 0..rest.len() {
-        let Expr::IsNotFalse(equality) = &rest[at] else { continue };
-        let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = equality.as_ref() else { continue };
-        let key = if is_of(left, stream) && is_of(right, table) {
-            (left.as_ref().clone(), right.as_ref().clone())
-        } else if is_of(right, stream) && is_of(left, table) {
-            (right.as_ref().clone(), left.as_ref().clone())
-        } else {
-            continue;
-        };
-        rest.remove(at);
-        return Ok((vec![key], NullKeys::MatchEverything, conjunction(rest)));
-    }
-    Ok((vec![], NullKeys::MatchNothing, conjunction(rest)))
+    let key = |condition: &Expr| {
+        let Expr::IsNotFalse(equality) = condition else { return None };
+        let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = equality.as_ref() else { return None };
+        let mut sides = [(left, right), (right, left)].into_iter();
+        let (of_stream, of_table) = sides.find(|(near, far)| is_of(near, stream) && is_of(far, table))?;
+        Some((of_stream.as_ref().clone(), of_table.as_ref().clone()))
+    };
+    let mut conditions = filter.map(split_conjunction_owned).unwrap_or_default();
+    let found = conditions.iter().enumerate().find_map(|(at, condition)| Some((at, key(condition)?)));
+    let Some((at, key)) = found else { return (vec![], NullKeys::MatchNothing, conjunction(conditions)) };
+    conditions.remove(at);
+    (vec![key], NullKeys::MatchEverything, conjunction(conditions))
 }
