@@ -12,10 +12,11 @@ use proptest::prelude::*;
 
 mod bad_rows;
 mod lookups;
+mod kinds;
 mod windows;
 
 use super::*;
-use crate::catalog::{PlainView, Statement, TableDef};
+use crate::catalog::{PlainView, Statement, TableDef, ViewDef};
 use crate::sql::parse_file;
 use crate::watermark::{END, Mark, NONE};
 
@@ -62,7 +63,8 @@ fn json(schema: SchemaRef, rows: &str) -> Vec<RecordBatch> {
     ReaderBuilder::new(schema).build(rows.as_bytes()).unwrap().collect::<Result<_, _>>().unwrap()
 }
 
-async fn try_planned(query: &str, partitions: usize) -> Result<Pipeline> {
+/// The tables, and the first query of the text.
+fn parsed(query: &str) -> Result<(Fixed, ViewDef)> {
     let statements = parse_file("test.sql", &format!("{TABLES}\n{query}")).map_err(|mut errors| errors.remove(0))?;
     let mut known = Fixed::default();
     let mut views = Vec::new();
@@ -76,7 +78,12 @@ async fn try_planned(query: &str, partitions: usize) -> Result<Pipeline> {
             }
         }
     }
-    match plan(&views[0], &known, PlanSettings { partitions, wide_rows: 3 }).await? {
+    Ok((known, views.swap_remove(0)))
+}
+
+async fn try_planned(query: &str, partitions: usize) -> Result<Pipeline> {
+    let (known, view) = parsed(query)?;
+    match plan(&view, &known, PlanSettings { partitions, wide_rows: 3 }).await? {
         Planned::Stream(pipeline) => Ok(*pipeline),
         Planned::Batch(..) => panic!("the query reads no stream"),
     }
@@ -92,8 +99,16 @@ pub(crate) fn rows(pipeline: &Pipeline, slot: usize, rows: &[(i64, &str, i64, i6
         .iter()
         .map(|(id, page, n, second)| format!(r#"{{"id":{id},"page":"{page}","n":{n},"ts":{}}}"#, second * 1000))
         .collect();
+fn rows(pipeline: &Pipeline, slot: usize, rows: &[(i64, &str, i64, i64)]) -> Vec<RecordBatch> {
     let slot = &pipeline.slots[slot];
-    json(slot.table.schema(), &text.join("\n")).iter().map(|batch| batch.project(slot.columns()).unwrap()).collect()
+    json(slot.table.schema(), &text(rows)).iter().map(|batch| batch.project(slot.columns()).unwrap()).collect()
+}
+
+fn text(rows: &[(i64, &str, i64, i64)]) -> String {
+    let line = |(id, page, n, second): &(i64, &str, i64, i64)| {
+        format!(r#"{{"id":{id},"page":"{page}","n":{n},"ts":{}}}"#, second * 1000)
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 async fn epoch(pipeline: &Pipeline, batches: Vec<Vec<RecordBatch>>, before: Micros, after: Micros) -> StepOutput {
@@ -360,10 +375,10 @@ type Row = (i64, &'static str, i64, i64);
 
 /// Every row in every window that covers it and has not closed before it comes: the definition, without panes. `closed`, of each
 /// row: windows that end by then have closed, seconds. Also how often a row was late for a window.
-fn naive(rows: &[(Row, Option<i64>)], size: i64, slide: i64) -> (Counts, usize) {
+fn naive(rows: &[(Row, Option<i64>)], size: i64, slide: i64, offset: i64) -> (Counts, usize) {
     let (mut counts, mut late) = (Counts::new(), 0);
     for ((_, page, n, second), closed) in rows {
-        let last = second.div_euclid(slide) * slide;
+        let last = (second - offset).div_euclid(slide) * slide + offset;
         let starts = (0..).map(|back| last - back * slide).take_while(|start| start + size > *second);
         let mut missed = false;
         for start in starts {
@@ -409,6 +424,7 @@ proptest! {
         // How far the watermark stays behind the latest row; `None`: it does not move, and nothing is late.
         delay in prop::sample::select(vec![None, Some(0), Some(30), Some(300)]),
         lateness in prop::sample::select(vec![0, 25]),
+        offset in prop::sample::select(vec![0, 0, 3, -2]),
     ) {
         const PAGES: [&str; 4] = ["a", "b", "a longer page name than fits into a view", ""];
         let mut input: Vec<Row> = input.into_iter().map(|(page, n, at)| (0, PAGES[page], n, at)).collect();
@@ -419,7 +435,8 @@ proptest! {
         }
         let query = format!(
             "CREATE MATERIALIZED VIEW v WITH ('allowed-lateness' = '{lateness} seconds') AS SELECT window_start, page, count(*), sum(n)
-             FROM HOP(clicks, ts, INTERVAL '{slide} seconds', INTERVAL '{size} seconds') GROUP BY window_start, page"
+             FROM HOP(clicks, ts, INTERVAL '{slide} seconds', INTERVAL '{size} seconds', INTERVAL '{offset} seconds')
+             GROUP BY window_start, page"
         );
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
         let (output, late, known) = runtime.block_on(async {
@@ -454,7 +471,7 @@ proptest! {
             emitted.extend(last.batches);
             (emitted, late, known)
         });
-        prop_assert_eq!((collected(&output), late), naive(&known, size, slide));
+        prop_assert_eq!((collected(&output), late), naive(&known, size, slide, offset));
     }
 }
 

@@ -14,11 +14,16 @@ const ROWS: [(i64, &str, i64, i64); 5] =
 
 /// The rows of the answer, sorted, however the input comes.
 async fn answer(query: &str) -> Vec<String> {
+    answer_over(query, &ROWS).await
+}
+
+/// As [`answer`], over other rows.
+pub(super) async fn answer_over(query: &str, input: &[Row]) -> Vec<String> {
     let mut answers = Vec::new();
-    for (partitions, at_once) in [(1, ROWS.len()), (1, 1), (2, ROWS.len()), (2, 2)] {
+    for (partitions, at_once) in [(1, input.len()), (1, 1), (2, input.len()), (2, 2)] {
         let pipeline = planned(query, partitions).await;
         let mut batches = Vec::new();
-        for part in ROWS.chunks(at_once) {
+        for part in input.chunks(at_once) {
             let input = (0..pipeline.slots.len()).map(|slot| rows(&pipeline, slot, part)).collect();
             batches.extend(epoch(&pipeline, input, NONE, NONE).await.batches);
         }

@@ -51,11 +51,22 @@ async fn every_spelling_plans_the_same_node() {
     ] {
         let plan = plan(&format!("SELECT * FROM {call}")).await.unwrap_or_else(|error| panic!("{call}: {error:?}"));
         let shown = plan.display_indent().to_string();
-        assert!(shown.contains("WindowTvf: Tumble { size_us: 60000000 }, time=t.ts"), "{call}: {shown}");
+        assert!(shown.contains("WindowTvf: TUMBLE(1 minute), time=t.ts"), "{call}: {shown}");
     }
-    let shown = plan("SELECT * FROM HOP(t, INTERVAL '10 seconds', INTERVAL '1 minute')").await.expect("planned");
-    let shown = shown.display_indent().to_string();
-    assert!(shown.contains("WindowTvf: Hop { size_us: 60000000, slide_us: 10000000 }, time=t.ts"), "{shown}");
+    for (call, kind) in [
+        ("HOP(t, INTERVAL '10 seconds', INTERVAL '1 minute')", "HOP(10 seconds, 1 minute)"),
+        ("HOP(t, ts, INTERVAL '10 seconds', INTERVAL '1 minute', INTERVAL '-3 seconds')", "HOP(10 seconds, 1 minute, 7 seconds)"),
+        ("TUMBLE(t, INTERVAL '1 minute', -INTERVAL '20' SECOND)", "TUMBLE(1 minute, 40 seconds)"),
+        ("TUMBLE(t, ts, INTERVAL '7 days', 'Europe/Berlin')", "TUMBLE(7 days, 'Europe/Berlin')"),
+        ("TABLE(TUMBLE(DATA => TABLE t, TIMECOL => DESCRIPTOR(ts), SIZE => INTERVAL '1' DAY, OFFSET => 'Asia/Beirut'))", "TUMBLE(1 day, 'Asia/Beirut')"),
+        ("CUMULATE(t, ts, INTERVAL '1 hour', INTERVAL '1 day')", "CUMULATE(1 hour, 1 day)"),
+        ("TABLE(CUMULATE(TABLE t, DESCRIPTOR(ts), INTERVAL '1' HOUR, INTERVAL '1' DAY, INTERVAL '8' HOUR))", "CUMULATE(1 hour, 1 day, 8 hours)"),
+        ("CUMULATE(DATA => t, STEP => INTERVAL '1' DAY, SIZE => INTERVAL '7' DAY, OFFSET => 'Africa/Cairo')", "CUMULATE(1 day, 7 days, 'Africa/Cairo')"),
+    ] {
+        let plan = plan(&format!("SELECT * FROM {call}")).await.unwrap_or_else(|error| panic!("{call}: {error:?}"));
+        let shown = plan.display_indent().to_string();
+        assert!(shown.contains(&format!("WindowTvf: {kind}, time=t.ts")), "{call}: {shown}");
+    }
 }
 
 #[tokio::test]
@@ -95,11 +106,23 @@ async fn each_mistake_in_a_window_function_has_its_place_and_remedy() {
         ("HOP(t, ts, INTERVAL '0.5' MONTH, INTERVAL '1 day')", "q.sql:2:35: the window's slide must not have months or years, whose length varies; use days or shorter units\n  hint: write HOP(table, time_column, slide, size), as in HOP(t, ts, INTERVAL '1 minute', INTERVAL '10 minutes')".to_owned()),
         ("TUMBLE(t, ts)", format!("q.sql:2:15: TUMBLE needs the size of its windows\n  hint: {tumble}")),
         ("TUMBLE(t, ts, INTERVAL '0' SECOND)", "q.sql:2:15: the window's size must be longer than zero".to_owned()),
-        ("TUMBLE(t, ts, INTERVAL '1 minute', INTERVAL '1 minute')", format!("q.sql:2:15: TUMBLE has too many arguments\n  hint: {tumble}")),
+        ("TUMBLE(t, ts, INTERVAL '1 minute', INTERVAL '1 second', 1)", format!("q.sql:2:15: TUMBLE has too many arguments\n  hint: {tumble}")),
+        ("TUMBLE(t, ts, INTERVAL '1 minute', INTERVAL '1 minute')", "q.sql:2:59: the window's offset must be shorter than the window\n  hint: windows that are moved by their own length are the same windows".to_owned()),
+        ("TUMBLE(t, ts, INTERVAL '1 minute', INTERVAL '-61 seconds')", "q.sql:2:59: the window's offset must be shorter than the window\n  hint: windows that are moved by their own length are the same windows".to_owned()),
+        ("TUMBLE(t, ts, INTERVAL '1 year', INTERVAL '0.5 months')", format!("q.sql:2:38: the window's size must not have months or years, whose length varies; use days or shorter units\n  hint: {tumble}")),
+        ("TUMBLE(t, ts, INTERVAL '1 day', INTERVAL '0.5 months')", format!("q.sql:2:56: the window's offset must not have months or years, whose length varies; use days or shorter units\n  hint: {tumble}")),
+        ("TUMBLE(t, seconds, INTERVAL '1 minute', INTERVAL '500 milliseconds')", "q.sql:2:15: the window's offset is not a whole number of the time column's seconds\n  hint: declare the column with a finer TIMESTAMP(3) or TIMESTAMP(6), or use a longer window".to_owned()),
+        ("TUMBLE(t, ts, INTERVAL '1 hour', 'Europe/Berlin')", "q.sql:2:48: in a time zone the window's size must be whole days\n  hint: write INTERVAL '1 day', 'Europe/Berlin', or leave the time zone out".to_owned()),
+        ("TUMBLE(t, ts, INTERVAL '1' MONTH, 'Europe/Berlin')", format!("q.sql:2:38: the window's size must not have months or years, whose length varies; use days or shorter units\n  hint: {tumble}")),
+        ("TUMBLE(t, ts, INTERVAL '1 day', 'Europe/Berln')", "q.sql:2:47: time zone 'Europe/Berln' is not known\n  hint: did you mean 'Europe/Berlin'?".to_owned()),
+        ("TUMBLE(t, ts, INTERVAL '1 day', 8)", format!("q.sql:2:47: the window's offset must be an INTERVAL, as in INTERVAL '5 minutes'\n  hint: {tumble}")),
+        ("HOP(t, ts, INTERVAL '1 day', INTERVAL '7 days', 'UTC')", "q.sql:2:63: HOP is not available in a time zone\n  hint: TUMBLE(t, ts, INTERVAL '1 day', 'Europe/Berlin') and CUMULATE are; HOP takes an offset".to_owned()),
+        ("CUMULATE(t, ts, INTERVAL '2 hours', INTERVAL '3 hours')", "q.sql:2:15: the window's size must be a multiple of its step\n  hint: the step comes first: CUMULATE(t, ts, step, size)".to_owned()),
+        ("CUMULATE(t, ts, INTERVAL '2 hours')", "q.sql:2:15: CUMULATE needs a step and a size\n  hint: write CUMULATE(table, time_column, step, size), as in CUMULATE(t, ts, INTERVAL '1 hour', INTERVAL '1 day')".to_owned()),
+        ("CUMULATE(t, ts, INTERVAL '1 hour', INTERVAL '1 day', 'Europe/Berlin')", "q.sql:2:68: in a time zone the window's step must be whole days\n  hint: write INTERVAL '1 day', 'Europe/Berlin', or leave the time zone out".to_owned()),
         ("HOP(t, ts, INTERVAL '2 minutes', INTERVAL '1 minute')", "q.sql:2:15: the slide is longer than the window: rows between windows would be lost\n  hint: the slide comes first: HOP(t, ts, slide, size)".to_owned()),
         ("TUMBLE(t, seconds, INTERVAL '500 milliseconds')", "q.sql:2:15: the window's size is not a whole number of the time column's seconds\n  hint: declare the column with a finer TIMESTAMP(3) or TIMESTAMP(6), or use a longer window".to_owned()),
-        ("CUMULATE(t, ts, INTERVAL '1 minute', INTERVAL '1 hour')", "q.sql:2:15: CUMULATE windows are not available yet\n  hint: TUMBLE(t, ts, size) and HOP(t, ts, slide, size) are".to_owned()),
-        ("TABLE(SESSION(TABLE t, DESCRIPTOR(ts), INTERVAL '1 minute'))", "q.sql:2:21: SESSION windows are not available yet\n  hint: TUMBLE(t, ts, size) and HOP(t, ts, slide, size) are".to_owned()),
+        ("TABLE(SESSION(TABLE t, DESCRIPTOR(ts), INTERVAL '1 minute'))", "q.sql:2:21: SESSION windows are not available yet\n  hint: TUMBLE(t, ts, size), HOP(t, ts, slide, size) and CUMULATE(t, ts, step, size) are".to_owned()),
         ("TABLE(f(1))", "q.sql:2:21: TABLE(…) takes a window function\n  hint: write TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '1 minute'))".to_owned()),
         ("TUMBLE(t + 1, ts, INTERVAL '1 minute')", "q.sql:2:22: the first argument of a window function is a table\n  hint: name a table, or put a query into brackets: TUMBLE((SELECT …), ts, INTERVAL '1 minute')".to_owned()),
         ("TUMBLE((SELECT ts, ts AS window_end FROM t), ts, INTERVAL '1 minute')", "q.sql:2:15: the table of TUMBLE has a column \"window_end\" already\n  hint: rename it in a subquery".to_owned()),
@@ -110,16 +133,16 @@ async fn each_mistake_in_a_window_function_has_its_place_and_remedy() {
 }
 
 #[tokio::test]
-async fn grouping_forms_that_are_missing_say_what_to_write() {
+async fn grouping_forms_that_are_wrong_say_what_to_write() {
     for (expr, want) in [
-        (
-            "hop(ts, INTERVAL '1 minute', INTERVAL '2 minutes')",
-            "hint: write FROM HOP(t, ts, slide, size) and group by window_start, window_end",
-        ),
-        ("session(ts, INTERVAL '1 minute')", "SESSION windows are not available yet"),
+        ("session(ts, INTERVAL '1 minute')", "SESSION windows are not available yet\n  hint: TUMBLE, HOP and CUMULATE are"),
         ("tumble(ts, INTERVAL '1 month')", "the window's size must not have months"),
         ("tumble(ts)", "it takes a time column and an INTERVAL"),
         ("tumble(k, INTERVAL '1 minute')", "it takes a time column and an INTERVAL"),
+        ("tumble(INTERVAL '1 minute')", "the time column is missing; it comes before the INTERVAL"),
+        ("hop(ts, INTERVAL '1 minute')", "it takes a time column and two INTERVALs, then an offset"),
+        ("cumulate(ts, INTERVAL '2 s', INTERVAL '3 s')", "the window's size must be a multiple of its step"),
+        ("tumble(ts, INTERVAL '1 day', 1)", "it takes a time column and an INTERVAL, then an offset or a time zone"),
     ] {
         let error = plan(&format!("SELECT {expr} AS w, count(*) FROM t GROUP BY w")).await.expect_err(expr);
         assert!(error.report().contains(want), "{expr}: {}", error.report());
