@@ -95,11 +95,6 @@ pub(crate) async fn planned(query: &str, partitions: usize) -> Pipeline {
 
 /// Rows `(id, page, n, second)` with the columns that the pipeline reads.
 pub(crate) fn rows(pipeline: &Pipeline, slot: usize, rows: &[(i64, &str, i64, i64)]) -> Vec<RecordBatch> {
-    let text: Vec<String> = rows
-        .iter()
-        .map(|(id, page, n, second)| format!(r#"{{"id":{id},"page":"{page}","n":{n},"ts":{}}}"#, second * 1000))
-        .collect();
-fn rows(pipeline: &Pipeline, slot: usize, rows: &[(i64, &str, i64, i64)]) -> Vec<RecordBatch> {
     let slot = &pipeline.slots[slot];
     json(slot.table.schema(), &text(rows)).iter().map(|batch| batch.project(slot.columns()).unwrap()).collect()
 }
