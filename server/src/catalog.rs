@@ -217,6 +217,34 @@ pub enum Format {
     Parquet,
 }
 
+/// How a text file is compressed, which the ending of its name says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    Gzip,
+    Zstd,
+}
+
+impl Compression {
+    pub const ALL: [Compression; 2] = [Compression::Gzip, Compression::Zstd];
+
+    pub fn ending(self) -> &'static str {
+        match self {
+            Compression::Gzip => ".gz",
+            Compression::Zstd => ".zst",
+        }
+    }
+
+    /// What a name says, and the name of what is inside.
+    pub fn of(name: &str) -> (Option<Compression>, &str) {
+        let cut = |compression: Compression| {
+            let at = name.len().checked_sub(compression.ending().len()).filter(|at| name.is_char_boundary(*at))?;
+            let (stem, ending) = name.split_at(at);
+            ending.eq_ignore_ascii_case(compression.ending()).then_some((Some(compression), stem))
+        };
+        Compression::ALL.into_iter().find_map(cut).unwrap_or((None, name))
+    }
+}
+
 /// What stands between the fields of a CSV file where nothing else is declared.
 pub const CSV_DELIMITER_DEFAULT: u8 = b',';
 
@@ -226,6 +254,11 @@ pub enum OnBadRow {
     DeadLetter,
     /// Stop the query.
     Fail,
+}
+
+impl OnBadRow {
+    /// What can be declared, by its spelling.
+    pub const DECLARED: [(&str, OnBadRow); 2] = [("dead-letter", OnBadRow::DeadLetter), ("fail", OnBadRow::Fail)];
 }
 
 /// A continuous query: `CREATE MATERIALIZED VIEW`, or what an `INSERT INTO` or a bare `SELECT` runs.
@@ -302,4 +335,24 @@ pub enum Statement {
     },
     /// A bare `SELECT`.
     Select(ViewDef),
+    /// `EXPLAIN` and one of the statements above, which is not carried out.
+    Explain(Explained),
+}
+
+/// Whose plan `EXPLAIN` shows.
+#[derive(Debug, Clone)]
+pub enum Explained {
+    /// `SELECT …`, `INSERT INTO … SELECT …` or `CREATE MATERIALIZED VIEW …`
+    Query(ViewDef),
+    /// `MATERIALIZED VIEW name`
+    View { name: String, location: Location },
+}
+
+impl Explained {
+    pub fn location(&self) -> &Location {
+        match self {
+            Explained::Query(view) => &view.location,
+            Explained::View { location, .. } => location,
+        }
+    }
 }

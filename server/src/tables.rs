@@ -11,14 +11,17 @@ pub mod system;
 pub mod view;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
+use async_trait::async_trait;
 use datafusion::catalog::TableProvider;
 use parking_lot::RwLock;
 
 use crate::catalog::TableDef;
+use crate::error::Result;
 use crate::sql::Functions;
 use crate::status::QueryStatus;
 
@@ -32,6 +35,17 @@ pub struct Published {
     queries: RwLock<BTreeMap<String, Arc<QueryStatus>>>,
     /// Users' own functions.
     functions: RwLock<Arc<Functions>>,
+    stream_plans: RwLock<Option<Arc<dyn StreamPlans>>>,
+}
+
+/// Says how continuous queries run. Implemented by the registry over the definitions as they stand.
+#[async_trait]
+pub trait StreamPlans: fmt::Debug + Send + Sync {
+    /// The stream plan in lines, for `EXPLAIN MATERIALIZED VIEW v` or `EXPLAIN CREATE MATERIALIZED VIEW …`.
+    ///
+    /// # Errors
+    /// `Invalid` with line and column for whatever the statement has wrong.
+    async fn explain(&self, statement: &str) -> Result<Vec<String>>;
 }
 
 /// One materialized view, or one of the ledgers (`touchline.late`, `touchline.dead_letters`) of a query.
@@ -126,6 +140,14 @@ impl Published {
 
     pub fn functions(&self) -> Arc<Functions> {
         Arc::clone(&self.functions.read())
+    }
+
+    pub fn put_stream_plans(&self, plans: Arc<dyn StreamPlans>) {
+        *self.stream_plans.write() = Some(plans);
+    }
+
+    pub fn stream_plans(&self) -> Option<Arc<dyn StreamPlans>> {
+        self.stream_plans.read().clone()
     }
 
     pub fn put_query(&self, status: Arc<QueryStatus>) {

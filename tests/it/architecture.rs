@@ -127,12 +127,20 @@ const RULES: &[Rule] = &[
         why: "whatever the pipeline did for one kind of operator, the next one would lack",
         within: &["pipeline/"],
         except: &[],
-        words: &["operator::window", "operator::once", "WindowOperator", "WindowAggregate", "LateGateExec"],
-        allowed: &[(
-            "pipeline/template.rs",
-            "| \"LateGateExec\"",
-            "the list of nodes that may stand in a plan names them all, one way or the other",
-        )],
+        words: &[
+            "operator::window",
+            "operator::once",
+            "operator::lookup_join",
+            "WindowOperator",
+            "WindowAggregate",
+            "LateGateExec",
+            "LookupJoinExec",
+            "LookupJoinNode",
+        ],
+        allowed: &[
+            ("pipeline/template.rs", "| \"LateGateExec\"", NODES_BY_NAME),
+            ("pipeline/template.rs", "| \"LookupJoinExec\"", NODES_BY_NAME),
+        ],
     },
     Rule {
         name: "only_source_kafka_knows_librdkafka",
@@ -238,6 +246,7 @@ const RULES: &[Rule] = &[
 ];
 
 const PLAIN_VALUES: &str = "plain values, the words in which a source says where it stands";
+const NODES_BY_NAME: &str = "the list of nodes that may stand in a plan names them all, one way or the other";
 const WIDE_PLANS: &str = "the partitions of a wide plan run side by side, and the step waits for all of them";
 const CONNECTS_ONLY: &str = "the server connects once and hands the sink to the epoch loops";
 

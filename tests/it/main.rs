@@ -24,6 +24,7 @@ mod services;
 mod services_answer;
 mod simulate;
 mod spellings;
+mod stream_equals_batch;
 
 use std::process::ExitCode;
 
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
     tests.extend(run::tests());
     tests.extend(simulate::tests());
     tests.extend(spellings::tests());
+    tests.extend(stream_equals_batch::tests());
     tests.extend(postgres::tests());
     tests.extend(hot_table::tests());
     tests.extend(real_input::tests());

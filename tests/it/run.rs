@@ -21,6 +21,8 @@ pub(crate) fn tests() -> Vec<Trial> {
     tests.push(trial("run::a_view_alone_prints_nothing", &[], a_view_alone));
     tests.push(trial("run::records_that_are_not_decoded_are_named_on_standard_error", &[], bad_records));
     tests.push(trial("run::values_that_a_schema_forbids_are_named_with_what_it_says", &[], forbidden_values));
+    tests.push(trial("run::a_bad_record_ends_the_run_where_that_is_asked_for", &[], strict_run));
+    tests.push(trial("run::an_inferred_table_is_accepted_and_reads_its_whole_file", &[], inferred));
     tests
 }
 
@@ -272,7 +274,53 @@ fn bad_records() -> Outcome {
     assert_eq!(ran.stdout, "id,k\n1,a\n");
     assert!(ran.stderr.contains("e.ndjson:2: the record is not valid JSON at byte 0: "), "{}", ran.stderr);
     assert!(ran.stderr.contains("e.ndjson:3: "), "{}", ran.stderr);
-    assert!(ran.stderr.contains("2 records not decoded"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("2 of 3 records of table \"e\" left out"), "{}", ran.stderr);
+    Ok(())
+}
+
+fn strict_run() -> Outcome {
+    let site = site()?;
+    site.write("names.csv", "k,name,age\na,Ana,3\nb,Bo,old\n")?;
+    let table = "CREATE TABLE ages (k VARCHAR, age INT) WITH ('connector' = 'filesystem', 'path' = 'names.csv');\n";
+    site.write("query.sql", &format!("{table}SELECT k, age FROM ages;\n"))?;
+    let lenient = site.run(&["run", "query.sql", "--output", "csv", "--on-bad-row", "dead-letter"])?;
+    assert_eq!((lenient.code, lenient.stdout.as_str()), (Some(0), "k,age\na,3\n"), "{}", lenient.stderr);
+    assert!(
+        lenient.stderr.contains("names.csv:3: field \"age\" is \"old\"; the schema says int"),
+        "{}",
+        lenient.stderr
+    );
+    assert!(
+        lenient
+            .stderr
+            .ends_with("1 of 2 records of table \"ages\" left out: field \"age\" is \"old\"; the schema says int\n"),
+        "{}",
+        lenient.stderr
+    );
+    let strict = site.run(&["run", "query.sql", "--output", "csv", "--on-bad-row", "fail"])?;
+    assert_eq!((strict.code, strict.stdout.as_str()), (Some(64), ""), "{}", strict.stderr);
+    assert!(strict.stderr.contains("names.csv:3:6: cannot decode row from file "), "{}", strict.stderr);
+    assert_eq!(site.run(&["run", "query.sql", "--on-bad-row", "ignore"])?.code, Some(2));
+    Ok(())
+}
+
+fn inferred() -> Outcome {
+    let site = site()?;
+    for (path, name) in [("e.ndjson", "e"), ("f", "f"), ("names.csv", "names")] {
+        let statement = site.output(&["infer", path])?;
+        site.write(
+            "query.sql",
+            &format!("{statement}SELECT count(*) AS n FROM {name};\nSELECT count(*) AS n FROM '{path}';\n"),
+        )?;
+        site.output(&["check", "--run", "query.sql"])?;
+        let records = if name == "names" { 3 } else { 200 };
+        let printed = site.output(&["run", "query.sql", "--output", "csv"])?;
+        assert_eq!(printed, format!("n\n{records}\nn\n{records}\n"), "{statement}");
+        assert_eq!(statement.contains("WATERMARK FOR ts AS ts - INTERVAL '5' SECOND"), name != "names", "{statement}");
+    }
+    let ran = site.run(&["infer", "nowhere.csv"])?;
+    assert_eq!(ran.code, Some(64), "{}", ran.stderr);
+    assert_eq!(site.run(&["infer", "kafka://localhost:9092"])?.code, Some(2));
     Ok(())
 }
 
@@ -325,7 +373,7 @@ fn forbidden_values() -> Outcome {
             };
             assert!(ran.stderr.contains(&format!("{place}: {reason}\n")), "{path}: {}", ran.stderr);
         }
-        assert!(ran.stderr.contains("3 records not decoded"), "{path}: {}", ran.stderr);
+        assert!(ran.stderr.contains("3 of 5 records of table \"e\" left out"), "{path}: {}", ran.stderr);
     }
     // A table that is written is held to its rules as well.
     let write = [table("i", "in.json", none), table("o", "out.csv", rules), "INSERT INTO o SELECT * FROM i;\n".into()];

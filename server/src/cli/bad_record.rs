@@ -1,12 +1,12 @@
 //! Where a record that is not decoded stands: file and line, as an editor counts them.
 
-use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::catalog::{Connector, Format, TableDef};
 use crate::source::DeadLetter;
+use crate::source::filesystem::open_text;
 
 /// `clicks.ndjson:17`, for one of `tables`. The number of the record among those of the file where its line cannot be found; the
 /// file alone where the record cannot; of a result, the result.
@@ -26,7 +26,7 @@ pub(super) fn place(letter: &DeadLetter, tables: &[Arc<TableDef>]) -> String {
         Some((Format::Parquet, _)) => None,
         format => {
             let csv = format.and_then(|(format, delimiter)| (format == Format::Csv).then_some(delimiter));
-            File::open(path).ok().and_then(|file| line_of(BufReader::new(file), csv, offset))
+            open_text(path).ok().and_then(|file| line_of(BufReader::new(file), csv, offset))
         }
     };
     match line {

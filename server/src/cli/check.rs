@@ -175,7 +175,7 @@ fn plan_settings() -> PlanSettings {
 
 /// `queries/momentum.sql: 1 view`.
 fn summary(file: &CheckedFile) -> String {
-    let mut counts = [("table", 0), ("view", 0), ("function", 0), ("insert", 0), ("select", 0)];
+    let mut counts = [("table", 0), ("view", 0), ("function", 0), ("insert", 0), ("select", 0), ("explain", 0)];
     for statement in &file.statements {
         let kind = match statement {
             Statement::CreateTable(_) => 0,
@@ -183,6 +183,7 @@ fn summary(file: &CheckedFile) -> String {
             Statement::CreateFunction(_) => 2,
             Statement::Insert { .. } => 3,
             Statement::Select(_) => 4,
+            Statement::Explain(_) => 5,
         };
         counts[kind].1 += 1;
     }

@@ -4,6 +4,7 @@ mod bad_record;
 mod check;
 mod demo;
 mod demo_input;
+mod infer;
 pub mod output;
 mod run;
 mod serve;
@@ -53,6 +54,8 @@ enum Command {
     Run(run::RunArgs),
     /// Check schemas and queries without running them
     Check(check::CheckArgs),
+    /// Write a CREATE TABLE for a file or topic, from a sample of it
+    Infer(infer::InferArgs),
     /// Ask a running server by Flight SQL
     Sql(sql::SqlArgs),
     /// Write simulated matches and their audience to files, Kafka or the embedded log
@@ -97,6 +100,7 @@ impl Command {
             Command::Serve(args) => serve::run(args).await,
             Command::Run(args) => run::run(args).await.map(|()| ExitCode::SUCCESS),
             Command::Check(args) => check::run(&args).await,
+            Command::Infer(args) => infer::run(args).await.map(|()| ExitCode::SUCCESS),
             Command::Sql(args) => sql::run(args).await.map(|()| ExitCode::SUCCESS),
             Command::Simulate(args) => simulate::run(&args),
         }

@@ -2,7 +2,9 @@
 
 use std::io::{self, ErrorKind, StdoutLock, Write};
 
-use arrow::array::RecordBatch;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::SchemaRef;
 use arrow::util::pretty::pretty_format_batches_with_schema;
 use clap::ValueEnum;
@@ -78,11 +80,23 @@ pub fn write_rows(out: &mut dyn Write, format: OutputFormat, schema: SchemaRef, 
     out.flush().map_err(Error::from)
 }
 
+/// Writes a plan: its lines as they are, or as the rows of a column for programs.
+///
+/// # Errors
+/// As [`write_rows`].
+pub(super) fn write_plan(out: &mut dyn Write, format: OutputFormat, lines: &[String]) -> Result<()> {
+    if format == OutputFormat::Table {
+        lines.iter().try_for_each(|line| writeln!(out, "{line}"))?;
+        return out.flush().map_err(Error::from);
+    }
+    let lines: ArrayRef = Arc::new(StringArray::from_iter_values(lines));
+    let batch = RecordBatch::try_from_iter([("plan", lines)])?;
+    write_rows(out, format, batch.schema(), &[batch])
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use arrow::array::{ArrayRef, Int64Array, StringArray};
+    use arrow::array::Int64Array;
 
     use super::*;
 

@@ -3,7 +3,14 @@
 //! The plans, operators and epochs are those of the server; only durability is left out. A view is computed when a later
 //! statement reads it.
 
-use std::collections::BTreeMap;
+mod losses;
+mod named_file;
+mod outputs;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +18,7 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::MemTable;
 use datafusion::error::DataFusionError;
@@ -19,9 +27,12 @@ use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::sqlparser::ast::{self, Query};
 use futures::TryStreamExt;
 
-use super::bad_record::place;
-use super::output::{OutputFormat, StandardOutput, write_rows};
-use crate::catalog::{Connector, PlainView, Statement, TableDef, ViewDef};
+use self::losses::{Losses, records};
+use self::named_file::{beside, named_files};
+use self::outputs::Outputs;
+use super::infer::table_of_file;
+use super::output::{OutputFormat, StandardOutput, write_plan, write_rows};
+use crate::catalog::{Connector, Explained, OnBadRow, PlainView, Statement, TableDef, ViewDef};
 use crate::clock::Clock;
 use crate::config::LogSettings;
 use crate::epoch::{Driver, EpochLimits, Turn};
@@ -32,7 +43,6 @@ use crate::pipeline::{
     relations,
 };
 use crate::registry::{read_text, resolve_path};
-use crate::sink::file::FileWriter;
 use crate::source::Offsets;
 use crate::source::kafka::KafkaSettings;
 use crate::source::reader::{OpenSpec, ReaderLimits, SourceDeps, spawn_reader};
@@ -47,7 +57,13 @@ pub(super) const WIDE_ROWS: usize = 32 * 1024;
 /// Rows of one epoch, where nothing else is asked for: what four full reader batches hold.
 const EPOCH_ROWS_MAX: usize = 256 * 1024;
 
+const AFTER_HELP: &str = "\
+Ends with 0 when all statements have run, also where records were left out: how many of how many, and why, is said on standard
+error. Ends with 64 at the first record that does not fit a table whose 'on-bad-row' is 'fail', or with --on-bad-row fail at any;
+files of INSERTs that have not all run are then left as they were.";
+
 #[derive(Debug, Clone, Args)]
+#[command(after_help = AFTER_HELP)]
 pub(super) struct RunArgs {
     /// Files with statements, run in the order given.
     #[arg(required = true, value_name = "FILE")]
@@ -61,6 +77,18 @@ pub(super) struct RunArgs {
     /// Partitions of large epochs; 0 is one for each core.
     #[arg(long, default_value_t = 0)]
     partitions: usize,
+    /// What becomes of records that do not fit their table, instead of the tables' 'on-bad-row': left out and counted, or the
+    /// first one ends the run
+    #[arg(long, value_name = "WHAT", value_parser = on_bad_row())]
+    on_bad_row: Option<OnBadRow>,
+}
+
+/// As the table's option spells it.
+fn on_bad_row() -> impl TypedValueParser<Value = OnBadRow> {
+    let declared = || OnBadRow::DECLARED.into_iter();
+    PossibleValuesParser::new(declared().map(|(name, _)| name)).try_map(move |given| {
+        declared().find(|(name, _)| *name == given).map(|(_, on_bad_row)| on_bad_row).ok_or("it is neither")
+    })
 }
 
 /// Runs all statements.
@@ -76,32 +104,9 @@ pub(super) async fn run(args: RunArgs) -> Result<()> {
     };
     let settings = PlanSettings { partitions, wide_rows: WIDE_ROWS };
     let mut session = Session::new(functions, settings);
+    session.on_bad_row = args.on_bad_row;
     session.epoch_rows = args.epoch_rows.and_then(|rows| usize::try_from(rows).ok());
-    for statement in statements {
-        match statement {
-            // All functions are known from the start.
-            Statement::CreateFunction(_) => {}
-            Statement::CreateTable(table) => session.add_table(table)?,
-            Statement::CreatePlainView(view) => session.add_plain_view(view).await?,
-            Statement::CreateView(view) => session.add_view(view).await?,
-            Statement::Insert { target, view } => session.insert(&target, view).await?,
-            Statement::Select(view) => {
-                let (mut schema, mut batches) = (None, Vec::new());
-                let mut collect = |batch: RecordBatch| {
-                    schema.get_or_insert_with(|| batch.schema());
-                    batches.push(batch);
-                    Ok(())
-                };
-                session.execute(&view, &mut collect).await.map_err(|error| error.at(view.location.clone()))?;
-                let schema = match schema {
-                    Some(schema) => schema,
-                    None => session.schema(&view).await?,
-                };
-                write_rows(&mut StandardOutput::lock(), args.output, schema, &batches)?;
-            }
-        }
-    }
-    Ok(())
+    session.run(statements, args.output, &mut StandardOutput::lock()).await
 }
 
 /// What is wrong with statements, as far as it shows before a row is read: as [`run`] would find it, but all of it.
@@ -109,17 +114,16 @@ pub(super) async fn mistakes(statements: Vec<Statement>, settings: PlanSettings)
     let (functions, mut errors) = compile(&statements);
     let mut session = Session::new(functions, settings);
     session.reads = false;
+    session.outputs = Outputs::of(&statements);
     for statement in statements {
         let planned = match statement {
             Statement::CreateFunction(_) => Ok(()),
             Statement::CreateTable(table) => session.add_table(table),
             Statement::CreatePlainView(view) => session.add_plain_view(view).await,
             Statement::CreateView(view) => session.add_view(view).await,
-            Statement::Insert { target, view } => match session.target(&target, &view.location) {
-                Ok(_) => session.check(&view).await,
-                Err(error) => Err(error),
-            },
-            Statement::Select(view) => session.check(&view).await,
+            Statement::Insert { target, view } => session.check_insert(&target, &view).await,
+            Statement::Select(view) => session.check_read(&view).await,
+            Statement::Explain(explained) => session.explain(&explained).await.map(|_| ()),
         };
         errors.extend(planned.err());
     }
@@ -168,12 +172,19 @@ fn located(mut statement: Statement, file: &Path) -> Statement {
 
 struct Session {
     tables: BTreeMap<String, Arc<TableDef>>,
+    /// Those of `tables` that are files by their names.
+    named_files: BTreeSet<String>,
     plain_views: BTreeMap<String, Arc<PlainView>>,
     views: BTreeMap<String, Arc<ViewDef>>,
     /// Views that have been computed.
     results: BTreeMap<String, Arc<MemTable>>,
     functions: Arc<Functions>,
     sources: SourceDeps,
+    outputs: Outputs,
+    /// Of the statement that runs.
+    losses: Arc<Losses>,
+    /// Instead of what the tables say.
+    on_bad_row: Option<OnBadRow>,
     epoch_rows: Option<usize>,
     settings: PlanSettings,
     /// Else statements are planned only, over results without rows.
@@ -201,7 +212,9 @@ impl Tables for Known<'_> {
     }
 
     fn provider(&self, table: &Arc<TableDef>) -> Result<Arc<dyn TableProvider>> {
-        Ok(Arc::new(SourceTable::new(Arc::clone(table), Arc::new(Snapshots::new(self.0.sources.clone())))))
+        let losses: Arc<Losses> = Arc::clone(&self.0.losses);
+        let snapshots = Snapshots::with(self.0.sources.clone(), losses);
+        Ok(Arc::new(SourceTable::new(Arc::clone(table), Arc::new(snapshots))))
     }
 
     fn results(&self) -> Vec<(String, Arc<dyn TableProvider>)> {
@@ -217,18 +230,46 @@ impl Session {
     fn new(functions: Arc<Functions>, settings: PlanSettings) -> Self {
         Session {
             tables: BTreeMap::new(),
+            named_files: BTreeSet::new(),
             plain_views: BTreeMap::new(),
             views: BTreeMap::new(),
             results: BTreeMap::new(),
             functions,
             sources: SourceDeps { kafka: KafkaSettings::default(), embedded: None, clock: Clock::System },
+            outputs: Outputs::default(),
+            losses: Arc::default(),
+            on_bad_row: None,
             epoch_rows: None,
             settings,
             reads: true,
         }
     }
 
-    fn add_table(&mut self, table: TableDef) -> Result<()> {
+    /// Runs the statements of a run in their order; `out` takes what a SELECT prints.
+    async fn run(&mut self, statements: Vec<Statement>, format: OutputFormat, out: &mut dyn Write) -> Result<()> {
+        self.outputs = Outputs::of(&statements);
+        for statement in statements {
+            self.losses = Arc::default();
+            match statement {
+                // All functions are known from the start.
+                Statement::CreateFunction(_) => {}
+                Statement::CreateTable(table) => self.add_table(table)?,
+                Statement::CreatePlainView(view) => self.add_plain_view(view).await?,
+                Statement::CreateView(view) => self.add_view(view).await?,
+                Statement::Insert { target, view } => self.insert(&target, view).await?,
+                Statement::Select(view) => {
+                    let (schema, batches) = self.rows(&view).await?;
+                    write_rows(out, format, schema, &batches)?;
+                }
+                Statement::Explain(explained) => write_plan(out, format, &self.explain(&explained).await?)?,
+            }
+            eprint!("{}", self.losses.summary());
+        }
+        Ok(())
+    }
+
+    fn add_table(&mut self, mut table: TableDef) -> Result<()> {
+        table.on_bad_row = self.on_bad_row.unwrap_or(table.on_bad_row);
         if let Connector::Kafka(_) = table.connector {
             return Err(Error::invalid(format!("table \"{}\" is a Kafka topic, which has no end", table.name))
                 .hint("`touchline run` reads files: use 'connector' = 'filesystem', or start a server")
@@ -242,6 +283,7 @@ impl Session {
     /// Planned at once, so that its mistakes show.
     async fn add_plain_view(&mut self, view: PlainView) -> Result<()> {
         self.check_name(&view.name, &view.location)?;
+        self.add_named_files(&view.query, &view.location)?;
         self.compute_views_of(&view.query).await?;
         plain_view_table(&view, &Known(self)).await?;
         self.plain_views.insert(view.name.clone(), Arc::new(view));
@@ -251,15 +293,77 @@ impl Session {
     /// A view is planned at once, so that its mistakes show, and computed when something reads it.
     async fn add_view(&mut self, view: ViewDef) -> Result<()> {
         self.check_name(&view.name, &view.location)?;
+        self.add_named_files(&view.query, &view.location)?;
         self.check(&view).await?;
         self.views.insert(view.name.clone(), Arc::new(view));
         Ok(())
     }
 
+    /// How a query would run: as a stream, which is what a server would do, or over its whole input at once.
+    async fn explain(&mut self, explained: &Explained) -> Result<Vec<String>> {
+        let view = match explained {
+            Explained::Query(view) => Arc::new(view.clone()),
+            Explained::View { name, location } => self.views.get(name).cloned().ok_or_else(|| {
+                let views: Vec<&str> = self.views.keys().map(String::as_str).collect();
+                Error::invalid(format!("there is no materialized view \"{name}\" here"))
+                    .hint(format!("it must stand before; there are {}", views.join(", ")))
+                    .at(location.clone())
+            })?,
+        };
+        self.add_named_files(&view.query, &view.location)?;
+        // Views that it reads are planned for what their rows look like, and computed when they are read.
+        let (reads, results) = (std::mem::take(&mut self.reads), self.results.clone());
+        let planned = self.planned(&view).await;
+        (self.reads, self.results) = (reads, results);
+        Ok(match planned? {
+            Planned::Stream(pipeline) => pipeline.explain(),
+            Planned::Batch(context, plan) => {
+                let optimized = context.state().optimize(&plan)?;
+                let plan = optimized.display_indent().to_string();
+                let first = "over the whole input at once, as no stream does it:".to_owned();
+                std::iter::once(first).chain(plan.lines().map(|line| format!("  {line}"))).collect()
+            }
+        })
+    }
+
+    /// Makes tables of the files that a query at `place` reads by their names.
+    fn add_named_files(&mut self, query: &Query, place: &Location) -> Result<()> {
+        for name in named_files(query) {
+            if self.plain_views.contains_key(&name) || self.views.contains_key(&name) {
+                continue;
+            }
+            let path = beside(&name, place);
+            match self.tables.get(&name).map(|table| &table.connector) {
+                Some(Connector::Filesystem(known)) if known.path == path.to_string_lossy() => continue,
+                Some(_) if self.named_files.contains(&name) => {
+                    return Err(Error::invalid(format!("'{name}' is another file here than before"))
+                        .hint("relative paths count from the statement's file: write the absolute path")
+                        .at(place.clone()));
+                }
+                Some(_) => continue,
+                None => {}
+            }
+            if !path.exists() {
+                return Err(Error::invalid(format!("no such file or folder: {}", path.display()))
+                    .hint("correct the path; relative ones count from the statement's file")
+                    .at(place.clone()));
+            }
+            let mut table = table_of_file(&path).map_err(|error| error.at(place.clone()))?;
+            (table.name, table.location) = (name.clone(), place.clone());
+            self.add_table(table)?;
+            self.named_files.insert(name);
+        }
+        Ok(())
+    }
+
     /// Plans a query and what it reads.
     async fn check(&mut self, view: &ViewDef) -> Result<()> {
+        self.planned(view).await.map(|_| ())
+    }
+
+    async fn planned(&mut self, view: &ViewDef) -> Result<Planned> {
         self.compute_views_of(&view.query).await?;
-        plan_to_the_end(view, &Known(self), self.settings).await.map(|_| ())
+        plan_to_the_end(view, &Known(self), self.settings).await
     }
 
     fn check_name(&self, name: &str, location: &Location) -> Result<()> {
@@ -289,28 +393,70 @@ impl Session {
 
     async fn insert(&mut self, target: &str, view: ViewDef) -> Result<()> {
         let table = self.target(target, &view.location)?;
-        let mut writer = None;
-        let written = self
-            .execute(&view, &mut |batch: RecordBatch| {
-                let writer = match &mut writer {
-                    Some(writer) => writer,
-                    none => none.insert(FileWriter::create(&table)?),
-                };
-                writer.write(&batch)
-            })
-            .await;
+        let mut output = self.outputs.take(&table, &view.location)?;
+        let written = self.execute(&view, &mut |batch| output.write(&batch)).await;
         written.map_err(|error| error.at(view.location.clone()))?;
-        match writer {
-            Some(writer) => writer.finish(),
-            // No row is a result too: the file says so.
-            None => FileWriter::create(&table)?.finish(),
+        self.outputs.put_back(output)
+    }
+
+    /// Plans an INSERT and what it reads.
+    async fn check_insert(&mut self, target: &str, view: &ViewDef) -> Result<()> {
+        let table = self.target(target, &view.location)?;
+        let output = self.outputs.take(&table, &view.location)?;
+        let checked = self.check_read(view).await;
+        self.outputs.pass(&output);
+        checked
+    }
+
+    /// Plans a query that is to be run, and what it reads.
+    async fn check_read(&mut self, view: &ViewDef) -> Result<()> {
+        self.add_named_files(&view.query, &view.location)?;
+        self.refuse_unfinished(view)?;
+        self.check(view).await
+    }
+
+    /// All rows of a query.
+    async fn rows(&mut self, view: &ViewDef) -> Result<(SchemaRef, Vec<RecordBatch>)> {
+        let mut batches: Vec<RecordBatch> = Vec::new();
+        let mut collect = |batch| {
+            batches.push(batch);
+            Ok(())
+        };
+        self.execute(view, &mut collect).await.map_err(|error| error.at(view.location.clone()))?;
+        match batches.first() {
+            Some(batch) => Ok((batch.schema(), batches)),
+            None => Ok((self.schema(view).await?, batches)),
         }
+    }
+
+    /// A file in the middle of its INSERTs has rows that are not there to be read.
+    fn refuse_unfinished(&self, view: &ViewDef) -> Result<()> {
+        let read = self.read_by(&view.query)?;
+        let tables = read.iter().filter_map(|name| self.tables.get(name));
+        self.outputs.refuse_unfinished(tables).map_err(|error| error.at(view.location.clone()))
+    }
+
+    /// The names that a query reads, also through views.
+    fn read_by(&self, query: &Query) -> Result<BTreeSet<String>> {
+        let (mut read, mut left) = (BTreeSet::new(), vec![Box::new(query.clone())]);
+        while let Some(query) = left.pop() {
+            let mut named = relations(&query);
+            plain_views_of(&query, &Known(self))?.iter().for_each(|view| named.extend(relations(&view.query)));
+            for name in named {
+                let view = self.views.get(&name).filter(|_| !self.results.contains_key(&name));
+                if read.insert(name) {
+                    left.extend(view.map(|view| view.query.clone()));
+                }
+            }
+        }
+        Ok(read)
     }
 
     /// Runs a query to the end of its input.
     async fn execute(&mut self, view: &ViewDef, sink: &mut dyn FnMut(RecordBatch) -> Result<()>) -> Result<()> {
-        self.compute_views_of(&view.query).await?;
-        match plan_to_the_end(view, &Known(self), self.settings).await? {
+        self.add_named_files(&view.query, &view.location)?;
+        self.refuse_unfinished(view)?;
+        match self.planned(view).await? {
             Planned::Stream(pipeline) => {
                 let streamed = self.stream(*pipeline, sink).await;
                 streamed.map_err(|error| at_its_expression(error, view, &Known(self)))
@@ -361,25 +507,19 @@ impl Session {
         let limits = EpochLimits { rows_max: EPOCH_ROWS_MAX, one_batch: self.epoch_rows.is_some() };
         let clock = self.sources.clock.clone();
         let mut driver = Driver::new(Arc::new(pipeline), readers, watermarks, offsets, clock, limits);
-        let (mut late, mut dead) = (0, 0);
         loop {
             match driver.turn(Duration::from_secs(1)).await? {
                 Turn::Epoch(result) => {
-                    late += result.output.late.len();
-                    for letter in &result.dead_letters {
-                        if dead < DEAD_LETTERS_SHOWN {
-                            eprintln!("{}: {}", place(letter, &tables), letter.reason);
-                        }
-                        dead += 1;
-                    }
+                    self.losses.late(result.output.late.len());
+                    self.losses.bad(&result.dead_letters, &tables);
                     result.output.batches.into_iter().filter(|batch| batch.num_rows() > 0).try_for_each(&mut *sink)?;
                 }
                 Turn::Quiet => {}
                 Turn::Finished => break,
             }
         }
-        if late + dead > 0 {
-            eprintln!("{late} late rows dropped, {dead} records not decoded");
+        for (table, offsets) in tables.iter().zip(&driver.offsets) {
+            self.losses.read(table, records(offsets.values()));
         }
         Ok(())
     }
@@ -395,26 +535,12 @@ impl Session {
             .cloned()
             .collect();
         for view in views {
-            let mut batches: Vec<RecordBatch> = Vec::new();
-            let mut schema = None;
-            if self.reads {
-                Box::pin(self.execute(&view, &mut |batch| {
-                    schema.get_or_insert_with(|| batch.schema());
-                    batches.push(batch);
-                    Ok(())
-                }))
-                .await
-                .map_err(|error| error.at(view.location.clone()))?;
-            }
-            let schema = match schema {
-                Some(schema) => schema,
-                None => self.schema(&view).await?,
+            let (schema, batches) = match self.reads {
+                true => Box::pin(self.rows(&view)).await?,
+                false => (self.schema(&view).await?, Vec::new()),
             };
             self.results.insert(view.name.clone(), Arc::new(MemTable::try_new(schema, vec![batches])?));
         }
         Ok(())
     }
 }
-
-/// Undecodable records that are named on standard error; the rest is counted.
-const DEAD_LETTERS_SHOWN: usize = 10;

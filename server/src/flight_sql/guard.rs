@@ -82,6 +82,22 @@ pub fn parse(sql: &str) -> Result<Parsed> {
     Ok(Parsed { statement, parameters })
 }
 
+/// Whether a statement asks how a continuous query runs, and not for rows.
+pub fn asks_for_a_stream_plan(sql: &str) -> bool {
+    if sql.len() > SQL_BYTES_MAX {
+        return false;
+    }
+    let Ok(source) = SourceText::new("", sql) else { return false };
+    let (tokens, _) = source.tokens(&StreamDialect::default());
+    let words = tokens.iter().map_while(|token| match &token.token {
+        Token::Word(word) => Some(word.keyword),
+        _ => None,
+    });
+    let words: Vec<Keyword> = words.take(3).collect();
+    words.starts_with(&[Keyword::EXPLAIN, Keyword::MATERIALIZED])
+        || words.starts_with(&[Keyword::EXPLAIN, Keyword::CREATE, Keyword::MATERIALIZED])
+}
+
 /// What a statement is refused for by its first word alone: it changes something, and may not even be SQL that the planner
 /// knows. Nothing is let through here; that is for [`verify`] to say.
 fn not_a_query(first: &Token) -> Option<Error> {

@@ -29,7 +29,7 @@ use super::gate::Gate;
 use super::guard;
 use super::statement::{Bound, Outcome, Prepared, StatementError, bind, missing_table, prepare, without_rows};
 use crate::error::{Error, Result};
-use crate::sql::{ExpandWindowTvfs, add_arithmetic, add_window_functions, session_config};
+use crate::sql::{ExpandWindowTvfs, add_arithmetic, add_three_valued_in, add_window_functions, session_config};
 use crate::status::QueryState;
 use crate::tables::catalog::{CATALOG, Catalog, PUBLIC_SCHEMA};
 use crate::tables::stores::PublicStore;
@@ -295,6 +295,7 @@ fn session_state(settings: &AdHocSettings, catalog: Catalog, store: Arc<dyn Obje
     let context = SessionContext::new_with_state(state);
     touchline_udfs::register(&context);
     add_arithmetic(&context);
+    add_three_valued_in(&context);
     add_window_functions(&context, watermarks)?;
     // What is read here ends, so a window function is a projection and an unnest.
     context.add_analyzer_rule(Arc::new(ExpandWindowTvfs));

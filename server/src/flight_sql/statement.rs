@@ -16,7 +16,7 @@ use datafusion::sql::sqlparser::ast;
 use super::guard::{self, Parsed};
 use super::wire::{wire_schema, wire_type};
 use crate::error::{Error, ErrorKind, Location, Result};
-use crate::sql::{Code, Written, at_failed_value, explained, nearest};
+use crate::sql::{Code, Written, at_failed_value, explained, nearest, not_read_by_name};
 use crate::status::{QueryState, QueryStatus};
 use crate::tables::catalog::{CATALOG, Catalog, PUBLIC_SCHEMA};
 
@@ -125,6 +125,14 @@ const START: Location = Location { file: String::new(), line: 1, column: 1 };
 
 /// Plans a statement and refuses what may not be.
 pub(super) async fn prepare(state: &SessionState, catalog: &Catalog, sql: &str) -> Outcome<Prepared> {
+    let stream_plan;
+    let sql = match guard::asks_for_a_stream_plan(sql) {
+        true => {
+            stream_plan = as_rows(&catalog.stream_plan(sql).await?);
+            stream_plan.as_str()
+        }
+        false => sql,
+    };
     let Parsed { statement, parameters } = guard::parse(sql)?;
     let plan = match state.statement_to_plan(statement.clone()).await {
         Ok(plan) => plan,
@@ -147,6 +155,12 @@ pub(super) async fn prepare(state: &SessionState, catalog: &Catalog, sql: &str) 
     Ok(Prepared { schema, parameters: parameters.collect(), plan, statement: Arc::new(statement) })
 }
 
+/// A query whose rows are these lines.
+fn as_rows(lines: &[String]) -> String {
+    let rows: Vec<String> = lines.iter().map(|line| format!("('{}')", line.replace('\'', "''"))).collect();
+    format!("SELECT column1 AS plan FROM (VALUES {})", rows.join(", "))
+}
+
 /// The result's schema with its final types, once values are bound.
 fn result_schema(state: &SessionState, plan: &LogicalPlan) -> SchemaRef {
     let analyzed = state.analyzer().execute_and_check(plan.clone(), state.config_options(), |_, _| {});
@@ -167,7 +181,10 @@ async fn explain(
         return StatementError::Unsupported(error);
     }
     let Some(missing) = missing_table(&error) else { return StatementError::Failed(error) };
-    let mut described = Error::new(error.kind(), format!("table '{missing}' not found"));
+    let mut described = match not_read_by_name(missing) {
+        Some(file) => file,
+        None => Error::new(error.kind(), format!("table '{missing}' not found")),
+    };
     if let Some(place) = error.location() {
         described = described.at(place.clone());
     }
@@ -178,6 +195,9 @@ async fn explain(
             |table| if table.schema == PUBLIC_SCHEMA { table.name } else { format!("{}.{}", table.schema, table.name) },
         )
         .collect();
+    if described.hint_text().is_some() {
+        return StatementError::Failed(described);
+    }
     StatementError::NotFound(match nearest(missing, &names) {
         Some(name) => described.hint(format!("did you mean \"{name}\"?")),
         None => described.hint("SHOW TABLES lists what there is"),

@@ -32,7 +32,7 @@ use crate::catalog::{CSV_DELIMITER_DEFAULT, Column, Connector, Format, KafkaTopi
 use crate::error::Location;
 use crate::status::{PartitionStatus, QueryState, QueryStatus, SourceStatus};
 use crate::tables::source::SnapshotBatches;
-use crate::tables::{PublishedView, SealedFile, ViewSnapshot};
+use crate::tables::{PublishedView, SealedFile, StreamPlans, ViewSnapshot};
 
 /// A topic of 10 batches of 100 rows, numbered from 0.
 #[derive(Debug)]
@@ -765,4 +765,30 @@ async fn a_session_keeps_its_schema() {
     let info = client.execute("SELECT * FROM queries".to_owned(), None).await.expect("the session's schema");
     assert_eq!(fetch(&mut client, info).await.expect("rows").num_rows(), 1);
     assert_eq!(server.code("SELECT * FROM queries").await, Code::NotFound);
+}
+
+#[derive(Debug)]
+struct OnePlan;
+
+#[async_trait]
+impl StreamPlans for OnePlan {
+    async fn explain(&self, statement: &str) -> Result<Vec<String>> {
+        match statement.contains("scores") {
+            true => Ok(vec!["filter n = 'x'".to_owned(), "  scan events".to_owned()]),
+            false => Err(Error::invalid("there is no such view")),
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_plan_of_a_stream_comes_as_rows_in_their_order() {
+    let server = Server::open().await;
+    assert_eq!(server.code("EXPLAIN MATERIALIZED VIEW scores").await, Code::Unavailable);
+    server.published.put_stream_plans(Arc::new(OnePlan));
+    for sql in ["EXPLAIN MATERIALIZED VIEW scores", " explain /* it */ create\nMATERIALIZED VIEW scores AS SELECT 1"] {
+        let rows = server.ok(sql).await;
+        assert_eq!(rows.schema().field(0).name(), "plan");
+        assert_eq!(texts(&rows, "plan"), ["filter n = 'x'", "  scan events"]);
+    }
+    assert_eq!(server.code("EXPLAIN MATERIALIZED VIEW nope").await, Code::InvalidArgument);
 }

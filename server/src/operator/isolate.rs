@@ -30,6 +30,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::contract::BadRow;
 use super::epoch_cell::{Epoch, EpochCell, RowId};
+use super::lookup_join::LookupJoinExec;
 use super::rows::{json_rows, row_ids};
 use crate::error::{Error, ErrorKind};
 
@@ -107,6 +108,9 @@ fn cannot_fail(expr: &Arc<dyn PhysicalExpr>) -> bool {
 fn evaluated_within(node: &Arc<dyn ExecutionPlan>) -> Exprs {
     if let Some(sort) = node.downcast_ref::<SortExec>() {
         return sort.expr().iter().map(|sort| Arc::clone(&sort.expr)).collect();
+    }
+    if let Some(lookup) = node.downcast_ref::<LookupJoinExec>() {
+        return lookup.stream_keys().cloned().collect();
     }
     let Some(aggregate) = node.downcast_ref::<AggregateExec>() else { return vec![] };
     let keys = aggregate.group_expr().expr().iter().map(|(expr, _)| Arc::clone(expr));

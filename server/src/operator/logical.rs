@@ -39,11 +39,12 @@ pub trait Definition: fmt::Debug + Send + Sync {
     fn create(&self, id: &str, schema: SchemaRef) -> Arc<dyn Operator>;
 
     /// What has to stand below the physical node in one plan, one child for each input: the inputs themselves, or DataFusion's
-    /// nodes over them that reduce what the operator takes.
+    /// nodes over them that reduce what the operator takes. `index`: the operator's place among those of its query.
     async fn lower(
         &self,
         node: &OperatorNode,
         operator: &Arc<dyn Operator>,
+        index: usize,
         context: Lowering<'_>,
     ) -> crate::error::Result<Vec<Arc<dyn ExecutionPlan>>>;
 }
@@ -51,13 +52,14 @@ pub trait Definition: fmt::Debug + Send + Sync {
 /// Where a logical node becomes physical.
 pub struct Lowering<'a> {
     pub planner: &'a dyn PhysicalPlanner,
+    /// Of the plan that is being made.
     pub session: &'a dyn Session,
+    /// Of what is planned once for all plans, and runs once.
+    pub static_session: &'a dyn Session,
     pub context: &'a PhysicalPlanningContext,
     pub logical: &'a [&'a LogicalPlan],
     pub inputs: &'a [Arc<dyn ExecutionPlan>],
     pub cell: &'a Arc<EpochCell>,
-    /// The operator's place among those of its query.
-    pub index: usize,
 }
 
 impl Lowering<'_> {
@@ -69,7 +71,7 @@ impl Lowering<'_> {
 
 impl fmt::Debug for Lowering<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Lowering(operator {})", self.index)
+        write!(f, "Lowering({} inputs)", self.inputs.len())
     }
 }
 

@@ -2,26 +2,29 @@
 //!
 //! The table is read once and kept for every later epoch (see [`Dimension`]); DataFusion's hash join would read it again
 //! in each, and stops polling the stream where the table is empty, which would lose rows of an epoch.
-//! Rows come out in the stream's order, and the matches of one row in the table's.
+//! Rows come out in the stream's order, and the matches of one row in the table's. Nothing of it is state: the table is no
+//! input, but the same in every epoch, and when one is run again.
 
 mod dimension;
+pub mod logical;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BooleanArray, UInt32Array, UInt32Builder};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, BooleanBufferBuilder, UInt32Array, UInt32Builder};
 use arrow::buffer::NullBuffer;
-use arrow::compute::{and, filter, take, take_record_batch};
-use arrow::datatypes::{Field, Schema, SchemaRef, UInt32Type};
+use arrow::compute::{and, filter, is_null, or_kleene, take, take_record_batch};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt32Type};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{JoinSide, cast::as_boolean_array, internal_err, plan_err};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::{ColumnarValue, Operator};
 use datafusion::physical_expr::{EquivalenceProperties, Partitioning};
-use datafusion::physical_expr_common::datum::compare_with_eq;
+use datafusion::physical_expr_common::datum::apply_cmp;
 use datafusion::physical_plan::execution_plan::apply_expression_roots;
 use datafusion::physical_plan::joins::utils::JoinFilter;
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet, RecordOutput};
@@ -33,13 +36,13 @@ use datafusion::physical_plan::{
 use futures::{StreamExt, TryStreamExt, stream};
 
 pub use dimension::Dimension;
-use dimension::{Index, KeyedIndex, evaluate, hash, matchable};
+use dimension::{Index, KeyedIndex, evaluate, hash, nulls};
 
 /// Candidates are compared, and rows handed on, in portions of about this many.
 const ROWS_PER_BATCH: usize = 8192;
 
 /// What becomes of a row of the stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LookupJoinType {
     /// Once per match.
     Inner,
@@ -49,12 +52,30 @@ pub enum LookupJoinType {
     LeftSemi,
     /// Once if there is no match; only the stream's columns.
     LeftAnti,
+    /// Once; the stream's columns, and behind them whether there is a match.
+    LeftMark,
 }
 
 impl LookupJoinType {
+    /// Whether all it asks is if there is a match.
+    pub fn is_about_existence(self) -> bool {
+        !self.keeps_dimension_columns()
+    }
+
     fn keeps_dimension_columns(self) -> bool {
         matches!(self, LookupJoinType::Inner | LookupJoinType::LeftOuter)
     }
+}
+
+/// What a NULL in a key matches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NullKeys {
+    /// `=`: nothing.
+    MatchNothing,
+    /// `IS NOT DISTINCT FROM`: NULL.
+    MatchNull,
+    /// `(s = t) IS NOT FALSE`: everything, as whatever a NOT IN may not hold.
+    MatchEverything,
 }
 
 /// See the module's first lines.
@@ -64,6 +85,7 @@ pub struct LookupJoinExec {
     dimension: Arc<Dimension>,
     stream_keys: Vec<Arc<dyn PhysicalExpr>>,
     index: Arc<KeyedIndex>,
+    nulls: NullKeys,
     filter: Option<JoinFilter>,
     join_type: LookupJoinType,
     stream_first: bool,
@@ -72,8 +94,13 @@ pub struct LookupJoinExec {
 }
 
 impl LookupJoinExec {
-    /// `on`: pairs of (expression over the stream, expression over the dimension) that must be equal; NULL equals nothing.
-    /// Without pairs every row of the dimension is a candidate, and `filter` alone decides.
+    /// What it looks up, of each row of the stream.
+    pub fn stream_keys(&self) -> impl Iterator<Item = &Arc<dyn PhysicalExpr>> {
+        self.stream_keys.iter()
+    }
+
+    /// `on`: pairs of (expression over the stream, expression over the dimension) that must be equal; `nulls` says what NULL is
+    /// equal to. Without pairs every row of the dimension is a candidate, and `filter` alone decides.
     ///
     /// `filter`: further conditions on a pair of rows; its [`JoinSide::Left`] is the stream and its
     /// [`JoinSide::Right`] the dimension, whatever `stream_first` says.
@@ -81,11 +108,13 @@ impl LookupJoinExec {
     /// `stream_first`: whether the stream's columns come first in the output, or the dimension's.
     ///
     /// # Errors
-    /// Where the types of a pair differ: cast one side when planning.
+    /// Where the types of a pair differ: cast one side when planning. Where NULL would match everything in one of several keys, or
+    /// where rows of the dimension come out by it: nothing plans that.
     pub fn try_new(
         stream: Arc<dyn ExecutionPlan>,
         dimension: Arc<Dimension>,
         on: Vec<(Arc<dyn PhysicalExpr>, Arc<dyn PhysicalExpr>)>,
+        nulls: NullKeys,
         filter: Option<JoinFilter>,
         join_type: LookupJoinType,
         stream_first: bool,
@@ -100,14 +129,18 @@ impl LookupJoinExec {
                 );
             }
         }
+        if nulls == NullKeys::MatchEverything && (on.len() != 1 || join_type.keeps_dimension_columns()) {
+            return internal_err!("a {join_type:?} lookup by {} keys in which NULL matches everything", on.len());
+        }
         let (stream_keys, dimension_keys): (Vec<_>, Vec<_>) = on.into_iter().unzip();
-        let index = dimension.keyed_by(dimension_keys);
+        let index = dimension.keyed_by(dimension_keys, nulls);
         let properties = properties(&stream, &dimension_schema, join_type, stream_first);
         Ok(LookupJoinExec {
             stream,
             dimension,
             stream_keys,
             index,
+            nulls,
             filter,
             join_type,
             stream_first,
@@ -115,20 +148,16 @@ impl LookupJoinExec {
             metrics: ExecutionPlanMetricsSet::new(),
         })
     }
-
-    pub fn dimension(&self) -> &Arc<Dimension> {
-        &self.dimension
-    }
-
-    pub fn join_type(&self) -> LookupJoinType {
-        self.join_type
-    }
 }
 
 fn output_schema(stream: &Schema, dimension: &Schema, join_type: LookupJoinType, stream_first: bool) -> SchemaRef {
     let stream_fields = stream.fields().iter().cloned();
     if !join_type.keeps_dimension_columns() {
-        return Arc::new(Schema::new_with_metadata(stream_fields.collect::<Vec<_>>(), stream.metadata().clone()));
+        // Named as DataFusion names it.
+        let mark =
+            (join_type == LookupJoinType::LeftMark).then(|| Arc::new(Field::new("mark", DataType::Boolean, false)));
+        let fields: Vec<_> = stream_fields.chain(mark).collect();
+        return Arc::new(Schema::new_with_metadata(fields, stream.metadata().clone()));
     }
     let dimension_fields = dimension.fields().iter().map(|field| match join_type {
         LookupJoinType::LeftOuter => Arc::new(Field::clone(field).with_nullable(true)),
@@ -169,6 +198,9 @@ impl DisplayAs for LookupJoinExec {
         match format {
             DisplayFormatType::Default | DisplayFormatType::Verbose => {
                 write!(f, "LookupJoinExec: type={:?}, on=[{}]", self.join_type, on.join(", "))?;
+                if self.nulls != NullKeys::MatchNothing {
+                    write!(f, ", nulls={:?}", self.nulls)?;
+                }
                 match &self.filter {
                     Some(filter) => write!(f, ", filter={}", filter.expression()),
                     None => Ok(()),
@@ -269,7 +301,8 @@ struct Current {
     batch: RecordBatch,
     keys: Vec<ArrayRef>,
     hashes: Vec<u64>,
-    matchable: Option<NullBuffer>,
+    /// Rows with a NULL in their key; `None`: there are none.
+    nulls: Option<NullBuffer>,
     /// The first row that has not been looked up.
     row: usize,
     /// Joined and waiting to be handed on in portions, from `handed_on`.
@@ -302,8 +335,8 @@ impl Probe {
     fn look_at(&self, batch: RecordBatch) -> Result<Current> {
         let keys = evaluate(&self.join.stream_keys, &batch)?;
         let hashes = hash(&keys, batch.num_rows())?;
-        let matchable = matchable(&keys);
-        Ok(Current { batch, keys, hashes, matchable, row: 0, joined: None, handed_on: 0 })
+        let nulls = nulls(&keys);
+        Ok(Current { batch, keys, hashes, nulls, row: 0, joined: None, handed_on: 0 })
     }
 
     /// The next rows from the batch at hand, `None` when it is used up.
@@ -341,15 +374,30 @@ fn join_rows(join: &LookupJoinExec, index: &Index, current: &mut Current) -> Res
     {
         let row = current.row;
         current.row += 1;
-        if current.matchable.as_ref().is_none_or(|valid| valid.is_valid(row)) {
-            for candidate in index.candidates(current.hashes[row]) {
-                stream_rows.append_value(row as u32);
-                dimension_rows.append_value(candidate);
+        let mut candidate = |dimension_row| {
+            stream_rows.append_value(row as u32);
+            dimension_rows.append_value(dimension_row);
+        };
+        // Of rows that match whatever they hold one is enough where nothing but that is asked.
+        let one_is_enough = join.filter.is_none() && join.join_type.is_about_existence();
+        let enough = if one_is_enough { 1 } else { usize::MAX };
+        let any = || (0..index.batch.num_rows() as u32).take(enough);
+        let has_null = current.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row));
+        match join.nulls {
+            NullKeys::MatchNothing if has_null => {}
+            _ if join.stream_keys.is_empty() => any().for_each(&mut candidate),
+            NullKeys::MatchNothing | NullKeys::MatchNull => {
+                index.candidates(current.hashes[row]).for_each(&mut candidate);
+            }
+            NullKeys::MatchEverything if has_null => any().for_each(&mut candidate),
+            NullKeys::MatchEverything => {
+                index.candidates(current.hashes[row]).for_each(&mut candidate);
+                index.null_rows.iter().copied().take(enough).for_each(&mut candidate);
             }
         }
     }
     let (stream_rows, dimension_rows) = (stream_rows.finish(), dimension_rows.finish());
-    let (stream_rows, dimension_rows) = keep_equal(index, current, stream_rows, dimension_rows)?;
+    let (stream_rows, dimension_rows) = keep_equal(join.nulls, index, current, stream_rows, dimension_rows)?;
     let (stream_rows, dimension_rows) = match &join.filter {
         Some(filter) => keep_filtered(filter, index, current, stream_rows, dimension_rows)?,
         None => (stream_rows, dimension_rows),
@@ -361,27 +409,31 @@ fn join_rows(join: &LookupJoinExec, index: &Index, current: &mut Current) -> Res
             let (stream_rows, dimension_rows) = with_unmatched(rows, &stream_rows, &dimension_rows);
             assemble(join, index, current, &stream_rows, &dimension_rows)
         }
-        LookupJoinType::LeftSemi => {
-            let mut matched = stream_rows.values().to_vec();
-            matched.dedup();
-            Ok(take_record_batch(&current.batch, &UInt32Array::from(matched))?)
+        LookupJoinType::LeftSemi | LookupJoinType::LeftAnti => {
+            let wanted = join.join_type == LookupJoinType::LeftSemi;
+            let matched = matched(rows.clone(), &stream_rows);
+            let kept = rows.zip(matched.values()).filter(|(_, matched)| *matched == wanted).map(|(row, _)| row);
+            Ok(take_record_batch(&current.batch, &UInt32Array::from_iter_values(kept))?)
         }
-        LookupJoinType::LeftAnti => {
-            let mut matched = stream_rows.values().iter().copied().peekable();
-            let unmatched = rows.filter(|row| {
-                let mut found = false;
-                while matched.next_if_eq(row).is_some() {
-                    found = true;
-                }
-                !found
-            });
-            Ok(take_record_batch(&current.batch, &UInt32Array::from_iter_values(unmatched))?)
+        LookupJoinType::LeftMark => {
+            let mut columns = current.batch.slice(from, current.row - from).columns().to_vec();
+            columns.push(Arc::new(matched(rows, &stream_rows)));
+            Ok(RecordBatch::try_new(join.schema(), columns)?)
         }
     }
 }
 
+/// Of each of `rows` whether it is among `pairs`, both in ascending order.
+fn matched(rows: std::ops::Range<u32>, pairs: &UInt32Array) -> BooleanArray {
+    let mut found = BooleanBufferBuilder::new(rows.len());
+    found.append_n(rows.len(), false);
+    pairs.values().iter().for_each(|row| found.set_bit((row - rows.start) as usize, true));
+    BooleanArray::new(found.finish(), None)
+}
+
 /// Equal hashes are not equal keys.
 fn keep_equal(
+    nulls: NullKeys,
     index: &Index,
     current: &Current,
     stream_rows: UInt32Array,
@@ -391,7 +443,7 @@ fn keep_equal(
     for (stream_key, dimension_key) in current.keys.iter().zip(&index.keys) {
         let left = take(stream_key, &stream_rows, None)?;
         let right = take(dimension_key, &dimension_rows, None)?;
-        let this = compare_with_eq(&left, &right, left.data_type().is_nested())?;
+        let this = matches(nulls, left, right)?;
         equal = Some(match equal {
             Some(others) => and(&others, &this)?,
             None => this,
@@ -400,6 +452,20 @@ fn keep_equal(
     match equal {
         Some(equal) if equal.true_count() < stream_rows.len() => keep(&equal, &stream_rows, &dimension_rows),
         _ => Ok((stream_rows, dimension_rows)),
+    }
+}
+
+fn matches(nulls: NullKeys, left: ArrayRef, right: ArrayRef) -> Result<BooleanArray> {
+    let (rows, left, right) = (left.len(), ColumnarValue::Array(left), ColumnarValue::Array(right));
+    let compare = match nulls {
+        NullKeys::MatchNothing | NullKeys::MatchEverything => Operator::Eq,
+        NullKeys::MatchNull => Operator::IsNotDistinctFrom,
+    };
+    let equal = apply_cmp(compare, &left, &right)?.into_array(rows)?;
+    let equal = as_boolean_array(&equal)?;
+    match nulls {
+        NullKeys::MatchNothing | NullKeys::MatchNull => Ok(equal.clone()),
+        NullKeys::MatchEverything => Ok(or_kleene(equal, &is_null(equal)?)?),
     }
 }
 

@@ -1,8 +1,9 @@
 //! What DataFusion's own nodes cannot do when a plan is run again and again, once per epoch: keep something between two runs.
 //!
 //! [`contract`] says what a stateful operator is, [`logical`] and [`node`] are the two plan nodes that run any of them, and
-//! [`epoch_cell`] is what they see of the running epoch. [`isolate`] finds the rows that an expression cannot take. Each folder beside them is one operator. Every operator drains all of its
-//! inputs in every epoch, whatever it makes of them.
+//! [`epoch_cell`] is what they see of the running epoch. [`isolate`] finds the rows that an expression cannot take. Each folder
+//! beside them is one operator. Every operator drains all of its inputs in every epoch, whatever it makes of them. What keeps
+//! nothing, as a lookup join, is a node of its own.
 
 pub mod contract;
 pub mod epoch_cell;
@@ -13,3 +14,23 @@ pub mod node;
 pub mod once;
 mod rows;
 pub mod window;
+
+use std::sync::Arc;
+
+use datafusion::logical_expr::UserDefinedLogicalNode;
+use datafusion::physical_plan::ExecutionPlan;
+
+use self::logical::Lowering;
+use self::lookup_join::logical::LookupJoinNode;
+use crate::error::Result;
+
+/// The physical node of a logical one that keeps nothing between epochs; `None` for any that is not of ours.
+pub async fn lowered_stateless(
+    node: &dyn UserDefinedLogicalNode,
+    context: Lowering<'_>,
+) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    match node.as_any().downcast_ref::<LookupJoinNode>() {
+        Some(lookup) => lookup.lower(&context).await.map(Some),
+        None => Ok(None),
+    }
+}

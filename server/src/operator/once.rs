@@ -72,6 +72,7 @@ impl Definition for Once {
         &self,
         _: &OperatorNode,
         _: &Arc<dyn Operator>,
+        _: usize,
         context: Lowering<'_>,
     ) -> Result<Vec<Arc<dyn ExecutionPlan>>> {
         let rows = context.session.create_physical_plan(&self.plan).await?;

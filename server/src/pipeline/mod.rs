@@ -7,9 +7,11 @@
 mod bounded;
 mod failure;
 mod isolation;
+mod optimizer;
 mod plain_views;
 mod plan;
 mod source_exec;
+mod subqueries;
 mod template;
 
 #[cfg(test)]

@@ -8,18 +8,16 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::TableReference;
 use datafusion::common::utils::datafusion_strsim::normalized_levenshtein;
-use datafusion::common::{DFSchemaRef, TableReference};
 use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::execution::SessionState;
 use datafusion::execution::context::SessionContext;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
-use datafusion::logical_expr::{
-    Expr, Extension, Join, JoinType, LogicalPlan, TableScan, UserDefinedLogicalNode, UserDefinedLogicalNodeCore,
-};
+use datafusion::logical_expr::{LogicalPlan, TableScan, UserDefinedLogicalNode};
+use datafusion::optimizer::Optimizer;
+use datafusion::optimizer::eliminate_outer_join::EliminateOuterJoin;
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::joins::utils::JoinFilter;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::sqlparser::ast;
@@ -27,20 +25,22 @@ use parking_lot::Mutex;
 
 use super::Pipeline;
 use super::failure::ExpressionPlaces;
+use super::optimizer::stream_optimizer;
 use super::plain_views;
 use super::source_exec::{EpochSourceExec, StreamSlot, StreamTable};
+use super::subqueries::Subqueries;
 use super::template::{Template, visit};
 use crate::catalog::{PlainView, TableDef, ViewDef};
 use crate::error::{Error, Location, Result};
 use crate::operator::contract::Operator;
 use crate::operator::epoch_cell::EpochCell;
 use crate::operator::logical::{Lowering, OperatorNode};
-use crate::operator::lookup_join::{Dimension, LookupJoinExec, LookupJoinType};
+use crate::operator::lowered_stateless;
 use crate::operator::node::OperatorExec;
-use crate::plan::{DeriveSettings, OperatorInputs, StreamInfo, Streams, derive, reads_stream, refuse_size};
+use crate::plan::{DeriveSettings, OperatorInputs, StreamInfo, Streams, derive, lookups, reads_stream, refuse_size};
 use crate::sql::session::session;
 use crate::sql::window_tvf::WatermarkColumns;
-use crate::sql::{Functions, expand_for_batch, explained, planning_error, refuse_reads, with_times};
+use crate::sql::{Functions, expand_for_batch, explained, not_read_by_name, planning_error, refuse_reads, with_times};
 use crate::watermark::Edges;
 
 /// The tables a query may name.
@@ -112,6 +112,12 @@ pub async fn plan(view: &ViewDef, tables: &dyn Tables, settings: PlanSettings) -
 pub(super) fn name_tables(error: Error, tables: &dyn Tables) -> Error {
     let missing = error.primary().strip_prefix("table '").and_then(|rest| rest.strip_suffix("' not found"));
     let Some(missing) = missing.filter(|_| error.hint_text().is_none()) else { return error };
+    if let Some(file) = not_read_by_name(missing) {
+        return match error.location() {
+            Some(place) => file.at(place.clone()),
+            None => file,
+        };
+    }
     let similar = |name: &&String| normalized_levenshtein(&name.to_lowercase(), &missing.to_lowercase());
     if tables.plain_view(missing).is_some() {
         return error.hint("it is a view that reads itself, directly or through others: break the circle");
@@ -160,30 +166,39 @@ async fn plan_at_view(view: &ViewDef, tables: &dyn Tables, settings: PlanSetting
     if !reads_stream(&plan, &scans) {
         return Ok(Planned::Batch(context, Box::new(expand_for_batch(plan)?)));
     }
+    let plan = without_idle_outer_joins(plan, &state)?;
     let allowed_lateness_us = i64::try_from(view.options.allowed_lateness.as_micros()).unwrap_or(i64::MAX);
     let stream = derive(plan, &scans, DeriveSettings { allowed_lateness_us })?;
     let output = stream.logical.schema().fields().iter().zip(&stream.edge.columns);
     let output = output.filter_map(|(field, facts)| Some((field.name().clone(), facts.watermark.clone()?)));
     let edges = Edges::new(stream.operators.iter().map(|inputs| inputs.watermarks.clone()).collect(), output.collect());
-    let optimized = |plan| {
-        let optimized = state.optimizer().optimize(plan, &state, |_, _| {});
+    let mut static_rows = Vec::new();
+    let mut optimized = |plan| {
+        let optimized = stream_optimizer(&state).optimize(plan, &state, |_, _| {});
         let plan = optimized.map_err(|error| planning_error(error, &view.location.file, &view.location))?;
-        take_over_lookups(plan, &scans)
+        lookups(plan, &scans, &mut static_rows)
     };
     let plan = optimized(stream.logical)?;
+    let with_rows = optimized(stream.with_rows)?;
 
     let operators = Arc::new(Operators::new(&stream.operators));
-    let planner = StreamPlanner { cell: Arc::clone(&cell), operators: Arc::clone(&operators) };
+    let planner =
+        StreamPlanner { cell: Arc::clone(&cell), operators: Arc::clone(&operators), static_session: state.clone() };
     let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(planner)]);
     let narrow_state = session(Arc::clone(&watermarks), 1)?.state();
     let narrow = planner.create_physical_plan(&plan, &narrow_state).await?;
-    let isolating = planner.create_physical_plan(&optimized(stream.with_rows)?, &narrow_state).await?;
+    let isolating = planner.create_physical_plan(&with_rows, &narrow_state).await?;
     let wide = match settings.partitions {
         0 | 1 => None,
         partitions => Some(planner.create_physical_plan(&plan, &session(watermarks, partitions)?.state()).await?),
     };
+    let subqueries = Arc::new(Subqueries::default());
+    let (narrow, narrow_values) = subqueries.taken_off(narrow);
+    let wide = wide.map(|wide| subqueries.taken_off(wide));
     let slots = scans.slots.into_inner();
-    finish(&slots, [&narrow, &isolating].into_iter().chain(&wide))?;
+    let (isolating, isolating_values) = subqueries.taken_off(isolating);
+    let plans = [&narrow, &isolating].into_iter().chain(wide.as_ref().map(|(wide, _)| wide));
+    finish(&slots, plans)?;
     let schema = narrow.schema();
     Ok(Planned::Stream(Box::new(Pipeline {
         slots,
@@ -194,14 +209,19 @@ async fn plan_at_view(view: &ViewDef, tables: &dyn Tables, settings: PlanSetting
         edges: Mutex::new(edges),
         explain: stream.explain,
         inputs: stream.operators,
-        isolating: Template::isolating(isolating, &cell)?,
+        isolating: Template::isolating(isolating, isolating_values, &cell)?,
         places: ExpressionPlaces::of(view, tables),
-        narrow: Template::try_new(narrow)?,
-        wide: wide.map(Template::try_new).transpose()?,
+        narrow: Template::try_new(narrow, narrow_values)?,
+        wide: wide.map(|(wide, values)| Template::try_new(wide, values)).transpose()?,
         wide_rows: settings.wide_rows,
         cell,
         context: context.task_ctx(),
     })))
+}
+
+/// An outer join whose WHERE takes no row with the NULLs that it adds is the join that adds none.
+fn without_idle_outer_joins(plan: LogicalPlan, state: &SessionState) -> Result<LogicalPlan> {
+    Ok(Optimizer::with_rules(vec![Arc::new(EliminateOuterJoin::new())]).optimize(plan, state, |_, _| {})?)
 }
 
 /// A query's plan as it stands there, and analyzed; the size of both is bounded. `start`: its place, for errors that do not say theirs.
@@ -301,69 +321,6 @@ fn finish<'a>(slots: &[Arc<StreamSlot>], plans: impl Iterator<Item = &'a Arc<dyn
     Ok(())
 }
 
-/// A join of a stream with a static table, kept away from DataFusion's joins: they build anew in each epoch.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct LookupJoinNode {
-    join: Join,
-    /// The stream is the join's left side.
-    stream_left: bool,
-}
-
-impl PartialOrd for LookupJoinNode {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        self.join.partial_cmp(&other.join)
-    }
-}
-
-impl UserDefinedLogicalNodeCore for LookupJoinNode {
-    fn name(&self) -> &str {
-        "LookupJoin"
-    }
-
-    fn inputs(&self) -> Vec<&LogicalPlan> {
-        vec![&self.join.left, &self.join.right]
-    }
-
-    fn schema(&self) -> &DFSchemaRef {
-        &self.join.schema
-    }
-
-    fn expressions(&self) -> Vec<Expr> {
-        self.join
-            .on
-            .iter()
-            .flat_map(|(left, right)| [left.clone(), right.clone()])
-            .chain(self.join.filter.clone())
-            .collect()
-    }
-
-    fn fmt_for_explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let on: Vec<String> = self.join.on.iter().map(|(left, right)| format!("{left} = {right}")).collect();
-        write!(f, "LookupJoin: type={}, on=[{}]", self.join.join_type, on.join(", "))
-    }
-
-    fn with_exprs_and_inputs(&self, exprs: Vec<Expr>, inputs: Vec<LogicalPlan>) -> datafusion::error::Result<Self> {
-        let join = LogicalPlan::Join(self.join.clone()).with_new_exprs(exprs, inputs)?;
-        match join {
-            LogicalPlan::Join(join) => Ok(LookupJoinNode { join, stream_left: self.stream_left }),
-            other => Err(Error::bug(format!("a join became {}", other.display())).into()),
-        }
-    }
-}
-
-/// Puts [`LookupJoinNode`]s in the place of joins between a stream and a static table.
-fn take_over_lookups(plan: LogicalPlan, streams: &StreamScans) -> Result<LogicalPlan> {
-    let rewritten = plan.transform_up(|node| match node {
-        LogicalPlan::Join(join) if reads_stream(&join.left, streams) != reads_stream(&join.right, streams) => {
-            let stream_left = reads_stream(&join.left, streams);
-            let node = LookupJoinNode { join, stream_left };
-            Ok(Transformed::yes(LogicalPlan::Extension(Extension { node: Arc::new(node) })))
-        }
-        other => Ok(Transformed::no(other)),
-    })?;
-    Ok(rewritten.data)
-}
-
 /// The operators of a query: one of each, whichever plans are made over them.
 #[derive(Debug)]
 struct Operators {
@@ -400,6 +357,8 @@ impl Operators {
 struct StreamPlanner {
     cell: Arc<EpochCell>,
     operators: Arc<Operators>,
+    /// In which static rows are planned, which every plan over them shares.
+    static_session: SessionState,
 }
 
 #[async_trait]
@@ -413,72 +372,14 @@ impl ExtensionPlanner for StreamPlanner {
         session: &dyn Session,
         context: &PhysicalPlanningContext,
     ) -> datafusion::error::Result<Option<Arc<dyn ExecutionPlan>>> {
-        if let Some(node) = node.as_any().downcast_ref::<OperatorNode>() {
-            let (index, operator) = self.operators.get_or_make(node)?;
-            let lowering = Lowering { planner, session, context, logical, inputs: physical, cell: &self.cell, index };
-            let inputs = node.definition.lower(node, &operator, lowering).await?;
-            return Ok(Some(Arc::new(OperatorExec::new(inputs, operator, index, Arc::clone(&self.cell)))));
-        }
-        if let Some(node) = node.as_any().downcast_ref::<LookupJoinNode>() {
-            return Ok(Some(lookup_join(planner, node, logical, physical, session, context)?));
-        }
-        Ok(None)
+        let static_session = &self.static_session;
+        let lowering =
+            Lowering { planner, session, static_session, context, logical, inputs: physical, cell: &self.cell };
+        let Some(node) = node.as_any().downcast_ref::<OperatorNode>() else {
+            return Ok(lowered_stateless(node, lowering).await?);
+        };
+        let (index, operator) = self.operators.get_or_make(node)?;
+        let inputs = node.definition.lower(node, &operator, index, lowering).await?;
+        Ok(Some(Arc::new(OperatorExec::new(inputs, operator, index, Arc::clone(&self.cell)))))
     }
-}
-
-fn lookup_join(
-    planner: &dyn PhysicalPlanner,
-    node: &LookupJoinNode,
-    logical: &[&LogicalPlan],
-    physical: &[Arc<dyn ExecutionPlan>],
-    session: &dyn Session,
-    context: &PhysicalPlanningContext,
-) -> Result<Arc<dyn ExecutionPlan>> {
-    let (stream, table) = if node.stream_left { (0, 1) } else { (1, 0) };
-    let join_type = match (node.join.join_type, node.stream_left) {
-        (JoinType::Inner, _) => LookupJoinType::Inner,
-        (JoinType::Left, true) | (JoinType::Right, false) => LookupJoinType::LeftOuter,
-        (JoinType::LeftSemi, true) | (JoinType::RightSemi, false) => LookupJoinType::LeftSemi,
-        (JoinType::LeftAnti, true) | (JoinType::RightAnti, false) => LookupJoinType::LeftAnti,
-        (other, _) => {
-            return Err(Error::invalid(format!("{other} JOIN of a stream with a static table is not available"))
-                .hint("use JOIN or LEFT JOIN with the stream on the left, or [NOT] EXISTS"));
-        }
-    };
-    if node.join.on.is_empty() {
-        return Err(Error::invalid("a join of a stream with a static table needs an equality between their columns")
-            .hint("stream s JOIN table t ON t.key = s.key"));
-    }
-    let mut on = Vec::new();
-    for (left, right) in &node.join.on {
-        let sides = [left, right];
-        let stream_key = planner.create_physical_expr(sides[stream], logical[stream].schema(), session, context)?;
-        let table_key = planner.create_physical_expr(sides[table], logical[table].schema(), session, context)?;
-        on.push((stream_key, table_key));
-    }
-    let filter = match &node.join.filter {
-        None => None,
-        Some(filter) => Some(join_filter(planner, filter, stream, logical, session, context)?),
-    };
-    let dimension = Arc::new(Dimension::new(Arc::clone(&physical[table])));
-    let join =
-        LookupJoinExec::try_new(Arc::clone(&physical[stream]), dimension, on, filter, join_type, node.stream_left)?;
-    Ok(Arc::new(join))
-}
-
-/// The residual condition of a join over the columns of both sides, the stream's first.
-fn join_filter(
-    planner: &dyn PhysicalPlanner,
-    filter: &Expr,
-    stream: usize,
-    logical: &[&LogicalPlan],
-    session: &dyn Session,
-    context: &PhysicalPlanningContext,
-) -> Result<JoinFilter> {
-    let (near, far) = (logical[stream].schema(), logical[1 - stream].schema());
-    let both = near.join(far)?;
-    let expr = planner.create_physical_expr(filter, &both, session, context)?;
-    let indices =
-        JoinFilter::build_column_indices((0..near.fields().len()).collect(), (0..far.fields().len()).collect());
-    Ok(JoinFilter::new(expr, indices, Arc::new(both.as_arrow().clone())))
 }

@@ -17,15 +17,17 @@ use futures::TryStreamExt;
 use tokio::task::JoinSet;
 
 use super::source_exec::EpochSourceExec;
+use super::subqueries::Values;
 use crate::error::{Error, Result};
 use crate::operator::epoch_cell::EpochCell;
 use crate::operator::isolate::isolating;
-use crate::operator::lookup_join::LookupJoinExec;
 use crate::operator::node::OperatorExec;
 
 /// A checked plan. Never executed itself.
 pub(super) struct Template {
     plan: Arc<dyn ExecutionPlan>,
+    /// Of its subqueries, if it has any.
+    values: Option<Values>,
     drains: usize,
 }
 
@@ -38,19 +40,23 @@ impl fmt::Debug for Template {
 impl Template {
     /// # Errors
     /// `Invalid` where a node is not known to be right over a stream.
-    pub(super) fn try_new(plan: Arc<dyn ExecutionPlan>) -> Result<Self> {
+    pub(super) fn try_new(plan: Arc<dyn ExecutionPlan>, values: Option<Values>) -> Result<Self> {
         admit(&plan, false)?;
         let drains = drains(&plan);
-        Ok(Template { plan, drains })
+        Ok(Template { plan, values, drains })
     }
 
     /// A template that leaves the rows out that an expression cannot take.
     ///
     /// # Errors
     /// As for [`Template::try_new`].
-    pub(super) fn isolating(plan: Arc<dyn ExecutionPlan>, cell: &Arc<EpochCell>) -> Result<Self> {
-        let Template { plan, drains } = Template::try_new(plan)?;
-        Ok(Template { plan: isolating(&plan, cell)?, drains })
+    pub(super) fn isolating(
+        plan: Arc<dyn ExecutionPlan>,
+        values: Option<Values>,
+        cell: &Arc<EpochCell>,
+    ) -> Result<Self> {
+        let template = Template::try_new(plan, values)?;
+        Ok(Template { plan: isolating(&template.plan, cell)?, ..template })
     }
 
     /// Inputs that every run reports as read to their end: partitions of leaves and of stateful operators.
@@ -59,6 +65,9 @@ impl Template {
     }
 
     pub(super) async fn run(&self, context: &Arc<TaskContext>) -> Result<Vec<RecordBatch>> {
+        if let Some(values) = &self.values {
+            values.fill(context).await?;
+        }
         let plan = instantiate(&self.plan)?;
         let partitions = plan.output_partitioning().partition_count();
         if partitions == 1 {
@@ -97,7 +106,7 @@ fn admit(node: &Arc<dyn ExecutionPlan>, fed: bool) -> Result<()> {
         if !fed || *aggregate.mode() != AggregateMode::Partial {
             return Err(refuse("an aggregate that would start anew with every epoch"));
         }
-    } else if !(is_operator || node.is::<EpochSourceExec>() || node.is::<LookupJoinExec>() || stateless(node)) {
+    } else if !(is_operator || node.is::<EpochSourceExec>() || stateless(node)) {
         return Err(refuse(&format!("{}, which would work on each epoch by itself", node.name())));
     }
     if node.fetch().is_some() {
@@ -121,7 +130,8 @@ fn stateless(node: &Arc<dyn ExecutionPlan>) -> bool {
             // Without a limit a sort changes no row; it feeds aggregates that have an ORDER BY of their own.
             | "SortExec"
             | "EmptyExec"
-            // Our own, which belong to an operator above them.
+            // Our own: one keeps nothing, the others belong to an operator above them.
+            | "LookupJoinExec"
             | "LateGateExec"
             | "OnceExec"
             | "PlaceholderRowExec"

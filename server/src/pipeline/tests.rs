@@ -12,6 +12,7 @@ use proptest::prelude::*;
 
 mod bad_rows;
 mod kinds;
+mod lookups;
 mod windows;
 
 use super::*;
@@ -72,7 +73,9 @@ fn parsed(query: &str) -> Result<(Fixed, ViewDef)> {
             Statement::CreateTable(table) => drop(known.tables.insert(table.name.clone(), Arc::new(table))),
             Statement::CreatePlainView(view) => drop(known.plain_views.insert(view.name.clone(), Arc::new(view))),
             Statement::CreateView(view) | Statement::Select(view) => views.push(view),
-            Statement::Insert { .. } | Statement::CreateFunction(_) => unreachable!("no test does this"),
+            Statement::Insert { .. } | Statement::CreateFunction(_) | Statement::Explain(_) => {
+                unreachable!("no test does this")
+            }
         }
     }
     Ok((known, views.swap_remove(0)))

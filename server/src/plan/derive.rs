@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Column, DFSchema, DFSchemaRef, ScalarValue};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{
@@ -123,6 +124,8 @@ impl Derivation<'_> {
             return Ok(Derived::new(plan, edge, "static rows", vec![]));
         }
         refuse::streams_in_subqueries(&plan, self.streams)?;
+        refuse::membership_as_value(&plan)?;
+        let plan = plan.map_subqueries(|subquery| expand_for_batch(subquery).map(Transformed::yes))?.data;
         match plan {
             LogicalPlan::TableScan(scan) => Ok(self.scan(scan)?),
             LogicalPlan::Projection(projection) => self.projection(projection, form),
@@ -277,6 +280,7 @@ impl Derivation<'_> {
 
     fn join(&mut self, join: Join, form: WindowForm) -> Result<Derived, Obstacle> {
         let (left, right) = (reads_stream(&join.left, self.streams), reads_stream(&join.right, self.streams));
+        refuse::set_operation(&join)?;
         refuse::join(join.join_type, left, right)?;
         let exprs = LogicalPlan::Join(join.clone()).expressions();
         let left = self.node(Arc::unwrap_or_clone(Arc::clone(&join.left)), form)?;

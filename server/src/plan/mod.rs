@@ -4,7 +4,8 @@
 //! changes, key. What is stateless says how it changes the edge of its input (`derive`); what needs state is recognised by its shape
 //! (`recognize`) and becomes an operator; whatever would silently work on each epoch by itself is refused (`refuse`), with what to
 //! write instead. It runs after the analyzer and before the optimizer: types are settled, and no rule has yet turned a shape that
-//! is known here into an aggregate or a join that would start anew with every epoch.
+//! is known here into an aggregate or a join that would start anew with every epoch. Only joins with static rows are recognised
+//! behind the optimizer ([`lookups`]), which makes such of subqueries.
 
 mod derive;
 mod edge;
@@ -24,6 +25,7 @@ use datafusion::logical_expr::{LogicalPlan, TableScan, TableSource};
 pub use derive::derive;
 pub use edge::{Bound, Changes, Edge, WindowColumn, WindowPart};
 pub use explain::{ExplainNode, Names};
+pub use recognize::lookup::lookups;
 pub use refuse::refuse_unordered;
 pub use size::refuse_size;
 

@@ -1,11 +1,12 @@
 //! What cannot run epoch by epoch, and what to write instead.
 
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::logical_expr::{Expr, JoinType, LogicalPlan, Volatility};
+use datafusion::logical_expr::{Expr, Join, JoinType, LogicalPlan, Volatility};
 
 use super::expression::is_volatile;
 use super::{Streams, reads_stream};
 use crate::error::{Error, Result};
+use crate::sql::is_set_operation;
 
 /// `now()` and its like: the optimizer writes the time of planning in their place, and this plan runs for months.
 pub(super) fn time_of_planning(plan: &LogicalPlan) -> Result<()> {
@@ -42,6 +43,32 @@ pub(super) fn streams_in_subqueries(plan: &LogicalPlan, streams: &dyn Streams) -
             .hint("read a static table there, or aggregate the stream by windows of its own in a view"));
     }
     Ok(())
+}
+
+/// EXISTS and IN become joins where they choose rows, and nowhere else.
+pub(super) fn membership_as_value(plan: &LogicalPlan) -> Result<()> {
+    if !matches!(plan, LogicalPlan::Projection(_) | LogicalPlan::Aggregate(_)) {
+        return Ok(());
+    }
+    let mut found = None;
+    plan.apply_expressions(|expr| {
+        expr.apply(|expr| {
+            match expr {
+                Expr::Exists(_) => found = Some("EXISTS"),
+                Expr::InSubquery(_) => found = Some("IN"),
+                Expr::SetComparison(_) => found = Some("ANY and ALL"),
+                _ => {}
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })
+    })?;
+    match found {
+        None => Ok(()),
+        Some(what) => Err(Error::invalid(format!(
+            "{what} of a subquery can choose rows over a stream, in WHERE, and is no value"
+        ))
+        .hint("LEFT JOIN (SELECT DISTINCT k FROM t) t ON t.k = s.k, and ask t.k IS NOT NULL")),
+    }
 }
 
 /// State must not depend on when it was computed, so nothing below an operator may give another value each time.
@@ -109,6 +136,27 @@ pub(super) fn unordered(aggregates: &[Expr]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// INTERSECT and EXCEPT, with ALL or without.
+pub(super) fn set_operation(join: &Join) -> Result<()> {
+    if !is_set_operation(join) {
+        return Ok(());
+    }
+    let is_all = !matches!(join.left.as_ref(), LogicalPlan::Distinct(_));
+    let (name, exists) = match join.join_type {
+        JoinType::LeftAnti => ("EXCEPT", "NOT EXISTS"),
+        _ => ("INTERSECT", "EXISTS"),
+    };
+    let error = match is_all {
+        true => {
+            Error::invalid(format!("{name} ALL over a stream would have to count for ever how often each row has come"))
+        }
+        false => Error::invalid(format!("{name} over a stream would keep every row for ever")),
+    };
+    Err(error.hint(format!(
+        "look rows up in a static table, each as often as it comes: WHERE {exists} (SELECT 1 FROM t WHERE t.k IS NOT DISTINCT FROM s.k)"
+    )))
 }
 
 /// A join that is no lookup of a stream in a static table.

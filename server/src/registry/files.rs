@@ -174,8 +174,12 @@ pub fn catalog_of<'a>(
             Statement::CreateTable(table) => (&table.name, &table.location),
             Statement::CreatePlainView(view) => (&view.name, &view.location),
             Statement::CreateView(view) => (&view.name, &view.location),
-            Statement::Insert { view, .. } | Statement::Select(view) => {
-                errors.push(not_for_a_server(view));
+            Statement::Insert { view: ViewDef { location, .. }, .. } | Statement::Select(ViewDef { location, .. }) => {
+                errors.push(not_for_a_server(location));
+                continue;
+            }
+            Statement::Explain(explained) => {
+                errors.push(not_for_a_server(explained.location()));
                 continue;
             }
         };
@@ -195,7 +199,7 @@ pub fn catalog_of<'a>(
             Statement::CreateTable(table) => drop(catalog.tables.insert(name.clone(), Arc::new(table.clone()))),
             Statement::CreatePlainView(view) => drop(catalog.plain_views.insert(name.clone(), Arc::new(view.clone()))),
             Statement::CreateView(view) => drop(catalog.views.insert(name.clone(), Arc::new(view.clone()))),
-            Statement::CreateFunction(_) | Statement::Insert { .. } | Statement::Select(_) => {}
+            Statement::CreateFunction(_) | Statement::Insert { .. } | Statement::Select(_) | Statement::Explain(_) => {}
         }
     }
     let (functions, mistakes) = Functions::compile(functions);
@@ -204,14 +208,14 @@ pub fn catalog_of<'a>(
     (catalog, errors)
 }
 
-/// The mistake of an INSERT or SELECT among a server's definitions.
-fn not_for_a_server(view: &ViewDef) -> Error {
+/// The mistake of an INSERT, SELECT or EXPLAIN among a server's definitions.
+fn not_for_a_server(location: &Location) -> Error {
     Error::invalid("a server runs CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW and CREATE FUNCTION only")
         .hint(
             "run INSERT and SELECT with `touchline run FILE`, which `touchline check --run FILE` checks, \
              or ask a running server with `touchline sql -c`",
         )
-        .at(view.location.clone())
+        .at(location.clone())
 }
 
 /// The `*.sql` files of a directory in name order; hidden ones, as editors leave behind, do not count.

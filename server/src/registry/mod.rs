@@ -3,6 +3,7 @@
 //! A file that appears, changes or goes is followed without a restart. A broken file is reported, and its last good
 //! version keeps running; all others are not disturbed.
 
+mod explain;
 mod files;
 mod supervisor;
 mod watch;
@@ -85,6 +86,8 @@ impl Registry {
             info!(query = name, "query stopped, its definition is gone");
         }
         let catalog = Arc::new(catalog);
+        let plans = explain::Definitions { catalog: Arc::clone(&catalog), settings: self.plan_settings };
+        self.deps.published.put_stream_plans(Arc::new(plans));
         for (name, view) in &catalog.views {
             match planned(Arc::clone(view), Arc::clone(&catalog), self.plan_settings).await {
                 Ok(plan) => {

@@ -1,8 +1,10 @@
 //! The result of an `INSERT INTO` a filesystem table: one file, there as a whole or not at all.
 
+mod compressed;
+
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::{CastOptions, cast_with_options};
@@ -11,9 +13,10 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 
+use self::compressed::TextWriter;
 use super::parquet::public_schema;
-use crate::catalog::{Check, Column, ColumnKind, Connector, Format, TableDef};
-use crate::decode::json::refusal;
+use crate::catalog::{Check, Column, ColumnKind, Connector, FilesystemPath, Format, TableDef};
+use crate::decode::json::{refusal, sql_type};
 use crate::error::{Error, Result};
 
 /// Writes beside its target and takes the target's place at the end.
@@ -21,11 +24,23 @@ use crate::error::{Error, Result};
 pub struct FileWriter {
     format: Encoder,
     schema: SchemaRef,
-    /// Of the columns of `schema`.
-    checks: Vec<Vec<Check>>,
-    table: String,
+    rules: Rules,
     staging: Staging,
     target: PathBuf,
+}
+
+/// What rows must meet, and whose rule it is.
+#[derive(Debug)]
+struct Rules {
+    table: String,
+    /// Of each column of the file.
+    checks: Vec<Vec<Check>>,
+}
+
+impl Rules {
+    fn of(table: &TableDef) -> Self {
+        Rules { table: table.name.clone(), checks: physical(table).map(|column| column.checks.clone()).collect() }
+    }
 }
 
 /// A file under a hidden name. It does not stay where the statement fails.
@@ -41,8 +56,8 @@ impl Drop for Staging {
 
 #[derive(Debug)]
 enum Encoder {
-    Json(arrow::json::LineDelimitedWriter<BufWriter<File>>),
-    Csv(Box<arrow::csv::Writer<BufWriter<File>>>),
+    Json(arrow::json::LineDelimitedWriter<TextWriter>),
+    Csv(Box<arrow::csv::Writer<TextWriter>>),
     Parquet(Box<ArrowWriter<BufWriter<File>>>),
 }
 
@@ -69,7 +84,7 @@ impl FileWriter {
             ))
             .hint("leave 'timestamp-format' out of the target's options"));
         }
-        let target = file_of(Path::new(&connector.path), table.format);
+        let target = file_of(connector, table.format);
         let refused = |error: std::io::Error| {
             Error::invalid(format!("cannot write {}", target.display()))
                 .caused_by(error)
@@ -83,8 +98,9 @@ impl FileWriter {
         let file = BufWriter::with_capacity(1 << 20, File::create(&staging.0).map_err(refused)?);
         let schema = physical_schema(table);
         let format = match table.format {
-            Format::Json => Encoder::Json(arrow::json::LineDelimitedWriter::new(file)),
+            Format::Json => Encoder::Json(arrow::json::LineDelimitedWriter::new(TextWriter::new(file, &target)?)),
             Format::Csv => {
+                let file = TextWriter::new(file, &target)?;
                 let mut writer =
                     arrow::csv::WriterBuilder::new().with_header(true).with_delimiter(table.csv_delimiter).build(file);
                 // The header line stands there also when no row follows.
@@ -99,8 +115,12 @@ impl FileWriter {
                 Encoder::Parquet(Box::new(writer))
             }
         };
-        let checks = physical(table).map(|column| column.checks.clone()).collect();
-        Ok(FileWriter { format, schema, checks, table: table.name.clone(), staging, target })
+        Ok(FileWriter { format, schema, rules: Rules::of(table), staging, target })
+    }
+
+    /// The rows that follow are of `table`, whose file this is, too: see [`same_file`].
+    pub fn go_on_as(&mut self, table: &TableDef) {
+        self.rules = Rules::of(table);
     }
 
     /// Appends rows; columns are matched by position and cast to the table's types.
@@ -112,17 +132,17 @@ impl FileWriter {
         if fields.len() != batch.num_columns() {
             return Err(Error::invalid(format!(
                 "INSERT INTO \"{}\" has {} columns, the table {}",
-                self.table,
+                self.rules.table,
                 batch.num_columns(),
                 fields.len()
             )));
         }
         let columns =
             batch.columns().iter().zip(fields).map(|(column, field)| fit(column, field)).collect::<Result<Vec<_>>>()?;
-        for ((column, field), checks) in columns.iter().zip(fields).zip(&self.checks) {
+        for ((column, field), checks) in columns.iter().zip(fields).zip(&self.rules.checks) {
             for check in checks {
                 if let Some(row) = check.refused(column).first() {
-                    return Err(Error::invalid(format!("a row does not fit table \"{}\"", self.table))
+                    return Err(Error::invalid(format!("a row does not fit table \"{}\"", self.rules.table))
                         .detail(refusal(field.name(), check, column, *row))
                         .hint("leave such rows out in the WHERE, or correct the CREATE TABLE"));
                 }
@@ -149,9 +169,9 @@ impl FileWriter {
         let mut file = match self.format {
             Encoder::Json(mut writer) => {
                 writer.finish()?;
-                writer.into_inner()
+                writer.into_inner().into_file()?
             }
-            Encoder::Csv(writer) => writer.into_inner(),
+            Encoder::Csv(writer) => writer.into_inner().into_file()?,
             Encoder::Parquet(writer) => writer.into_inner().map_err(not_parquet)?,
         };
         file.flush()?;
@@ -164,7 +184,8 @@ fn not_parquet(error: parquet::errors::ParquetError) -> Error {
     Error::invalid("rows cannot be written as Parquet").caused_by(error)
 }
 
-fn file_of(path: &Path, format: Format) -> PathBuf {
+fn file_of(connector: &FilesystemPath, format: Format) -> PathBuf {
+    let path = Path::new(&connector.path);
     if path.extension().is_some() && !path.is_dir() {
         return path.to_owned();
     }
@@ -173,6 +194,53 @@ fn file_of(path: &Path, format: Format) -> PathBuf {
         Format::Csv => "part-0.csv",
         Format::Parquet => "part-0.parquet",
     })
+}
+
+/// The file that an INSERT into a table writes, however its path is spelled; `None` where it is not made of files.
+pub fn written_by(table: &TableDef) -> Option<PathBuf> {
+    match &table.connector {
+        Connector::Filesystem(connector) => Some(identity(&file_of(connector, table.format))),
+        Connector::Kafka(_) => None,
+    }
+}
+
+/// A path as the file system knows it, as far as it exists.
+pub fn identity(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let known = path.ancestors().find_map(|ancestor| Some((ancestor, ancestor.canonicalize().ok()?)));
+    let Some((ancestor, mut identity)) = known else { return path };
+    for component in path.strip_prefix(ancestor).unwrap_or(Path::new("")).components() {
+        match component {
+            Component::ParentDir => drop(identity.pop()),
+            other => identity.push(other),
+        }
+    }
+    identity
+}
+
+/// Whether rows of two tables can stand in one file.
+///
+/// # Errors
+/// What differs, in words that follow "which".
+pub fn same_file(one: &TableDef, other: &TableDef) -> Result<(), String> {
+    if one.format != other.format {
+        return Err("has another format".to_owned());
+    }
+    if one.csv_delimiter != other.csv_delimiter {
+        return Err("has another 'csv.delimiter'".to_owned());
+    }
+    let (one, other) = (physical_schema(one), physical_schema(other));
+    if one.fields().len() != other.fields().len() {
+        return Err(format!("has {} columns and not {}", one.fields().len(), other.fields().len()));
+    }
+    let declared = |field: &Field| {
+        let null = if field.is_nullable() { "" } else { " not null" };
+        format!("\"{}\" {}{null}", field.name(), sql_type(field.data_type()))
+    };
+    match one.fields().iter().zip(other.fields()).find(|(one, other)| one != other) {
+        Some((one, other)) => Err(format!("has {} and not {}", declared(one), declared(other))),
+        None => Ok(()),
+    }
 }
 
 /// The columns that stand in the file: metadata columns are the reader's.

@@ -2,7 +2,9 @@
 //!
 //! Each file is one partition, numbered in name order from 0; a record's offset is its number in the file, from 0.
 //! NDJSON comes record by record through `Source`; CSV and Parquet come as typed batches through [`BatchReader`].
+//! A compressed text file is its text: numbers of records, limits and places are those of what is inside.
 
+mod compressed;
 mod csv;
 mod header;
 mod input;
@@ -15,7 +17,10 @@ mod timestamps;
 
 use std::path::{Path, PathBuf};
 
+pub use self::compressed::{TextFile, open_text};
+pub use self::csv::csv_header;
 pub use self::ndjson::NdjsonSource;
+pub use self::parquet::parquet_schema;
 
 use super::{Offset, Offsets, Partition, Progress, SourceBatch};
 use crate::catalog::{Connector, Format, TableDef};

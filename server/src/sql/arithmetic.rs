@@ -3,7 +3,7 @@
 //! DataFusion's `+`, `-`, `*` and `sum` of integers wrap silently, and its errors of `/` and `%` name no value. Once the
 //! analyzer has settled the types, a rule puts functions of ours in the place of these operators, under the same name; and
 //! `sum` is one of ours. Other types keep DataFusion's own arithmetic, which does not wrap. Casts of texts fail most of all,
-//! and are put into functions for their messages alone.
+//! and are put into functions for their messages alone. Of floating-point numbers `min` and `max` are ours, too.
 
 use std::sync::Arc;
 
@@ -13,16 +13,19 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::config::ConfigOptions;
 use datafusion::error::Result;
 use datafusion::execution::context::SessionContext;
+use datafusion::functions_aggregate::min_max::{max_udaf, min_udaf};
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{AggregateUDF, BinaryExpr, Expr, ExprSchemable, LogicalPlan};
 use datafusion::optimizer::AnalyzerRule;
 
 use self::cast::CheckedCast;
 use self::checked::{Checked, Operation};
+use self::extreme::Extreme;
 use self::sum::Sum;
 
 mod cast;
 mod checked;
+mod extreme;
 mod sum;
 mod text;
 
@@ -30,6 +33,9 @@ mod text;
 pub fn add_arithmetic(session: &SessionContext) {
     session.add_analyzer_rule(Arc::new(CheckedIntegers));
     session.register_udaf(AggregateUDF::from(Sum::default()));
+    for others in [min_udaf(), max_udaf()] {
+        session.register_udaf(AggregateUDF::from(Extreme::new(others)));
+    }
 }
 
 /// Runs after the coercion of types: what was written with different types has one by then.

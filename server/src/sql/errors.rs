@@ -10,6 +10,7 @@ use datafusion::sql::sqlparser::ast::{Expr, Spanned};
 use datafusion::sql::sqlparser::tokenizer::Span as SqlSpan;
 
 use super::call::in_sql;
+use super::options::format_of;
 use crate::error::{Error, Location};
 
 /// Names listed in a hint.
@@ -152,6 +153,14 @@ fn lower_first(text: &str) -> String {
         }
         _ => text.to_owned(),
     }
+}
+
+/// What is to be said of a table that does not exist and whose name is that of a file.
+pub fn not_read_by_name(missing: &str) -> Option<Error> {
+    (format_of(missing).is_some() || missing.contains('/')).then(|| {
+        Error::invalid(format!("a server reads no file by its name, as '{missing}'"))
+            .hint("declare it in schemas/ with CREATE TABLE, which `touchline infer FILE` writes, or ask it with `touchline run`")
+    })
 }
 
 #[cfg(test)]

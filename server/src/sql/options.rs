@@ -8,8 +8,8 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use super::interval;
 use super::parser::StatementParser;
 use crate::catalog::{
-    CSV_DELIMITER_DEFAULT, Connector, FilesystemPath, Format, KafkaTopic, OnBadRow, StartAt, TimestampFormat,
-    ViewOptions,
+    CSV_DELIMITER_DEFAULT, Compression, Connector, FilesystemPath, Format, KafkaTopic, OnBadRow, StartAt,
+    TimestampFormat, ViewOptions,
 };
 use crate::error::{Error, Location, Result};
 
@@ -213,10 +213,9 @@ pub(crate) fn table_options(
     let timestamp_formats = given.take_prefixed("timestamp-format.");
     let timestamp_format = given.take("timestamp-format");
     let on_bad_row = given.take("on-bad-row");
-    let on_bad_row = read(on_bad_row, OnBadRow::DeadLetter, errors, |option| match option.value.as_str() {
-        "dead-letter" => Ok(OnBadRow::DeadLetter),
-        "fail" => Ok(OnBadRow::Fail),
-        _ => Err(option.wrong("it is 'dead-letter' or 'fail'")),
+    let on_bad_row = read(on_bad_row, OnBadRow::DeadLetter, errors, |option| {
+        let declared = OnBadRow::DECLARED.into_iter().find(|(name, _)| *name == option.value);
+        declared.map(|(_, on_bad_row)| on_bad_row).ok_or_else(|| option.wrong("it is 'dead-letter' or 'fail'"))
     });
     let idle = given.take("idle-timeout");
     let future = given.take("watermark-max-future");
@@ -375,6 +374,17 @@ fn kafka_format(option: Option<GivenOption>, errors: &mut Vec<Error>) -> Option<
     None
 }
 
+/// The format that a path's ending tells, that of its compression aside.
+pub(crate) fn format_of(path: &str) -> Option<Format> {
+    let (_, ending) = Compression::of(path).1.rsplit_once('.')?;
+    match ending.to_lowercase().as_str() {
+        "json" | "ndjson" | "jsonl" => Some(Format::Json),
+        "csv" => Some(Format::Csv),
+        "parquet" => Some(Format::Parquet),
+        _ => None,
+    }
+}
+
 /// Where no format is given, the path's ending tells.
 fn filesystem_format(
     option: Option<GivenOption>,
@@ -382,14 +392,26 @@ fn filesystem_format(
     table_at: &Location,
     errors: &mut Vec<Error>,
 ) -> Option<Format> {
+    let format = declared_format(option, path, table_at, errors)?;
+    if let (Format::Parquet, (Some(compression), _)) = (format, Compression::of(path.unwrap_or_default())) {
+        errors.push(
+            Error::invalid(format!("a Parquet file cannot be a {} file", compression.ending()))
+                .hint("Parquet is compressed inside; decompress the file, or declare 'json' or 'csv' if it is that")
+                .at(table_at.clone()),
+        );
+        return None;
+    }
+    Some(format)
+}
+
+fn declared_format(
+    option: Option<GivenOption>,
+    path: Option<&str>,
+    table_at: &Location,
+    errors: &mut Vec<Error>,
+) -> Option<Format> {
     let Some(option) = option else {
-        let ending = path?.rsplit_once('.').map(|(_, ending)| ending.to_lowercase());
-        let format = match ending.as_deref() {
-            Some("json" | "ndjson" | "jsonl") => Some(Format::Json),
-            Some("csv") => Some(Format::Csv),
-            Some("parquet") => Some(Format::Parquet),
-            _ => None,
-        };
+        let format = format_of(path?);
         if format.is_none() {
             errors.push(
                 Error::invalid("option \"format\" is missing")

@@ -19,14 +19,14 @@ use super::interval;
 use super::options::{self, Options};
 use super::source_text::{RECURSION_MAX, SourceText, StatementTokens, is_end};
 use super::window_calls::{LENGTH_HINT, wrong_length};
-use crate::catalog::{Emit, PlainView, Statement, ViewDef, ViewOptions};
+use crate::catalog::{Emit, Explained, PlainView, Statement, ViewDef, ViewOptions};
 use crate::error::{Error, Location, Result};
 
 /// Bytes of a name: Postgres cuts longer ones off.
 const NAME_BYTES_MAX: usize = 63;
 
 /// What a file may hold.
-const ALLOWED: &str = "a file holds CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE FUNCTION, INSERT INTO … SELECT and SELECT statements";
+const ALLOWED: &str = "a file holds CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE FUNCTION, INSERT INTO … SELECT, SELECT and EXPLAIN statements";
 const ALLOWED_EMIT: &str = "EMIT ON WINDOW CLOSE and EMIT TIMEOUT INTERVAL '3 seconds' are available";
 
 /// The statements of a file, in their order.
@@ -78,7 +78,7 @@ fn defined_twice(statements: &[Statement]) -> Vec<Error> {
             Statement::CreateTable(table) => (&table.name, &table.location),
             Statement::CreatePlainView(view) => (&view.name, &view.location),
             Statement::CreateView(view) => (&view.name, &view.location),
-            Statement::Insert { .. } | Statement::Select(_) => continue,
+            Statement::Insert { .. } | Statement::Select(_) | Statement::Explain(_) => continue,
         };
         if let Some(first) = places.insert(name, place) {
             errors.push(
@@ -125,6 +125,7 @@ impl<'a> StatementParser<'a> {
         match keyword {
             Keyword::CREATE => self.create(),
             Keyword::INSERT => self.insert().map_err(alone),
+            Keyword::EXPLAIN => self.explain(),
             Keyword::SELECT | Keyword::WITH | Keyword::VALUES | Keyword::FROM => {
                 let name = format!("query_{}", self.ordinal);
                 self.view(name, ViewOptions::default()).map(Statement::Select).map_err(alone)
@@ -133,6 +134,32 @@ impl<'a> StatementParser<'a> {
                 let error = Error::invalid(format!("expected a statement, found `{first}`")).hint(ALLOWED);
                 Err(vec![error.at(self.at(first.span))])
             }
+        }
+    }
+
+    fn explain(&mut self) -> Result<Statement, Vec<Error>> {
+        self.parser.advance_token();
+        let place = self.here();
+        if self.parser.parse_keywords(&[Keyword::MATERIALIZED, Keyword::VIEW]) {
+            let name = self.definition_name("view").map_err(alone)?;
+            self.expect_end().map_err(alone)?;
+            return Ok(Statement::Explain(Explained::View { name, location: self.location() }));
+        }
+        for option in ["ANALYZE", "VERBOSE", "FORMAT", "EXPLAIN"] {
+            if is_word(&self.parser.peek_token_ref().token, option) {
+                let error = Error::invalid(format!("EXPLAIN {option} is not available in a file"));
+                return Err(alone(error.hint("write EXPLAIN and the statement").at(place)));
+            }
+        }
+        match self.statement()? {
+            Statement::Select(view) | Statement::CreateView(view) | Statement::Insert { view, .. } => {
+                Ok(Statement::Explain(Explained::Query(view)))
+            }
+            _ => Err(alone(
+                Error::invalid("only what a query does can be explained")
+                    .hint("write EXPLAIN with SELECT, INSERT INTO … SELECT, CREATE MATERIALIZED VIEW, or MATERIALIZED VIEW and its name")
+                    .at(place),
+            )),
         }
     }
 

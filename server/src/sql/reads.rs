@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{Query, TableFactor, Visit, Visitor};
-use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer, Word};
 
 use super::dialect::StreamDialect;
 use crate::error::{Error, Result};
@@ -31,7 +31,8 @@ pub fn names_in(factor: &TableFactor) -> Vec<String> {
         let tokens = Tokenizer::new(&StreamDialect::default(), &text).tokenize().unwrap_or_default();
         tokens.into_iter().filter_map(|token| match token {
             Token::Word(word) if word.quote_style.is_none() => Some(word.value.to_lowercase()),
-            Token::Word(word) => Some(word.value),
+            // The second is a file, as in FROM 'clicks.csv'.
+            Token::Word(Word { value, .. }) | Token::SingleQuotedString(value) => Some(value),
             _ => None,
         })
     };

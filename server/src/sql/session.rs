@@ -6,7 +6,7 @@ use datafusion::execution::SessionStateBuilder;
 use datafusion::prelude::SessionContext;
 
 use super::window_tvf::WatermarkColumns;
-use super::{add_arithmetic, add_window_functions, session_config};
+use super::{add_arithmetic, add_three_valued_in, add_window_functions, session_config};
 use crate::error::Result;
 
 /// A session without tables. `partitions`: how many ways its plans run in parallel.
@@ -16,6 +16,7 @@ pub fn session(watermarks: Arc<dyn WatermarkColumns>, partitions: usize) -> Resu
     let context = SessionContext::new_with_state(state);
     touchline_udfs::register(&context);
     add_arithmetic(&context);
+    add_three_valued_in(&context);
     add_window_functions(&context, watermarks)?;
     Ok(context)
 }

@@ -19,6 +19,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::AnalyzerRule;
 
+use super::multiset::{as_multisets, is_set_operation};
 use super::window::{WindowAssigner, WindowKind};
 use super::window_functions::{WindowCall, WindowFunction, window_type, windows};
 use super::window_tvf::{WINDOW_COLUMNS, WindowTvfNode};
@@ -40,7 +41,8 @@ impl AnalyzerRule for ExpandWindowTvfs {
     }
 }
 
-/// Replaces every [`WindowTvfNode`] of the plan and its subqueries, and every grouping form, by ordinary nodes of the same schema.
+/// Replaces every [`WindowTvfNode`] of the plan and its subqueries, every grouping form, and what counts equal rows, by ordinary nodes
+/// of the same schema.
 pub fn expand_for_batch(plan: LogicalPlan) -> Result<LogicalPlan> {
     let expanded = plan.transform_up_with_subqueries(|node| match node {
         LogicalPlan::Extension(extension) => match extension.node.as_any().downcast_ref::<WindowTvfNode>() {
@@ -48,6 +50,9 @@ pub fn expand_for_batch(plan: LogicalPlan) -> Result<LogicalPlan> {
             None => Ok(Transformed::no(LogicalPlan::Extension(extension))),
         },
         LogicalPlan::Aggregate(aggregate) => grouped(aggregate),
+        LogicalPlan::Join(join) if is_set_operation(&join) => {
+            Ok(as_multisets(&join)?.map_or_else(|| Transformed::no(LogicalPlan::Join(join)), Transformed::yes))
+        }
         node => Ok(Transformed::no(node)),
     })?;
     Ok(expanded.data)

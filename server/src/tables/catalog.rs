@@ -16,6 +16,7 @@ use super::source::{SnapshotReader, SourceTable};
 use super::system::{SystemTable, SystemTableKind};
 use super::view::ViewTable;
 use super::{Published, PublishedView};
+use crate::error::Error;
 use crate::sql::Functions;
 use crate::sql::window_tvf::WatermarkColumns;
 use crate::status::QueryStatus;
@@ -61,6 +62,17 @@ impl Catalog {
     /// Users' own functions, as they stand now.
     pub fn functions(&self) -> Arc<Functions> {
         self.published.functions()
+    }
+
+    /// The stream plan that a statement asks for, in lines.
+    ///
+    /// # Errors
+    /// `Invalid` where the statement is wrong, `Unavailable` before the definitions have been read.
+    pub async fn stream_plan(&self, statement: &str) -> crate::error::Result<Vec<String>> {
+        match self.published.stream_plans() {
+            Some(plans) => plans.explain(statement).await,
+            None => Err(Error::unavailable("the files of queries have not been read yet").hint("try again soon")),
+        }
     }
 
     /// Every table of both schemas, in name order within a schema.

@@ -1,5 +1,6 @@
 //! Bounded reads of source tables for ad-hoc queries and lookups, on readers of their own.
 
+use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -9,17 +10,44 @@ use tracing::warn;
 use super::source::{SnapshotBatches, SnapshotReader};
 use crate::catalog::{StartAt, TableDef};
 use crate::error::{Error, Result};
+use crate::source::SourceBatch;
 use crate::source::reader::{OpenSpec, ReaderLimits, SourceDeps, snapshot_offsets, spawn_reader};
 
 /// Opens readers from a table's earliest record to its end as it is now.
 #[derive(Debug, Clone)]
 pub struct Snapshots {
     sources: SourceDeps,
+    bad_records: Arc<dyn BadRecords>,
+}
+
+/// Learns of the records that a reader could not decode: nobody keeps them here, as a query does in its ledger, and a
+/// lookup without them is not to be silent.
+pub trait BadRecords: fmt::Debug + Send + Sync {
+    /// `read`: records that this reader has read so far, those of `batch` and bad ones included.
+    fn note(&self, table: &Arc<TableDef>, read: u64, batch: &SourceBatch);
 }
 
 impl Snapshots {
+    /// Bad records are logged.
     pub fn new(sources: SourceDeps) -> Self {
-        Snapshots { sources }
+        Snapshots::with(sources, Arc::new(Logged))
+    }
+
+    pub fn with(sources: SourceDeps, bad_records: Arc<dyn BadRecords>) -> Self {
+        Snapshots { sources, bad_records }
+    }
+}
+
+#[derive(Debug)]
+struct Logged;
+
+impl BadRecords for Logged {
+    fn note(&self, table: &Arc<TableDef>, _read: u64, batch: &SourceBatch) {
+        if let Some(first) = batch.dead_letters.first() {
+            let (count, place) = (batch.dead_letters.len(), first.place());
+            let reason = &first.reason;
+            warn!(table = table.name, count, first = place, reason, "records not decoded, left out");
+        }
     }
 }
 
@@ -32,19 +60,20 @@ impl SnapshotReader for Snapshots {
             offsets.map_err(|error| Error::bug("looking up a topic's ends panicked").caused_by(error))??;
         let open = OpenSpec { resume, until, start: Some(StartAt::Earliest), ..OpenSpec::default() };
         let thread = format!("read/{}", table.name);
-        let name = table.name.clone();
-        let reader = spawn_reader(&thread, table, columns, open, ReaderLimits::default(), self.sources.clone())?;
-        let batches = stream::unfold((reader, name), |(mut reader, table)| async move {
-            let batch = reader.next().await?;
-            let batches = batch.map(|batch| {
-                if let Some(first) = batch.dead_letters.first() {
-                    let (count, at) = (batch.dead_letters.len(), first.place());
-                    // Nobody keeps them here, as a query does in its ledger; a lookup without them is not to be silent.
-                    warn!(table, count, first = at, reason = first.reason, "records not decoded, left out");
-                }
-                batch.batches.into_iter().map(Ok).collect::<Vec<_>>()
-            });
-            Some((stream::iter(batches.unwrap_or_else(|error| vec![Err(error)])), (reader, table)))
+        let (def, limits) = (Arc::clone(&table), ReaderLimits::default());
+        let reader = spawn_reader(&thread, table, columns, open, limits, self.sources.clone())?;
+        let bad_records = Arc::clone(&self.bad_records);
+        let batches = stream::unfold((reader, 0), move |(mut reader, mut read)| {
+            let (table, bad_records) = (Arc::clone(&def), Arc::clone(&bad_records));
+            async move {
+                let batch = reader.next().await?;
+                let batches = batch.map(|batch| {
+                    read += batch.progress.values().map(|progress| progress.records).sum::<u64>();
+                    bad_records.note(&table, read, &batch);
+                    batch.batches.into_iter().map(Ok).collect::<Vec<_>>()
+                });
+                Some((stream::iter(batches.unwrap_or_else(|error| vec![Err(error)])), (reader, read)))
+            }
         });
         Ok(Box::pin(futures::StreamExt::flatten(batches)))
     }

@@ -9,6 +9,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use datafusion::common::hash_utils::{RandomState, create_hashes};
 use datafusion::common::utils::memory::get_record_batch_memory_size;
+use datafusion::common::utils::normalize_float_zero;
 use datafusion::error::Result;
 use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
@@ -18,6 +19,7 @@ use hashbrown::HashTable;
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
+use super::NullKeys;
 use crate::error::Error;
 
 /// Both sides hash with this state; a value of its own keeps the buckets apart from DataFusion's shuffles.
@@ -54,17 +56,13 @@ impl Dimension {
         self.plan.schema()
     }
 
-    pub fn plan(&self) -> &Arc<dyn ExecutionPlan> {
-        &self.plan
-    }
-
     /// The index over `keys`, the same one for equal keys. Nothing is read yet.
-    pub(super) fn keyed_by(&self, keys: Vec<Arc<dyn PhysicalExpr>>) -> Arc<KeyedIndex> {
+    pub(super) fn keyed_by(&self, keys: Vec<Arc<dyn PhysicalExpr>>, nulls: NullKeys) -> Arc<KeyedIndex> {
         let mut indexes = self.indexes.lock();
-        if let Some(index) = indexes.iter().find(|index| index.keys == keys) {
+        if let Some(index) = indexes.iter().find(|index| index.keys == keys && index.nulls == nulls) {
             return Arc::clone(index);
         }
-        let index = Arc::new(KeyedIndex { keys, cell: OnceCell::new() });
+        let index = Arc::new(KeyedIndex { keys, nulls, cell: OnceCell::new() });
         indexes.push(Arc::clone(&index));
         index
     }
@@ -95,6 +93,7 @@ impl Dimension {
 #[derive(Debug)]
 pub(super) struct KeyedIndex {
     pub(super) keys: Vec<Arc<dyn PhysicalExpr>>,
+    nulls: NullKeys,
     cell: OnceCell<Arc<Index>>,
 }
 
@@ -107,7 +106,7 @@ impl KeyedIndex {
                 let bytes = rows.batch.num_rows() * BYTES_PER_ROW;
                 let reservation = MemoryConsumer::new("lookup join index").register(context.memory_pool());
                 reservation.try_grow(bytes)?;
-                Index::build(rows.batch.clone(), &self.keys, reservation).map(Arc::new)
+                Index::build(rows.batch.clone(), &self.keys, self.nulls, reservation).map(Arc::new)
             })
             .await?;
         Ok(Arc::clone(index))
@@ -134,19 +133,27 @@ pub(super) struct Index {
     /// (hash, first row)
     heads: HashTable<(u64, u32)>,
     next: Vec<u32>,
+    /// Rows with a NULL in their key, where that is no key to look for.
+    pub(super) null_rows: Vec<u32>,
     _reservation: MemoryReservation,
 }
 
 impl Index {
-    fn build(batch: RecordBatch, keys: &[Arc<dyn PhysicalExpr>], reservation: MemoryReservation) -> Result<Self> {
+    fn build(
+        batch: RecordBatch,
+        keys: &[Arc<dyn PhysicalExpr>],
+        nulls_match: NullKeys,
+        reservation: MemoryReservation,
+    ) -> Result<Self> {
         let keys = evaluate(keys, &batch)?;
         let hashes = hash(&keys, batch.num_rows())?;
-        let matchable = matchable(&keys);
+        let nulls = nulls(&keys).filter(|_| nulls_match != NullKeys::MatchNull);
+        let is_null = |row: &usize| nulls.as_ref().is_some_and(|nulls| nulls.is_null(*row));
+        let null_rows = (0..batch.num_rows()).filter(is_null).map(|row| row as u32).collect();
         let mut heads: HashTable<(u64, u32)> = HashTable::with_capacity(batch.num_rows());
         let mut next = vec![NO_ROW; batch.num_rows()];
         // Backwards, because each row goes to the front of its chain.
-        for row in (0..batch.num_rows()).rev().filter(|&row| matchable.as_ref().is_none_or(|valid| valid.is_valid(row)))
-        {
+        for row in (0..batch.num_rows()).rev().filter(|row| !is_null(row)) {
             let hash = hashes[row];
             match heads.find_mut(hash, |(other, _)| *other == hash) {
                 Some((_, head)) => {
@@ -158,7 +165,7 @@ impl Index {
                 }
             }
         }
-        Ok(Index { batch, keys, heads, next, _reservation: reservation })
+        Ok(Index { batch, keys, heads, next, null_rows, _reservation: reservation })
     }
 
     /// The rows whose key has this hash, in row order.
@@ -175,8 +182,10 @@ impl Index {
     }
 }
 
+/// The keys' values, with one zero for both of a floating point number: they are equal.
 pub(super) fn evaluate(keys: &[Arc<dyn PhysicalExpr>], batch: &RecordBatch) -> Result<Vec<ArrayRef>> {
-    keys.iter().map(|key| key.evaluate(batch)?.into_array(batch.num_rows())).collect()
+    let value = |key: &Arc<dyn PhysicalExpr>| key.evaluate(batch)?.into_array(batch.num_rows());
+    keys.iter().map(|key| Ok(normalize_float_zero(&value(key)?))).collect()
 }
 
 pub(super) fn hash(keys: &[ArrayRef], rows: usize) -> Result<Vec<u64>> {
@@ -189,8 +198,8 @@ pub(super) fn hash(keys: &[ArrayRef], rows: usize) -> Result<Vec<u64>> {
     Ok(hashes)
 }
 
-/// Rows whose key has no NULL in it are valid; a NULL is equal to nothing. `None`: all rows are.
-pub(super) fn matchable(keys: &[ArrayRef]) -> Option<NullBuffer> {
+/// Rows whose key has a NULL in it are null. `None`: no row has.
+pub(super) fn nulls(keys: &[ArrayRef]) -> Option<NullBuffer> {
     // Logical nulls: a dictionary may hide a NULL among its values.
     let nulls: Vec<_> = keys.iter().map(|key| key.logical_nulls()).collect();
     NullBuffer::union_many(nulls.iter().map(Option::as_ref)).filter(|nulls| nulls.null_count() > 0)

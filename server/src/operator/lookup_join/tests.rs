@@ -63,6 +63,7 @@ struct Case {
     dimension: Vec<Row>,
     keys: Vec<&'static str>,
     filtered: bool,
+    nulls: NullKeys,
     join_type: LookupJoinType,
     stream_first: bool,
     batch_rows: usize,
@@ -90,12 +91,18 @@ impl Case {
             let expression = binary(left, Operator::Lt, right, &schema).unwrap();
             JoinFilter::new(expression, JoinFilter::build_column_indices(vec![3], vec![3]), schema)
         });
-        Arc::new(LookupJoinExec::try_new(stream, dimension, on, filter, self.join_type, self.stream_first).unwrap())
+        let join =
+            LookupJoinExec::try_new(stream, dimension, on, self.nulls, filter, self.join_type, self.stream_first);
+        Arc::new(join.unwrap())
     }
 
     fn expected(&self) -> Vec<Pair> {
-        fn equal<T: PartialEq>(left: &Option<T>, right: &Option<T>) -> bool {
-            left.is_some() && left == right
+        fn equal<T: PartialEq>(nulls: NullKeys, left: &Option<T>, right: &Option<T>) -> bool {
+            match nulls {
+                NullKeys::MatchNothing => left.is_some() && left == right,
+                NullKeys::MatchNull => left == right,
+                NullKeys::MatchEverything => left.is_none() || right.is_none() || left == right,
+            }
         }
         let mut pairs = Vec::new();
         for (s, left) in self.stream.iter().enumerate() {
@@ -103,8 +110,8 @@ impl Case {
                 .filter(|&d| {
                     let right = &self.dimension[d];
                     self.keys.iter().all(|key| match *key {
-                        "k1" => equal(&left.k1, &right.k1),
-                        _ => equal(&left.k2, &right.k2),
+                        "k1" => equal(self.nulls, &left.k1, &right.k1),
+                        _ => equal(self.nulls, &left.k2, &right.k2),
                     }) && (!self.filtered || left.number.zip(right.number).is_some_and(|(l, r)| l < r))
                 })
                 .collect();
@@ -115,6 +122,8 @@ impl Case {
                 LookupJoinType::LeftSemi if !matches.is_empty() => pairs.push((s, None)),
                 LookupJoinType::LeftAnti if matches.is_empty() => pairs.push((s, None)),
                 LookupJoinType::LeftSemi | LookupJoinType::LeftAnti => {}
+                // Shown as if it were a pair with the first row.
+                LookupJoinType::LeftMark => pairs.push((s, (!matches.is_empty()).then_some(0))),
             }
         }
         pairs
@@ -131,6 +140,10 @@ impl Case {
             let (s, d) = if self.stream_first || !wide { (0, 4) } else { (4, 0) };
             for row in 0..batch.num_rows() {
                 let place = self.read(batch, row, s, &self.stream).unwrap();
+                if self.join_type == LookupJoinType::LeftMark {
+                    pairs.push((place, batch.column(4).as_boolean().value(row).then_some(0)));
+                    continue;
+                }
                 pairs.push((place, wide.then(|| self.read(batch, row, d, &self.dimension)).flatten()));
             }
         }
@@ -173,18 +186,24 @@ fn a_case() -> impl Strategy<Value = Case> {
         Just(LookupJoinType::Inner),
         Just(LookupJoinType::LeftOuter),
         Just(LookupJoinType::LeftSemi),
-        Just(LookupJoinType::LeftAnti)
+        Just(LookupJoinType::LeftAnti),
+        Just(LookupJoinType::LeftMark)
     ];
     let keys = prop_oneof![Just(vec!["k1"]), Just(vec!["k2"]), Just(vec!["k1", "k2"]), Just(vec![])];
+    let nulls = prop_oneof![Just(NullKeys::MatchNothing), Just(NullKeys::MatchNull), Just(NullKeys::MatchEverything)];
     (
         proptest::collection::vec(a_row(), 0..40),
         proptest::collection::vec(a_row(), 0..30),
-        (keys, any::<bool>(), join_type, any::<bool>()),
+        (keys, nulls, any::<bool>(), join_type, any::<bool>()),
         (1..9usize, 1..4usize),
     )
-        .prop_map(|(stream, dimension, (keys, filtered, join_type, stream_first), (batch_rows, partitions))| {
-            Case { stream, dimension, keys, filtered, join_type, stream_first, batch_rows, partitions }
-        })
+        .prop_map(
+            |(stream, dimension, (keys, nulls, filtered, join_type, stream_first), (batch_rows, partitions))| {
+                let planned = nulls != NullKeys::MatchEverything || (keys.len() == 1 && join_type.is_about_existence());
+                let nulls = if planned { nulls } else { NullKeys::MatchNothing };
+                Case { stream, dimension, keys, filtered, nulls, join_type, stream_first, batch_rows, partitions }
+            },
+        )
 }
 
 proptest! {
@@ -208,6 +227,7 @@ fn case(stream: Vec<Row>, dimension: Vec<Row>, join_type: LookupJoinType) -> Cas
         dimension,
         keys: vec!["k1"],
         filtered: false,
+        nulls: NullKeys::MatchNothing,
         join_type,
         stream_first: true,
         batch_rows: 8192,
@@ -219,9 +239,13 @@ fn case(stream: Vec<Row>, dimension: Vec<Row>, join_type: LookupJoinType) -> Cas
 #[test]
 fn many_matches_of_one_row_come_in_portions() {
     let dimension: Vec<Row> = (0..20_000).map(|number| row(1, number)).collect();
-    for join_type in
-        [LookupJoinType::Inner, LookupJoinType::LeftOuter, LookupJoinType::LeftSemi, LookupJoinType::LeftAnti]
-    {
+    for join_type in [
+        LookupJoinType::Inner,
+        LookupJoinType::LeftOuter,
+        LookupJoinType::LeftSemi,
+        LookupJoinType::LeftAnti,
+        LookupJoinType::LeftMark,
+    ] {
         let case = case(vec![row(1, 0), row(2, 0), row(1, 5)], dimension.clone(), join_type);
         assert_eq!(case.run(case.plan()), case.expected());
     }
@@ -239,14 +263,12 @@ fn the_dimension_is_read_once() {
     narrow.keys = vec!["k1", "k2"];
     let second = narrow.plan_with(Arc::clone(&dimension));
     assert_eq!(narrow.run(second), []);
+    let index = |keys: &[&str]| {
+        let keys = keys.iter().map(|key| col(key, &plan.schema()).unwrap()).collect();
+        dimension.keyed_by(keys, NullKeys::MatchNothing)
+    };
     // `Dimension` runs a fresh instance of the plan; the rows it keeps are the proof that it did not run another.
-    assert!(Arc::ptr_eq(
-        dimension.keyed_by(vec![col("d_k1", &plan.schema()).unwrap()]).batch().column(0),
-        dimension
-            .keyed_by(vec![col("d_k1", &plan.schema()).unwrap(), col("d_k2", &plan.schema()).unwrap()])
-            .batch()
-            .column(0),
-    ));
+    assert!(Arc::ptr_eq(index(&["d_k1"]).batch().column(0), index(&["d_k1", "d_k2"]).batch().column(0),));
 }
 
 // An inner join with an empty table yields nothing and yet polls the stream, here another join, to its end.
@@ -257,7 +279,9 @@ fn an_empty_dimension_drains_the_stream() {
     let stream = below.plan_with(empty());
     let on = vec![(col("s_k1", &stream.schema()).unwrap(), col("d_k1", &side_schema("d")).unwrap())];
     let below_it = Arc::clone(&stream) as Arc<dyn ExecutionPlan>;
-    let join = LookupJoinExec::try_new(below_it, empty(), on, None, LookupJoinType::Inner, true).unwrap();
+    let join =
+        LookupJoinExec::try_new(below_it, empty(), on, NullKeys::MatchNothing, None, LookupJoinType::Inner, true)
+            .unwrap();
     assert_eq!(below.run(Arc::new(join)), []);
     assert_eq!(stream.metrics().and_then(|metrics| metrics.output_rows()), Some(2));
 }
@@ -268,6 +292,8 @@ fn keys_of_different_types_are_refused() {
     let stream = source("s", &[], 1, 1);
     let dimension = Arc::new(Dimension::new(source("d", &[], 1, 1)));
     let on = vec![(col("s_k1", &stream.schema()).unwrap(), col("d_k2", &dimension.schema()).unwrap())];
-    let error = LookupJoinExec::try_new(stream, dimension, on, None, LookupJoinType::Inner, true).unwrap_err();
+    let error =
+        LookupJoinExec::try_new(stream, dimension, on, NullKeys::MatchNothing, None, LookupJoinType::Inner, true)
+            .unwrap_err();
     assert!(error.to_string().contains("s_k1@1 of type Int32 with d_k2@2 of type Utf8View"), "{error}");
 }

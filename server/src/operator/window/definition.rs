@@ -68,6 +68,7 @@ impl Definition for WindowAggregate {
         &self,
         node: &OperatorNode,
         operator: &Arc<dyn Operator>,
+        index: usize,
         context: Lowering<'_>,
     ) -> Result<Vec<Arc<dyn ExecutionPlan>>> {
         let (pane, keys, aggregates) = self.parts(node)?;
@@ -94,7 +95,7 @@ impl Definition for WindowAggregate {
             pane_column,
             Arc::from(operator.id()),
             self.windows,
-            context.index,
+            index,
             Arc::clone(context.cell),
         );
         let group = PhysicalGroupBy::new_single(group);

@@ -290,3 +290,32 @@ async fn a_random_filter_above_a_window_judges_each_result_once() {
     let (filter, operator) = (plan.find("random()").unwrap(), plan.find("OperatorExec").unwrap());
     assert!(filter < operator, "{plan}");
 }
+
+// The optimizer would put nothing in their place, and the query would have an operator less than its state.
+#[tokio::test]
+async fn a_condition_that_is_never_true_leaves_the_windows_below_it_in_place() {
+    let inner =
+        "SELECT window_end AS t, count(*) AS c FROM TUMBLE(clicks, ts, INTERVAL '10 seconds') GROUP BY window_end";
+    for never in ["WHERE 1 > 1", "WHERE 'a' = 'b'", "WHERE false", "WHERE c > 5 AND NULL"] {
+        assert_eq!(answer(&format!("{inner} HAVING count(*) < 0 AND 1 > 1")).await, [""; 0]);
+        let query = format!(
+            "SELECT window_end, sum(c) AS s FROM TUMBLE((SELECT * FROM ({inner}) {never}), t, INTERVAL '1 minute') GROUP BY window_end"
+        );
+        assert_eq!(answer(&query).await, [""; 0]);
+    }
+    let query = format!(
+        "SELECT t, title FROM ({inner}) JOIN (SELECT * FROM pages WHERE false) p ON p.page = CAST(c AS VARCHAR)"
+    );
+    assert_eq!(answer(&query).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_field_of_a_struct_is_read_through_subqueries_of_one_name() {
+    let nested = "SELECT ts, n, named_struct('of', id) AS o FROM clicks AS t";
+    let query = format!("SELECT n AS n, o['of'] AS id FROM ({nested}) AS t");
+    assert_eq!(answer(&query).await, ["1,1", "16,5", "2,2", "4,3", "8,4"]);
+    let query = format!(
+        "SELECT window_end, max(o['of']) AS id FROM TUMBLE((SELECT o, n, ts FROM ({nested}) AS t), ts, INTERVAL '10 seconds') AS t GROUP BY window_end"
+    );
+    assert_eq!(answer(&query).await, ["00:10,4", "00:20,5"]);
+}

@@ -1,3 +1,4 @@
-//! Shapes that need state, and the operators that they become. One file a shape.
+//! Shapes that need an operator, and what they become. One file a shape.
 
+pub(super) mod lookup;
 pub(super) mod window;

@@ -65,11 +65,7 @@ impl CsvReader {
         let mut input = Input::open(path)?;
         let file = path.display().to_string();
         let mut line = 1;
-        let Some(record) = self.cut_records(&mut input, &mut line, 1, 0)?.pop() else {
-            return Err(Error::invalid(format!("file {file} is empty; a CSV file begins with a header line")));
-        };
-        let header = header_fields(&input.unread()[record.clone()], self.delimiter, &file)?;
-        consume(&mut input, &mut line, record.end);
+        let header = read_header(&mut input, &mut line, self.delimiter, &file)?;
         let has = header.iter().map(String::as_str).collect::<Vec<_>>();
         let mut fields = has.iter().map(|name| Field::new(*name, DataType::Utf8, true)).collect::<Vec<_>>();
         let mut indices = Vec::new();
@@ -80,46 +76,69 @@ impl CsvReader {
         }
         let mut left = usize::try_from(skip).unwrap_or(0);
         while left > 0 {
-            let records = self.cut_records(&mut input, &mut line, left.min(8192), 0)?;
+            let records = cut_records(&mut input, &mut line, self.delimiter, left.min(8192), 0)?;
             let Some(last) = records.last() else { break };
             left -= records.len();
             consume(&mut input, &mut line, last.end);
         }
         Ok(OpenFile { input, line, schema: Arc::new(Schema::new(fields)), header, indices })
     }
+}
 
-    /// Up to `max` whole records at the beginning of what is unread, as ranges of it. Empty lines are not records.
-    fn cut_records(&self, input: &mut Input, line: &mut u64, max: usize, first: Offset) -> Result<Vec<Range<usize>>> {
-        let mut records: Vec<Range<usize>> = Vec::new();
-        let mut at = 0;
-        while records.len() < max && at < CHUNK_BYTES {
-            let unread = input.unread();
-            let length = match record_length(&unread[at..], self.delimiter) {
-                Some(length) => length,
-                None if input.at_end_of_file() => unread.len() - at,
-                None => {
-                    input.check_record(unread.len() - at, first + records.len() as Offset)?;
-                    input.fill()?;
-                    continue;
-                }
-            };
-            if length == 0 {
-                break;
-            }
-            let record = at..at + length;
-            let empty = matches!(&unread[record.clone()], b"\n" | b"\r\n");
-            if empty && at == 0 {
-                consume(input, line, length);
+/// The names in the header line of a file.
+///
+/// # Errors
+/// `Invalid` where it has none, `Unavailable` where it cannot be read.
+pub fn csv_header(path: &Path, delimiter: u8) -> Result<Vec<String>> {
+    read_header(&mut Input::open(path)?, &mut 1, delimiter, &path.display().to_string())
+}
+
+fn read_header(input: &mut Input, line: &mut u64, delimiter: u8, file: &str) -> Result<Vec<String>> {
+    let Some(record) = cut_records(input, line, delimiter, 1, 0)?.pop() else {
+        return Err(Error::invalid(format!("file {file} is empty; a CSV file begins with a header line")));
+    };
+    let header = header_fields(&input.unread()[record.clone()], delimiter, file)?;
+    consume(input, line, record.end);
+    Ok(header)
+}
+
+/// Up to `max` whole records at the beginning of what is unread, as ranges of it. Empty lines are not records.
+fn cut_records(
+    input: &mut Input,
+    line: &mut u64,
+    delimiter: u8,
+    max: usize,
+    first: Offset,
+) -> Result<Vec<Range<usize>>> {
+    let mut records: Vec<Range<usize>> = Vec::new();
+    let mut at = 0;
+    while records.len() < max && at < CHUNK_BYTES {
+        let unread = input.unread();
+        let length = match record_length(&unread[at..], delimiter) {
+            Some(length) => length,
+            None if input.at_end_of_file() => unread.len() - at,
+            None => {
+                input.check_record(unread.len() - at, first + records.len() as Offset)?;
+                input.fill()?;
                 continue;
             }
-            if !empty {
-                input.check_record(length, first + records.len() as Offset)?;
-                records.push(record);
-            }
-            at += length;
+        };
+        if length == 0 {
+            break;
         }
-        Ok(records)
+        let record = at..at + length;
+        let empty = matches!(&unread[record.clone()], b"\n" | b"\r\n");
+        if empty && at == 0 {
+            consume(input, line, length);
+            continue;
+        }
+        if !empty {
+            input.check_record(length, first + records.len() as Offset)?;
+            records.push(record);
+        }
+        at += length;
     }
+    Ok(records)
 }
 
 /// Steps over the next `bytes`, and counts their lines.
@@ -145,7 +164,7 @@ impl BatchReader for CsvReader {
                 Some(open) => open,
                 None => self.open(&path, first)?,
             };
-            let records = self.cut_records(&mut open.input, &mut open.line, rows_max.max(1), first)?;
+            let records = cut_records(&mut open.input, &mut open.line, self.delimiter, rows_max.max(1), first)?;
             let Some(consumed) = records.last().map(|last| last.end) else {
                 self.files.close();
                 continue;

@@ -1,10 +1,9 @@
 //! A file read in large pieces and cut into records where the caller says: no allocation per record.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::{RECORD_BYTES_MAX, unreadable};
+use super::RECORD_BYTES_MAX;
+use super::compressed::{TextFile, open_text};
 use crate::error::{Error, Result};
 
 const READ_BYTES: usize = 1 << 20;
@@ -13,7 +12,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 /// Bytes `start..end` of `buffer` are read and not yet consumed.
 #[derive(Debug)]
 pub(super) struct Input {
-    file: File,
+    file: TextFile,
     path: PathBuf,
     buffer: Vec<u8>,
     start: usize,
@@ -23,7 +22,7 @@ pub(super) struct Input {
 
 impl Input {
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(|error| unreadable(path, error))?;
+        let file = open_text(path)?;
         let mut input =
             Input { file, path: path.to_owned(), buffer: vec![0; READ_BYTES], start: 0, end: 0, at_end_of_file: false };
         while input.unread().len() < BYTE_ORDER_MARK.len() && input.fill()? {}
@@ -58,15 +57,15 @@ impl Input {
         if self.buffer.len() - self.end < READ_BYTES / 2 {
             self.buffer.resize(self.buffer.len() + READ_BYTES, 0);
         }
-        let read = loop {
-            match self.file.read(&mut self.buffer[self.end..]) {
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                read => break read.map_err(|error| unreadable(&self.path, error))?,
-            }
-        };
+        let read = self.file.read_some(&mut self.buffer[self.end..])?;
         self.end += read;
         self.at_end_of_file = read == 0;
         Ok(read > 0)
+    }
+
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.buffer.len()
     }
 
     /// # Errors

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
+use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
@@ -18,6 +19,23 @@ use crate::source::{DeadLetter, Offset, Offsets, Origins, SourceBatch};
 
 /// Rows decoded at once; a batch handed out may be a part of it.
 const ROWS: usize = 8192;
+
+/// The columns of a file.
+///
+/// # Errors
+/// `Unavailable` where it cannot be read, `Invalid` where it is no Parquet file.
+pub fn parquet_schema(path: &Path) -> Result<SchemaRef> {
+    opened(path).map(|file| Arc::clone(file.schema()))
+}
+
+fn opened(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
+    let file = File::open(path).map_err(|error| unreadable(path, error))?;
+    ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| broken(path, &error))
+}
+
+fn broken(path: &Path, error: &parquet::errors::ParquetError) -> Error {
+    Error::invalid(format!("cannot read {} as Parquet", path.display())).detail(error.to_string())
+}
 
 pub(super) struct ParquetReader {
     table: String,
@@ -42,11 +60,7 @@ impl ParquetReader {
     }
 
     fn open(&self, path: &Path, skip: Offset) -> Result<(OpenFile, Offset)> {
-        let file = File::open(path).map_err(|error| unreadable(path, error))?;
-        let broken = |error: parquet::errors::ParquetError| {
-            Error::invalid(format!("cannot read {} as Parquet", path.display())).detail(error.to_string())
-        };
-        let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(broken)?;
+        let builder = opened(path)?;
         let rows = builder.metadata().file_metadata().num_rows();
         let schema = Arc::clone(builder.schema());
         let has = schema.fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>();
@@ -66,7 +80,7 @@ impl ParquetReader {
             .with_batch_size(ROWS)
             .with_offset(usize::try_from(skip).unwrap_or(0))
             .build()
-            .map_err(broken)?;
+            .map_err(|error| broken(path, &error))?;
         Ok((OpenFile { reader, indices, rest: None }, rows))
     }
 

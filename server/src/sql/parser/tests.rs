@@ -249,7 +249,9 @@ fn emit_is_still_a_name() {
 
 #[test]
 fn inserts_and_bare_queries_are_named() {
-    let statements = parse("SELECT 1; INSERT INTO out SELECT 2; WITH a AS (SELECT 1) SELECT * FROM a;; VALUES (1);");
+    let statements = parse(
+        "SELECT 1; INSERT INTO out SELECT 2; WITH a AS (SELECT 1) SELECT * FROM a;; VALUES (1); EXPLAIN SELECT 1;",
+    );
     let names: Vec<(&str, Option<&str>)> = statements
         .iter()
         .map(|statement| match statement {
@@ -258,9 +260,13 @@ fn inserts_and_bare_queries_are_named() {
             Statement::CreateTable(table) => (table.name.as_str(), None),
             Statement::CreatePlainView(view) => (view.name.as_str(), None),
             Statement::CreateFunction(function) => (function.name.as_str(), None),
+            Statement::Explain(_) => ("explained", None),
         })
         .collect();
-    assert_eq!(names, [("query_1", None), ("out", Some("out")), ("query_3", None), ("query_4", None)]);
+    assert_eq!(
+        names,
+        [("query_1", None), ("out", Some("out")), ("query_3", None), ("query_4", None), ("explained", None)]
+    );
 }
 
 #[test]
@@ -338,7 +344,7 @@ test.sql:3:30: option "topik" is not known
   hint: did you mean "topic"?
 
 test.sql:4:1: expected a statement, found `SELEC`
-  hint: a file holds CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE FUNCTION, INSERT INTO … SELECT and SELECT statements
+  hint: a file holds CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE FUNCTION, INSERT INTO … SELECT, SELECT and EXPLAIN statements
 
 test.sql:6:14: expected the end of the statement, found `c`
   hint: statements end with a semicolon
@@ -352,7 +358,7 @@ test.sql:7:8: unterminated string literal
 const GOLDEN: &[(&str, &str)] = &[
     (
         "DROP TABLE t",
-        "test.sql:1:1: expected a statement, found `DROP`\n  hint: a file holds CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE FUNCTION, INSERT INTO … SELECT and SELECT statements",
+        "test.sql:1:1: expected a statement, found `DROP`\n  hint: a file holds CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE FUNCTION, INSERT INTO … SELECT, SELECT and EXPLAIN statements",
     ),
     (
         "CREATE VIEW v WITH ('postgres' = 'false') AS SELECT 1",
@@ -364,7 +370,7 @@ const GOLDEN: &[(&str, &str)] = &[
     ),
     (
         "CREATE SINK s",
-        "test.sql:1:8: cannot create SINK\n  hint: a file holds CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE FUNCTION, INSERT INTO … SELECT and SELECT statements",
+        "test.sql:1:8: cannot create SINK\n  hint: a file holds CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE FUNCTION, INSERT INTO … SELECT, SELECT and EXPLAIN statements",
     ),
     (
         "CREATE OR REPLACE TABLE t (a INT)",
@@ -581,7 +587,7 @@ const GOLDEN: &[(&str, &str)] = &[
     ),
     (
         "WITH a AS (SELECT 1) DELETE FROM t",
-        "test.sql:1:22: a query cannot change data\n  hint: a file holds CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE FUNCTION, INSERT INTO … SELECT and SELECT statements",
+        "test.sql:1:22: a query cannot change data\n  hint: a file holds CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE FUNCTION, INSERT INTO … SELECT, SELECT and EXPLAIN statements",
     ),
     ("SELECT a INTO u FROM t", "test.sql:1:1: SELECT INTO is not available\n  hint: write INSERT INTO … SELECT"),
     (

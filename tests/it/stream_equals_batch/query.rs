@@ -1,0 +1,515 @@
+//! Random queries: windows upon one another, unions, lookups, plain views, parts of WITH. Each is one that a server takes.
+
+use super::choices::Choices;
+use super::expression::Expressions;
+use super::sql::{Column, Kind, Sql, Time, WindowOf};
+
+/// A question in two dialects.
+#[derive(Debug, Clone)]
+pub(super) struct Query {
+    /// Plain views, and one materialized view.
+    pub(super) text: String,
+    /// One SELECT; `None` where DuckDB has no such thing.
+    pub(super) duckdb: Option<String>,
+    pub(super) lateness_us: i64,
+}
+
+impl Query {
+    pub(super) fn draw(choices: Choices) -> (Self, Choices) {
+        let expressions = Expressions { choices, duckdb: true };
+        let mut writer = Writer { expressions, names: 0, windows: 0, views: Vec::new(), parts: Vec::new() };
+        let relation = match writer.choices().below(8) {
+            7 => writer.relation(3),
+            _ => writer.windowed_relation(3),
+        };
+        let lateness_us = writer.choices().of(&[0, 0, 0, 4_000_000]);
+        let mut text: String = writer.views.iter().map(|view| format!("{view};\n")).collect();
+        let with = match writer.parts.as_slice() {
+            [] => String::new(),
+            parts => format!("WITH {}\n", parts.join(",\n")),
+        };
+        let options = match lateness_us {
+            0 => String::new(),
+            us => format!(" WITH ('allowed-lateness' = '{} seconds')", us / 1_000_000),
+        };
+        text += &format!("CREATE MATERIALIZED VIEW v{options} AS\n{with}{}", relation.body.ours);
+        let duckdb = writer.expressions.duckdb.then_some(relation.body.duckdb);
+        (Query { text, duckdb, lateness_us }, writer.expressions.choices)
+    }
+}
+
+/// Something to stand after FROM.
+#[derive(Debug, Clone)]
+struct Relation {
+    /// As a SELECT.
+    body: Sql,
+    /// Where it has a name, by which only we know it.
+    name: Option<String>,
+    /// It reads a part of WITH, which no view can.
+    reads_part: bool,
+    columns: Vec<Column>,
+}
+
+impl Relation {
+    fn source(&self) -> Sql {
+        let body = Sql::of("({})", &[&self.body]);
+        match &self.name {
+            Some(name) => Sql::two(name, body.duckdb),
+            None => body,
+        }
+    }
+
+    /// Some time with a watermark.
+    fn times(&self) -> Vec<(String, Time)> {
+        let times = self.columns.iter().filter_map(|column| match column.kind {
+            Kind::Time(time) if time.watermark => Some((column.name.clone(), time)),
+            Kind::Window(time) => Some((format!("{}['end']", column.name), time)),
+            _ => None,
+        });
+        times.collect()
+    }
+}
+
+/// A length of windows and how far they are apart, microseconds.
+const TUMBLES: [i64; 6] = [10_000_000, 1_000_000, 2_000_000, 5_000_000, 60_000_000, 1_500_000];
+const HOPS: [(i64, i64); 6] = [
+    (5_000_000, 10_000_000),
+    (1_000_000, 3_000_000),
+    (10_000_000, 30_000_000),
+    (3_000_000, 7_000_000),
+    (4_000_000, 6_000_000),
+    (10_000_000, 10_000_000),
+];
+
+/// Operators of one query: each is planned four times for one case.
+const WINDOWS_MAX: usize = 3;
+
+struct Writer {
+    expressions: Expressions,
+    names: usize,
+    windows: usize,
+    views: Vec<String>,
+    parts: Vec<String>,
+}
+
+impl Writer {
+    fn choices(&mut self) -> &mut Choices {
+        &mut self.expressions.choices
+    }
+
+    fn name(&mut self, prefix: &str) -> String {
+        self.names += 1;
+        format!("{prefix}{}", self.names)
+    }
+
+    /// Whatever may be read by a continuous query.
+    fn relation(&mut self, depth: u32) -> Relation {
+        if depth == 0 {
+            return self.table();
+        }
+        match self.choices().below(12) {
+            0..=2 => self.table(),
+            3 | 4 => self.projection(depth - 1),
+            5 => self.union(depth - 1),
+            6 | 7 => self.lookup(depth - 1),
+            8 => self.named(depth - 1),
+            9 => self.rows_of_windows(depth - 1),
+            10 => self.unnested(depth - 1),
+            _ => self.windowed_relation(depth - 1),
+        }
+    }
+
+    /// One with a time of windows.
+    fn timed_relation(&mut self, depth: u32) -> Relation {
+        let relation = self.relation(depth);
+        if relation.times().is_empty() { self.table() } else { relation }
+    }
+
+    fn table(&mut self) -> Relation {
+        let (name, tick_us) = self.choices().of(&[("a", 1_000), ("b", 1)]);
+        let time = Kind::Time(Time { tick_us, watermark: true, window: WindowOf::No });
+        let columns = [
+            ("id", Kind::Whole),
+            ("k", Kind::Text),
+            ("g", Kind::Whole),
+            ("n", Kind::Whole),
+            ("x", Kind::Float),
+            ("ok", Kind::Bool),
+            ("o", Kind::Nested),
+            ("ts", time),
+        ];
+        Relation {
+            body: Sql::same(format!("SELECT * FROM {name}")),
+            name: Some(name.to_owned()),
+            reads_part: false,
+            columns: columns.map(|(name, kind)| Column::new(name, kind)).to_vec(),
+        }
+    }
+
+    /// A relation of chosen columns over `from`.
+    fn select(&mut self, items: Vec<(Sql, Column)>, rest: &Sql, reads_part: bool) -> Relation {
+        let list: Vec<Sql> = items
+            .iter()
+            .map(|(sql, column)| if sql.ours == column.name { sql.clone() } else { sql.named(&column.name) })
+            .collect();
+        Relation {
+            body: Sql::of("SELECT {} FROM {}", &[&Sql::list(&list, ", "), rest]),
+            name: None,
+            reads_part,
+            columns: items.into_iter().map(|(_, column)| column).collect(),
+        }
+    }
+
+    /// ` WHERE …`, or nothing.
+    fn filter(&mut self, scope: &[Column]) -> Sql {
+        if !self.choices().sometimes(6) {
+            return Sql::default();
+        }
+        Sql::of(" WHERE {}", &[&self.expressions.condition(scope, 2)])
+    }
+
+    /// Some columns as they are or renamed, some computed.
+    fn projection(&mut self, depth: u32) -> Relation {
+        let input = self.relation(depth);
+        let times = input.times();
+        let mut items = Vec::new();
+        if !times.is_empty() {
+            let (time, facts) = times[self.choices().below(times.len() as u32) as usize].clone();
+            items.push(self.moved_time(&time, facts));
+        }
+        for column in &input.columns {
+            if column.time().is_some_and(|time| time.watermark) || self.choices().sometimes(4) {
+                continue;
+            }
+            let name = if self.choices().sometimes(4) { self.name("c") } else { column.name.clone() };
+            items.push((column.sql(), Column::new(name, column.kind)));
+        }
+        for _ in 0..self.choices().below(3) {
+            let (sql, kind) = self.expressions.scalar(&input.columns, 2);
+            items.push((sql, Column::new(self.name("c"), kind)));
+        }
+        if items.is_empty() {
+            items.push((Sql::same("1"), Column::new(self.name("c"), Kind::Whole)));
+        }
+        let filter = self.filter(&input.columns);
+        let rest = Sql::of("{} AS t{}", &[&input.source(), &filter]);
+        self.select(items, &rest, input.reads_part)
+    }
+
+    /// A time with a watermark as it is, or moved by what does not change the order.
+    fn moved_time(&mut self, time: &str, facts: Time) -> (Sql, Column) {
+        let moved = Time { window: WindowOf::No, ..facts };
+        let (sql, facts) = match self.choices().below(10) {
+            6 => (format!("{time} + INTERVAL '1500 milliseconds'"), moved),
+            7 => (format!("{time} - INTERVAL '3 seconds'"), moved),
+            8 => (format!("date_trunc('{}', {time})", self.choices().of(&["second", "minute"])), moved),
+            9 => (format!("CAST({time} AS TIMESTAMP(6))"), Time { tick_us: 1, ..moved }),
+            _ => (time.to_owned(), facts),
+        };
+        let name = self.name("t");
+        let duckdb = sql.replace("TIMESTAMP(6)", "TIMESTAMP");
+        (Sql::two(sql, duckdb), Column::new(name, Kind::Time(facts)))
+    }
+
+    /// Two streams as one, of a time, a number and a text.
+    fn union(&mut self, depth: u32) -> Relation {
+        let branches = [self.timed_relation(depth), self.timed_relation(depth)];
+        let (time, number, text, float) = (self.name("t"), self.name("c"), self.name("c"), self.name("c"));
+        let mut bodies = Vec::new();
+        let mut tick_us = i64::MAX;
+        for branch in &branches {
+            let times = branch.times();
+            let (of, facts) = times[self.choices().below(times.len() as u32) as usize].clone();
+            tick_us = tick_us.min(facts.tick_us);
+            let whole = self.expressions.whole(&branch.columns, 1);
+            let words = self.expressions.text(&branch.columns, 1);
+            let fraction = self.expressions.float(&branch.columns, 1);
+            let filter = self.filter(&branch.columns);
+            let list = [
+                Sql::same(of).named(&time),
+                Sql::of("CAST({} AS BIGINT)", &[&whole]).named(&number),
+                words.named(&text),
+                fraction.named(&float),
+            ];
+            let parts = [&Sql::list(&list, ", "), &branch.source(), &filter];
+            bodies.push(Sql::of("SELECT {} FROM {} AS t{}", &parts));
+        }
+        if self.choices().sometimes(2) {
+            // A branch that is no stream: its row comes once.
+            bodies.push(Sql::same("SELECT TIMESTAMP '1970-01-01 00:00:07', 7, 'once', 0.5e0"));
+            tick_us = tick_us.min(1);
+            self.expressions.duckdb = false;
+        }
+        let facts = Time { tick_us, watermark: true, window: WindowOf::No };
+        Relation {
+            body: Sql::list(&bodies, " UNION ALL "),
+            name: None,
+            reads_part: branches.iter().any(|branch| branch.reads_part),
+            columns: vec![
+                Column::new(time, Kind::Time(facts)),
+                Column::new(number, Kind::Whole),
+                Column::new(text, Kind::Text),
+                Column::new(float, Kind::Float),
+            ],
+        }
+    }
+
+    /// A join with the static table, or a filter by it.
+    fn lookup(&mut self, depth: u32) -> Relation {
+        let input = self.relation(depth);
+        let alias = self.name("s");
+        let ours: Vec<Column> = qualified(&input.columns, &alias);
+        let Some((key, of)) = self.lookup_key(&ours) else { return input };
+        let residual = match self.choices().below(4) {
+            3 => format!(" AND d.w > {}", self.choices().of(&["0", "2"])),
+            _ => String::new(),
+        };
+        let plain = |column: &Column| (Sql::same(format!("{alias}.{}", column.name)), column.clone());
+        let mut items: Vec<(Sql, Column)> = input.columns.iter().map(plain).collect();
+        let source = input.source();
+        let rest = match self.choices().below(5) {
+            kind @ (0 | 1) => {
+                let join = if kind == 0 { "JOIN" } else { "LEFT JOIN" };
+                let (label, number) = (self.name("c"), self.name("c"));
+                items.push((Sql::same("d.label"), Column::new(label, Kind::Text)));
+                items.push((Sql::same("d.w"), Column::new(number, Kind::Whole)));
+                Sql::of(&format!("{{}} AS {alias} {join} d ON {key} = d.{of}{residual}"), &[&source])
+            }
+            2 => Sql::of(
+                &format!("{{}} AS {alias} WHERE {key} IN (SELECT d.{of} FROM d WHERE d.{of} IS NOT NULL{residual})"),
+                &[&source],
+            ),
+            kind => {
+                let not = if kind == 3 { "" } else { "NOT " };
+                let exists = format!("{not}EXISTS (SELECT 1 FROM d WHERE d.{of} = {key}{residual})");
+                Sql::of(&format!("{{}} AS {alias} WHERE {exists}"), &[&source])
+            }
+        };
+        self.select(items, &rest, input.reads_part)
+    }
+
+    /// What of a stream is looked up, and in which column.
+    fn lookup_key(&mut self, scope: &[Column]) -> Option<(String, &'static str)> {
+        let keys: Vec<(String, &str)> = scope
+            .iter()
+            .filter_map(|column| match column.kind {
+                Kind::Text => Some((column.name.clone(), "k")),
+                Kind::Whole => Some((column.name.clone(), "g")),
+                _ => None,
+            })
+            .collect();
+        if keys.is_empty() {
+            return None;
+        }
+        Some(keys[self.choices().below(keys.len() as u32) as usize].clone())
+    }
+
+    /// Rows with a lookup beside them in the same FROM, whose columns come into sight.
+    fn looked_up(&mut self, rows: &Sql, scope: &mut Vec<Column>) -> Sql {
+        let Some((key, of)) = self.lookup_key(scope) else { return rows.clone() };
+        let (looked_up, label, number) = (self.name("d"), self.name("d"), self.name("d"));
+        let join = self.choices().of(&["JOIN", "LEFT JOIN"]);
+        scope.push(Column::new(&label, Kind::Text));
+        scope.push(Column::new(&number, Kind::Whole));
+        let side = format!("(SELECT {of} AS {looked_up}, label AS {label}, w AS {number} FROM d)");
+        Sql::of(&format!("{{}} {join} {side} AS d ON {key} = {looked_up}"), &[rows])
+    }
+
+    /// A plain view or a part of WITH.
+    fn named(&mut self, depth: u32) -> Relation {
+        let relation = self.relation(depth);
+        if relation.name.is_some() {
+            return relation;
+        }
+        let name = self.name("w");
+        let part = relation.reads_part || self.choices().sometimes(8);
+        match part {
+            true => self.parts.push(format!("{name} AS ({})", relation.body.ours)),
+            false => self.views.push(format!("CREATE VIEW {name} AS {}", relation.body.ours)),
+        }
+        Relation {
+            body: Sql::two(format!("SELECT * FROM {name}"), relation.body.duckdb),
+            name: Some(name),
+            reads_part: part,
+            columns: relation.columns,
+        }
+    }
+
+    /// A list a row, taken apart.
+    fn unnested(&mut self, depth: u32) -> Relation {
+        let input = self.relation(depth);
+        let mut items: Vec<(Sql, Column)> = input.columns.iter().map(|column| (column.sql(), column.clone())).collect();
+        let (one, other) = (self.expressions.whole(&input.columns, 1), self.expressions.whole(&input.columns, 0));
+        let list = Sql::of("unnest([{}, {}])", &[&one, &other]);
+        items.push((list, Column::new(self.name("c"), Kind::Whole)));
+        let rest = Sql::of("{} AS t", &[&input.source()]);
+        self.select(items, &rest, input.reads_part)
+    }
+
+    /// Rows with their windows, which nobody has aggregated by.
+    fn rows_of_windows(&mut self, depth: u32) -> Relation {
+        let input = self.timed_relation(depth);
+        let (rows, bounds) = self.window_in_from(&input);
+        let mut items: Vec<(Sql, Column)> = input.columns.iter().map(|column| (column.sql(), column.clone())).collect();
+        for bound in bounds {
+            let name = self.name("t");
+            items.push((bound.sql(), Column::new(name, bound.kind)));
+        }
+        let filter = self.filter(&input.columns);
+        let rest = Sql::of("{} AS t{}", &[&rows, &filter]);
+        self.select(items, &rest, input.reads_part)
+    }
+
+    /// A window function in FROM, and the columns that it adds.
+    fn window_in_from(&mut self, input: &Relation) -> (Sql, Vec<Column>) {
+        let times = input.times();
+        // The function takes a column; a part of a struct is none.
+        let columns: Vec<(String, Time)> = times.iter().filter(|(time, _)| !time.contains('[')).cloned().collect();
+        let (source, columns) = match columns.as_slice() {
+            [] => {
+                let (of, facts) = times[0].clone();
+                let name = self.name("t");
+                let source = Sql::of(&format!("(SELECT *, {of} AS {name} FROM {{}} AS t)"), &[&input.source()]);
+                (source, vec![(name, facts)])
+            }
+            _ => (input.source(), columns),
+        };
+        let (time, facts) = columns[self.choices().below(columns.len() as u32) as usize].clone();
+        let hops = self.choices().below(3) == 2;
+        let (slide, size) = if hops {
+            self.choices().of(&HOPS)
+        } else {
+            let size = self.choices().of(&TUMBLES);
+            (size, size)
+        };
+        let is_name = !source.ours.starts_with('(');
+        let lengths = if hops { format!("{}, {}", interval(slide), interval(size)) } else { interval(size) };
+        let function = if hops { "HOP" } else { "TUMBLE" };
+        // A table has one watermark, which need not be named.
+        let is_table = ["a", "b"].contains(&source.ours.as_str());
+        let ours = match self.choices().below(16) {
+            12..=13 if is_table => format!("{function}({}, {lengths})", source.ours),
+            14.. if is_name => format!("TABLE({function}(TABLE {}, DESCRIPTOR({time}), {lengths}))", source.ours),
+            _ => format!("{function}({}, {time}, {lengths})", source.ours),
+        };
+        let start = format!("({} - window_back * {slide})", floor(&time, slide));
+        let duckdb = format!(
+            "(SELECT * EXCLUDE (window_back), make_timestamp({start}) AS window_start, make_timestamp({start} + {size}) AS window_end, \
+             make_timestamp({start} + {size} - {}) AS window_time \
+             FROM {} AS t, unnest(range({})) AS backs(window_back) WHERE {time} IS NOT NULL AND {start} + {size} > epoch_us({time}))",
+            facts.tick_us,
+            source.duckdb,
+            size.div_euclid(slide) + i64::from(size % slide != 0),
+        );
+        let bound = Kind::Time(Time { watermark: true, window: WindowOf::Open, ..facts });
+        let bounds = ["window_start", "window_end", "window_time"].map(|name| Column::new(name, bound)).to_vec();
+        (Sql::two(ours, duckdb), bounds)
+    }
+
+    /// An aggregate by a window.
+    fn windowed_relation(&mut self, depth: u32) -> Relation {
+        if self.windows == WINDOWS_MAX {
+            return self.table();
+        }
+        self.windows += 1;
+        let input = self.timed_relation(depth);
+        let again: Vec<Column> = input
+            .columns
+            .iter()
+            .filter(|column| column.time().is_some_and(|time| time.window != WindowOf::No))
+            .cloned()
+            .collect();
+        let form = self.choices().below(if again.is_empty() { 4 } else { 5 });
+        let mut items: Vec<(Sql, Column)> = Vec::new();
+        let mut scope = input.columns.clone();
+        let (rows, groups) = match form {
+            0..=2 => {
+                let (rows, bounds) = self.window_in_from(&input);
+                let mut chosen: Vec<Column> = Vec::new();
+                for bound in &bounds {
+                    if self.choices().below(2) == 0 || (chosen.is_empty() && bound.name == "window_time") {
+                        chosen.push(bound.clone());
+                    }
+                }
+                scope.extend(bounds);
+                (rows, chosen)
+            }
+            3 => (input.source(), vec![]),
+            _ => (input.source(), vec![again[self.choices().below(again.len() as u32) as usize].clone()]),
+        };
+        let mut by: Vec<Sql> = Vec::new();
+        for column in groups {
+            let kind = match column.time() {
+                Some(time) => Kind::Time(Time { window: WindowOf::Closed, ..time }),
+                None => column.kind,
+            };
+            by.push(column.sql());
+            items.push((column.sql(), Column::new(self.name("t"), kind)));
+        }
+        let mut extra = Sql::default();
+        if form == 3 {
+            let times = input.times();
+            let (time, facts) = times[self.choices().below(times.len() as u32) as usize].clone();
+            let size = self.choices().of(&TUMBLES);
+            let floor = floor(&time, size);
+            let window = Sql::two(
+                format!("tumble({time}, {})", interval(size)),
+                format!("{{'start': make_timestamp({floor}), 'end': make_timestamp({floor} + {size})}}"),
+            );
+            extra = Sql::two("", format!("{time} IS NOT NULL"));
+            by.push(window.clone());
+            let closed = Time { window: WindowOf::Closed, watermark: true, ..facts };
+            items.push((window, Column::new(self.name("c"), Kind::Window(closed))));
+        }
+        let rows = Sql::of("{} AS t", &[&rows]);
+        let rows = if form < 3 && self.choices().sometimes(3) { self.looked_up(&rows, &mut scope) } else { rows };
+        let filter = self.filter(&scope);
+        let filter = match (filter.duckdb.is_empty(), extra.duckdb.is_empty()) {
+            (_, true) => filter,
+            (true, false) => Sql::two("", format!(" WHERE {}", extra.duckdb)),
+            (false, false) => {
+                let condition = filter.duckdb.trim_start_matches(" WHERE ");
+                let duckdb = format!(" WHERE ({condition}) AND {}", extra.duckdb);
+                Sql::two(filter.ours, duckdb)
+            }
+        };
+        for _ in 0..self.choices().below(3) {
+            if let Some((sql, kind)) = self.expressions.key(&input.columns) {
+                by.push(sql.clone());
+                items.push((sql, Column::new(self.name("c"), kind)));
+            }
+        }
+        let ordering = self.expressions.ordering(&input.columns);
+        for _ in 0..=self.choices().below(3) {
+            let (sql, kind) = self.expressions.aggregate(&scope, ordering.as_ref());
+            items.push((sql, Column::new(self.name("c"), kind)));
+        }
+        let having = match self.choices().below(6) {
+            5 => {
+                let value = self.expressions.whole(&input.columns, 1);
+                let conditions = ["count(*) > 1", "sum({}) > 3", "min({}) IS NOT NULL"];
+                let condition = self.choices().of(&conditions);
+                Sql::of(&format!(" HAVING {condition}"), &[&value])
+            }
+            _ => Sql::default(),
+        };
+        let rest = Sql::of("{}{} GROUP BY {}{}", &[&rows, &filter, &Sql::list(&by, ", "), &having]);
+        self.select(items, &rest, input.reads_part)
+    }
+}
+
+fn qualified(columns: &[Column], alias: &str) -> Vec<Column> {
+    columns.iter().map(|column| Column::new(format!("{alias}.{}", column.name), column.kind)).collect()
+}
+
+fn interval(us: i64) -> String {
+    match us % 1_000_000 {
+        0 => format!("INTERVAL '{} seconds'", us / 1_000_000),
+        _ => format!("INTERVAL '{} milliseconds'", us / 1_000),
+    }
+}
+
+/// For DuckDB: the start of the last window at or before a time, microseconds.
+fn floor(time: &str, slide: i64) -> String {
+    format!("(epoch_us({time}) - ((epoch_us({time}) % {slide} + {slide}) % {slide}))")
+}
