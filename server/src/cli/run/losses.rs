@@ -55,7 +55,7 @@ impl Losses {
     /// Takes note of bad records of whichever of `tables` they are.
     pub(super) fn bad(&self, letters: &[DeadLetter], tables: &[Arc<TableDef>]) {
         letters.iter().for_each(|letter| {
-            let table = tables.iter().find(|table| is_of(letter, table)).map_or(RESULTS, |table| &table.name);
+            let table = tables.iter().find(|table| is_of(letter, table)).map_or(RESULTS, |table| table.name.as_str());
             if let Some(nth) = self.count(letter, table)
                 && nth < SHOWN
             {
