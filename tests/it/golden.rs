@@ -21,7 +21,6 @@ pub(crate) fn tests() -> Vec<Trial> {
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/it/golden");
 
-const RECORDED: i64 = 80;
 const ROWS: i64 = 140;
 /// It comes with the time of second 3, when that window has closed.
 const LATE: i64 = 70;

@@ -18,11 +18,7 @@ use crate::operator::lookup_join::{LookupJoinType, NullKeys};
 ///
 /// # Errors
 /// `Invalid` where the join would keep static rows that match nothing.
-pub fn lookups(
-    plan: LogicalPlan,
-    streams: &dyn Streams,
-    tables: &mut Vec<Arc<StaticRows>>,
-) -> Result<LogicalPlan> {
+pub fn lookups(plan: LogicalPlan, streams: &dyn Streams, tables: &mut Vec<Arc<StaticRows>>) -> Result<LogicalPlan> {
     let rewritten = plan.transform_up(|node| match node {
         LogicalPlan::Join(join) => match (reads_stream(&join.left, streams), reads_stream(&join.right, streams)) {
             (stream_left, stream_right) if stream_left != stream_right => {
