@@ -144,6 +144,10 @@ impl Error {
         self.0.location.as_ref()
     }
 
+    pub fn detail_text(&self) -> Option<&str> {
+        self.0.detail.as_deref()
+    }
+
     pub fn hint_text(&self) -> Option<&str> {
         self.0.hint.as_deref()
     }

@@ -66,6 +66,9 @@ impl Pipeline {
 
     fn dead_letter(&self, epoch: &Epoch, row: BadRow) -> DeadLetter {
         let BadRow { id, row, error } = row;
+        let error = self.places.locate(error);
+        let place = error.location().map(|place| format!("{place}: ")).unwrap_or_default();
+        let detail = error.detail_text().map(|detail| format!(" ({detail})")).unwrap_or_default();
         let slot = id.and_then(|id| self.slots.get(id.slot));
         let origin = id.and_then(|id| epoch.origin_of(id));
         DeadLetter {
@@ -80,7 +83,7 @@ impl Pipeline {
             key: None,
             value: Some(row.into_bytes()),
             column: None,
-            reason: self.places.locate(error).to_string(),
+            reason: format!("{place}{}{detail}", error.primary()),
         }
     }
 }

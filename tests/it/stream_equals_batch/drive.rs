@@ -285,10 +285,13 @@ impl<'a> Run<'a> {
         self.epochs += 1;
         let input = StepInput { epoch: self.epochs, now: 0, batches, origins: vec![], sources };
         let output = self.pipeline.step(input).await?;
-        match output.late.first() {
-            None => Ok(output.batches),
-            Some(late) => Err(Failure::new(Fault::Unsound, format!("a row is late: {late:?}"))),
+        if let Some(late) = output.late.first() {
+            return Err(Failure::new(Fault::Unsound, format!("a row is late: {late:?}")));
         }
+        if let Some(bad) = output.bad.first() {
+            return Err(Failure::new(Fault::Failed, bad.reason.clone()));
+        }
+        Ok(output.batches)
     }
 
     async fn committed(

@@ -52,7 +52,8 @@ async fn a_row_whose_value_cannot_be_computed_is_left_out_with_its_origin_and_th
     assert_eq!(second.offset, Some(104));
     let text = String::from_utf8(first.value.clone().unwrap()).unwrap();
     assert!(text.contains(r#""id":0"#) && text.contains(r#""n":5"#), "{text}");
-    assert!(first.reason.starts_with("test.sql:10:8: division by zero in \"n / id\""), "{}", first.reason);
+    assert!(first.reason.starts_with("test.sql:"), "{}", first.reason);
+    assert!(first.reason.ends_with(":8: division by zero in \"n / id\" (5 / 0)"), "{}", first.reason);
 }
 
 #[tokio::test]
