@@ -56,7 +56,7 @@ impl Drop for Staging {
 
 #[derive(Debug)]
 enum Encoder {
-    Json(arrow::json::LineDelimitedWriter<TextWriter>),
+    Json(Box<arrow::json::LineDelimitedWriter<TextWriter>>),
     Csv(Box<arrow::csv::Writer<TextWriter>>),
     Parquet(Box<ArrowWriter<BufWriter<File>>>),
 }
@@ -98,7 +98,9 @@ impl FileWriter {
         let file = BufWriter::with_capacity(1 << 20, File::create(&staging.0).map_err(refused)?);
         let schema = physical_schema(table);
         let format = match table.format {
-            Format::Json => Encoder::Json(arrow::json::LineDelimitedWriter::new(TextWriter::new(file, &target)?)),
+            Format::Json => {
+                Encoder::Json(Box::new(arrow::json::LineDelimitedWriter::new(TextWriter::new(file, &target)?)))
+            }
             Format::Csv => {
                 let file = TextWriter::new(file, &target)?;
                 let mut writer =

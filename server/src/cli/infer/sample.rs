@@ -64,7 +64,7 @@ struct Kept {
 /// What columns a sample has, before it is known what they hold.
 #[derive(Debug)]
 pub(super) enum Columns {
-    Json(Shape, usize),
+    Json(Box<Shape>, usize),
     Csv(Vec<(String, Shape)>),
     Parquet(SchemaRef),
 }
@@ -142,7 +142,7 @@ impl Sample {
                 let mut shape = Shape::default();
                 let add = |kept: &&Kept| !kept.value.as_deref().is_some_and(|value| shape.add_record(value));
                 let bad = self.kept.iter().filter(add).count();
-                return Ok(Columns::Json(shape, bad));
+                return Ok(Columns::Json(Box::new(shape), bad));
             }
         };
         let first = list_files(&path)?.into_iter().next().unwrap_or(path);

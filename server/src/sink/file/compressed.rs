@@ -11,7 +11,7 @@ use crate::catalog::Compression;
 
 pub(super) enum TextWriter {
     Plain(BufWriter<File>),
-    Gzip(GzEncoder<BufWriter<File>>),
+    Gzip(Box<GzEncoder<BufWriter<File>>>),
     Zstd(Box<zstd::Encoder<'static, BufWriter<File>>>),
 }
 
@@ -26,7 +26,7 @@ impl TextWriter {
     pub(super) fn new(file: BufWriter<File>, name: &Path) -> io::Result<Self> {
         Ok(match Compression::of(&name.to_string_lossy()).0 {
             None => TextWriter::Plain(file),
-            Some(Compression::Gzip) => TextWriter::Gzip(GzEncoder::new(file, flate2::Compression::default())),
+            Some(Compression::Gzip) => TextWriter::Gzip(Box::new(GzEncoder::new(file, flate2::Compression::default()))),
             Some(Compression::Zstd) => TextWriter::Zstd(Box::new(zstd::Encoder::new(file, 0)?)),
         })
     }
