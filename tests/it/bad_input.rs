@@ -95,7 +95,7 @@ CREATE MATERIALIZED VIEW d AS SELECT tumble(ts, INTERVAL '1 month') AS w, count(
          the INTERVAL\n  hint: write tumble(ts, INTERVAL '5 minutes'), with the time column for ts\n",
         "error: queries/q.sql:4:13: abs cannot be called with (TIMESTAMP(3))\n",
         "error: queries/q.sql:6:38: xg takes (x DOUBLE, y DOUBLE",
-        "error: queries/q.sql:7:38: the window's size must not have months or years",
+        "error: queries/q.sql:7:58: the window's size must not have months or years",
     ];
     for wanted in wanted {
         assert!(ran.stderr.contains(wanted), "{wanted}\n{}", ran.stderr);

@@ -313,9 +313,10 @@ impl Derivation<'_> {
         };
         let own = |part| ColumnFacts {
             watermark: Some(part_watermark(&kind, part, &close)),
-            window: Some(WindowColumn { kind, part, form, closed: false, close: close.clone() }),
+            window: Some(WindowColumn { kind, part, form, below: false, close: close.clone() }),
         };
         let mut columns = input.edge.columns.clone();
+        columns.iter_mut().filter_map(|facts| facts.window.as_mut()).for_each(|window| window.below = true);
         columns.extend([own(WindowPart::Start), own(WindowPart::End), own(WindowPart::Time)]);
         let edge = input.edge.with_columns(columns, input.edge.row_id);
         let what = format!("window function {kind}");
@@ -351,8 +352,8 @@ fn united<'a>(inputs: impl Iterator<Item = &'a ColumnFacts> + Clone) -> Result<C
     let same = first.filter(|first| {
         windows.iter().all(|window| {
             window.is_some_and(|window| {
-                (window.kind, window.part, window.form, window.closed)
-                    == (first.kind, first.part, first.form, first.closed)
+                (window.kind, window.part, window.form, window.below)
+                    == (first.kind, first.part, first.form, first.below)
             })
         })
     });

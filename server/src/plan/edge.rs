@@ -43,8 +43,9 @@ pub struct WindowColumn {
     pub kind: WindowKind,
     pub part: WindowPart,
     pub form: WindowForm,
-    /// It is of a window that an aggregate has closed, and not of one that an aggregate above is to close.
-    pub closed: bool,
+    /// It is of a window below: of one that an aggregate has closed, or that another window function stands above. Beside a window
+    /// that an aggregate above is to close it is a key.
+    pub below: bool,
     /// The watermark at which a window is complete, as against its end.
     pub close: WatermarkExpr,
 }

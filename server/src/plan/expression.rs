@@ -90,7 +90,7 @@ impl Columns<'_> {
                 let WindowCall { time, kind, .. } = WindowCall::of_function(call).ok()??;
                 let close = self.facts(&time).watermark?;
                 let window =
-                    WindowColumn { kind, part: WindowPart::Struct, form: WindowForm::Row, closed: false, close };
+                    WindowColumn { kind, part: WindowPart::Struct, form: WindowForm::Row, below: false, close };
                 Some(ColumnFacts { watermark: None, window: Some(window) })
             }
         }

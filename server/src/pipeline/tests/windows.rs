@@ -267,6 +267,22 @@ async fn a_sum_of_64_bits_goes_on_in_128() {
 }
 
 #[tokio::test]
+async fn a_window_that_another_stands_above_is_a_key() {
+    let over = "SELECT window_start, window_end, inner_start, count(*) AS c FROM TUMBLE(
+        (SELECT ts, window_start AS inner_start FROM TUMBLE(clicks, ts, INTERVAL '1 minute')), ts, INTERVAL '10 seconds')
+        GROUP BY window_start, window_end, inner_start";
+    let called = "SELECT tumble(ts, INTERVAL '10 seconds') AS w, window_start AS inner_start, count(*) AS c
+        FROM TUMBLE(clicks, ts, INTERVAL '1 minute') GROUP BY tumble(ts, INTERVAL '10 seconds'), window_start";
+    for query in [over, called] {
+        let pipeline = planned(query, 1).await;
+        epoch(&pipeline, vec![rows(&pipeline, 0, &ROWS)], NONE, NONE).await;
+        let output = epoch(&pipeline, vec![vec![]], NONE, END).await;
+        let counted = ROWS.iter().map(|row| row.3 / 10).collect::<std::collections::BTreeSet<_>>();
+        assert_eq!(output.rows(), counted.len(), "{query}");
+    }
+}
+
+#[tokio::test]
 async fn a_key_that_is_named_twice_is_one_key() {
     let query = "SELECT max(id) AS m, page FROM clicks GROUP BY tumble(ts, INTERVAL '10 seconds'), page, page";
     assert_eq!(answer(query).await, ["4,a", "5,b"]);

@@ -115,7 +115,7 @@ fn attempt(
     refuse::volatile_below(&input.plan)?;
     let groups =
         aggregate.group_expr.iter().map(|expr| group_of(expr, &input)).collect::<Result<Vec<Group>, Obstacle>>()?;
-    let groups = by_their_starts(closed_windows_as_keys(groups))?;
+    let groups = by_their_starts(windows_below_as_keys(groups))?;
     let mut windows = groups.iter().filter_map(|group| match group {
         Group::Window { column, by } => Some((column, by)),
         Group::Key => None,
@@ -202,7 +202,7 @@ fn group_of(expr: &Expr, input: &Derived) -> Result<Group, Obstacle> {
         }
         let close = input.columns().facts(&call.time).watermark.ok_or_else(|| without_watermark(&call.time))?;
         let part = WindowPart::Struct;
-        let column = WindowColumn { kind: call.kind, part, form: WindowForm::Pane, closed: false, close };
+        let column = WindowColumn { kind: call.kind, part, form: WindowForm::Pane, below: false, close };
         return Ok(Group::Window { column, by: By::Call(call.time) });
     }
     let by = By::Column(expr.clone().unalias());
@@ -213,11 +213,14 @@ fn group_of(expr: &Expr, input: &Derived) -> Result<Group, Obstacle> {
     })
 }
 
-/// Beside a window that is to be closed here, one that has been closed below is a key like any other.
-fn closed_windows_as_keys(groups: Vec<Group>) -> Vec<Group> {
-    let opens = groups.iter().any(|group| matches!(group, Group::Window { column, .. } if !column.closed));
+/// Beside a window that is to be closed here, one of below is a key like any other.
+fn windows_below_as_keys(groups: Vec<Group>) -> Vec<Group> {
+    let calls = groups.iter().any(|group| matches!(group, Group::Window { by: By::Call(_), .. }));
+    let opens = groups.iter().any(|group| matches!(group, Group::Window { column, .. } if !column.below));
     let as_key = |group| match group {
-        Group::Window { column, .. } if opens && column.closed => Group::Key,
+        // What a call groups by stands above all columns. Panes have no values, so they are not grouped by as keys.
+        Group::Window { column, by: By::Column(_) } if calls && column.form == WindowForm::Row => Group::Key,
+        Group::Window { column, .. } if opens && column.below => Group::Key,
         other => other,
     };
     groups.into_iter().map(as_key).collect()
@@ -323,7 +326,7 @@ fn output_edge(groups: &[Group], aggregate: &Aggregate, emitted: &WatermarkExpr)
                     kind: *kind,
                     part: *part,
                     form: WindowForm::Row,
-                    closed: true,
+                    below: true,
                     close: emitted.clone(),
                 }),
             },
