@@ -128,15 +128,14 @@ fn attempt(
             without_window(&input.edge).into()
         });
     };
+    let calls = groups.iter().any(|group| matches!(group, Group::Window { by: By::Call(_), .. }));
+    if calls && form == WindowForm::Pane && has_pane_columns(&input.edge) {
+        return Err(Obstacle::NeedsRows(NeedsRows));
+    }
     if windows.any(|(other, _)| (other.kind, other.form) != (window.kind, window.form)) {
         return Err(Error::invalid("one GROUP BY cannot use two different windows")
             .hint("aggregate by the first window in a subquery and by the second over its result")
             .into());
-    }
-    if let (By::Call(_), WindowForm::Pane) = (by, form)
-        && has_pane_columns(&input.edge)
-    {
-        return Err(Obstacle::NeedsRows(NeedsRows));
     }
     let keys = || aggregate.group_expr.iter().zip(&groups).filter(|(_, group)| matches!(group, Group::Key));
     for expr in keys().map(|(expr, _)| expr).chain(&aggregate.aggr_expr) {
