@@ -11,6 +11,7 @@ mod watch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -22,7 +23,7 @@ pub use files::{Catalog, Files, Loaded, catalog_of, read_text, resolve_path, sql
 use supervisor::Running;
 pub use watch::Changes;
 
-use crate::catalog::{CSV_DELIMITER_DEFAULT, PlainView, TableDef, ViewDef};
+use crate::catalog::{CSV_DELIMITER_DEFAULT, PlainView, TableDef, ViewDef, WatermarkDef};
 use crate::epoch::{QueryDeps, QueryPlan};
 use crate::error::{Error, Result};
 use crate::pipeline::{PlanSettings, Planned, StreamSlot, plain_view_table, plain_views_of, plan};
@@ -30,6 +31,7 @@ use crate::sink::parquet::public_schema;
 use crate::status::{QueryState, QueryStatus};
 use crate::tables::snapshot::Snapshots;
 use crate::tables::source::SnapshotReader;
+use crate::watermark::Monotone;
 
 /// The running queries and the files they come from.
 #[derive(Debug)]
@@ -287,7 +289,8 @@ fn fingerprint(
     }
     for slot in slots {
         let TableDef { name, columns, watermark, connector, format, csv_delimiter, .. } = slot.table.as_ref();
-        hash.update(format!("{name}\n{watermark:?}\n{connector:?}\n{format:?}\n"));
+        let watermark = watermark_text(watermark.as_ref());
+        hash.update(format!("{name}\n{watermark}\n{connector:?}\n{format:?}\n"));
         if *csv_delimiter != CSV_DELIMITER_DEFAULT {
             hash.update(format!("{csv_delimiter}\n"));
         }
@@ -304,4 +307,21 @@ fn fingerprint(
     }
     functions.iter().for_each(|function| hash.update(format!("{function}\n")));
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// As it was written when a watermark was always a column less a length: such a query keeps its fingerprint, and so its state.
+fn watermark_text(watermark: Option<&WatermarkDef>) -> String {
+    let Some(WatermarkDef { column, steps, idle_timeout, max_future }) = watermark else { return "None".to_owned() };
+    let delay = match steps.as_slice() {
+        [] => Some(0),
+        [Monotone::Less(delay)] => u64::try_from(*delay).ok(),
+        _ => None,
+    };
+    let how = match delay {
+        Some(delay) => format!("delay: {:?}", Duration::from_micros(delay)),
+        None => format!("steps: {steps:?}"),
+    };
+    format!(
+        "Some(WatermarkDef {{ column: {column:?}, {how}, idle_timeout: {idle_timeout:?}, max_future: {max_future:?} }})"
+    )
 }
