@@ -220,11 +220,11 @@ mod tests {
             FROM HOP(t, ts, INTERVAL '1 minute', INTERVAL '5 minutes') WHERE id > 0 GROUP BY window_end;";
         let found = explained(&[file("t.sql", TABLE), file("v.sql", view)]).await;
         let wanted = "\
-aggregate count(Int64(1)) by window_end
+aggregate count(*) by window_end
     state window-0: one row for each key and pane; windows of HOP(1 minute, 5 minutes) go when the watermark passes their end by 2 seconds
     emits a row for each key when its window closes
     watermark of window_end: t - 2 seconds
-  filter t.id > Int64(0)
+  filter id > 0
       watermark of ts: t
       watermark of window_start: t - 5 minutes
       watermark of window_end: t

@@ -92,11 +92,47 @@ pub fn dead_letter_schema() -> SchemaRef {
     ]))
 }
 
-/// `None` without rows.
-pub(super) fn late_batch(query: &str, rows: &[LateRow]) -> Result<Option<RecordBatch>> {
-    if rows.is_empty() {
-        return Ok(None);
+/// Text of one batch, bytes: readers take batches whole, and a column of texts cannot have 2 GiB.
+const BATCH_BYTES_MAX: usize = 16 << 20;
+
+/// What an entry takes in memory, apart from its fixed parts.
+pub(super) fn late_bytes(row: &LateRow) -> usize {
+    row.row.len() + row.operator.len()
+}
+
+/// As for [`late_bytes`].
+pub(super) fn dead_letter_bytes(row: &DeadLetter) -> usize {
+    let bytes = |part: &Option<Vec<u8>>| part.as_ref().map_or(0, Vec::len);
+    bytes(&row.key) + bytes(&row.value) + row.reason.len() + row.topic.as_ref().map_or(0, String::len)
+}
+
+/// The rows in parts of at most [`BATCH_BYTES_MAX`], but for a row that has more by itself.
+fn in_parts<T>(mut rows: &[T], bytes: impl Fn(&T) -> usize) -> Vec<&[T]> {
+    let mut parts = Vec::new();
+    while !rows.is_empty() {
+        let mut sum = 0_usize;
+        let fits = |row: &&T| {
+            sum = sum.saturating_add(bytes(row));
+            sum <= BATCH_BYTES_MAX
+        };
+        let (part, rest) = rows.split_at(rows.iter().take_while(fits).count().max(1));
+        parts.push(part);
+        rows = rest;
     }
+    parts
+}
+
+/// Late rows as batches of the ledger.
+pub(super) fn late_batches(query: &str, rows: &[LateRow]) -> Result<Vec<RecordBatch>> {
+    in_parts(rows, late_bytes).into_iter().map(|rows| late_batch(query, rows)).collect()
+}
+
+/// Bad records and rows as batches of the ledger. `now`: when they were seen.
+pub(super) fn dead_letter_batches(query: &str, rows: &[DeadLetter], now: Micros) -> Result<Vec<RecordBatch>> {
+    in_parts(rows, dead_letter_bytes).into_iter().map(|rows| dead_letter_batch(query, rows, now)).collect()
+}
+
+fn late_batch(query: &str, rows: &[LateRow]) -> Result<RecordBatch> {
     let time =
         |of: fn(&LateRow) -> Option<Micros>| Arc::new(rows.iter().map(of).collect::<TimestampMicrosecondArray>());
     let origins = || rows.iter().map(|row| row.origin.as_ref());
@@ -114,14 +150,10 @@ pub(super) fn late_batch(query: &str, rows: &[LateRow]) -> Result<Option<RecordB
         time(|row| Some(row.missed?.1)),
         Arc::new(rows.iter().map(|row| Some(row.row.as_str())).collect::<StringArray>()),
     ];
-    Ok(Some(RecordBatch::try_new(late_schema(), columns)?))
+    Ok(RecordBatch::try_new(late_schema(), columns)?)
 }
 
-/// `None` without rows. `now`: when they were seen.
-pub(super) fn dead_letter_batch(query: &str, rows: &[DeadLetter], now: Micros) -> Result<Option<RecordBatch>> {
-    if rows.is_empty() {
-        return Ok(None);
-    }
+fn dead_letter_batch(query: &str, rows: &[DeadLetter], now: Micros) -> Result<RecordBatch> {
     let columns: Vec<ArrayRef> = vec![
         Arc::new(rows.iter().map(|_| Some(query)).collect::<StringArray>()),
         Arc::new(rows.iter().map(|row| row.topic.as_deref()).collect::<StringArray>()),
@@ -134,7 +166,7 @@ pub(super) fn dead_letter_batch(query: &str, rows: &[DeadLetter], now: Micros) -
         Arc::new(rows.iter().map(|row| Some(row.reason.as_str())).collect::<StringArray>()),
         Arc::new(rows.iter().map(|_| Some(now)).collect::<TimestampMicrosecondArray>()),
     ];
-    Ok(Some(RecordBatch::try_new(dead_letter_schema(), columns)?))
+    Ok(RecordBatch::try_new(dead_letter_schema(), columns)?)
 }
 
 #[cfg(test)]
@@ -142,6 +174,26 @@ mod tests {
     use arrow::array::Array;
 
     use super::*;
+
+    #[test]
+    fn a_ledger_of_any_length_is_cut_into_batches_that_keep_every_row() {
+        let row = |bytes: usize| LateRow {
+            operator: String::new(),
+            input: 0,
+            event_time: None,
+            watermark: 0,
+            origin: None,
+            missed: None,
+            wholly: true,
+            row: "x".repeat(bytes),
+        };
+        // The second is longer than a batch by itself.
+        let sizes = [1, BATCH_BYTES_MAX + 1, BATCH_BYTES_MAX / 2, BATCH_BYTES_MAX / 2, 1, 0];
+        let rows: Vec<LateRow> = sizes.into_iter().map(row).collect();
+        let batches = late_batches("q", &rows).unwrap();
+        assert_eq!(batches.iter().map(RecordBatch::num_rows).collect::<Vec<_>>(), [1, 1, 2, 2]);
+        assert!(late_batches("q", &[]).unwrap().is_empty());
+    }
 
     // A row was in the ledger once for each window then: its bounds are what it missed, and nothing says where it was read.
     #[test]

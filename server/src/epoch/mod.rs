@@ -47,6 +47,10 @@ const TURN_WAIT: Duration = Duration::from_millis(100);
 /// How long a stop waits for each write of the hot table. What is not written by then is at the next start.
 const STOP_PATIENCE: Duration = Duration::from_secs(2);
 
+/// Late rows and dead letters that wait for a checkpoint, bytes: with more it does not wait for its interval. One epoch more can
+/// come on top, which the readers' queues bound.
+const LEDGER_BYTES_MAX: usize = 64 << 20;
+
 /// Manifests of a chain that are kept for looking back.
 const MANIFESTS_KEPT: u64 = 10;
 
@@ -74,6 +78,8 @@ pub struct QueryLoop {
     outputs: Vec<Output>,
     late: Vec<LateRow>,
     dead_letters: Vec<DeadLetter>,
+    /// Of the late rows and dead letters that no checkpoint holds yet.
+    ledger_bytes: usize,
     accounting: Accounting,
     /// Where the segments are that a checkpoint holds, by operator and segment.
     written: HashMap<(String, u64), Section>,
@@ -121,7 +127,9 @@ impl QueryLoop {
                 self.drain_sinks(&mut stop).await?;
                 return Ok(());
             }
-            if self.last_checkpoint.elapsed() >= self.settings.checkpoint_interval {
+            if self.last_checkpoint.elapsed() >= self.settings.checkpoint_interval
+                || self.ledger_bytes >= LEDGER_BYTES_MAX
+            {
                 self.checkpoint_and_sinks().await?;
             }
             self.watch_sources();
@@ -196,6 +204,8 @@ impl QueryLoop {
             self.emitted_at.get_or_insert_with(Instant::now);
         }
         self.outputs[VIEW].add(output.batches);
+        self.ledger_bytes += output.late.iter().map(ledger::late_bytes).sum::<usize>();
+        self.ledger_bytes += dead_letters.iter().map(ledger::dead_letter_bytes).sum::<usize>();
         self.late.extend(output.late);
         self.dead_letters.extend(dead_letters);
         self.status.epochs.fetch_add(1, Ordering::Relaxed);
@@ -217,12 +227,13 @@ impl QueryLoop {
             return Ok(());
         }
         let now = self.clock.now();
-        let late = ledger::late_batch(&self.status.name, &self.late)?;
-        let dead = ledger::dead_letter_batch(&self.status.name, &self.dead_letters, now)?;
+        let late = ledger::late_batches(&self.status.name, &self.late)?;
+        let dead = ledger::dead_letter_batches(&self.status.name, &self.dead_letters, now)?;
         self.outputs[LATE].add(late);
         self.outputs[DEAD].add(dead);
         self.late.clear();
         self.dead_letters.clear();
+        self.ledger_bytes = 0;
 
         let mut draft = self.chain.draft(now);
         let mut bundle = self.chain.bundle(&draft);

@@ -121,6 +121,7 @@ impl QueryLoop {
             outputs,
             late: Vec::new(),
             dead_letters: Vec::new(),
+            ledger_bytes: 0,
             accounting: head.accounting,
             written,
             hot,

@@ -5,14 +5,16 @@
 //! their end it *closes*: it emits what the marks of this epoch make final. Nothing of that is part of its state until
 //! [`Operator::commit`]; [`Operator::abort`] undoes it. No operator does I/O, reads a clock or keeps a task.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use datafusion::physical_plan::ExecutionPlan;
 
-use super::epoch_cell::RowId;
+use super::epoch_cell::{Effects, Epoch, RowId};
+use super::rows::{json_rows, row_ids};
 use crate::clock::Micros;
 use crate::error::{Error, Result};
 use crate::state::Segment;
@@ -73,6 +75,21 @@ pub struct BadRow {
     pub error: Error,
 }
 
+impl BadRow {
+    /// `batch`: the row alone, as it was seen.
+    ///
+    /// # Errors
+    /// `Bug` where it names a row that the epoch does not have.
+    pub fn of(epoch: &Epoch, batch: &RecordBatch, error: Error) -> Result<Self> {
+        let id = row_ids(batch).filter(|ids| ids.is_valid(0)).map(|ids| RowId::decoded(ids.value(0)));
+        let row = match id {
+            Some(id) => epoch.row_as_json(id)?,
+            None => json_rows(batch, &[])?.pop().unwrap_or_default(),
+        };
+        Ok(BadRow { id, row, error })
+    }
+}
+
 /// Where a row was read.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Origin {
@@ -102,7 +119,9 @@ pub trait Operator: fmt::Debug + Send + Sync {
     fn take(&self, input: usize, batch: RecordBatch) -> Result<Vec<RecordBatch>>;
 
     /// Every input has been read to its end: what the marks make final, one mark for each input.
-    fn close(&self, marks: &[InputMarks]) -> Result<Vec<RecordBatch>>;
+    ///
+    /// Where the epoch isolates bad rows, results that cannot be computed are noted in `effects` and left out.
+    fn close(&self, marks: &[InputMarks], effects: &Effects) -> Result<Vec<RecordBatch>>;
 
     /// Makes the running epoch part of the state.
     fn commit(&self) -> Result<()>;
@@ -131,6 +150,11 @@ pub trait Operator: fmt::Debug + Send + Sync {
 
     /// The watermark of an input that would make everything final that came from it, but for what lies later than `newest`.
     fn last_deadline(&self, input: usize, newest: Micros) -> Option<Micros>;
+
+    /// The panes that lie after `at`, as rows name them, those of the running epoch included.
+    fn panes_after(&self, _at: Micros) -> BTreeSet<Micros> {
+        BTreeSet::new()
+    }
 
     /// Bytes of state, those included that only serve to be faster.
     fn bytes(&self) -> usize;

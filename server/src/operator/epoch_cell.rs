@@ -24,6 +24,8 @@ pub struct Epoch {
     pub sources: Vec<SourceRows>,
     /// By operator, then by its input.
     pub marks: Vec<Vec<InputMarks>>,
+    /// Event times after this lie too far ahead of processing time to be believed.
+    pub far_after: Micros,
     /// Input rows that are not read: an expression cannot take them.
     pub left_out: BTreeSet<RowId>,
     pub effects: Effects,
@@ -42,14 +44,15 @@ pub struct SourceRows {
 }
 
 impl Epoch {
-    pub fn new(id: u64, now: Micros, sources: Vec<SourceRows>, marks: Vec<Vec<InputMarks>>) -> Self {
-        Epoch { id, now, sources, marks, left_out: BTreeSet::new(), effects: Effects::default() }
+    pub fn new(id: u64, now: Micros, far_after: Micros, sources: Vec<SourceRows>, marks: Vec<Vec<InputMarks>>) -> Self {
+        Epoch { id, now, sources, marks, far_after, left_out: BTreeSet::new(), effects: Effects::default() }
     }
 
-    /// The same epoch once more, without some rows.
+    /// The same epoch once more, without some rows; what is bad in it is isolated.
     pub fn without(&self, left_out: BTreeSet<RowId>) -> Self {
         let (sources, marks) = (self.sources.clone(), self.marks.clone());
-        Epoch { id: self.id, now: self.now, sources, marks, left_out, effects: Effects::default() }
+        let effects = Effects { isolates: true, ..Effects::default() };
+        Epoch { id: self.id, now: self.now, sources, marks, far_after: self.far_after, left_out, effects }
     }
 
     /// Of the rows from `first` on in its batch, the ones that are read; `None` where all of them are.
@@ -135,6 +138,7 @@ impl RowId {
 /// What an epoch does beside emitting rows.
 #[derive(Debug, Default)]
 pub struct Effects {
+    isolates: bool,
     late: Mutex<Vec<LateRow>>,
     bad: Mutex<Vec<BadRow>>,
     without_time: AtomicU64,
@@ -146,8 +150,17 @@ impl Effects {
         self.late.lock().extend(rows);
     }
 
+    /// Whether bad rows and results are noted and left out; else the first of them is an error.
+    pub fn isolates(&self) -> bool {
+        self.isolates
+    }
+
     pub fn add_bad(&self, row: BadRow) {
         self.bad.lock().push(row);
+    }
+
+    pub fn has_bad(&self) -> bool {
+        !self.bad.lock().is_empty()
     }
 
     pub fn take_bad(&self) -> Vec<BadRow> {

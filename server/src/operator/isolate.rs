@@ -7,7 +7,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{Array, RecordBatch, RecordBatchOptions};
+use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::cast::as_boolean_array;
@@ -29,9 +29,8 @@ use datafusion::physical_plan::{
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::contract::BadRow;
-use super::epoch_cell::{Epoch, EpochCell, RowId};
+use super::epoch_cell::{Epoch, EpochCell};
 use super::lookup_join::LookupJoinExec;
-use super::rows::{json_rows, row_ids};
 use crate::error::{Error, ErrorKind};
 
 type Exprs = Vec<Arc<dyn PhysicalExpr>>;
@@ -143,12 +142,7 @@ impl Isolation {
             self.take(epoch, batch.slice(0, rows / 2), out)?;
             return self.take(epoch, batch.slice(rows / 2, rows - rows / 2), out);
         }
-        let id = row_ids(&batch).filter(|ids| ids.is_valid(0)).map(|ids| RowId::decoded(ids.value(0)));
-        let row = match id {
-            Some(id) => epoch.row_as_json(id)?,
-            None => json_rows(&batch, &[])?.pop().unwrap_or_default(),
-        };
-        epoch.effects.add_bad(BadRow { id, row, error });
+        epoch.effects.add_bad(BadRow::of(epoch, &batch, error)?);
         Ok(())
     }
 

@@ -142,7 +142,7 @@ impl ExecutionPlan for OperatorExec {
             if open.fetch_sub(1, Ordering::AcqRel) > 1 {
                 return Ok(all(vec![]));
             }
-            Ok::<_, DataFusionError>(all(operator.close(epoch.marks_of(index))?))
+            Ok::<_, DataFusionError>(all(operator.close(epoch.marks_of(index), &epoch.effects)?))
         };
         let rows = taken.chain(stream::once(closed).try_flatten());
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))

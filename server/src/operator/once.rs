@@ -22,6 +22,7 @@ use futures::stream;
 use parking_lot::Mutex;
 
 use super::contract::{Deadline, Operator, StateKind, StoredSegment};
+use super::epoch_cell::Effects;
 use super::logical::{Definition, Lowering, OperatorNode};
 use crate::clock::Micros;
 use crate::error::Result;
@@ -119,7 +120,7 @@ impl Operator for OnceOperator {
         Ok(vec![batch.with_schema(Arc::clone(&self.schema))?])
     }
 
-    fn close(&self, _: &[InputMarks]) -> Result<Vec<RecordBatch>> {
+    fn close(&self, _: &[InputMarks], _: &Effects) -> Result<Vec<RecordBatch>> {
         self.running.store(1, Ordering::Release);
         Ok(vec![])
     }

@@ -15,8 +15,7 @@ impl Pipeline {
     ///
     /// # Errors
     /// The error of a row of a table with `'on-bad-row' = 'fail'`; `error`, where no single row is to blame.
-    pub(super) async fn without_bad_rows(&self, failed: &Epoch, error: Error) -> Result<StepOutput> {
-        let mut error = Some(error);
+    pub(super) async fn without_bad_rows(&self, failed: &Epoch, mut error: Option<Error>) -> Result<StepOutput> {
         let mut left_out = BTreeSet::new();
         let mut bad = Vec::new();
         loop {

@@ -124,10 +124,13 @@ impl Pipeline {
             topic: Arc::clone(slot.topic()),
             time_column: slot.time_column(),
         });
-        let epoch = self.cell.enter(Epoch::new(input.epoch, input.now, sources.collect(), marks));
+        let far_after = self.slots.iter().map(|slot| slot.far_after(input.now)).max().unwrap_or(Micros::MAX);
+        let epoch = self.cell.enter(Epoch::new(input.epoch, input.now, far_after, sources.collect(), marks));
         match self.run(template, &epoch).await {
-            Err(error) if error.kind() == ErrorKind::Invalid => self.without_bad_rows(&epoch, error).await,
-            result => result,
+            Ok(output) if !epoch.effects.has_bad() => Ok(output),
+            Ok(_) => self.without_bad_rows(&epoch, None).await,
+            Err(error) if error.kind() == ErrorKind::Invalid => self.without_bad_rows(&epoch, Some(error)).await,
+            Err(error) => Err(error),
         }
     }
 

@@ -22,6 +22,7 @@ use datafusion::physical_plan::{
 use futures::{StreamExt, stream};
 
 use crate::catalog::{Connector, TableDef};
+use crate::clock::Micros;
 use crate::error::Error;
 use crate::operator::epoch_cell::{Epoch, EpochCell, RowId};
 use crate::operator::logical::row_field;
@@ -52,6 +53,17 @@ impl StreamSlot {
     /// The topic, or the path of the files.
     pub fn topic(&self) -> &Arc<str> {
         &self.topic
+    }
+
+    /// Times after this are not to be believed. What has an end may be of any time: it is final when it has ended.
+    pub fn far_after(&self, now: Micros) -> Micros {
+        match (&self.table.connector, &self.table.watermark) {
+            (Connector::Kafka(_), Some(watermark)) => {
+                let ahead = Micros::try_from(watermark.max_future.as_micros()).unwrap_or(Micros::MAX);
+                now.saturating_add(ahead)
+            }
+            _ => Micros::MAX,
+        }
     }
 
     /// Where the event time stands in this slot's batches.

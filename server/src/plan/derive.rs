@@ -12,7 +12,7 @@ use datafusion::logical_expr::{
 };
 
 use super::edge::{Changes, ColumnFacts, Edge, WindowColumn, WindowForm, WindowPart};
-use super::explain::ExplainNode;
+use super::explain::{ExplainNode, written};
 use super::expression::{Columns, as_column, is_volatile, part_watermark};
 use super::{DeriveSettings, StreamPlan, Streams, reads_stream, recognize, refuse};
 use crate::error::{Error, Result};
@@ -193,7 +193,7 @@ impl Derivation<'_> {
         if input.columns().reads_pane(&filter.predicate) {
             return Err(Obstacle::NeedsRows(NeedsRows));
         }
-        let what = format!("filter {}", filter.predicate);
+        let what = format!("filter {}", written(&filter.predicate));
         let edge = input.edge.clone();
         let plan = if is_volatile(&filter.predicate) {
             filter_once(input.plan, filter.predicate)?

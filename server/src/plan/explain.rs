@@ -3,10 +3,20 @@
 use std::fmt;
 
 use datafusion::common::DFSchema;
+use datafusion::logical_expr::Expr;
 
 use super::edge::{Bound, Changes, Edge};
-use crate::sql::interval;
+use crate::sql::{interval, text_of};
 use crate::watermark::{Monotone, WatermarkExpr};
+
+/// An expression near to how it was written.
+pub(super) fn written(expr: &Expr) -> String {
+    match text_of(expr) {
+        // Not everything has such a form.
+        text if text.contains('…') => expr.to_string(),
+        text => text,
+    }
+}
 
 /// One node of an explained stream plan.
 #[derive(Debug, Clone)]

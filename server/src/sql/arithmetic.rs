@@ -29,6 +29,8 @@ mod extreme;
 mod sum;
 mod text;
 
+pub use text::text_of;
+
 /// Makes a session compute with integers as the module says.
 pub fn add_arithmetic(session: &SessionContext) {
     session.add_analyzer_rule(Arc::new(CheckedIntegers));

@@ -39,7 +39,7 @@ pub mod window_functions;
 pub mod window_tvf;
 pub mod zone;
 
-pub use arithmetic::add_arithmetic;
+pub use arithmetic::{add_arithmetic, text_of};
 pub use call::explained;
 pub use ddl::metadata_type;
 pub use errors::{nearest, not_read_by_name, planning_error, report};

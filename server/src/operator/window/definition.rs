@@ -93,7 +93,7 @@ impl Definition for WindowAggregate {
         let gate = LateGateExec::new(
             Arc::clone(input),
             pane_column,
-            Arc::from(operator.id()),
+            Arc::clone(operator),
             self.windows,
             index,
             Arc::clone(context.cell),

@@ -1,6 +1,6 @@
 //! Lets rows through that belong to a window which is still open; notes those that come too late for one, each once.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -19,11 +19,14 @@ use futures::StreamExt;
 use super::panes::{RowWindows, Windows};
 use crate::clock::Micros;
 use crate::error::{Error, Result};
-use crate::operator::contract::LateRow;
+use crate::operator::contract::{BadRow, LateRow, Operator};
 use crate::operator::epoch_cell::{Epoch, EpochCell, RowId, micros};
 use crate::operator::logical::EVENT_TIME;
 use crate::operator::rows::{json_rows, row_ids};
 use crate::watermark::InputMarks;
+
+/// Panes of one operator beyond `watermark-max-future`.
+const FAR_PANES_MAX: usize = 1_000;
 
 /// Stands below the partial aggregation. Column `pane` of its input is the start of each row's pane.
 #[derive(Debug)]
@@ -37,7 +40,7 @@ impl LateGateExec {
     pub fn new(
         input: Arc<dyn ExecutionPlan>,
         pane: usize,
-        operator: Arc<str>,
+        operator: Arc<dyn Operator>,
         windows: Windows,
         index: usize,
         cell: Arc<EpochCell>,
@@ -49,7 +52,7 @@ impl LateGateExec {
 
 impl DisplayAs for LateGateExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "LateGateExec: operator={}", self.gate.operator)
+        write!(f, "LateGateExec: operator={}", self.gate.operator.id())
     }
 }
 
@@ -116,7 +119,7 @@ impl ExecutionPlan for LateGateExec {
 #[derive(Debug, Clone)]
 struct Gate {
     pane: usize,
-    operator: Arc<str>,
+    operator: Arc<dyn Operator>,
     windows: Windows,
     /// The operator's place among those of its query.
     index: usize,
@@ -130,9 +133,10 @@ impl Gate {
         let column = batch.column(self.pane);
         if column.null_count() == 0 {
             let panes = micros(column)?;
-            let earliest = panes.iter().copied().min();
+            let (earliest, latest) = (panes.iter().copied().min(), panes.iter().copied().max());
+            let far = latest.is_some_and(|pane| pane > epoch.far_after);
             // The common case: even the first window of the earliest pane is open.
-            if earliest.is_none_or(|pane| self.windows.first_end(pane) > closed) {
+            if !far && earliest.is_none_or(|pane| self.windows.first_end(pane) > closed) {
                 return Ok(batch);
             }
         }
@@ -146,10 +150,16 @@ impl Gate {
         let mut keep = vec![true; batch.num_rows()];
         let mut late = Vec::new();
         let mut without_time = 0;
+        let mut far = FarPanes { after: epoch.far_after, open: None };
         for (row, pane) in panes.into_iter().enumerate() {
             if column.is_null(row) {
                 keep[row] = false;
                 without_time += 1;
+                continue;
+            }
+            if !far.admit(pane, self.operator.as_ref()) {
+                keep[row] = false;
+                epoch.effects.add_bad(too_far(epoch, batch, row)?);
                 continue;
             }
             let Some(last_missed) = self.windows.last_end_through(pane, closed) else { continue };
@@ -204,7 +214,7 @@ impl Gate {
             let id = ids.as_ref().filter(|ids| ids.is_valid(at)).map(|ids| RowId::decoded(ids.value(at)));
             let time = || times.as_ref().filter(|(_, column)| column.is_valid(at)).map(|(times, _)| times[at]);
             LateRow {
-                operator: self.operator.to_string(),
+                operator: self.operator.id().to_owned(),
                 input: 0,
                 event_time: id.and_then(|id| epoch.event_time_of(id)).or_else(time),
                 watermark,
@@ -222,4 +232,30 @@ struct Late {
     row: usize,
     missed: (Micros, Micros),
     wholly: bool,
+}
+
+/// The panes ahead of what can be believed of a time. They are never final before their time has come, so there is a limit to them.
+struct FarPanes {
+    after: Micros,
+    /// Known once a row is looked at that lies in one.
+    open: Option<BTreeSet<Micros>>,
+}
+
+impl FarPanes {
+    /// Whether a row of the pane may be kept.
+    fn admit(&mut self, pane: Micros, operator: &dyn Operator) -> bool {
+        if pane <= self.after {
+            return true;
+        }
+        let open = self.open.get_or_insert_with(|| operator.panes_after(self.after));
+        open.contains(&pane) || (open.len() < FAR_PANES_MAX && open.insert(pane))
+    }
+}
+
+fn too_far(epoch: &Epoch, batch: &RecordBatch, row: usize) -> Result<BadRow> {
+    let error = Error::invalid(format!(
+        "its time lies too far ahead, where {FAR_PANES_MAX} windows or parts of windows are open already"
+    ))
+    .hint("'watermark-max-future' of the table says how far a time may be ahead of the clock");
+    BadRow::of(epoch, &batch.slice(row, 1), error)
 }

@@ -26,6 +26,9 @@ const PART_ROWS: usize = 64 * 1024;
 /// Not the seed of the hash tables that [`StateMerge::group`] uses.
 const PART_HASH: RandomState = RandomState::with_seed(0x746f_7563_686c_696e);
 
+/// See [`StateMerge::finish`].
+pub(super) type BadGroup<'a> = &'a mut dyn FnMut(&[ArrayRef], Error) -> crate::error::Result<()>;
+
 /// How the partial states of one windowed aggregate merge.
 #[derive(Debug)]
 pub(super) struct StateMerge {
@@ -57,6 +60,10 @@ impl StateMerge {
                 (found, wanted) if found == wanted => Ok(Arc::clone(column)),
                 // Sums of whole numbers were kept in 64 bits once.
                 (DataType::Int64 | DataType::UInt64, wanted @ DataType::Decimal128(38, 0)) => Ok(cast(column, wanted)?),
+                // And those of decimals in 128.
+                (DataType::Decimal128(_, found), wanted @ DataType::Decimal256(_, scale)) if found == scale => {
+                    Ok(cast(column, wanted)?)
+                }
                 (found, wanted) => {
                     Err(Error::invalid(format!("a column of the state is {found}, and should be {wanted}")))
                 }
@@ -82,18 +89,18 @@ impl StateMerge {
 
     /// Final values, in parts of some [`PART_ROWS`] rows: one array for each key, then one for each aggregate, and the number
     /// of rows.
+    ///
+    /// `bad`: takes the keys of a row whose aggregates cannot be computed, one to an array, and why not. Without it that is an error.
     pub(super) fn finish(
         &self,
         segments: &[RecordBatch],
         mut part: impl FnMut(&[ArrayRef], usize) -> crate::error::Result<()>,
+        mut bad: Option<BadGroup<'_>>,
     ) -> Result<()> {
-        let mut each = |segments: &[RecordBatch]| -> Result<()> {
-            let mut groups = self.group(segments)?;
-            let mut columns = groups.keys;
-            for accumulator in &mut groups.accumulators {
-                columns.push(accumulator.evaluate(EmitTo::All)?);
-            }
-            Ok(part(&columns, groups.len)?)
+        let mut each = |segments: &[RecordBatch]| match (self.evaluate(segments), &mut bad) {
+            (Ok((columns, rows)), _) => Ok(part(&columns, rows)?),
+            (Err(error), None) => Err(error),
+            (Err(_), Some(bad)) => self.isolate(self.merge(segments)?, &mut part, bad),
         };
         let rows: usize = segments.iter().map(RecordBatch::num_rows).sum();
         let parts = rows.div_ceil(PART_ROWS).next_power_of_two();
@@ -114,6 +121,33 @@ impl StateMerge {
                     }
                 }
                 Ok(())
+            }
+        }
+    }
+
+    fn evaluate(&self, segments: &[RecordBatch]) -> Result<(Vec<ArrayRef>, usize)> {
+        let mut groups = self.group(segments)?;
+        let mut columns = groups.keys;
+        for accumulator in &mut groups.accumulators {
+            columns.push(accumulator.evaluate(EmitTo::All)?);
+        }
+        Ok((columns, groups.len))
+    }
+
+    /// `merged`: a row for each key. It is halved until what fails is a single one.
+    fn isolate(
+        &self,
+        merged: RecordBatch,
+        part: &mut impl FnMut(&[ArrayRef], usize) -> crate::error::Result<()>,
+        bad: BadGroup<'_>,
+    ) -> Result<()> {
+        let rows = merged.num_rows();
+        match self.evaluate(std::slice::from_ref(&merged)) {
+            Ok((columns, rows)) => Ok(part(&columns, rows)?),
+            Err(error) if rows <= 1 => Ok(bad(&merged.columns()[..self.keys], error.into())?),
+            Err(_) => {
+                self.isolate(merged.slice(0, rows / 2), part, bad)?;
+                self.isolate(merged.slice(rows / 2, rows - rows / 2), part, bad)
             }
         }
     }

@@ -1,8 +1,9 @@
 //! The state of one windowed aggregate and what closing its windows emits. Knows no plan and no stream.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
-use arrow::array::{ArrayRef, RecordBatch, StructArray, TimestampMicrosecondArray, UInt32Array};
+use arrow::array::{ArrayRef, RecordBatch, StringArray, StructArray, TimestampMicrosecondArray, UInt32Array};
 use arrow::array::{TimestampMillisecondArray, TimestampNanosecondArray, TimestampSecondArray};
 use arrow::compute::{cast, take_record_batch};
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
@@ -15,9 +16,10 @@ use super::merge::{StateMerge, batch};
 use super::panes::Windows;
 use super::spans::Spans;
 use crate::clock::Micros;
-use crate::error::{Error, Result};
-use crate::operator::contract::{Deadline, Operator, StateKind, StoredSegment};
-use crate::operator::epoch_cell::micros;
+use crate::error::{Error, ErrorKind, Result};
+use crate::operator::contract::{BadRow, Deadline, Operator, StateKind, StoredSegment};
+use crate::operator::epoch_cell::{Effects, micros};
+use crate::operator::rows::json_rows;
 use crate::state::{PaneState, Segment};
 use crate::watermark::{InputMarks, NONE};
 
@@ -62,7 +64,7 @@ impl WindowOperator {
     }
 
     /// The rows of the window that ends at `end`, none of whose keys is in two batches.
-    fn emit(&self, inner: &mut Inner, end: Micros) -> Result<Vec<RecordBatch>> {
+    fn emit(&self, inner: &mut Inner, end: Micros, effects: &Effects) -> Result<Vec<RecordBatch>> {
         let merge = self.merge()?;
         let (from, to) = self.windows.panes_of(end);
         let segments = match &mut inner.spans {
@@ -72,11 +74,37 @@ impl WindowOperator {
         };
         let start = self.windows.start_of(end);
         let mut out = Vec::new();
-        merge.finish(&segments, |values, rows| {
+        let mut bad = |keys: &[ArrayRef], error: Error| match error.kind() {
+            ErrorKind::Invalid => {
+                let row = self.named(keys, start, end)?;
+                effects.add_bad(BadRow { id: None, row, error });
+                Ok(())
+            }
+            _ => Err(error),
+        };
+        let part = |values: &[ArrayRef], rows| {
             out.push(self.output(values, rows, start, end)?);
             Ok(())
-        })?;
+        };
+        merge.finish(&segments, part, effects.isolates().then_some(&mut bad))?;
         Ok(out)
+    }
+
+    /// A result as far as it is known without its aggregates, as a JSON object: operator, window and keys.
+    fn named(&self, keys: &[ArrayRef], start: Micros, end: Micros) -> Result<String> {
+        let time = |at| Arc::new(TimestampMicrosecondArray::from(vec![at])) as ArrayRef;
+        let mut columns = vec![
+            ("operator".to_owned(), Arc::new(StringArray::from(vec![self.id.as_str()])) as ArrayRef),
+            ("window_start".to_owned(), time(start)),
+            ("window_end".to_owned(), time(end)),
+        ];
+        for (column, field) in self.columns.iter().zip(self.schema.fields()) {
+            if let OutputColumn::Key(at) = column {
+                columns.push((field.name().clone(), Arc::clone(&keys[*at])));
+            }
+        }
+        let row = RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, keys)| (name, keys, true)))?;
+        json_rows(&row, &[])?.pop().ok_or_else(|| Error::bug("a row without a text"))
     }
 
     /// `values`: one array for each key, then one for each aggregate.
@@ -159,7 +187,7 @@ impl Operator for WindowOperator {
     }
 
     /// The results of every window that closes in this epoch, in order of window end.
-    fn close(&self, marks: &[InputMarks]) -> Result<Vec<RecordBatch>> {
+    fn close(&self, marks: &[InputMarks], effects: &Effects) -> Result<Vec<RecordBatch>> {
         let InputMarks { late, close, .. } = only(marks);
         let to = self.windows.closed_through(close);
         let mut inner = self.state.lock();
@@ -173,7 +201,7 @@ impl Operator for WindowOperator {
                 None => _ = panes.next(),
                 Some(end) if end > to => break,
                 Some(end) => {
-                    out.extend(self.emit(&mut inner, end)?);
+                    out.extend(self.emit(&mut inner, end, effects)?);
                     closed = end;
                 }
             }
@@ -239,6 +267,10 @@ impl Operator for WindowOperator {
         let inner = self.state.lock();
         let last = inner.panes.pane_starts().into_iter().rfind(|pane| self.windows.earliest_row(*pane) <= newest)?;
         Some(self.windows.last_end(last).saturating_add(self.windows.allowed_lateness))
+    }
+
+    fn panes_after(&self, at: Micros) -> BTreeSet<Micros> {
+        self.state.lock().panes.pane_starts().into_iter().filter(|pane| *pane > at).collect()
     }
 
     fn bytes(&self) -> usize {

@@ -2,6 +2,10 @@
 
 use super::*;
 
+const STRICT: &str = "CREATE TABLE strict (id BIGINT, page VARCHAR, n BIGINT, ts TIMESTAMP(3), WATERMARK FOR ts AS ts)
+WITH ('connector' = 'kafka', 'topic' = 'strict', 'format' = 'json', 'on-bad-row' = 'fail');
+";
+
 /// Rows `(id, page, n, second)` at offsets from 100 on, in one epoch that closes every window.
 async fn run(pipeline: &Pipeline, of: &[(i64, &str, i64, i64)]) -> Result<StepOutput> {
     let slots = pipeline.slots.len();
@@ -125,13 +129,11 @@ async fn a_result_that_cannot_be_computed_is_left_out_and_the_others_go_out() {
 
 #[tokio::test]
 async fn a_table_that_says_so_fails_at_its_bad_rows() {
-    let strict = "CREATE TABLE strict (id BIGINT, page VARCHAR, n BIGINT, ts TIMESTAMP(3), WATERMARK FOR ts AS ts)
-        WITH ('connector' = 'kafka', 'topic' = 'strict', 'format' = 'json', 'on-bad-row' = 'fail');";
     for query in [
         "SELECT n / id AS q FROM strict",
         "SELECT 1 / (sum(n) - 25) AS q FROM TUMBLE(strict, ts, INTERVAL '1 minute') GROUP BY window_start, window_end",
     ] {
-        let pipeline = planned(&format!("{strict}\n{query}"), 1).await;
+        let pipeline = planned(&format!("{STRICT}{query}"), 1).await;
         let error = run(&pipeline, &ROWS).await.unwrap_err();
         assert!(error.primary().contains("division by zero"), "{}", error.report());
         // Nothing of it has been taken.
@@ -147,4 +149,61 @@ async fn many_bad_rows_are_found_in_one_go() {
         GROUP BY window_start, window_end";
     let (rows, offsets, _) = taken(query, &of).await;
     assert_eq!((rows, offsets.len()), (vec!["10000,100000000".to_owned()], 10_000));
+}
+
+#[tokio::test]
+async fn a_sum_that_does_not_fit_is_left_out_with_its_window_and_keys() {
+    let most = i64::MAX;
+    let of = [(1, "a", most, 1), (2, "a", 1, 2), (3, "b", 4, 3), (4, "c", most, 4), (5, "c", 1, 5), (6, "c", -1, 6)];
+    let query = "SELECT page, window_end, sum(n) AS s, count(*) AS c FROM TUMBLE(clicks, ts, INTERVAL '1 minute')
+        GROUP BY window_start, window_end, page";
+    let (rows, offsets, reasons) = taken(query, &of).await;
+    let expected = ["b,1970-01-01T00:01:00,4,1".to_owned(), format!("c,1970-01-01T00:01:00,{most},3")];
+    assert_eq!((rows.as_slice(), offsets.as_slice()), (expected.as_slice(), [-1].as_slice()));
+    assert!(reasons[0].contains("does not fit into BIGINT"), "{reasons:?}");
+    let output = run(&planned(query, 1).await, &of).await.unwrap();
+    let text = String::from_utf8(output.bad[0].value.clone().unwrap()).unwrap();
+    for part in [r#""operator":"window-0""#, r#""window_end":"1970-01-01T00:01:00""#, r#""page":"a""#] {
+        assert!(text.contains(part), "{text}");
+    }
+    // Without keys, and in a table that says so.
+    let all = "SELECT sum(n) AS s FROM TUMBLE(clicks, ts, INTERVAL '5 seconds') GROUP BY window_start, window_end";
+    let (rows, offsets, _) = taken(all, &[(1, "a", most, 1), (2, "b", 1, 2), (3, "a", 7, 7)]).await;
+    assert_eq!((rows, offsets), (vec!["7".to_owned()], vec![-1]));
+    let error = run(&planned(&format!("{STRICT}{}", all.replace("clicks", "strict")), 1).await, &of).await.unwrap_err();
+    assert!(error.primary().contains("does not fit into BIGINT"), "{}", error.report());
+}
+
+// Each of them would be open until its time has come.
+#[tokio::test]
+async fn windows_too_far_ahead_are_a_thousand_at_most() {
+    let query = |table: &str| {
+        format!("SELECT window_end, count(*) AS c FROM TUMBLE({table}, ts, INTERVAL '1 second') GROUP BY window_end")
+    };
+    let far = |from: i64, rows: i64| (from..from + rows).map(|at| (at, "a", 1, 1_000_000 + at)).collect::<Vec<_>>();
+    let step = async |pipeline: &Pipeline, of: &[(i64, &str, i64, i64)]| {
+        let batches = vec![rows(pipeline, 0, of)];
+        let origins = vec![vec![Origins::records(0, of[0].0, of.len())]];
+        let input = StepInput { epoch: 1, batches, origins, sources: vec![Mark::new(NONE)], ..StepInput::default() };
+        let output = pipeline.step(input).await;
+        match &output {
+            Ok(_) => pipeline.commit().unwrap(),
+            Err(_) => pipeline.abort(),
+        }
+        output
+    };
+    for partitions in [1, 3] {
+        let pipeline = planned(&query("clicks"), partitions).await;
+        assert_eq!(step(&pipeline, &far(0, 700)).await.unwrap().bad.len(), 0);
+        let output = step(&pipeline, &far(700, 400)).await.unwrap();
+        assert_eq!(output.bad.iter().map(|letter| letter.offset.unwrap()).min(), Some(1_000));
+        assert_eq!((output.bad.len(), pipeline.open_panes()), (100, 1_000));
+        assert!(output.bad[0].reason.contains("too far ahead"), "{}", output.bad[0].reason);
+        // What falls into one that is open, or is not far, is taken.
+        assert_eq!(step(&pipeline, &far(5, 1)).await.unwrap().bad.len(), 0);
+        assert_eq!(step(&pipeline, &[(1, "a", 1, 1)]).await.unwrap().bad.len(), 0);
+        assert_eq!(pipeline.open_panes(), 1_001);
+    }
+    let pipeline = planned(&format!("{STRICT}{}", query("strict")), 1).await;
+    assert!(step(&pipeline, &far(0, 1_001)).await.unwrap_err().primary().contains("too far ahead"));
 }

@@ -335,3 +335,17 @@ async fn a_field_of_a_struct_is_read_through_subqueries_of_one_name() {
     );
     assert_eq!(answer(&query).await, ["00:10,4", "00:20,5"]);
 }
+
+#[tokio::test]
+async fn expressions_are_explained_near_to_how_they_were_written() {
+    let query =
+        "SELECT tumble(ts, INTERVAL '10 seconds') AS w, count(*) AS c, count(DISTINCT n) FILTER (WHERE n > 3) AS d
+        FROM clicks WHERE page = 'a' GROUP BY w";
+    let lines = planned(query, 1).await.explain().join("\n");
+    for part in [
+        "aggregate count(*), count(DISTINCT n) FILTER (WHERE n > 3) by tumble(ts, INTERVAL '10 seconds')",
+        "filter page = 'a'",
+    ] {
+        assert!(lines.contains(part), "{part}\n{lines}");
+    }
+}

@@ -14,7 +14,7 @@ use crate::operator::window::panes::{RowWindows, Windows};
 use crate::operator::window::{OutputColumn, PANE, WindowAggregate};
 use crate::plan::derive::{Derivation, Derived, NeedsRows, Obstacle, column_at};
 use crate::plan::edge::{Bound, Changes, ColumnFacts, Edge, WindowColumn, WindowForm, WindowPart};
-use crate::plan::explain::{ExplainNode, ExplainState};
+use crate::plan::explain::{ExplainNode, ExplainState, written};
 use crate::plan::expression::{as_column, is_volatile, part_watermark};
 use crate::plan::pane::{pane_start, window_end};
 use crate::plan::{OperatorInputs, refuse};
@@ -362,7 +362,7 @@ fn explained(
     edge: &Edge,
     input: ExplainNode,
 ) -> ExplainNode {
-    let list = |exprs: &[Expr]| exprs.iter().map(shown).collect::<Vec<_>>().join(", ");
+    let list = |exprs: &[Expr]| exprs.iter().map(written).collect::<Vec<_>>().join(", ");
     let what = format!("aggregate {} by {}", list(&aggregate.aggr_expr), list(&aggregate.group_expr));
     let mut node = ExplainNode::new(what, edge, &aggregate.schema, vec![input]);
     let overlap = window.kind.windows_of_a_row();
@@ -377,11 +377,4 @@ fn explained(
         rows_factor: (rows == RowWindows::ByEnd && overlap > 1).then_some(overlap),
     });
     node
-}
-
-fn shown(expr: &Expr) -> String {
-    match as_column(expr) {
-        Some(column) => column.name.clone(),
-        None => expr.to_string(),
-    }
 }

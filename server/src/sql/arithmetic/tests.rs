@@ -137,6 +137,44 @@ async fn a_sum_beyond_64_bits_is_an_error_and_one_that_comes_back_is_not() {
     assert_eq!(row(&context, frame).await, ["5", "5"]);
 }
 
+#[tokio::test]
+async fn a_sum_of_decimals_beyond_128_bits_is_an_error_and_one_that_comes_back_is_not() {
+    let context = context();
+    let most = "99999999999999999999999999999999999999";
+    let rows = |values: &[&str]| {
+        let values: Vec<String> = values.iter().map(|value| format!("(CAST('{value}' AS DECIMAL(38, 0)))")).collect();
+        format!("(VALUES {}) AS t(v)", values.join(", "))
+    };
+    let twice = rows(&[most, most]);
+    for query in [
+        format!("SELECT sum(v) FROM {twice}"),
+        format!("SELECT sum(v) FROM {twice} GROUP BY v IS NULL"),
+        format!("SELECT sum(v) OVER () FROM {twice}"),
+        format!("SELECT sum(v) OVER (ORDER BY v ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) FROM {twice}"),
+        format!("SELECT sum(DISTINCT v) FROM {}", rows(&[most, "99999999999999999999999999999999999998"])),
+    ] {
+        let report = refusal(&context, &query).await;
+        assert!(
+            report.contains("does not fit into DECIMAL(38, 0)\n  detail: the sum is 19999999"),
+            "{query}\n{report}"
+        );
+    }
+    let minus = format!("-{most}");
+    let back = rows(&[most, most, most, &minus, &minus, &minus, "7"]);
+    for query in [
+        format!("SELECT sum(v) FROM {back}"),
+        format!("SELECT sum(v) FROM {back} GROUP BY v IS NULL"),
+        format!("SELECT sum(DISTINCT v) FROM {back}"),
+        format!("SELECT sum(v) OVER () FROM {back} LIMIT 1"),
+    ] {
+        assert_eq!(row(&context, &query).await, ["7"], "{query}");
+    }
+    let typed = "SELECT arrow_typeof(sum(v)), sum(v) FROM (VALUES (1.25), (2.50)) AS t(v)";
+    assert_eq!(row(&context, typed).await[1], "3.75");
+    let none = "SELECT sum(v) IS NULL, sum(DISTINCT v) IS NULL FROM (VALUES (CAST(NULL AS DECIMAL(5, 2)))) AS t(v)";
+    assert_eq!(row(&context, none).await, ["true", "true"]);
+}
+
 // In whatever order they come; NaN is the greatest, as in PostgreSQL.
 #[tokio::test]
 async fn the_least_and_the_greatest_of_numbers_with_nan_among_them_are_the_same_in_any_order() {
