@@ -5,6 +5,8 @@
 
 mod check;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
@@ -166,6 +168,13 @@ pub enum MetadataKey {
     Key,
     /// `List<Struct<key VARCHAR, value BYTEA>>`; the same key may occur more than once.
     Headers,
+}
+
+/// Tables and plain views by their names.
+#[derive(Debug, Clone, Default)]
+pub struct Defined {
+    pub tables: BTreeMap<String, Arc<TableDef>>,
+    pub plain_views: BTreeMap<String, Arc<PlainView>>,
 }
 
 /// `WATERMARK FOR column AS column - INTERVAL '5' SECOND`.

@@ -32,7 +32,7 @@ use self::named_file::{beside, named_files};
 use self::outputs::Outputs;
 use super::infer::table_of_file;
 use super::output::{OutputFormat, StandardOutput, write_plan, write_rows};
-use crate::catalog::{Connector, Explained, OnBadRow, PlainView, Statement, TableDef, ViewDef};
+use crate::catalog::{Connector, Defined, Explained, OnBadRow, PlainView, Statement, TableDef, ViewDef};
 use crate::clock::Clock;
 use crate::config::LogSettings;
 use crate::epoch::{Driver, EpochLimits, Turn};
@@ -171,10 +171,9 @@ fn located(mut statement: Statement, file: &Path) -> Statement {
 }
 
 struct Session {
-    tables: BTreeMap<String, Arc<TableDef>>,
+    defined: Defined,
     /// Those of `tables` that are files by their names.
     named_files: BTreeSet<String>,
-    plain_views: BTreeMap<String, Arc<PlainView>>,
     views: BTreeMap<String, Arc<ViewDef>>,
     /// Views that have been computed.
     results: BTreeMap<String, Arc<MemTable>>,
@@ -195,20 +194,8 @@ struct Session {
 struct Known<'a>(&'a Session);
 
 impl Tables for Known<'_> {
-    fn definition(&self, name: &str) -> Option<Arc<TableDef>> {
-        self.0.tables.get(name).cloned()
-    }
-
-    fn names(&self) -> Vec<String> {
-        self.0.tables.keys().cloned().collect()
-    }
-
-    fn plain_view(&self, name: &str) -> Option<Arc<PlainView>> {
-        self.0.plain_views.get(name).cloned()
-    }
-
-    fn plain_view_names(&self) -> Vec<String> {
-        self.0.plain_views.keys().cloned().collect()
+    fn defined(&self) -> &Defined {
+        &self.0.defined
     }
 
     fn provider(&self, table: &Arc<TableDef>) -> Result<Arc<dyn TableProvider>> {
@@ -229,9 +216,8 @@ impl Tables for Known<'_> {
 impl Session {
     fn new(functions: Arc<Functions>, settings: PlanSettings) -> Self {
         Session {
-            tables: BTreeMap::new(),
+            defined: Defined::default(),
             named_files: BTreeSet::new(),
-            plain_views: BTreeMap::new(),
             views: BTreeMap::new(),
             results: BTreeMap::new(),
             functions,
@@ -276,7 +262,7 @@ impl Session {
                 .at(table.location));
         }
         self.check_name(&table.name, &table.location)?;
-        self.tables.insert(table.name.clone(), Arc::new(table));
+        self.defined.tables.insert(table.name.clone(), Arc::new(table));
         Ok(())
     }
 
@@ -286,7 +272,7 @@ impl Session {
         self.add_named_files(&view.query, &view.location)?;
         self.compute_views_of(&view.query).await?;
         plain_view_table(&view, &Known(self)).await?;
-        self.plain_views.insert(view.name.clone(), Arc::new(view));
+        self.defined.plain_views.insert(view.name.clone(), Arc::new(view));
         Ok(())
     }
 
@@ -329,11 +315,11 @@ impl Session {
     /// Makes tables of the files that a query at `place` reads by their names.
     fn add_named_files(&mut self, query: &Query, place: &Location) -> Result<()> {
         for name in named_files(query) {
-            if self.plain_views.contains_key(&name) || self.views.contains_key(&name) {
+            if self.defined.plain_views.contains_key(&name) || self.views.contains_key(&name) {
                 continue;
             }
             let path = beside(&name, place);
-            match self.tables.get(&name).map(|table| &table.connector) {
+            match self.defined.tables.get(&name).map(|table| &table.connector) {
                 Some(Connector::Filesystem(known)) if known.path == path.to_string_lossy() => continue,
                 Some(_) if self.named_files.contains(&name) => {
                     return Err(Error::invalid(format!("'{name}' is another file here than before"))
@@ -368,10 +354,11 @@ impl Session {
 
     fn check_name(&self, name: &str, location: &Location) -> Result<()> {
         let first = self
+            .defined
             .tables
             .get(name)
             .map(|table| &table.location)
-            .or_else(|| self.plain_views.get(name).map(|view| &view.location))
+            .or_else(|| self.defined.plain_views.get(name).map(|view| &view.location))
             .or_else(|| self.views.get(name).map(|view| &view.location));
         match first {
             None => Ok(()),
@@ -384,7 +371,7 @@ impl Session {
 
     /// The table that an INSERT at `place` writes.
     fn target(&self, name: &str, place: &Location) -> Result<Arc<TableDef>> {
-        self.tables.get(name).cloned().ok_or_else(|| {
+        self.defined.tables.get(name).cloned().ok_or_else(|| {
             Error::invalid(format!("table \"{name}\" does not exist"))
                 .hint("declare it with CREATE TABLE … WITH ('connector' = 'filesystem', 'path' = …)")
                 .at(place.clone())
@@ -432,7 +419,7 @@ impl Session {
     /// A file in the middle of its INSERTs has rows that are not there to be read.
     fn refuse_unfinished(&self, view: &ViewDef) -> Result<()> {
         let read = self.read_by(&view.query)?;
-        let tables = read.iter().filter_map(|name| self.tables.get(name));
+        let tables = read.iter().filter_map(|name| self.defined.tables.get(name));
         self.outputs.refuse_unfinished(tables).map_err(|error| error.at(view.location.clone()))
     }
 

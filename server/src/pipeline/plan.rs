@@ -30,7 +30,7 @@ use super::plain_views;
 use super::source_exec::{EpochSourceExec, StreamSlot, StreamTable};
 use super::subqueries::Subqueries;
 use super::template::{Template, visit};
-use crate::catalog::{PlainView, TableDef, ViewDef};
+use crate::catalog::{Defined, PlainView, TableDef, ViewDef};
 use crate::error::{Error, Location, Result};
 use crate::operator::contract::Operator;
 use crate::operator::epoch_cell::EpochCell;
@@ -45,12 +45,9 @@ use crate::watermark::Edges;
 
 /// The tables a query may name.
 pub trait Tables: Send + Sync {
-    fn definition(&self, name: &str) -> Option<Arc<TableDef>>;
-    fn names(&self) -> Vec<String>;
+    fn defined(&self) -> &Defined;
     /// A static table's rows.
     fn provider(&self, table: &Arc<TableDef>) -> Result<Arc<dyn TableProvider>>;
-    fn plain_view(&self, name: &str) -> Option<Arc<PlainView>>;
-    fn plain_view_names(&self) -> Vec<String>;
     /// Results that are at hand under a name of their own; none on a server.
     fn results(&self) -> Vec<(String, Arc<dyn TableProvider>)> {
         vec![]
@@ -58,6 +55,19 @@ pub trait Tables: Send + Sync {
     /// Users' own functions.
     fn functions(&self) -> Arc<Functions> {
         Arc::default()
+    }
+
+    fn definition(&self, name: &str) -> Option<Arc<TableDef>> {
+        self.defined().tables.get(name).cloned()
+    }
+    fn names(&self) -> Vec<String> {
+        self.defined().tables.keys().cloned().collect()
+    }
+    fn plain_view(&self, name: &str) -> Option<Arc<PlainView>> {
+        self.defined().plain_views.get(name).cloned()
+    }
+    fn plain_view_names(&self) -> Vec<String> {
+        self.defined().plain_views.keys().cloned().collect()
     }
 }
 

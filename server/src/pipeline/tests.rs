@@ -16,7 +16,7 @@ mod lookups;
 mod windows;
 
 use super::*;
-use crate::catalog::{PlainView, Statement, TableDef, ViewDef};
+use crate::catalog::{Defined, Statement, TableDef, ViewDef};
 use crate::sql::parse_file;
 use crate::watermark::{END, Mark, NONE};
 
@@ -30,26 +30,11 @@ WITH ('connector' = 'filesystem', 'path' = 'pages.csv', 'format' = 'csv');
 ";
 
 #[derive(Default)]
-struct Fixed {
-    tables: BTreeMap<String, Arc<TableDef>>,
-    plain_views: BTreeMap<String, Arc<PlainView>>,
-}
+struct Fixed(Defined);
 
 impl Tables for Fixed {
-    fn definition(&self, name: &str) -> Option<Arc<TableDef>> {
-        self.tables.get(name).cloned()
-    }
-
-    fn names(&self) -> Vec<String> {
-        self.tables.keys().cloned().collect()
-    }
-
-    fn plain_view(&self, name: &str) -> Option<Arc<PlainView>> {
-        self.plain_views.get(name).cloned()
-    }
-
-    fn plain_view_names(&self) -> Vec<String> {
-        self.plain_views.keys().cloned().collect()
+    fn defined(&self) -> &Defined {
+        &self.0
     }
 
     fn provider(&self, table: &Arc<TableDef>) -> Result<Arc<dyn TableProvider>> {
@@ -70,8 +55,8 @@ fn parsed(query: &str) -> Result<(Fixed, ViewDef)> {
     let mut views = Vec::new();
     for statement in statements {
         match statement {
-            Statement::CreateTable(table) => drop(known.tables.insert(table.name.clone(), Arc::new(table))),
-            Statement::CreatePlainView(view) => drop(known.plain_views.insert(view.name.clone(), Arc::new(view))),
+            Statement::CreateTable(table) => drop(known.0.tables.insert(table.name.clone(), Arc::new(table))),
+            Statement::CreatePlainView(view) => drop(known.0.plain_views.insert(view.name.clone(), Arc::new(view))),
             Statement::CreateView(view) | Statement::Select(view) => views.push(view),
             Statement::Insert { .. } | Statement::CreateFunction(_) | Statement::Explain(_) => {
                 unreachable!("no test does this")

@@ -41,7 +41,7 @@ impl StreamPlans for Definitions {
 impl Definitions {
     fn no_view(&self, name: &str) -> Error {
         let error = Error::invalid(format!("there is no materialized view \"{name}\""));
-        if self.catalog.plain_views.contains_key(name) {
+        if self.catalog.defined.plain_views.contains_key(name) {
             return error.hint("it is a plain view: EXPLAIN the queries that read it, or EXPLAIN SELECT * FROM it");
         }
         let names: Vec<String> = self.catalog.views.keys().cloned().collect();

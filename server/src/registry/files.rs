@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use datafusion::catalog::TableProvider;
 
-use crate::catalog::{Connector, PlainView, Statement, TableDef, ViewDef};
+use crate::catalog::{Connector, Defined, Statement, TableDef, ViewDef};
 use crate::error::{Error, Location, Result};
 use crate::pipeline::Tables;
 use crate::sql::{Functions, parse_file};
@@ -19,8 +19,7 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// What the files define: the catalog that queries are planned against.
 #[derive(Debug, Clone)]
 pub struct Catalog {
-    pub tables: BTreeMap<String, Arc<TableDef>>,
-    pub plain_views: BTreeMap<String, Arc<PlainView>>,
+    pub defined: Defined,
     pub views: BTreeMap<String, Arc<ViewDef>>,
     pub functions: Arc<Functions>,
     snapshots: Arc<dyn SnapshotReader>,
@@ -28,31 +27,13 @@ pub struct Catalog {
 
 impl Catalog {
     pub fn new(snapshots: Arc<dyn SnapshotReader>) -> Self {
-        Catalog {
-            tables: BTreeMap::new(),
-            plain_views: BTreeMap::new(),
-            views: BTreeMap::new(),
-            functions: Arc::default(),
-            snapshots,
-        }
+        Catalog { defined: Defined::default(), views: BTreeMap::new(), functions: Arc::default(), snapshots }
     }
 }
 
 impl Tables for Catalog {
-    fn definition(&self, name: &str) -> Option<Arc<TableDef>> {
-        self.tables.get(name).cloned()
-    }
-
-    fn names(&self) -> Vec<String> {
-        self.tables.keys().cloned().collect()
-    }
-
-    fn plain_view(&self, name: &str) -> Option<Arc<PlainView>> {
-        self.plain_views.get(name).cloned()
-    }
-
-    fn plain_view_names(&self) -> Vec<String> {
-        self.plain_views.keys().cloned().collect()
+    fn defined(&self) -> &Defined {
+        &self.defined
     }
 
     fn provider(&self, table: &Arc<TableDef>) -> Result<Arc<dyn TableProvider>> {
@@ -196,8 +177,10 @@ pub fn catalog_of<'a>(
         }
         first.insert(name, location);
         match statement {
-            Statement::CreateTable(table) => drop(catalog.tables.insert(name.clone(), Arc::new(table.clone()))),
-            Statement::CreatePlainView(view) => drop(catalog.plain_views.insert(name.clone(), Arc::new(view.clone()))),
+            Statement::CreateTable(table) => drop(catalog.defined.tables.insert(name.clone(), Arc::new(table.clone()))),
+            Statement::CreatePlainView(view) => {
+                drop(catalog.defined.plain_views.insert(name.clone(), Arc::new(view.clone())))
+            }
             Statement::CreateView(view) => drop(catalog.views.insert(name.clone(), Arc::new(view.clone()))),
             Statement::CreateFunction(_) | Statement::Insert { .. } | Statement::Select(_) | Statement::Explain(_) => {}
         }

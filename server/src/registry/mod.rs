@@ -174,7 +174,7 @@ impl Registry {
             .queries()
             .into_iter()
             .filter(|status| status.get().0 == QueryState::Rejected && !catalog.views.contains_key(&status.name))
-            .filter(|status| !catalog.plain_views.contains_key(&status.name))
+            .filter(|status| !catalog.defined.plain_views.contains_key(&status.name))
             .map(|status| status.name.clone())
             .collect();
         stale.iter().for_each(|name| self.deps.published.remove_query(name));
@@ -191,7 +191,7 @@ impl Registry {
     /// Makes plain views readable by ad-hoc queries; one that is wrong is listed among the queries, as rejected.
     async fn publish_plain_views(&self, catalog: &Catalog) {
         let mut tables = BTreeMap::new();
-        for (name, view) in &catalog.plain_views {
+        for (name, view) in &catalog.defined.plain_views {
             match plain_view_table(view, catalog).await {
                 Ok(table) => {
                     tables.insert(name.clone(), table);
@@ -210,11 +210,11 @@ impl Registry {
     fn publish_sources(&self, catalog: &Catalog) {
         let published = &self.deps.published;
         for old in published.sources() {
-            if !catalog.tables.contains_key(&old.name) {
+            if !catalog.defined.tables.contains_key(&old.name) {
                 published.remove_source(&old.name);
             }
         }
-        catalog.tables.values().for_each(|table| published.put_source(Arc::clone(table)));
+        catalog.defined.tables.values().for_each(|table| published.put_source(Arc::clone(table)));
         published.put_functions(Arc::clone(&catalog.functions));
     }
 }
@@ -222,7 +222,7 @@ impl Registry {
 /// What a server refuses of a catalog: all mistakes, with their places. It judges by the same two functions, view by view.
 pub async fn refusals(catalog: &Arc<Catalog>, settings: PlanSettings) -> Vec<Error> {
     let mut errors = Vec::new();
-    for view in catalog.plain_views.values() {
+    for view in catalog.defined.plain_views.values() {
         errors.extend(plain_view_table(view, catalog.as_ref()).await.err());
     }
     for view in catalog.views.values() {

@@ -12,7 +12,7 @@ use datafusion::catalog::TableProvider;
 use datafusion::datasource::MemTable;
 use datafusion::physical_plan::collect;
 use libtest_mimic::Failed;
-use touchline::catalog::{PlainView, Statement, TableDef, ViewDef};
+use touchline::catalog::{Defined, Statement, TableDef, ViewDef};
 use touchline::error::{Error, Result};
 use touchline::operator::contract::StoredSegment;
 use touchline::pipeline::{Pipeline, PlanSettings, Planned, StepInput, Tables, plan, plan_bounded};
@@ -68,27 +68,14 @@ impl From<Failed> for Failure {
 /// A query and its rows.
 #[derive(Debug)]
 pub(super) struct Case {
-    tables: BTreeMap<String, Arc<TableDef>>,
-    plain_views: BTreeMap<String, Arc<PlainView>>,
+    defined: Defined,
     view: ViewDef,
     pub(super) rows: Rows,
 }
 
 impl Tables for Case {
-    fn definition(&self, name: &str) -> Option<Arc<TableDef>> {
-        self.tables.get(name).cloned()
-    }
-
-    fn names(&self) -> Vec<String> {
-        self.tables.keys().cloned().collect()
-    }
-
-    fn plain_view(&self, name: &str) -> Option<Arc<PlainView>> {
-        self.plain_views.get(name).cloned()
-    }
-
-    fn plain_view_names(&self) -> Vec<String> {
-        self.plain_views.keys().cloned().collect()
+    fn defined(&self) -> &Defined {
+        &self.defined
     }
 
     fn provider(&self, table: &Arc<TableDef>) -> Result<Arc<dyn TableProvider>> {
@@ -125,7 +112,7 @@ impl Case {
             }
         }
         match views.pop() {
-            Some(view) if views.is_empty() => Ok(Case { tables, plain_views, view, rows }),
+            Some(view) if views.is_empty() => Ok(Case { defined: Defined { tables, plain_views }, view, rows }),
             _ => Err(Failure::new(Fault::Refused, "a case has one materialized view")),
         }
     }

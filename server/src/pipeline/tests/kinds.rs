@@ -11,20 +11,8 @@ struct Ended<'a> {
 }
 
 impl Tables for Ended<'_> {
-    fn definition(&self, name: &str) -> Option<Arc<TableDef>> {
-        self.known.definition(name)
-    }
-
-    fn names(&self) -> Vec<String> {
-        self.known.names()
-    }
-
-    fn plain_view(&self, name: &str) -> Option<Arc<PlainView>> {
-        self.known.plain_view(name)
-    }
-
-    fn plain_view_names(&self) -> Vec<String> {
-        self.known.plain_view_names()
+    fn defined(&self) -> &Defined {
+        self.known.defined()
     }
 
     fn provider(&self, table: &Arc<TableDef>) -> Result<Arc<dyn TableProvider>> {

@@ -57,7 +57,7 @@ impl World {
             Statement::CreateTable(table) => Some((table.name.clone(), Arc::new(table))),
             _ => None,
         });
-        Known { tables: tables.collect(), world: self }
+        Known { defined: Defined { tables: tables.collect(), ..Defined::default() }, world: self }
     }
 
     /// The rows of an answer, sorted, of a stream that comes in parts of `at_once` rows.
@@ -105,25 +105,13 @@ impl World {
 }
 
 struct Known<'a> {
-    tables: BTreeMap<String, Arc<TableDef>>,
+    defined: Defined,
     world: &'a World,
 }
 
 impl Tables for Known<'_> {
-    fn definition(&self, name: &str) -> Option<Arc<TableDef>> {
-        self.tables.get(name).cloned()
-    }
-
-    fn names(&self) -> Vec<String> {
-        self.tables.keys().cloned().collect()
-    }
-
-    fn plain_view(&self, _: &str) -> Option<Arc<PlainView>> {
-        None
-    }
-
-    fn plain_view_names(&self) -> Vec<String> {
-        vec![]
+    fn defined(&self) -> &Defined {
+        &self.defined
     }
 
     /// Two partitions, the rows dealt in turn: their order is that of no file.
