@@ -122,8 +122,12 @@ pub struct EngineSettings {
     pub epoch_rows_wide: usize,
     /// Partitions of a wide epoch, and of the state. 0: one for each core.
     pub partitions: usize,
-    /// Operator state in memory, all queries together. A query that would pass it stops with an error and keeps its last checkpoint.
+    /// Memory for rows, of everything together: open windows, lookup tables, results that are in no public file yet, late rows,
+    /// rows that wait for a query, ad-hoc statements. From three quarters on, what can lie on local disk goes there; a query that needs
+    /// more of what cannot stops with an error and keeps its last checkpoint, and the others go on.
     pub state_bytes_max: ByteSize,
+    /// Room on local disk, under `data_dir`, for what has none in memory. It is empty after a start.
+    pub spill_bytes_max: ByteSize,
     /// Committed rows go into a public Parquet file at this age at the latest. Shorter makes files appear sooner and be smaller;
     /// Flight SQL and Postgres do not wait for it.
     #[serde(with = "duration")]
@@ -142,6 +146,7 @@ impl Default for EngineSettings {
             epoch_rows_wide: 1 << 15,
             partitions: 0,
             state_bytes_max: ByteSize::gib(4),
+            spill_bytes_max: ByteSize::gib(64),
             seal_age: Duration::from_secs(60),
             seal_bytes: ByteSize::mib(128),
             reader_queue_batches: 16,

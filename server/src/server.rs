@@ -24,7 +24,8 @@ use crate::sink::postgres::PostgresSink;
 use crate::source::embedded::EmbeddedLog;
 use crate::source::kafka::EMBEDDED;
 use crate::source::reader::{ReaderLimits, SourceDeps};
-use crate::store::Store;
+use crate::state::Budget;
+use crate::store::{SpillDirectory, Store};
 use crate::tables::Published;
 use crate::tables::snapshot::Snapshots;
 
@@ -75,6 +76,10 @@ impl Server {
         };
         let sources = SourceDeps { kafka: config.kafka.clone(), embedded: embedded.clone(), clock: clock.clone() };
 
+        let disk = SpillDirectory::open(config.data_dir.join("spill"), config.engine.spill_bytes_max.0)?;
+        let memory = usize::try_from(config.engine.state_bytes_max.0).unwrap_or(usize::MAX);
+        let budget = Budget::new(memory, Some(Arc::new(disk.clone())));
+
         let (stop, stopped) = watch::channel(false);
         let (fatal, fatal_seen) = watch::channel(None);
         let deps = QueryDeps {
@@ -85,18 +90,19 @@ impl Server {
             sources: sources.clone(),
             reader_limits: ReaderLimits {
                 queue_batches: config.engine.reader_queue_batches,
-                ..ReaderLimits::default()
+                ..ReaderLimits::within(memory)
             },
             epoch_rows_max: config.engine.epoch_rows_max,
             settings: LoopSettings {
                 checkpoint_interval: config.engine.checkpoint_interval,
-                state_bytes_max: config.engine.state_bytes_max.0,
                 seal: SealLimits {
                     rows_max: SEAL_ROWS_MAX,
                     bytes_max: config.engine.seal_bytes.0,
                     age_max: config.engine.seal_age,
                 },
             },
+            budget: Arc::clone(&budget),
+            disk: Some(disk),
             postgres: postgres.clone(),
             published: Arc::clone(&published),
         };
@@ -123,6 +129,7 @@ impl Server {
             store: Arc::clone(public.objects()),
             reader: Arc::new(Snapshots::new(sources)),
             settings: config.adhoc.clone(),
+            account: budget.account("ad-hoc statements"),
             users: config
                 .auth
                 .users

@@ -79,8 +79,11 @@ pub struct QueryStatus {
     pub checkpoint_at: AtomicI64,
     pub checkpoint_bytes: AtomicU64,
     pub checkpoint_failures: AtomicU64,
-    /// Bytes of operator state in memory.
+    /// Bytes of operator state in memory, and on local disk.
     pub state_bytes: AtomicU64,
+    pub state_disk_bytes: AtomicU64,
+    /// Bytes of memory that it holds of the server's budget, whatever for.
+    pub memory_bytes: AtomicU64,
     pub open_windows: AtomicU64,
     /// Committed rows that are not yet in a public Parquet file.
     pub tail_rows: AtomicU64,

@@ -4,6 +4,8 @@
 //! A store that cannot refuse to create an existing key is refused itself: the checkpoint chain stands on that.
 
 mod local;
+mod spill;
+mod spool;
 
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
@@ -19,6 +21,10 @@ use object_store::{Error as ObjectError, ObjectStore, ObjectStoreExt, PutMode, P
 use serde::{Deserialize, Serialize};
 use url::Url;
 use uuid::Uuid;
+
+pub use spill::{SpillDirectory, SpilledBytes, disk_refusal};
+use spool::PART_BYTES;
+pub use spool::{ByteSpool, Content};
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -39,6 +45,9 @@ pub struct StoreSettings {
     /// TOML file with `access_key_id`, `secret_access_key` and perhaps `session_token`; it wins over the environment.
     pub credentials_file: Option<PathBuf>,
 }
+
+/// Parts of one upload, at most.
+const PARTS_MAX: u64 = 9_000;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -128,6 +137,38 @@ impl Store {
     pub async fn put(&self, key: &Path, bytes: Bytes) -> Result<()> {
         self.objects.put(key, bytes.into()).await.map_err(|error| self.failed("write", key, error))?;
         Ok(())
+    }
+
+    /// As [`Store::put`], of bytes that may be too many for memory: those of a file are sent in parts.
+    pub async fn put_content(&self, key: &Path, content: &Content) -> Result<()> {
+        match content {
+            Content::Memory(bytes) => self.put(key, bytes.clone()).await,
+            Content::File(file) => self.put_file(key, file).await,
+        }
+    }
+
+    async fn put_file(&self, key: &Path, spilled: &SpilledBytes) -> Result<()> {
+        // Services take 10,000 parts at the most.
+        let part_bytes = usize::try_from(spilled.len() / PARTS_MAX).unwrap_or(usize::MAX).max(PART_BYTES);
+        let failed = |error| self.failed("write", key, error);
+        let mut upload = self.objects.put_multipart(key).await.map_err(failed)?;
+        let sent = async {
+            let mut at = 0;
+            while at < spilled.len() {
+                let len = part_bytes.min(usize::try_from(spilled.len() - at).unwrap_or(part_bytes));
+                let part = spilled.read(at, len).await?;
+                upload.put_part(part.into()).await.map_err(failed)?;
+                at += len as u64;
+            }
+            upload.complete().await.map_err(failed)?;
+            Ok(())
+        };
+        let sent = sent.await;
+        if sent.is_err() {
+            // What stays of it is the service's to sweep: it is visible to nobody.
+            let _ = upload.abort().await;
+        }
+        sent
     }
 
     /// Deletes an object; one that is not there is no error.

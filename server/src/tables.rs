@@ -15,7 +15,6 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use datafusion::catalog::TableProvider;
 use parking_lot::RwLock;
@@ -23,6 +22,7 @@ use parking_lot::RwLock;
 use crate::catalog::TableDef;
 use crate::error::Result;
 use crate::sql::Functions;
+use crate::state::Rows;
 use crate::status::QueryStatus;
 
 /// Everything that has been published under a name. Written by the server as queries come, commit and go.
@@ -63,7 +63,7 @@ pub struct ViewSnapshot {
     /// Public Parquet files, each row in exactly one of them.
     pub sealed: Arc<[SealedFile]>,
     /// Committed rows that are in no public file yet.
-    pub tail: Arc<[RecordBatch]>,
+    pub tail: Arc<[Rows]>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

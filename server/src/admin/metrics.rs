@@ -68,7 +68,7 @@ const COUNTERS: [CounterOf; 10] = [
     ("touchline_query_sealed_files", "Public Parquet files written", |q| count(&q.sealed_files)),
 ];
 
-const GAUGES: [CounterOf; 10] = [
+const GAUGES: [CounterOf; 12] = [
     ("touchline_query_checkpoint", "Number of the last checkpoint", |q| count(&q.checkpoint)),
     (
         "touchline_query_checkpoint_timestamp_seconds",
@@ -77,6 +77,8 @@ const GAUGES: [CounterOf; 10] = [
     ),
     ("touchline_query_checkpoint_bytes", "Size of the last checkpoint", |q| count(&q.checkpoint_bytes)),
     ("touchline_query_state_bytes", "Operator state in memory", |q| count(&q.state_bytes)),
+    ("touchline_query_state_disk_bytes", "Operator state on local disk", |q| count(&q.state_disk_bytes)),
+    ("touchline_query_memory_bytes", "Memory held of engine.state_bytes_max, whatever for", |q| count(&q.memory_bytes)),
     ("touchline_query_open_windows", "Windows that have not been emitted", |q| count(&q.open_windows)),
     ("touchline_query_tail_rows", "Committed rows that are in no public Parquet file yet", |q| count(&q.tail_rows)),
     ("touchline_query_postgres_checkpoint", "Checkpoint up to which the hot table is written; 0: it has none", |q| {

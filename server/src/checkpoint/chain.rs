@@ -16,7 +16,7 @@ use super::manifest::{Encoded, FORMAT_VERSION, Manifest, corrupt};
 use super::paths::QueryPaths;
 use crate::clock::{Clock, Micros};
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::Store;
+use crate::store::{Content, SpillDirectory, Store};
 
 /// Manifests whose ids and parent hashes are verified when a chain is opened.
 const VERIFIED: usize = 16;
@@ -161,9 +161,9 @@ impl Chain {
         successor(Some(&head), &self.head.query, &self.head.fingerprint, self.generation, now)
     }
 
-    /// A bundle for the rows of `draft`.
-    pub fn bundle(&self, draft: &Manifest) -> BundleBuilder {
-        BundleBuilder::new(self.paths.bundle(draft.generation, draft.id, draft.attempt).to_string())
+    /// A bundle for the rows of `draft`. `disk`: takes what is too much for memory.
+    pub fn bundle(&self, draft: &Manifest, disk: Option<SpillDirectory>) -> BundleBuilder {
+        BundleBuilder::new(self.paths.bundle(draft.generation, draft.id, draft.attempt).to_string(), disk)
     }
 
     /// Makes a bundle durable. To be called before the manifest that refers to it is committed. Returns its size in bytes.
@@ -172,19 +172,22 @@ impl Chain {
     /// `Unavailable`; nothing refers to the bundle yet, and the checkpoint may be tried again with a new draft.
     pub async fn put_bundle(&self, bundle: BundleBuilder) -> Result<u64> {
         self.refuse_if_fenced()?;
-        let (key, bytes) = bundle.finish();
-        let size = bytes.len() as u64;
-        if size > 0 {
-            self.put(&key, bytes).await?;
+        let (key, content) = bundle.finish();
+        if !content.is_empty() {
+            self.put_content(&key, &content).await?;
         }
-        Ok(size)
+        Ok(content.len())
     }
 
     /// Writes an object whose name nobody else uses, with retries.
     pub(super) async fn put(&self, key: &Path, bytes: Bytes) -> Result<()> {
+        self.put_content(key, &Content::Memory(bytes)).await
+    }
+
+    async fn put_content(&self, key: &Path, content: &Content) -> Result<()> {
         let mut attempt = 0;
         loop {
-            match self.store.put(key, bytes.clone()).await {
+            match self.store.put_content(key, content).await {
                 Err(error) if error.kind() == ErrorKind::Unavailable && attempt + 1 < self.retry.attempts => {
                     self.retry.wait(attempt).await;
                     attempt += 1;

@@ -34,7 +34,7 @@ use super::infer::table_of_file;
 use super::output::{OutputFormat, StandardOutput, write_plan, write_rows};
 use crate::catalog::{Connector, Defined, Explained, OnBadRow, PlainView, Statement, TableDef, ViewDef};
 use crate::clock::Clock;
-use crate::config::LogSettings;
+use crate::config::{ByteSize, LogSettings};
 use crate::epoch::{Driver, EpochLimits, Turn};
 use crate::error::{Error, Location, Result};
 use crate::logging;
@@ -47,6 +47,8 @@ use crate::source::Offsets;
 use crate::source::kafka::KafkaSettings;
 use crate::source::reader::{OpenSpec, ReaderLimits, SourceDeps, spawn_reader};
 use crate::sql::{Functions, explained, parse_file, report};
+use crate::state::Budget;
+use crate::store::SpillDirectory;
 use crate::tables::snapshot::Snapshots;
 use crate::tables::source::SourceTable;
 use crate::watermark::SourceWatermark;
@@ -81,6 +83,9 @@ pub(super) struct RunArgs {
     /// first one ends the run
     #[arg(long, value_name = "WHAT", value_parser = on_bad_row())]
     on_bad_row: Option<OnBadRow>,
+    /// Memory for open windows and waiting rows of one statement; what has no room goes to temporary files
+    #[arg(long, value_name = "SIZE", default_value = "4GiB", value_parser = ByteSize::parse)]
+    state_bytes_max: ByteSize,
 }
 
 /// As the table's option spells it.
@@ -105,6 +110,7 @@ pub(super) async fn run(args: RunArgs) -> Result<()> {
     let settings = PlanSettings { partitions, wide_rows: WIDE_ROWS };
     let mut session = Session::new(functions, settings);
     session.on_bad_row = args.on_bad_row;
+    session.state_bytes_max = usize::try_from(args.state_bytes_max.0).unwrap_or(usize::MAX);
     session.epoch_rows = args.epoch_rows.and_then(|rows| usize::try_from(rows).ok());
     session.run(statements, args.output, &mut StandardOutput::lock()).await
 }
@@ -185,6 +191,7 @@ struct Session {
     /// Instead of what the tables say.
     on_bad_row: Option<OnBadRow>,
     epoch_rows: Option<usize>,
+    state_bytes_max: usize,
     settings: PlanSettings,
     /// Else statements are planned only, over results without rows.
     reads: bool,
@@ -226,6 +233,7 @@ impl Session {
             losses: Arc::default(),
             on_bad_row: None,
             epoch_rows: None,
+            state_bytes_max: usize::MAX,
             settings,
             reads: true,
         }
@@ -475,13 +483,18 @@ impl Session {
         Ok(plan_to_the_end(view, &Known(self), self.settings).await?.schema())
     }
 
-    async fn stream(&self, pipeline: Pipeline, sink: &mut dyn FnMut(RecordBatch) -> Result<()>) -> Result<()> {
+    async fn stream(&self, mut pipeline: Pipeline, sink: &mut dyn FnMut(RecordBatch) -> Result<()>) -> Result<()> {
+        let memory = self.state_bytes_max;
+        let account = Budget::new(memory, Some(Arc::new(SpillDirectory::temporary(u64::MAX)))).account("the statement");
+        pipeline.charge_to(Arc::clone(&account))?;
         let (mut readers, mut watermarks, mut offsets) = (Vec::new(), Vec::new(), Vec::new());
         for slot in &pipeline.slots {
-            let open = OpenSpec { epoch_rows: self.epoch_rows, ..OpenSpec::default() };
+            let account = Some(Arc::clone(&account));
+            let open = OpenSpec { epoch_rows: self.epoch_rows, account, ..OpenSpec::default() };
             let (table, columns) = (Arc::clone(&slot.table), slot.columns().to_vec());
             let name = slot.table.name.clone();
-            readers.push(spawn_reader(&name, table, columns, open, ReaderLimits::default(), self.sources.clone())?);
+            let limits = ReaderLimits::within(memory);
+            readers.push(spawn_reader(&name, table, columns, open, limits, self.sources.clone())?);
             // Files are read one after the other: none of them is idle, it is just not its turn.
             let definition = slot.table.watermark.clone().map(|mut watermark| {
                 watermark.idle_timeout = None;
@@ -491,7 +504,7 @@ impl Session {
             offsets.push(Offsets::new());
         }
         let tables: Vec<Arc<TableDef>> = pipeline.slots.iter().map(|slot| Arc::clone(&slot.table)).collect();
-        let limits = EpochLimits { rows_max: EPOCH_ROWS_MAX, one_batch: self.epoch_rows.is_some() };
+        let limits = EpochLimits::within(memory, EPOCH_ROWS_MAX, self.epoch_rows.is_some());
         let clock = self.sources.clock.clone();
         let mut driver = Driver::new(Arc::new(pipeline), readers, watermarks, offsets, clock, limits);
         loop {
@@ -499,7 +512,7 @@ impl Session {
                 Turn::Epoch(result) => {
                     self.losses.late(result.output.late.len());
                     self.losses.bad(&result.dead_letters, &tables);
-                    result.output.batches.into_iter().filter(|batch| batch.num_rows() > 0).try_for_each(&mut *sink)?;
+                    result.output.rows.batches().try_for_each(|batch| sink(batch?))?;
                 }
                 Turn::Quiet => {}
                 Turn::Finished => break,

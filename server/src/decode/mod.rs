@@ -291,6 +291,7 @@ impl TableDecoder {
             progress,
             dead_letters: std::mem::take(&mut self.dead_letters),
             finished: polled.finished,
+            held: None,
         })
     }
 

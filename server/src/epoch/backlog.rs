@@ -14,6 +14,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt64Type};
 use crate::checkpoint::{HotRun, OutputState, Section, read_section};
 use crate::clock::Micros;
 use crate::error::{Error, Result};
+use crate::state::Rows;
 use crate::store::Store;
 
 /// A run, and what one transaction takes, ends before it has more than this, compressed. With [`BATCH_ROWS_MAX`] this bounds what is
@@ -41,8 +42,8 @@ pub(super) struct Waiting {
     pub(super) created_at: Micros,
     pub(super) section: Section,
     run: bool,
-    /// Where they are in memory for another reason.
-    pub(super) rows: Option<Arc<[RecordBatch]>>,
+    /// Where they are at hand for another reason.
+    pub(super) rows: Option<Arc<[Rows]>>,
 }
 
 /// How much waits.
@@ -68,11 +69,7 @@ impl Backlog {
 }
 
 /// What a manifest says is waiting beyond `applied`, oldest first. `rows`: those of a checkpoint, where they are in memory.
-pub(super) fn waiting(
-    state: &OutputState,
-    applied: u64,
-    rows: impl Fn(u64) -> Option<Arc<[RecordBatch]>>,
-) -> Vec<Waiting> {
+pub(super) fn waiting(state: &OutputState, applied: u64, rows: impl Fn(u64) -> Option<Arc<[Rows]>>) -> Vec<Waiting> {
     let runs = state.hot_runs.iter().map(|run| Waiting {
         from: run.from,
         to: run.to,
@@ -179,7 +176,7 @@ fn groups(waiting: &[&Waiting]) -> Vec<std::ops::Range<usize>> {
 
 async fn read(private: &Store, waiting: &Waiting) -> Result<Vec<RecordBatch>> {
     match &waiting.rows {
-        Some(rows) => Ok(rows.to_vec()),
+        Some(rows) => rows.iter().flat_map(Rows::batches).collect(),
         None => read_section(private, &waiting.section).await,
     }
 }

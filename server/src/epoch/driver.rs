@@ -15,6 +15,7 @@ use crate::error::Result;
 use crate::pipeline::{Pipeline, StepInput, StepOutput};
 use crate::source::reader::Reader;
 use crate::source::{DeadLetter, Offsets, Origins, SourceBatch};
+use crate::state::bytes_of;
 use crate::watermark::{END, Mark, SourceWatermark};
 
 /// How much one epoch may take.
@@ -22,9 +23,21 @@ use crate::watermark::{END, Mark, SourceWatermark};
 pub struct EpochLimits {
     /// Rows after which no further batch is added. One batch is always taken whole.
     pub rows_max: usize,
+    /// Bytes after which no further batch is added.
+    pub bytes_max: usize,
     /// Take one reader batch per epoch, however small: `--epoch-rows` cuts them at the reader.
     pub one_batch: bool,
 }
+
+impl EpochLimits {
+    /// For a budget of so many bytes: an epoch takes a small part of it in, and what it makes of it comes on top.
+    pub fn within(memory: usize, rows_max: usize, one_batch: bool) -> Self {
+        EpochLimits { rows_max, bytes_max: memory / EPOCH_SHARE, one_batch }
+    }
+}
+
+/// See [`EpochLimits::within`].
+const EPOCH_SHARE: usize = 16;
 
 /// A query in motion.
 #[derive(Debug)]
@@ -115,7 +128,9 @@ impl Driver {
         let mut result = EpochResult::default();
         let mut batches: Vec<Vec<RecordBatch>> = vec![Vec::new(); self.readers.len()];
         let mut origins: Vec<Vec<Origins>> = vec![Vec::new(); self.readers.len()];
+        let mut held = Vec::new();
         for (slot, batch) in taken {
+            held.extend(batch.held);
             for (partition, progress) in &batch.progress {
                 self.watermarks[slot].observe(*partition, progress, now);
                 self.offsets[slot].insert(*partition, progress.to);
@@ -219,15 +234,18 @@ impl Driver {
     /// What else is at hand, up to the limit: a batch of each reader in turn.
     fn take_more(&mut self, taken: &mut Vec<(usize, SourceBatch)>) -> Result<()> {
         let rows_of = |batch: &SourceBatch| batch.batches.iter().map(RecordBatch::num_rows).sum::<usize>();
+        let bytes_in = |batch: &SourceBatch| batch.batches.iter().map(bytes_of).sum::<usize>();
         let mut rows: usize = taken.iter().map(|(_, batch)| rows_of(batch)).sum();
+        let mut bytes: usize = taken.iter().map(|(_, batch)| bytes_in(batch)).sum();
         let mut empty = 0;
-        while rows < self.limits.rows_max && empty < self.readers.len() {
+        while rows < self.limits.rows_max && bytes < self.limits.bytes_max && empty < self.readers.len() {
             let slot = self.next_slot;
             self.next_slot = (slot + 1) % self.readers.len();
             match self.readers[slot].as_mut().and_then(Reader::try_next) {
                 Some(batch) => {
                     let batch = batch?;
                     rows += rows_of(&batch);
+                    bytes += bytes_in(&batch);
                     taken.push((slot, batch));
                     empty = 0;
                 }

@@ -33,12 +33,13 @@ pub use restore::{QueryDeps, QueryPlan};
 
 use crate::checkpoint::{Accounting, Chain, Manifest, OperatorState, PartitionState, Section, SegmentRef, SourceState};
 use crate::clock::Clock;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::operator::contract::{LateRow, StoredSegment};
 use crate::sink::parquet::SealLimits;
 use crate::source::DeadLetter;
+use crate::state::{Account, Reservation, Rows};
 use crate::status::{Part, PartitionStatus, QueryState, QueryStatus, SourceStatus};
-use crate::store::Store;
+use crate::store::{SpillDirectory, Store};
 use crate::watermark::NONE;
 
 /// How long a turn waits for rows before it looks after anything else.
@@ -51,6 +52,9 @@ const STOP_PATIENCE: Duration = Duration::from_secs(2);
 /// come on top, which the readers' queues bound.
 const LEDGER_BYTES_MAX: usize = 64 << 20;
 
+/// And at most this fraction of the budget.
+const LEDGER_SHARE: usize = 8;
+
 /// Manifests of a chain that are kept for looking back.
 const MANIFESTS_KEPT: u64 = 10;
 
@@ -61,8 +65,6 @@ const CLEAN_UP_EVERY: u64 = 64;
 #[derive(Debug, Clone, Copy)]
 pub struct LoopSettings {
     pub checkpoint_interval: Duration,
-    /// State a query may hold, bytes. Beyond it the query fails; its last checkpoint stands.
-    pub state_bytes_max: u64,
     pub seal: SealLimits,
 }
 
@@ -71,6 +73,9 @@ pub struct QueryLoop {
     driver: Driver,
     chain: Chain,
     public: Store,
+    /// Takes what is too much for memory.
+    disk: Option<SpillDirectory>,
+    account: Arc<Account>,
     settings: LoopSettings,
     clock: Clock,
     status: Arc<QueryStatus>,
@@ -78,8 +83,8 @@ pub struct QueryLoop {
     outputs: Vec<Output>,
     late: Vec<LateRow>,
     dead_letters: Vec<DeadLetter>,
-    /// Of the late rows and dead letters that no checkpoint holds yet.
-    ledger_bytes: usize,
+    /// For the late rows and dead letters that no checkpoint holds yet.
+    ledger: Reservation,
     accounting: Accounting,
     /// Where the segments are that a checkpoint holds, by operator and segment.
     written: HashMap<(String, u64), Section>,
@@ -128,7 +133,7 @@ impl QueryLoop {
                 return Ok(());
             }
             if self.last_checkpoint.elapsed() >= self.settings.checkpoint_interval
-                || self.ledger_bytes >= LEDGER_BYTES_MAX
+                || self.ledger.bytes() >= self.ledger_bytes_max()
             {
                 self.checkpoint_and_sinks().await?;
             }
@@ -152,7 +157,6 @@ impl QueryLoop {
         match self.driver.turn(self.wait()).await? {
             Turn::Epoch(result) => {
                 self.take(result);
-                self.check_state_size()?;
                 Ok(false)
             }
             Turn::Quiet => Ok(false),
@@ -180,32 +184,27 @@ impl QueryLoop {
         if self.dirty { due.min(TURN_WAIT) } else { TURN_WAIT }
     }
 
-    fn check_state_size(&self) -> Result<()> {
-        let (held, limit) = (self.driver.pipeline.state_bytes() as u64, self.settings.state_bytes_max);
-        if held <= limit {
-            return Ok(());
-        }
-        Err(Error::over_budget(format!("the windows of query {} hold {held} bytes of state", self.status.name))
-            .detail(format!("engine.state_bytes_max is {limit} bytes"))
-            .hint("raise it, use shorter windows or fewer keys, or look for a watermark that stands still in touchline.watermarks"))
+    /// The ledgers' own limit, or their share of a small budget.
+    fn ledger_bytes_max(&self) -> usize {
+        LEDGER_BYTES_MAX.min(self.account.budget().limit() / LEDGER_SHARE)
     }
 
     fn take(&mut self, result: EpochResult) {
         let EpochResult { output, dead_letters, records, far_future } = result;
         self.accounting.rows_in += records;
-        self.accounting.rows_out += output.rows() as u64;
+        self.accounting.rows_out += output.rows.num_rows() as u64;
         let wholly = output.late.iter().filter(|row| row.wholly).count() as u64;
         self.accounting.late += wholly;
         self.accounting.late_partly += output.late.len() as u64 - wholly;
         self.accounting.dead += dead_letters.len() as u64;
         self.accounting.filtered += output.without_time;
         self.accounting.far_future += far_future;
-        if output.rows() > 0 {
+        if !output.rows.is_empty() {
             self.emitted_at.get_or_insert_with(Instant::now);
         }
-        self.outputs[VIEW].add(output.batches);
-        self.ledger_bytes += output.late.iter().map(ledger::late_bytes).sum::<usize>();
-        self.ledger_bytes += dead_letters.iter().map(ledger::dead_letter_bytes).sum::<usize>();
+        self.outputs[VIEW].add(output.rows);
+        let late_bytes: usize = output.late.iter().map(ledger::late_bytes).sum();
+        self.ledger.count(late_bytes + dead_letters.iter().map(ledger::dead_letter_bytes).sum::<usize>());
         self.late.extend(output.late);
         self.dead_letters.extend(dead_letters);
         self.status.epochs.fetch_add(1, Ordering::Relaxed);
@@ -229,14 +228,14 @@ impl QueryLoop {
         let now = self.clock.now();
         let late = ledger::late_batches(&self.status.name, &self.late)?;
         let dead = ledger::dead_letter_batches(&self.status.name, &self.dead_letters, now)?;
-        self.outputs[LATE].add(late);
-        self.outputs[DEAD].add(dead);
         self.late.clear();
         self.dead_letters.clear();
-        self.ledger_bytes = 0;
+        self.ledger.release();
+        self.outputs[LATE].add(Rows::of(late, &self.account)?);
+        self.outputs[DEAD].add(Rows::of(dead, &self.account)?);
 
         let mut draft = self.chain.draft(now);
-        let mut bundle = self.chain.bundle(&draft);
+        let mut bundle = self.chain.bundle(&draft, self.disk.clone());
         let mut written = HashMap::new();
         draft.operators = Vec::new();
         let marks = self.driver.pipeline.kept_marks();
@@ -246,7 +245,7 @@ impl QueryLoop {
                 let key = (operator.id().to_owned(), segment.id);
                 let section = match self.written.get(&key) {
                     Some(section) => section.clone(),
-                    None => bundle.add(std::slice::from_ref(&segment.batch))?,
+                    None => bundle.add_each(segment.rows.batches())?,
                 };
                 written.insert(key, section.clone());
                 segments.push(SegmentRef { id: segment.id, input, shard, pane, level: segment.level, section });
@@ -363,7 +362,7 @@ impl QueryLoop {
     async fn write_seals(&mut self) -> Result<()> {
         let mut trouble = None;
         for output in &mut self.outputs {
-            match output.write_seals(&self.public, &self.status.name, self.chain.head()).await {
+            match output.write_seals(&self.public, self.disk.as_ref(), &self.status.name, self.chain.head()).await {
                 Ok(wrote) => self.dirty |= wrote,
                 Err(error) if error.kind() == ErrorKind::Unavailable => {
                     warn!(query = self.status.name, error = error.report(), "public files not written yet");
@@ -400,6 +399,8 @@ impl QueryLoop {
             (&status.rows_dead, accounting.dead),
             (&status.rows_far_future, accounting.far_future),
             (&status.state_bytes, self.driver.pipeline.state_bytes() as u64),
+            (&status.state_disk_bytes, self.driver.pipeline.state_disk_bytes()),
+            (&status.memory_bytes, self.account.used() as u64),
             (&status.open_windows, self.driver.pipeline.open_panes() as u64),
             (&status.tail_rows, self.outputs[VIEW].tail_rows()),
             (&status.sealed_files, self.outputs[VIEW].sealed_files()),

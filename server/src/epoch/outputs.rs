@@ -3,8 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-
 use super::backlog::{self, Backlog, Waiting};
 use super::ledger;
 use crate::checkpoint::{
@@ -14,7 +12,8 @@ use crate::checkpoint::{
 use crate::clock::Micros;
 use crate::error::Result;
 use crate::sink::parquet::{SealLimits, SealNames, plan_seal, tail_entry, write_sealed};
-use crate::store::Store;
+use crate::state::{Account, Rows};
+use crate::store::{SpillDirectory, Store};
 use crate::tables::{PublishedView, SealedFile, ViewSnapshot};
 use crate::watermark::{Mark, NONE};
 
@@ -27,11 +26,11 @@ pub(super) struct Output {
     date_column: Option<String>,
     view: Arc<PublishedView>,
     /// Rows that no checkpoint holds yet.
-    fresh: Vec<RecordBatch>,
+    fresh: Vec<Rows>,
     /// Rows of the tail, by checkpoint; shared with the snapshots that readers have pinned.
-    rows: BTreeMap<u64, Arc<[RecordBatch]>>,
+    rows: BTreeMap<u64, Arc<[Rows]>>,
     /// Rows staged for the checkpoint under way.
-    staged: Option<(u64, Arc<[RecordBatch]>)>,
+    staged: Option<(u64, Arc<[Rows]>)>,
     /// All sealed files that the head lists.
     sealed: Vec<SealedFile>,
     /// Files that are written and that the next checkpoint will list.
@@ -66,7 +65,7 @@ impl Output {
     }
 
     /// Reads back what the head holds: its sealed files' names and the rows of its tail.
-    pub(super) async fn restore(&mut self, private: &Store, head: &Manifest) -> Result<()> {
+    pub(super) async fn restore(&mut self, private: &Store, head: &Manifest, account: &Arc<Account>) -> Result<()> {
         let Some(state) = super::output_state(head, &self.name) else { return Ok(()) };
         self.sealed = crate::checkpoint::read_sealed_files(private, &state.sealed).await?;
         for entry in &state.tail {
@@ -78,15 +77,17 @@ impl Output {
                 }
                 _ => rows,
             };
-            self.rows.insert(entry.checkpoint, rows.into());
+            self.rows.insert(entry.checkpoint, Arc::new([Rows::of(rows, account)?]));
         }
         self.tail = state.tail.clone();
         self.find_waiting(head);
         Ok(())
     }
 
-    pub(super) fn add(&mut self, batches: impl IntoIterator<Item = RecordBatch>) {
-        self.fresh.extend(batches.into_iter().filter(|batch| batch.num_rows() > 0));
+    pub(super) fn add(&mut self, rows: Rows) {
+        if !rows.is_empty() {
+            self.fresh.push(rows);
+        }
     }
 
     /// Puts this output's part into a checkpoint: new rows, seals that are done, seals that are next.
@@ -103,8 +104,9 @@ impl Output {
         if self.fresh.is_empty() {
             return Ok(());
         }
-        let section = bundle.add(&self.fresh)?;
-        let entry = tail_entry(draft.id, draft.created_at, section, &self.fresh, self.date_column.as_deref())?;
+        let fresh = || self.fresh.iter().flat_map(Rows::batches);
+        let section = bundle.add_each(fresh())?;
+        let entry = tail_entry(draft.id, draft.created_at, section, fresh(), self.date_column.as_deref())?;
         if let Some(entry) = entry {
             if hot {
                 state.hot.push(entry.clone());
@@ -172,7 +174,7 @@ impl Output {
         self.view.publish(ViewSnapshot {
             checkpoint: head.id,
             sealed: self.sealed.clone().into(),
-            tail: tail.flat_map(|batches| batches.iter().cloned()).collect(),
+            tail: tail.flat_map(|rows| rows.iter().cloned()).collect(),
         });
     }
 
@@ -227,21 +229,24 @@ impl Output {
     }
 
     /// Writes the files that the head intends. Returns whether there were any.
-    pub(super) async fn write_seals(&mut self, public: &Store, query: &str, head: &Manifest) -> Result<bool> {
+    pub(super) async fn write_seals(
+        &mut self,
+        public: &Store,
+        disk: Option<&SpillDirectory>,
+        query: &str,
+        head: &Manifest,
+    ) -> Result<bool> {
         let Some(state) = super::output_state(head, &self.name) else { return Ok(false) };
         for intent in &state.intents {
             if self.done.iter().any(|(seal, _)| *seal == intent.seal) {
                 continue;
             }
-            let inputs: Vec<(TailEntry, Vec<RecordBatch>)> = state
-                .seal_inputs(intent)
-                .into_iter()
-                .map(|entry| {
-                    let rows = self.rows.get(&entry.checkpoint).map(|rows| rows.to_vec()).unwrap_or_default();
-                    (entry, rows)
-                })
-                .collect();
-            let files = write_sealed(public, query, intent, &inputs).await?;
+            let rows_of = |entry: TailEntry| {
+                let rows = self.rows.get(&entry.checkpoint).cloned().unwrap_or_default();
+                (entry, rows)
+            };
+            let inputs: Vec<(TailEntry, Arc<[Rows]>)> = state.seal_inputs(intent).into_iter().map(rows_of).collect();
+            let files = write_sealed(public, disk, query, intent, &inputs).await?;
             self.done.push((intent.seal, files));
         }
         Ok(!self.done.is_empty())

@@ -16,17 +16,20 @@ use crate::catalog::ViewDef;
 use crate::checkpoint::{Chain, DEAD_LETTER_LEDGER, Generation, LATE_LEDGER, Manifest, Section, read_sections};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::operator::contract::StoredSegment;
+use crate::operator::contract::RestoredSegment;
 use crate::pipeline::Pipeline;
 use crate::sink::parquet::public_schema;
 use crate::sink::postgres::{HotTable, PostgresSink};
 use crate::source::Offsets;
 use crate::source::reader::{OpenSpec, ReaderLimits, SourceDeps, spawn_reader};
-use crate::state::Segment;
+use crate::state::{Budget, Reservation};
 use crate::status::QueryStatus;
-use crate::store::Store;
+use crate::store::{SpillDirectory, Store};
 use crate::tables::{Published, PublishedView};
 use crate::watermark::{Mark, NONE, SourceWatermark};
+
+/// Segments that are read back side by side.
+const SEGMENTS_AT_ONCE: usize = 8;
 
 /// What all queries of a server share.
 #[derive(Debug, Clone)]
@@ -39,6 +42,10 @@ pub struct QueryDeps {
     pub reader_limits: ReaderLimits,
     pub epoch_rows_max: usize,
     pub settings: LoopSettings,
+    /// Of the whole server.
+    pub budget: Arc<Budget>,
+    /// Takes what has no room in it.
+    pub disk: Option<SpillDirectory>,
     pub postgres: Option<Arc<PostgresSink>>,
     pub published: Arc<Published>,
 }
@@ -59,7 +66,9 @@ impl QueryLoop {
     /// `Fenced` where a newer server owns the query, `Corrupt` for damaged checkpoints, `Invalid` where the view's columns
     /// cannot be stored, `Unavailable`.
     pub async fn open(plan: QueryPlan, deps: QueryDeps, status: Arc<QueryStatus>) -> Result<QueryLoop> {
-        let QueryPlan { view, pipeline, fingerprint } = plan;
+        let QueryPlan { view, mut pipeline, fingerprint } = plan;
+        let account = deps.budget.account(format!("query \"{}\"", view.name));
+        pipeline.charge_to(Arc::clone(&account))?;
         public_schema(&pipeline.schema).map_err(|error| error.at(view.location.clone()))?;
         let (chain, name) = take_over(&view.name, &fingerprint, &deps).await?;
         let head = chain.head().clone();
@@ -81,7 +90,7 @@ impl QueryLoop {
                 watermark.restore(state.watermark.unwrap_or(NONE), times, now);
                 resume = state.offsets.iter().map(|(partition, at)| (*partition, at.next)).collect();
             }
-            let open = OpenSpec { resume: resume.clone(), ..OpenSpec::default() };
+            let open = OpenSpec { resume: resume.clone(), account: Some(Arc::clone(&account)), ..OpenSpec::default() };
             let thread = format!("{}/{}", view.name, slot.table.name);
             let columns = slot.columns().to_vec();
             let table = Arc::clone(&slot.table);
@@ -92,7 +101,7 @@ impl QueryLoop {
 
         let mut outputs = outputs(&view, &name, &pipeline, &deps.published);
         for output in &mut outputs {
-            output.restore(&deps.private, &head).await?;
+            output.restore(&deps.private, &head, &account).await?;
         }
         let hot = match &deps.postgres {
             Some(sink) if view.options.postgres != Some(false) => {
@@ -109,19 +118,21 @@ impl QueryLoop {
         };
         let what = if head.sources.is_empty() { "query begins" } else { "query restored" };
         info!(query = view.name, checkpoint = head.id, generation = head.generation, "{what}");
-        let limits = EpochLimits { rows_max: deps.epoch_rows_max, one_batch: false };
+        let limits = EpochLimits::within(deps.budget.limit(), deps.epoch_rows_max, false);
         let clock = deps.clock.clone();
         Ok(QueryLoop {
             driver: Driver::new(Arc::new(pipeline), readers, watermarks, offsets, clock.clone(), limits),
             chain,
             public: deps.public.clone(),
+            disk: deps.disk.clone(),
+            ledger: Reservation::empty(&account),
+            account,
             settings: deps.settings,
             clock,
             status,
             outputs,
             late: Vec::new(),
             dead_letters: Vec::new(),
-            ledger_bytes: 0,
             accounting: head.accounting,
             written,
             hot,
@@ -181,22 +192,27 @@ async fn restore_operators(
         }
         operator.restore_position(state.position);
         pipeline.restore_marks(number, |input| state.mark_of(input));
-        let sections: Vec<Section> = state.segments.iter().map(|segment| segment.section.clone()).collect();
-        let batches = read_sections(private, &sections).await?;
-        for (segment, batches) in state.segments.iter().zip(batches) {
-            for batch in batches {
-                let restored = operator.restore(StoredSegment {
+        // A few at a time: what memory has no room for is on disk before the next are read.
+        for segments in state.segments.chunks(SEGMENTS_AT_ONCE) {
+            let sections: Vec<Section> = segments.iter().map(|segment| segment.section.clone()).collect();
+            for (segment, batches) in segments.iter().zip(read_sections(private, &sections).await?) {
+                let restored = operator.restore(RestoredSegment {
                     input: segment.input,
                     shard: segment.shard,
                     pane: segment.pane,
-                    segment: Segment::new(segment.id, segment.level, batch),
+                    id: segment.id,
+                    level: segment.level,
+                    batches,
                 });
-                restored.map_err(|error| {
-                    let detail = format!("operator {:?} of checkpoint {}: {}", state.id, head.id, error.primary());
-                    other_form().detail(detail)
+                restored.map_err(|error| match error.kind() {
+                    ErrorKind::Invalid => {
+                        let detail = format!("operator {:?} of checkpoint {}: {}", state.id, head.id, error.primary());
+                        other_form().detail(detail)
+                    }
+                    _ => error,
                 })?;
+                written.insert((state.id.clone(), segment.id), segment.section.clone());
             }
-            written.insert((state.id.clone(), segment.id), segment.section.clone());
         }
     }
     Ok(written)

@@ -29,6 +29,7 @@ use self::auth::Auth;
 use self::service::FlightSql;
 use self::session::{AdHoc, AdHocSettings};
 use crate::error::{Error, Result};
+use crate::state::Account;
 use crate::tables::Published;
 use crate::tables::catalog::Catalog;
 use crate::tables::source::SnapshotReader;
@@ -51,6 +52,8 @@ pub struct FlightDeps {
     pub store: Arc<dyn ObjectStore>,
     pub reader: Arc<dyn SnapshotReader>,
     pub settings: AdHocSettings,
+    /// Answers for the memory of all statements.
+    pub account: Arc<Account>,
     /// Names and passwords, each in plain text or as an Argon2 hash; empty: everyone may read.
     pub users: Vec<(String, String)>,
     /// Certificate chain and private key, PEM; `None`: connections are not encrypted.
@@ -80,7 +83,7 @@ pub async fn serve(listener: TcpListener, deps: FlightDeps, shutdown: impl Futur
 
 fn flight_sql(deps: FlightDeps) -> Result<Arc<FlightSql>> {
     let catalog = Catalog::new(deps.published, deps.reader);
-    let adhoc = AdHoc::try_new(&deps.settings, catalog.clone(), deps.store)?;
+    let adhoc = AdHoc::try_new(&deps.settings, deps.account, catalog.clone(), deps.store)?;
     Ok(Arc::new(FlightSql::new(adhoc, catalog, Auth::try_new(deps.users)?)))
 }
 

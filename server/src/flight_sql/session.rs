@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use arrow::record_batch::RecordBatch;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::{FunctionRegistry, SessionState, SessionStateBuilder};
 use datafusion::physical_plan::execute_stream;
@@ -30,6 +29,7 @@ use super::guard;
 use super::statement::{Bound, Outcome, Prepared, StatementError, bind, missing_table, prepare, without_rows};
 use crate::error::{Error, Result};
 use crate::sql::{ExpandWindowTvfs, add_arithmetic, add_three_valued_in, add_window_functions, session_config};
+use crate::state::{Account, AccountPool};
 use crate::status::QueryState;
 use crate::tables::catalog::{CATALOG, Catalog, PUBLIC_SCHEMA};
 use crate::tables::stores::PublicStore;
@@ -53,7 +53,8 @@ const RESTORE_LOOK_EVERY: Duration = Duration::from_millis(20);
 pub struct AdHocSettings {
     /// Threads for ad-hoc statements; streams have their own. Default 2.
     pub threads: usize,
-    /// Bytes of memory for all ad-hoc statements together; one that needs more fails. Default 536870912 (512 MiB).
+    /// Bytes of memory for all ad-hoc statements together, of `engine.state_bytes_max`; one that needs more fails. Default 536870912
+    /// (512 MiB).
     pub memory_bytes: usize,
     /// Statements that run at once. More wait. Default 8.
     pub concurrency: usize,
@@ -113,11 +114,16 @@ impl Drop for AdHoc {
 }
 
 impl AdHoc {
-    /// `store`: holds the public tables.
+    /// `store`: holds the public tables. `account`: answers for the memory of all statements.
     ///
     /// # Errors
     /// `Invalid` for a limit of zero, `Unavailable` if no threads can be had.
-    pub fn try_new(settings: &AdHocSettings, catalog: Catalog, store: Arc<dyn ObjectStore>) -> Result<Self> {
+    pub fn try_new(
+        settings: &AdHocSettings,
+        account: Arc<Account>,
+        catalog: Catalog,
+        store: Arc<dyn ObjectStore>,
+    ) -> Result<Self> {
         let limits = [
             ("threads", settings.threads),
             ("memory_bytes", settings.memory_bytes),
@@ -134,7 +140,7 @@ impl AdHoc {
             .enable_all()
             .build()?;
         Ok(AdHoc {
-            state: session_state(settings, catalog.clone(), store)?,
+            state: session_state(settings, account, catalog.clone(), store)?,
             catalog,
             planning: Gate::new(PLANNED_AT_ONCE, settings.queue),
             running: Gate::new(settings.concurrency, settings.queue),
@@ -270,10 +276,15 @@ impl AdHoc {
 }
 
 /// The state that every statement starts from: what functions, names and stores there are.
-fn session_state(settings: &AdHocSettings, catalog: Catalog, store: Arc<dyn ObjectStore>) -> Result<SessionState> {
+fn session_state(
+    settings: &AdHocSettings,
+    account: Arc<Account>,
+    catalog: Catalog,
+    store: Arc<dyn ObjectStore>,
+) -> Result<SessionState> {
     let env = RuntimeEnvBuilder::new()
         .with_object_store_registry(Arc::new(PublicStore::new(store)))
-        .with_memory_pool(Arc::new(GreedyMemoryPool::new(settings.memory_bytes)))
+        .with_memory_pool(Arc::new(AccountPool::of_statements(account, settings.memory_bytes)))
         // A statement that does not fit into memory fails; it does not fill the disk that the streams need.
         .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
         .build_arc()?;

@@ -76,7 +76,7 @@ fn ledger(query: &str) -> Arc<PublishedView> {
     let columns: Vec<arrow::array::ArrayRef> =
         vec![Arc::new(StringArray::from(vec![query])), Arc::new(StringArray::from(vec!["bad"]))];
     let tail = RecordBatch::try_new(schema, columns).expect("a batch");
-    view.publish(ViewSnapshot { checkpoint: 1, sealed: Arc::new([]), tail: Arc::new([tail]) });
+    view.publish(ViewSnapshot { checkpoint: 1, sealed: Arc::new([]), tail: Arc::new([vec![tail].into()]) });
     Arc::new(view)
 }
 
@@ -111,7 +111,11 @@ async fn published(store: &InMemory) -> Arc<Published> {
 
     let published = Published::default();
     let view = PublishedView::new("scores", scores_schema());
-    view.publish(ViewSnapshot { checkpoint: 7, sealed: Arc::new([sealed]), tail: Arc::new([scores(&[("m3", 3)])]) });
+    view.publish(ViewSnapshot {
+        checkpoint: 7,
+        sealed: Arc::new([sealed]),
+        tail: Arc::new([vec![scores(&[("m3", 3)])].into()]),
+    });
     published.put_view(Arc::new(view));
     published.put_view(ledger("a"));
     published.put_view(ledger("b"));
@@ -144,6 +148,7 @@ impl Server {
             store: Arc::new(store),
             reader: Arc::new(TenBatches),
             settings,
+            account: Account::unlimited(),
             users,
             tls: None,
         };
@@ -575,7 +580,11 @@ async fn a_statement_waits_for_a_view_that_is_being_restored() {
     let early = tokio::time::timeout(Duration::from_millis(300), &mut asked).await;
     assert!(early.is_err(), "{early:?}");
     let view = PublishedView::new("restored", scores_schema());
-    view.publish(ViewSnapshot { checkpoint: 1, sealed: Arc::new([]), tail: Arc::new([scores(&[("m1", 5)])]) });
+    view.publish(ViewSnapshot {
+        checkpoint: 1,
+        sealed: Arc::new([]),
+        tail: Arc::new([vec![scores(&[("m1", 5)])].into()]),
+    });
     server.published.put_view(Arc::new(view));
     status.set(QueryState::Running, None);
     let rows = asked.await.expect("the view is there");

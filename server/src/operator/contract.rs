@@ -13,11 +13,11 @@ use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use datafusion::physical_plan::ExecutionPlan;
 
-use super::epoch_cell::{Effects, Epoch, RowId};
+use super::epoch_cell::{Epoch, RowId};
 use super::rows::{json_rows, row_ids};
 use crate::clock::Micros;
 use crate::error::{Error, Result};
-use crate::state::Segment;
+use crate::state::{Account, Segment};
 use crate::watermark::InputMarks;
 
 /// Names what an operator keeps, so that a checkpoint is only read into an operator that means the same by it.
@@ -36,6 +36,21 @@ pub struct StoredSegment {
     pub pane: Micros,
     pub segment: Segment,
 }
+
+/// A segment of state as a checkpoint held it.
+#[derive(Debug, Clone)]
+pub struct RestoredSegment {
+    pub input: u32,
+    pub shard: u32,
+    /// As in [`StoredSegment`].
+    pub pane: Micros,
+    pub id: u64,
+    pub level: u8,
+    pub batches: Vec<RecordBatch>,
+}
+
+/// What closing emits, computed as it is asked for: results can be many times what is held in memory.
+pub type Emission = Box<dyn Iterator<Item = Result<RecordBatch>> + Send>;
 
 /// When an operator will have something to emit although no row comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,6 +126,9 @@ pub trait Operator: fmt::Debug + Send + Sync {
     /// Of the rows it emits.
     fn schema(&self) -> &SchemaRef;
 
+    /// Says who answers for its memory. Called before anything is taken or restored.
+    fn charge_to(&self, _account: &Arc<Account>) {}
+
     /// Tells the operator its physical inputs once the optimizer has had its say. Called for the narrow and the wide plan, which
     /// say the same.
     fn bind(&self, inputs: &[Arc<dyn ExecutionPlan>]) -> Result<()>;
@@ -120,8 +138,9 @@ pub trait Operator: fmt::Debug + Send + Sync {
 
     /// Every input has been read to its end: what the marks make final, one mark for each input.
     ///
-    /// Where the epoch isolates bad rows, results that cannot be computed are noted in `effects` and left out.
-    fn close(&self, marks: &[InputMarks], effects: &Effects) -> Result<Vec<RecordBatch>>;
+    /// The emission is read to its end before the epoch is committed. Where the epoch isolates bad rows, results that cannot be computed are
+    /// noted in its effects and left out.
+    fn close(self: Arc<Self>, marks: &[InputMarks], epoch: &Arc<Epoch>) -> Result<Emission>;
 
     /// Makes the running epoch part of the state.
     fn commit(&self) -> Result<()>;
@@ -136,7 +155,10 @@ pub trait Operator: fmt::Debug + Send + Sync {
     fn state_schema_sha256(&self) -> Result<String>;
 
     /// Puts a segment back that a checkpoint held.
-    fn restore(&self, segment: StoredSegment) -> Result<()>;
+    ///
+    /// # Errors
+    /// `Invalid` where its columns are others, `OverBudget` where there is no room for it.
+    fn restore(&self, segment: RestoredSegment) -> Result<()>;
 
     /// How far a bounded input inside the operator has been read; 0 where there is none.
     fn position(&self) -> u64 {
@@ -156,8 +178,13 @@ pub trait Operator: fmt::Debug + Send + Sync {
         BTreeSet::new()
     }
 
-    /// Bytes of state, those included that only serve to be faster.
+    /// Bytes of memory that its state takes, those included that only serve to be faster.
     fn bytes(&self) -> usize;
+
+    /// Bytes of its state on local disk.
+    fn disk_bytes(&self) -> u64 {
+        0
+    }
 
     /// Panes, or whatever else it holds that is not final yet.
     fn open(&self) -> usize;

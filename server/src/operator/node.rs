@@ -18,7 +18,7 @@ use datafusion::physical_plan::{
 };
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::contract::Operator;
+use super::contract::{Emission, Operator};
 use super::epoch_cell::EpochCell;
 
 /// See the module's first line. Partition `n` of its output drains partition `n` of each input, one input after the other.
@@ -140,13 +140,17 @@ impl ExecutionPlan for OperatorExec {
         let (operator, open, index) = (Arc::clone(&self.operator), Arc::clone(&self.open), self.index);
         let closed = async move {
             if open.fetch_sub(1, Ordering::AcqRel) > 1 {
-                return Ok(all(vec![]));
+                return Ok(emitted(Box::new(std::iter::empty())));
             }
-            Ok::<_, DataFusionError>(all(operator.close(epoch.marks_of(index), &epoch.effects)?))
+            Ok::<_, DataFusionError>(emitted(operator.close(epoch.marks_of(index), &epoch)?))
         };
         let rows = taken.chain(stream::once(closed).try_flatten());
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
     }
+}
+
+fn emitted(batches: Emission) -> impl futures::Stream<Item = Result<RecordBatch>> {
+    stream::iter(batches).map(|batch| Ok(batch?))
 }
 
 fn all(batches: Vec<RecordBatch>) -> impl futures::Stream<Item = Result<RecordBatch>> {

@@ -21,8 +21,8 @@ use datafusion::physical_plan::{
 use futures::stream;
 use parking_lot::Mutex;
 
-use super::contract::{Deadline, Operator, StateKind, StoredSegment};
-use super::epoch_cell::Effects;
+use super::contract::{Deadline, Emission, Operator, RestoredSegment, StateKind, StoredSegment};
+use super::epoch_cell::Epoch;
 use super::logical::{Definition, Lowering, OperatorNode};
 use crate::clock::Micros;
 use crate::error::Result;
@@ -120,9 +120,9 @@ impl Operator for OnceOperator {
         Ok(vec![batch.with_schema(Arc::clone(&self.schema))?])
     }
 
-    fn close(&self, _: &[InputMarks], _: &Effects) -> Result<Vec<RecordBatch>> {
+    fn close(self: Arc<Self>, _: &[InputMarks], _: &Arc<Epoch>) -> Result<Emission> {
         self.running.store(1, Ordering::Release);
-        Ok(vec![])
+        Ok(Box::new(std::iter::empty()))
     }
 
     fn commit(&self) -> Result<()> {
@@ -142,7 +142,7 @@ impl Operator for OnceOperator {
         Ok(String::new())
     }
 
-    fn restore(&self, _: StoredSegment) -> Result<()> {
+    fn restore(&self, _: RestoredSegment) -> Result<()> {
         Ok(())
     }
 

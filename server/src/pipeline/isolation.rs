@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::operator::contract::BadRow;
 use crate::operator::epoch_cell::{Epoch, RowId};
 use crate::source::DeadLetter;
+use crate::state::Spool;
 
 impl Pipeline {
     /// Runs `failed` again until no expression fails for a row that is read: first all bad rows are found, then the others are
@@ -21,7 +22,7 @@ impl Pipeline {
         loop {
             self.operators.iter().for_each(|operator| operator.abort());
             let epoch = self.cell.enter(failed.without(left_out.clone()));
-            let mut output = match self.run(&self.isolating, &epoch).await {
+            let output = match self.run(&self.isolating, &epoch).await {
                 Ok(output) => output,
                 // What is not evaluated row by row, like a sum, fails again; its first words are as good as its last.
                 Err(again) => return Err(error.take().unwrap_or(again)),
@@ -45,10 +46,11 @@ impl Pipeline {
                 // Only now these are the results: what was read has changed with each run.
                 bad.extend(results.into_iter().map(|row| self.dead_letter(&epoch, row)));
                 let columns: Vec<usize> = (0..self.schema.fields().len()).collect();
-                for batch in &mut output.batches {
-                    *batch = batch.project(&columns)?;
+                let mut spool = Spool::new(&self.account);
+                for batch in output.rows.batches() {
+                    spool.push(batch?.project(&columns)?)?;
                 }
-                return Ok(StepOutput { bad, ..output });
+                return Ok(StepOutput { rows: spool.finish()?, bad, ..output });
             }
         }
     }

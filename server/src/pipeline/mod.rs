@@ -22,6 +22,8 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::execution::TaskContext;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use parking_lot::Mutex;
 
 pub use bounded::{plan_bounded, plan_to_the_end};
@@ -39,6 +41,7 @@ use crate::operator::contract::{Deadline, LateRow, Operator};
 use crate::operator::epoch_cell::{Epoch, EpochCell, SourceRows};
 use crate::plan::{Edge, ExplainNode, Names, OperatorInputs};
 use crate::source::{DeadLetter, Origins};
+use crate::state::{Account, AccountPool, Rows};
 use crate::watermark::{Edges, InputMarks, InputRef, Mark, WatermarkExpr};
 
 /// A planned continuous query.
@@ -66,6 +69,8 @@ pub struct Pipeline {
     places: ExpressionPlaces,
     cell: Arc<EpochCell>,
     context: Arc<TaskContext>,
+    /// Answers for the memory of its state and its results.
+    account: Arc<Account>,
 }
 
 /// What an epoch consumes.
@@ -85,7 +90,7 @@ pub struct StepInput {
 /// What an epoch produced.
 #[derive(Debug, Default)]
 pub struct StepOutput {
-    pub batches: Vec<RecordBatch>,
+    pub rows: Rows,
     pub late: Vec<LateRow>,
     /// Rows that belong to no window, because their event time is NULL.
     pub without_time: u64,
@@ -93,15 +98,35 @@ pub struct StepOutput {
     pub bad: Vec<DeadLetter>,
 }
 
-impl StepOutput {
-    pub fn rows(&self) -> usize {
-        self.batches.iter().map(RecordBatch::num_rows).sum()
-    }
-}
-
 impl Pipeline {
     pub fn operators(&self) -> &[Arc<dyn Operator>] {
         &self.operators
+    }
+
+    /// Says who answers for its memory; until then nobody does. To be called before the first step and before anything is restored.
+    ///
+    /// # Errors
+    /// `Bug` where the plans' surroundings cannot be made.
+    pub fn charge_to(&mut self, account: Arc<Account>) -> Result<()> {
+        self.operators.iter().for_each(|operator| operator.charge_to(&account));
+        // What does not fit is refused by name, and does not fill a disk of which nobody knows.
+        let runtime = RuntimeEnvBuilder::from_runtime_env(&self.context.runtime_env())
+            .with_memory_pool(Arc::new(AccountPool::of_query(Arc::clone(&account))))
+            .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
+            .build_arc()?;
+        let context = &self.context;
+        self.context = Arc::new(TaskContext::new(
+            context.task_id(),
+            context.session_id(),
+            context.session_config().clone(),
+            context.scalar_functions().clone(),
+            context.higher_order_functions().clone(),
+            context.aggregate_functions().clone(),
+            context.window_functions().clone(),
+            runtime,
+        ));
+        self.account = account;
+        Ok(())
     }
 
     /// Runs the plan once over `input`.
@@ -136,9 +161,9 @@ impl Pipeline {
 
     /// Runs the epoch that has been entered.
     async fn run(&self, template: &Template, epoch: &Epoch) -> Result<StepOutput> {
-        let result = template.run(&self.context).await;
+        let result = template.run(&self.context, &self.account).await;
         self.cell.leave();
-        let batches = result?;
+        let rows = result?;
         let drained = epoch.effects.drained_count();
         if drained != template.drains() {
             return Err(Error::bug(format!(
@@ -148,7 +173,7 @@ impl Pipeline {
             )));
         }
         let (late, without_time) = epoch.effects.take();
-        Ok(StepOutput { batches, late, without_time, bad: vec![] })
+        Ok(StepOutput { rows, late, without_time, bad: vec![] })
     }
 
     /// Makes the last step part of the state.
@@ -225,9 +250,14 @@ impl Pipeline {
         })
     }
 
-    /// Bytes of state.
+    /// Bytes of memory that its state takes.
     pub fn state_bytes(&self) -> usize {
         self.operators.iter().map(|operator| operator.bytes()).sum()
+    }
+
+    /// Bytes of its state on local disk.
+    pub fn state_disk_bytes(&self) -> u64 {
+        self.operators.iter().map(|operator| operator.disk_bytes()).sum()
     }
 
     /// The stream plan in lines, as EXPLAIN prints it.

@@ -41,6 +41,7 @@ use crate::plan::{DeriveSettings, OperatorInputs, StreamInfo, Streams, derive, l
 use crate::sql::session::session;
 use crate::sql::window_tvf::WatermarkColumns;
 use crate::sql::{Functions, expand_for_batch, explained, not_read_by_name, planning_error, refuse_reads, with_times};
+use crate::state::Account;
 use crate::watermark::Edges;
 
 /// The tables a query may name.
@@ -226,6 +227,7 @@ async fn plan_at_view(view: &ViewDef, tables: &dyn Tables, settings: PlanSetting
         wide_rows: settings.wide_rows,
         cell,
         context: context.task_ctx(),
+        account: Account::unlimited(),
     })))
 }
 

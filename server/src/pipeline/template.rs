@@ -6,14 +6,15 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::{
-    ChildrenPropertiesMode, ExecutionPlan, ExecutionPlanProperties, ReplaceChildrenOptions, displayable,
+    ChildrenPropertiesMode, ExecutionPlan, ExecutionPlanProperties, ReplaceChildrenOptions, SendableRecordBatchStream,
+    displayable,
 };
 use futures::TryStreamExt;
+use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
 use super::source_exec::EpochSourceExec;
@@ -22,6 +23,7 @@ use crate::error::{Error, Result};
 use crate::operator::epoch_cell::EpochCell;
 use crate::operator::isolate::isolating;
 use crate::operator::node::OperatorExec;
+use crate::state::{Account, Rows, Spool};
 
 /// A checked plan. Never executed itself.
 pub(super) struct Template {
@@ -64,25 +66,36 @@ impl Template {
         self.drains
     }
 
-    pub(super) async fn run(&self, context: &Arc<TaskContext>) -> Result<Vec<RecordBatch>> {
+    /// The rows of one run: in memory, or on local disk where `account` has no room for them.
+    pub(super) async fn run(&self, context: &Arc<TaskContext>, account: &Arc<Account>) -> Result<Rows> {
         if let Some(values) = &self.values {
             values.fill(context).await?;
         }
         let plan = instantiate(&self.plan)?;
         let partitions = plan.output_partitioning().partition_count();
+        let spool = Arc::new(Mutex::new(Spool::new(account)));
+        let collect = |mut stream: SendableRecordBatchStream| {
+            let spool = Arc::clone(&spool);
+            async move {
+                while let Some(batch) = stream.try_next().await? {
+                    spool.lock().push(batch)?;
+                }
+                Ok::<_, Error>(())
+            }
+        };
         if partitions == 1 {
-            return Ok(plan.execute(0, Arc::clone(context))?.try_collect().await?);
+            collect(plan.execute(0, Arc::clone(context))?).await?;
+        } else {
+            let mut tasks = JoinSet::new();
+            for partition in 0..partitions {
+                tasks.spawn(collect(plan.execute(partition, Arc::clone(context))?));
+            }
+            while let Some(done) = tasks.join_next().await {
+                done.map_err(|error| Error::bug("an epoch's task ended early").caused_by(error))??;
+            }
         }
-        let mut tasks = JoinSet::new();
-        for partition in 0..partitions {
-            let stream = plan.execute(partition, Arc::clone(context))?;
-            tasks.spawn(stream.try_collect::<Vec<_>>());
-        }
-        let mut batches = Vec::new();
-        while let Some(done) = tasks.join_next().await {
-            batches.extend(done.map_err(|error| Error::bug("an epoch's task ended early").caused_by(error))??);
-        }
-        Ok(batches)
+        let spool = std::mem::replace(&mut *spool.lock(), Spool::new(account));
+        spool.finish()
     }
 }
 

@@ -18,6 +18,8 @@ mod windows;
 use super::*;
 use crate::catalog::{Defined, Statement, TableDef, ViewDef};
 use crate::sql::parse_file;
+use crate::state::{Budget, Reservation};
+use crate::store::SpillDirectory;
 use crate::watermark::{END, Mark, NONE};
 
 const TABLES: &str = "
@@ -91,13 +93,49 @@ fn text(rows: &[(i64, &str, i64, i64)]) -> String {
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-async fn epoch(pipeline: &Pipeline, batches: Vec<Vec<RecordBatch>>, before: Micros, after: Micros) -> StepOutput {
+/// A budget of which others hold all that could be on disk: what a query holds goes there at once.
+struct Crowd {
+    disk: SpillDirectory,
+    account: Arc<Account>,
+    _others: Reservation,
+}
+
+impl Crowd {
+    fn new() -> Self {
+        let disk = SpillDirectory::temporary(u64::MAX);
+        let budget = Budget::new(64 << 20, Some(Arc::new(disk.clone())));
+        let others = budget.account("the others").hold(48 << 20).unwrap();
+        Crowd { disk, account: budget.account("the query"), _others: others }
+    }
+}
+
+/// What an epoch produced, with all of its rows in memory.
+#[derive(Debug)]
+struct Emitted {
+    batches: Vec<RecordBatch>,
+    late: Vec<LateRow>,
+    without_time: u64,
+    bad: Vec<DeadLetter>,
+}
+
+impl Emitted {
+    fn of(output: StepOutput) -> Self {
+        let StepOutput { rows, late, without_time, bad } = output;
+        Emitted { batches: rows.batches().collect::<Result<_>>().unwrap(), late, without_time, bad }
+    }
+
+    fn rows(&self) -> usize {
+        self.batches.iter().map(RecordBatch::num_rows).sum()
+    }
+}
+
+async fn epoch(pipeline: &Pipeline, batches: Vec<Vec<RecordBatch>>, before: Micros, after: Micros) -> Emitted {
     let slots = pipeline.slots.len();
     pipeline.pass(&vec![Mark::new(before); slots]);
     let input = StepInput { epoch: 1, batches, sources: vec![Mark::new(after); slots], ..StepInput::default() };
     let output = pipeline.step(input).await.unwrap();
     pipeline.commit().unwrap();
-    output
+    Emitted::of(output)
 }
 
 const SECOND: Micros = 1_000_000;
@@ -163,7 +201,7 @@ async fn an_aborted_step_leaves_the_state_as_it_was() {
         sources: vec![Mark::END],
         ..StepInput::default()
     };
-    assert_eq!(pipeline.step(input).await.unwrap().rows(), 1);
+    assert_eq!(pipeline.step(input).await.unwrap().rows.num_rows(), 1);
     pipeline.abort();
     let output = epoch(&pipeline, vec![vec![]], NONE, END).await;
     assert!(shown(&output.batches).contains("| a    | 1 | 5 "), "{}", shown(&output.batches));
@@ -405,6 +443,8 @@ proptest! {
         delay in prop::sample::select(vec![None, Some(0), Some(30), Some(300)]),
         lateness in prop::sample::select(vec![0, 25]),
         offset in prop::sample::select(vec![0, 0, 3, -2]),
+        // Memory is taken, and everything goes to disk.
+        crowded in any::<bool>(),
     ) {
         const PAGES: [&str; 4] = ["a", "b", "a longer page name than fits into a view", ""];
         let mut input: Vec<Row> = input.into_iter().map(|(page, n, at)| (0, PAGES[page], n, at)).collect();
@@ -420,7 +460,11 @@ proptest! {
         );
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
         let (output, late, known) = runtime.block_on(async {
-            let pipeline = planned(&query, partitions).await;
+            let mut pipeline = planned(&query, partitions).await;
+            let crowd = Crowd::new();
+            if crowded {
+                pipeline.charge_to(Arc::clone(&crowd.account)).unwrap();
+            }
             let (mut emitted, mut late, mut known) = (Vec::new(), 0, Vec::new());
             let (mut rest, mut watermark) = (input.as_slice(), None);
             let micros = |watermark: Option<i64>| watermark.map_or(NONE, |second| second * SECOND);
@@ -447,7 +491,7 @@ proptest! {
             }
             let last = epoch(&pipeline, vec![vec![]], micros(watermark), END).await;
             assert!(last.late.is_empty());
-            assert_eq!((pipeline.open_panes(), pipeline.state_bytes()), (0, 0));
+            assert_eq!((pipeline.open_panes(), pipeline.state_bytes(), crowd.disk.used()), (0, 0, 0));
             emitted.extend(last.batches);
             (emitted, late, known)
         });

@@ -6,13 +6,14 @@
 //! manifest see a row in the tail until then and in the file after; readers of the folder see whole files only.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StructArray};
 use arrow::compute::{cast, interleave_record_batch};
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use bytes::Bytes;
-use chrono::DateTime;
+use chrono::{DateTime, NaiveDate, NaiveTime};
 use object_store::path::Path;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
@@ -23,11 +24,15 @@ use parquet::file::properties::WriterProperties;
 use crate::checkpoint::{Generation, IntentFile, OutputState, QueryPaths, SealIntent, Section, TailEntry};
 use crate::clock::Micros;
 use crate::error::{Error, Result};
-use crate::store::Store;
+use crate::state::Rows;
+use crate::store::{ByteSpool, Content, SpillDirectory, Store, disk_refusal};
 use crate::tables::SealedFile;
 
 /// Rows that are put in order and handed to the Parquet writer at a time: bounds the copy, not the file.
 const ROWS_AT_ONCE: usize = 65_536;
+
+/// Rows that are in order of their time: a file of more has several such runs, each in a row group of its own.
+const ROWS_IN_ORDER: usize = 1 << 19;
 
 /// When tail rows become a public file: as soon as one of these is reached. They also bound what one seal holds in
 /// memory; a single checkpoint larger than that is sealed alone.
@@ -146,7 +151,7 @@ pub fn tail_entry(
     checkpoint: u64,
     created_at: Micros,
     section: Section,
-    batches: &[RecordBatch],
+    batches: impl IntoIterator<Item = Result<RecordBatch>>,
     date_column: Option<&str>,
 ) -> Result<Option<TailEntry>> {
     if section.rows == 0 {
@@ -155,7 +160,7 @@ pub fn tail_entry(
     let fallback = Day::of(created_at).unwrap_or(Day::EPOCH);
     let mut days: BTreeMap<Day, u64> = BTreeMap::new();
     for batch in batches {
-        for (day, _) in dated_rows(batch, date_column, fallback)? {
+        for (day, _) in dated_rows(&batch?, date_column, fallback)? {
             *days.entry(day).or_default() += 1;
         }
     }
@@ -166,51 +171,47 @@ pub fn tail_entry(
 /// Writes the files of a committed intent and returns them in its order. Safe to repeat: the same rows go to the same
 /// names, each file replaced as a whole.
 ///
-/// `inputs`: the entries of [`OutputState::seal_inputs`] with their rows.
+/// `inputs`: the entries of [`OutputState::seal_inputs`] with their rows. `disk`: takes files that are too much for memory.
 ///
 /// # Errors
 /// `Bug` where the rows are not those the intent counted, `Invalid` for types that Parquet does not have, `Unavailable`.
 pub async fn write_sealed(
     public: &Store,
+    disk: Option<&SpillDirectory>,
     query: &str,
     intent: &SealIntent,
-    inputs: &[(TailEntry, Vec<RecordBatch>)],
+    inputs: &[(TailEntry, Arc<[Rows]>)],
 ) -> Result<Vec<SealedFile>> {
-    let mut batches = Vec::new();
-    let mut days: BTreeMap<Day, Vec<Row>> = BTreeMap::new();
-    for (entry, rows) in inputs {
-        let fallback = Day::of(entry.created_at).unwrap_or(Day::EPOCH);
-        for batch in rows {
-            for (row, (day, time)) in dated_rows(batch, intent.date_column.as_deref(), fallback)?.enumerate() {
-                days.entry(day).or_default().push(Row { time, batch: batches.len(), row });
-            }
-            batches.push(batch.clone());
-        }
+    let found: usize = inputs.iter().flat_map(|(_, rows)| rows.iter()).map(Rows::num_rows).sum();
+    let intended: u64 = intent.files.iter().map(|file| file.rows).sum();
+    if found as u64 != intended {
+        return Err(other_rows(query, intent, &format!("{found} rows, planned were {intended}")));
     }
-    let counted: Vec<_> = days.iter().map(|(day, rows)| (day.text(), rows.len() as u64)).collect();
-    let intended: Vec<_> = intent.files.iter().map(|file| (file.event_date.clone(), file.rows)).collect();
-    if counted != intended {
-        return Err(Error::bug(format!(
-            "seal {} of query {query:?} does not find the rows it was planned for",
-            intent.seal
-        ))
-        .detail(format!("rows per date are {counted:?}, planned were {intended:?}")));
-    }
-    let batches: std::sync::Arc<[RecordBatch]> = batches.into();
     let mut files = Vec::with_capacity(intent.files.len());
-    for (file, (_, mut rows)) in intent.files.iter().zip(days) {
-        let (batches, metadata) = (batches.clone(), metadata(query, intent));
-        let encoding = tokio::task::spawn_blocking(move || {
-            // Stable: rows of one time stay in the order in which they were emitted.
-            rows.sort_by_key(|row| row.time);
-            encode(&batches, &rows, metadata)
-        });
-        let bytes = encoding.await.map_err(|error| Error::bug("writing Parquet panicked").caused_by(error))??;
-        let size = bytes.len() as u64;
-        public.put(&Path::from(file.path.as_str()), bytes).await?;
-        files.push(SealedFile { path: file.path.clone(), bytes: size, rows: file.rows });
+    for file in &intent.files {
+        let dated = inputs.iter().filter(|(entry, _)| entry.dates.contains_key(&file.event_date));
+        let day = DayOfRows {
+            inputs: dated.cloned().collect(),
+            date_column: intent.date_column.clone(),
+            date: file.event_date.clone(),
+        };
+        let (spool, metadata) = (ByteSpool::new(disk.cloned()), metadata(query, intent));
+        let encoding = tokio::task::spawn_blocking(move || day.encode(spool, metadata));
+        let (content, rows) =
+            encoding.await.map_err(|error| Error::bug("writing Parquet panicked").caused_by(error))??;
+        if rows != file.rows {
+            let found = format!("{rows} rows of {}, planned were {}", file.event_date, file.rows);
+            return Err(other_rows(query, intent, &found));
+        }
+        public.put_content(&Path::from(file.path.as_str()), &content).await?;
+        files.push(SealedFile { path: file.path.clone(), bytes: content.len(), rows });
     }
     Ok(files)
+}
+
+fn other_rows(query: &str, intent: &SealIntent, found: &str) -> Error {
+    Error::bug(format!("seal {} of query {query:?} does not find the rows it was planned for", intent.seal))
+        .detail(format!("there are {found}"))
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -218,6 +219,104 @@ struct Row {
     time: Option<Micros>,
     batch: usize,
     row: usize,
+}
+
+/// The rows of one day among those of some checkpoints.
+struct DayOfRows {
+    inputs: Vec<(TailEntry, Arc<[Rows]>)>,
+    date_column: Option<String>,
+    date: String,
+}
+
+impl DayOfRows {
+    /// The file, and how many rows it has.
+    fn encode(&self, spool: ByteSpool, metadata: Vec<KeyValue>) -> Result<(Content, u64)> {
+        let (mut file, mut spool): (Option<SealedWriter>, _) = (None, spool);
+        let day = Day::parse(&self.date);
+        for (entry, rows) in &self.inputs {
+            let fallback = Day::of(entry.created_at).unwrap_or(Day::EPOCH);
+            for batch in rows.iter().flat_map(Rows::batches) {
+                let batch = batch?;
+                let dated = dated_rows(&batch, self.date_column.as_deref(), fallback)?.enumerate();
+                let times: Vec<_> =
+                    dated.filter(|(_, (of, _))| Some(*of) == day).map(|(row, (_, time))| (row, time)).collect();
+                if times.is_empty() {
+                    continue;
+                }
+                let writer = match &mut file {
+                    Some(writer) => writer,
+                    none => none.insert(SealedWriter::try_new(
+                        &batch.schema(),
+                        std::mem::take(&mut spool),
+                        metadata.clone(),
+                    )?),
+                };
+                writer.add(batch, times)?;
+            }
+        }
+        match file {
+            Some(writer) => writer.finish(),
+            None => Ok((Content::Memory(Bytes::new()), 0)),
+        }
+    }
+}
+
+/// Puts rows in order of their time, and writes them.
+struct SealedWriter {
+    schema: SchemaRef,
+    writer: ArrowWriter<ByteSpool>,
+    batches: Vec<RecordBatch>,
+    rows: Vec<Row>,
+    written: u64,
+}
+
+impl SealedWriter {
+    fn try_new(schema: &SchemaRef, spool: ByteSpool, metadata: Vec<KeyValue>) -> Result<Self> {
+        let schema = public_schema(schema)?;
+        let level = ZstdLevel::try_new(1).map_err(not_parquet)?;
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::ZSTD(level))
+            .set_key_value_metadata(Some(metadata))
+            .set_created_by(format!("touchline {}", env!("CARGO_PKG_VERSION")))
+            .build();
+        let writer = ArrowWriter::try_new(spool, Arc::clone(&schema), Some(properties)).map_err(not_parquet)?;
+        Ok(SealedWriter { schema, writer, batches: Vec::new(), rows: Vec::new(), written: 0 })
+    }
+
+    /// `times`: of the batch's rows that belong into the file.
+    fn add(&mut self, batch: RecordBatch, times: Vec<(usize, Option<Micros>)>) -> Result<()> {
+        let at = self.batches.len();
+        self.rows.extend(times.into_iter().map(|(row, time)| Row { time, batch: at, row }));
+        self.batches.push(batch);
+        if self.rows.len() >= ROWS_IN_ORDER {
+            self.write()?;
+            self.writer.flush().map_err(not_parquet)?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self) -> Result<()> {
+        // Stable: rows of one time stay in the order in which they were emitted.
+        self.rows.sort_by_key(|row| row.time);
+        let sources: Vec<_> = self.batches.iter().collect();
+        for chunk in self.rows.chunks(ROWS_AT_ONCE) {
+            let places: Vec<_> = chunk.iter().map(|row| (row.batch, row.row)).collect();
+            let ordered = interleave_record_batch(&sources, &places)?;
+            let columns = ordered.columns().iter().zip(self.schema.fields());
+            let columns = columns.map(|(column, field)| to_public(column, field)).collect::<Result<Vec<_>>>()?;
+            let ordered = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
+            self.writer.write(&ordered).map_err(not_parquet)?;
+        }
+        self.written += self.rows.len() as u64;
+        self.rows.clear();
+        self.batches.clear();
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<(Content, u64)> {
+        self.write()?;
+        Ok((self.writer.into_inner().map_err(not_parquet)?.finish(), self.written))
+    }
 }
 
 fn metadata(query: &str, intent: &SealIntent) -> Vec<KeyValue> {
@@ -229,29 +328,14 @@ fn metadata(query: &str, intent: &SealIntent) -> Vec<KeyValue> {
     ]
 }
 
-fn encode(batches: &[RecordBatch], rows: &[Row], metadata: Vec<KeyValue>) -> Result<Bytes> {
-    let Some(first) = batches.first() else { return Err(Error::bug("a sealed file without rows")) };
-    let schema = public_schema(&first.schema())?;
-    let level = ZstdLevel::try_new(1).map_err(not_parquet)?;
-    let properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(level))
-        .set_key_value_metadata(Some(metadata))
-        .set_created_by(format!("touchline {}", env!("CARGO_PKG_VERSION")))
-        .build();
-    let mut writer = ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties)).map_err(not_parquet)?;
-    let sources: Vec<_> = batches.iter().collect();
-    for chunk in rows.chunks(ROWS_AT_ONCE) {
-        let places: Vec<_> = chunk.iter().map(|row| (row.batch, row.row)).collect();
-        let ordered = interleave_record_batch(&sources, &places)?;
-        let columns = ordered.columns().iter().zip(schema.fields());
-        let columns = columns.map(|(column, field)| to_public(column, field)).collect::<Result<Vec<_>>>()?;
-        writer.write(&RecordBatch::try_new(schema.clone(), columns)?).map_err(not_parquet)?;
-    }
-    Ok(Bytes::from(writer.into_inner().map_err(not_parquet)?))
-}
-
 fn not_parquet(error: ParquetError) -> Error {
-    Error::invalid("rows cannot be written as Parquet").caused_by(error)
+    match error {
+        ParquetError::External(error) => match error.downcast::<std::io::Error>() {
+            Ok(error) => disk_refusal(*error),
+            Err(error) => Error::invalid("rows cannot be written as Parquet").caused_by(error),
+        },
+        error => Error::invalid("rows cannot be written as Parquet").caused_by(error),
+    }
 }
 
 /// The schema of public files: types that any Parquet reader knows. Views become plain strings and bytes,
@@ -323,6 +407,12 @@ impl Day {
     fn of(time: Micros) -> Option<Day> {
         let day = Day(time.div_euclid(DAY_MICROS));
         (Day::FIRST..=Day::LAST).contains(&day).then_some(day)
+    }
+
+    /// As [`Day::text`] writes it.
+    fn parse(text: &str) -> Option<Day> {
+        let date: NaiveDate = text.parse().ok()?;
+        Day::of(date.and_time(NaiveTime::MIN).and_utc().timestamp_micros())
     }
 
     /// `YYYY-MM-DD`

@@ -19,6 +19,7 @@ pub use origin::Origins;
 
 use crate::clock::Micros;
 use crate::error::Result;
+use crate::state::Reservation;
 
 pub type Partition = i32;
 pub type Offset = i64;
@@ -90,7 +91,7 @@ pub trait Source: Send {
 }
 
 /// Decoded rows of one table, and how far they bring its partitions: what an epoch consumes.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct SourceBatch {
     /// Rows of all partitions, with the columns the reader was asked for. Order within a partition is kept.
     pub batches: Vec<RecordBatch>,
@@ -100,6 +101,8 @@ pub struct SourceBatch {
     pub dead_letters: Vec<DeadLetter>,
     /// Bounded input has ended: there is nothing after this batch.
     pub finished: bool,
+    /// For its rows, as long as they wait and are worked on.
+    pub held: Option<Reservation>,
 }
 
 /// What one partition contributed. Ranges of successive batches join without a gap.

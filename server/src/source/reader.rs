@@ -24,6 +24,7 @@ use crate::catalog::{Connector, Format, KafkaTopic, StartAt, TableDef};
 use crate::clock::{Clock, Micros};
 use crate::decode::TableDecoder;
 use crate::error::{Error, ErrorKind, Result};
+use crate::state::{Account, Reservation, bytes_of};
 
 /// How long the thread waits for records before it looks whether it should end.
 const WAIT: Duration = Duration::from_millis(50);
@@ -55,6 +56,8 @@ pub struct OpenSpec {
     pub start: Option<StartAt>,
     /// At most this many records a batch, in input order: 1 reads row by row.
     pub epoch_rows: Option<usize>,
+    /// Answers for the rows that wait. Without room in it one batch waits at the most.
+    pub account: Option<Arc<Account>>,
 }
 
 /// Bounds the memory of one reader: about `(queue_batches + 1) × batch_bytes_max`, and what the source prefetches.
@@ -67,6 +70,17 @@ pub struct ReaderLimits {
     /// Batches that wait for the query.
     pub queue_batches: usize,
 }
+
+impl ReaderLimits {
+    /// For a server with so much memory for rows: one batch takes a small part of it.
+    pub fn within(memory: usize) -> Self {
+        let limits = ReaderLimits::default();
+        ReaderLimits { batch_bytes_max: limits.batch_bytes_max.min(memory / BATCH_SHARE), ..limits }
+    }
+}
+
+/// See [`ReaderLimits::within`].
+const BATCH_SHARE: usize = 64;
 
 impl Default for ReaderLimits {
     fn default() -> Self {
@@ -353,8 +367,9 @@ impl Task {
             let full = records >= self.rows_max || decoder.bytes() >= self.bytes_max || polled.finished;
             if !full {
                 match self.sender.try_reserve() {
+                    Ok(_) if !self.may_wait(decoder.bytes()) => continue,
                     Ok(permit) => match finish(&mut decoder, &polled) {
-                        Ok(batch) => permit.send(Ok(batch)),
+                        Ok(batch) => permit.send(Ok(self.counted(batch))),
                         Err(error) => return Ok(Err(error)),
                     },
                     Err(TrySendError::Full(())) => continue,
@@ -394,9 +409,31 @@ impl Task {
         }
     }
 
-    /// Waits for room in the queue.
+    /// Waits for room in the queue, and for memory as long as another batch waits there.
     fn send(&self, batch: SourceBatch) -> Result<(), Gone> {
-        self.sender.blocking_send(Ok(batch)).map_err(|_| Gone)
+        let bytes = batch.batches.iter().map(bytes_of).sum();
+        while !self.may_wait(bytes) {
+            if self.sender.is_closed() {
+                return Err(Gone);
+            }
+            thread::sleep(WAIT_FOR_ROOM);
+        }
+        self.sender.blocking_send(Ok(self.counted(batch))).map_err(|_| Gone)
+    }
+
+    /// Whether a batch of so many bytes may be put into the queue: there is memory for it, or nothing is in the queue.
+    fn may_wait(&self, bytes: usize) -> bool {
+        let Some(account) = &self.open.account else { return true };
+        self.sender.capacity() == self.sender.max_capacity() || account.hold(bytes).is_some()
+    }
+
+    fn counted(&self, mut batch: SourceBatch) -> SourceBatch {
+        if let Some(account) = &self.open.account {
+            let mut held = Reservation::empty(account);
+            held.count(batch.batches.iter().map(bytes_of).sum());
+            batch.held = Some(held);
+        }
+        batch
     }
 
     fn wait_to_retry(&self) -> Result<(), Gone> {

@@ -8,6 +8,7 @@
 use std::collections::HashSet;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
 };
 use parking_lot::Mutex;
 use uuid::Uuid;
@@ -149,6 +150,57 @@ impl Disk {
     }
 }
 
+/// An object that comes in parts, under a private name until it is whole and on disk.
+#[derive(Debug)]
+struct Upload {
+    disk: Arc<Disk>,
+    location: Path,
+    target: PathBuf,
+    staged: PathBuf,
+    file: Arc<File>,
+    /// Where the next part begins.
+    next: u64,
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        // Gone already where it has taken its target's place.
+        let _ = fs::remove_file(&self.staged);
+    }
+}
+
+#[async_trait]
+impl MultipartUpload for Upload {
+    fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        let (file, location, begin) = (Arc::clone(&self.file), self.location.clone(), self.next);
+        self.next += data.content_length() as u64;
+        Box::pin(async move {
+            let writing = tokio::task::spawn_blocking(move || {
+                data.iter().try_fold(begin, |at, bytes| file.write_all_at(bytes, at).map(|()| at + bytes.len() as u64))
+            });
+            writing.await?.map(|_| ()).map_err(|error| failed(&location, error))
+        })
+    }
+
+    async fn complete(&mut self) -> Result<PutResult> {
+        let (disk, file) = (Arc::clone(&self.disk), Arc::clone(&self.file));
+        let (staged, target) = (self.staged.clone(), self.target.clone());
+        let placing = tokio::task::spawn_blocking(move || {
+            let folder = target.parent().unwrap_or(&disk.root);
+            disk.make_durable_folder(folder)?;
+            file.sync_all()?;
+            fs::rename(&staged, &target)?;
+            File::open(folder)?.sync_all()
+        });
+        placing.await?.map_err(|error| failed(&self.location, error))?;
+        Ok(PutResult { e_tag: None, version: None })
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        fs::remove_file(&self.staged).map_err(|error| failed(&self.location, error))
+    }
+}
+
 fn refused(operation: &str) -> Error {
     Error::NotImplemented { operation: operation.to_owned(), implementer: "the durable directory store".to_owned() }
 }
@@ -190,9 +242,19 @@ impl ObjectStore for DurableDirectory {
         Ok(PutResult { e_tag: None, version: None })
     }
 
-    /// Refused: an upload in parts would be staged beside its target, unsynced. Write objects whole.
-    async fn put_multipart_opts(&self, _: &Path, _: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
-        Err(refused("a multipart upload"))
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        options: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        if !options.attributes.is_empty() {
+            return Err(refused("a write with attributes"));
+        }
+        let target = self.files.path_to_filesystem(location)?;
+        let staged = self.disk.staging.join(Uuid::new_v4().simple().to_string());
+        let file = File::create_new(&staged).map_err(|error| failed(location, error))?;
+        let (disk, location) = (Arc::clone(&self.disk), location.clone());
+        Ok(Box::new(Upload { disk, location, target, staged, file: Arc::new(file), next: 0 }))
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {

@@ -15,10 +15,14 @@ use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::Result;
+use datafusion::execution::TaskContext;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
-use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::physical_plan::union::UnionExec;
+use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream};
+use futures::stream;
 use object_store::ObjectMeta;
 use object_store::path::Path;
 use parking_lot::Mutex;
@@ -26,6 +30,7 @@ use parking_lot::Mutex;
 use super::stores::public_store_url;
 use super::{PublishedView, ViewSnapshot};
 use crate::error::Error;
+use crate::state::Rows;
 
 /// How much of a Parquet file's end is fetched at once, bytes: the footers of our files fit.
 const FOOTER_HINT: usize = 64 * 1024;
@@ -125,7 +130,7 @@ impl TableProvider for ViewTable {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let pins = state.config().get_extension::<Pins>();
         let mut files = Vec::new();
-        let mut tail = Vec::new();
+        let (mut tail, mut put_away): (Vec<RecordBatch>, Vec<Arc<dyn PartitionStream>>) = (Vec::new(), Vec::new());
         for view in &self.views {
             let snapshot = pins.as_ref().map_or_else(|| view.pin(), |pins| pins.pin(view));
             for file in snapshot.sealed.iter() {
@@ -139,8 +144,15 @@ impl TableProvider for ViewTable {
                     version: None,
                 }));
             }
-            for batch in snapshot.tail.iter() {
-                tail.push(conform(batch, &self.schema)?);
+            for rows in snapshot.tail.iter() {
+                match rows.in_memory() {
+                    Some(batches) => {
+                        for batch in batches {
+                            tail.push(conform(batch, &self.schema)?);
+                        }
+                    }
+                    None => put_away.push(Arc::new(PutAway { schema: Arc::clone(&self.schema), rows: rows.clone() })),
+                }
             }
         }
 
@@ -150,6 +162,10 @@ impl TableProvider for ViewTable {
             let limit = limit.filter(|_| filters.is_empty());
             scans.push(self.sealed_scan(state, files, projection, filters, limit)?);
         }
+        if !put_away.is_empty() {
+            let schema = Arc::clone(&self.schema);
+            scans.push(Arc::new(StreamingTableExec::try_new(schema, put_away, projection, None, false, None)?));
+        }
         if !tail.is_empty() || scans.is_empty() {
             scans.push(MemorySourceConfig::try_new_exec(&[tail], Arc::clone(&self.schema), projection.cloned())?);
         }
@@ -157,6 +173,25 @@ impl TableProvider for ViewTable {
             1 => Ok(scans.swap_remove(0)),
             _ => UnionExec::try_new(scans),
         }
+    }
+}
+
+/// Rows of the tail that are on local disk.
+#[derive(Debug)]
+struct PutAway {
+    schema: SchemaRef,
+    rows: Rows,
+}
+
+impl PartitionStream for PutAway {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let schema = Arc::clone(&self.schema);
+        let batches = self.rows.batches().map(move |batch| conform(&batch?, &schema));
+        Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), stream::iter(batches)))
     }
 }
 

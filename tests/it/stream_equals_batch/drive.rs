@@ -6,6 +6,7 @@ use std::io::Cursor;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::Schema;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use datafusion::catalog::TableProvider;
@@ -14,11 +15,10 @@ use datafusion::physical_plan::collect;
 use libtest_mimic::Failed;
 use touchline::catalog::{Defined, Statement, TableDef, ViewDef};
 use touchline::error::{Error, Result};
-use touchline::operator::contract::StoredSegment;
+use touchline::operator::contract::{RestoredSegment, StoredSegment};
 use touchline::pipeline::{Pipeline, PlanSettings, Planned, StepInput, Tables, plan, plan_bounded};
 use touchline::source::{Partition, Progress};
 use touchline::sql::parse_file;
-use touchline::state::Segment;
 use touchline::watermark::{END, Mark, SourceWatermark};
 
 use super::answer::{Answer, answer};
@@ -278,7 +278,7 @@ impl<'a> Run<'a> {
         if let Some(bad) = output.bad.first() {
             return Err(Failure::new(Fault::Failed, bad.reason.clone()));
         }
-        Ok(output.batches)
+        Ok(output.rows.batches().collect::<Result<_, _>>()?)
     }
 
     async fn committed(
@@ -314,7 +314,10 @@ impl<'a> Run<'a> {
         let mut operators = Vec::new();
         for (operator, marks) in self.pipeline.operators().iter().zip(self.pipeline.kept_marks()) {
             let segments = operator.segments().into_iter();
-            let segments = segments.map(|stored| Ok((stored.clone(), written(&stored.segment.batch)?)));
+            let segments = segments.map(|stored| {
+                let batches: Vec<RecordBatch> = stored.segment.rows.batches().collect::<Result<_, _>>()?;
+                Ok((stored, written(&batches)?))
+            });
             operators.push(SavedOperator {
                 id: operator.id().to_owned(),
                 state: operator.state_schema_sha256()?,
@@ -346,10 +349,14 @@ impl<'a> Run<'a> {
             operator.restore_position(saved.position);
             pipeline.restore_marks(at, |input| saved.marks.get(input).copied());
             for (stored, bytes) in &saved.segments {
-                for batch in read(bytes)? {
-                    let segment = Segment::new(stored.segment.id, stored.segment.level, batch);
-                    operator.restore(StoredSegment { segment, ..stored.clone() })?;
-                }
+                operator.restore(RestoredSegment {
+                    input: stored.input,
+                    shard: stored.shard,
+                    pane: stored.pane,
+                    id: stored.segment.id,
+                    level: stored.segment.level,
+                    batches: read(bytes)?,
+                })?;
             }
         }
         for (column, mark) in &saved.outputs {
@@ -382,10 +389,11 @@ fn progress(from: usize, to: usize, event_time_max: Option<i64>) -> Progress {
     }
 }
 
-fn written(batch: &RecordBatch) -> std::result::Result<Vec<u8>, Failure> {
+fn written(batches: &[RecordBatch]) -> std::result::Result<Vec<u8>, Failure> {
     let write = || {
-        let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema())?;
-        writer.write(batch)?;
+        let schema = batches.first().map_or_else(|| Arc::new(Schema::empty()), RecordBatch::schema);
+        let mut writer = StreamWriter::try_new(Vec::new(), &schema)?;
+        batches.iter().try_for_each(|batch| writer.write(batch))?;
         writer.into_inner()
     };
     write().map_err(|error| Error::from(error).into())

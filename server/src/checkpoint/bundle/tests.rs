@@ -1,5 +1,7 @@
 //! Rows come back as they were written, only what they use is written, and damage is found.
 
+use std::sync::Arc;
+
 use arrow::array::*;
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::*;
@@ -14,8 +16,8 @@ fn memory() -> Store {
 }
 
 async fn stored(store: &Store, builder: BundleBuilder) {
-    let (key, bytes) = builder.finish();
-    store.put(&key, bytes).await.unwrap();
+    let (key, content) = builder.finish();
+    store.put_content(&key, &content).await.unwrap();
 }
 
 fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
@@ -72,7 +74,7 @@ fn everything(rows: usize) -> RecordBatch {
 #[tokio::test]
 async fn all_types_come_back_whole_or_sliced() {
     let store = memory();
-    let mut builder = BundleBuilder::new("q/b.arrow".to_owned());
+    let mut builder = BundleBuilder::new("q/b.arrow".to_owned(), None);
     let whole = everything(100);
     let given = vec![
         vec![whole.clone()],
@@ -92,7 +94,7 @@ async fn rows_without_columns_keep_their_number() {
     let store = memory();
     let options = RecordBatchOptions::new().with_row_count(Some(7));
     let empty = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), vec![], &options).unwrap();
-    let mut builder = BundleBuilder::new("b".to_owned());
+    let mut builder = BundleBuilder::new("b".to_owned(), None);
     let section = builder.add(std::slice::from_ref(&empty)).unwrap();
     stored(&store, builder).await;
     assert_eq!(read_section(&store, &section).await.unwrap(), [empty]);
@@ -101,7 +103,7 @@ async fn rows_without_columns_keep_their_number() {
 #[test]
 fn a_slice_does_not_drag_the_buffers_it_came_from() {
     let whole = everything(20_000);
-    let size = |batch: RecordBatch| BundleBuilder::new(String::new()).add(&[batch]).unwrap().length;
+    let size = |batch: RecordBatch| BundleBuilder::new(String::new(), None).add(&[batch]).unwrap().length;
     let few = size(whole.slice(10_000, 10));
     assert!(few < size(everything(10)) * 2, "10 rows of 20,000 take {few} bytes");
 
@@ -114,7 +116,7 @@ fn a_slice_does_not_drag_the_buffers_it_came_from() {
 
 #[test]
 fn batches_of_different_schemas_are_refused_and_leave_the_bundle_as_it_was() {
-    let mut builder = BundleBuilder::new(String::new());
+    let mut builder = BundleBuilder::new(String::new(), None);
     let one = batch(vec![("a", Arc::new(Int32Array::from(vec![1])))]);
     let other = batch(vec![("b", Arc::new(Int32Array::from(vec![1])))]);
     builder.add(std::slice::from_ref(&one)).unwrap();
@@ -124,13 +126,42 @@ fn batches_of_different_schemas_are_refused_and_leave_the_bundle_as_it_was() {
 }
 
 #[tokio::test]
+async fn a_bundle_that_is_too_much_for_memory_is_written_by_way_of_the_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path().to_str().unwrap(), &Default::default()).await.unwrap();
+    let disk = SpillDirectory::temporary(u64::MAX);
+    let noise = |seed: u64| {
+        let next = |state: &mut u64| {
+            *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            Some(*state ^ *state >> 29)
+        };
+        let numbers = std::iter::repeat_n((), 100_000).scan(seed, |state, ()| next(state));
+        batch(vec![("n", Arc::new(numbers.collect::<UInt64Array>()))])
+    };
+    let parts: Vec<RecordBatch> = (0..30).map(noise).collect();
+    let mut builder = BundleBuilder::new("q/b.arrow".to_owned(), Some(disk.clone()));
+    let few = builder.add(&[everything(3)]).unwrap();
+    let many = builder.add_each(parts.iter().cloned().map(Ok)).unwrap();
+    assert!(many.length > 20 << 20 && disk.used() == builder.len(), "{} bytes, {} on disk", many.length, disk.used());
+    // A section that fails in its middle leaves what stands before it.
+    let failing = parts[..10].iter().cloned().map(Ok).chain([Err(Error::unavailable("gone"))]);
+    assert_eq!(builder.add_each(failing).unwrap_err().kind(), ErrorKind::Unavailable);
+    let last = builder.add(&[everything(5)]).unwrap();
+    stored(&store, builder).await;
+    assert_eq!(disk.used(), 0);
+    for (section, expected) in [(few, vec![everything(3)]), (many, parts), (last, vec![everything(5)])] {
+        assert_eq!(read_section(&store, &section).await.unwrap(), expected);
+    }
+}
+
+#[tokio::test]
 async fn any_damage_to_a_section_is_found_and_named() {
     let store = memory();
     let key = Path::from("q/b.arrow");
-    let mut builder = BundleBuilder::new(key.to_string());
+    let mut builder = BundleBuilder::new(key.to_string(), None);
     builder.add(&[everything(3)]).unwrap();
     let section = builder.add(&[batch(vec![("a", Arc::new(Int32Array::from(vec![1, 2])))])]).unwrap();
-    let (_, bytes) = builder.finish();
+    let (_, Content::Memory(bytes)) = builder.finish() else { panic!("so few bytes are in memory") };
     let (start, end) = (section.offset as usize, bytes.len());
 
     let check = async |damaged: Vec<u8>, says: &str| {
@@ -159,7 +190,7 @@ async fn any_damage_to_a_section_is_found_and_named() {
 #[tokio::test]
 async fn a_store_that_does_not_answer_is_not_called_damage() {
     let faulty = FaultyStore::new();
-    let mut builder = BundleBuilder::new("b".to_owned());
+    let mut builder = BundleBuilder::new("b".to_owned(), None);
     let section = builder.add(&[everything(1)]).unwrap();
     stored(&faulty.sound(), builder).await;
     faulty.fail_gets("b", [Fault::Before, Fault::Before]);

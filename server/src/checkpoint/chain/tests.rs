@@ -57,7 +57,7 @@ fn operator(segments: Vec<SegmentRef>) -> OperatorState {
 /// Commits a checkpoint whose state is the given segments and one new one.
 async fn commit_segment(chain: &mut Chain, keep: Vec<SegmentRef>, value: i64) -> SegmentRef {
     let mut draft = chain.draft(0);
-    let mut bundle = chain.bundle(&draft);
+    let mut bundle = chain.bundle(&draft, None);
     let added = segment(draft.id, bundle.add(&rows(&[value])).unwrap());
     chain.put_bundle(bundle).await.unwrap();
     draft.operators = vec![operator([keep, vec![added.clone()]].concat())];
@@ -176,7 +176,7 @@ async fn the_server_before_is_fenced_and_told_by_whom() {
         assert!(error.primary().contains(&winner), "{error:?}");
 
         let draft = old.draft(0);
-        let bundle = old.bundle(&draft);
+        let bundle = old.bundle(&draft, None);
         assert_eq!(old.put_bundle(bundle).await.unwrap_err().kind(), ErrorKind::Fenced);
         assert_eq!(old.commit(draft).await.unwrap_err().kind(), ErrorKind::Fenced);
         assert_eq!(old.collect_garbage(2).await.unwrap_err().kind(), ErrorKind::Fenced);
@@ -291,7 +291,7 @@ async fn clean_up_keeps_what_is_needed_and_deletes_the_rest() {
     }
     // An attempt that was never committed, and one that is under way.
     let draft = chain.draft(0);
-    let under_way = chain.bundle(&draft).finish().0;
+    let under_way = chain.bundle(&draft, None).finish().0;
     let orphan = chain.paths.bundle(1, 5, Uuid::new_v4());
     let stranger = Path::from("q/momentum/bundle/notes.txt");
     for key in [&under_way, &orphan, &stranger] {
@@ -430,7 +430,7 @@ async fn killed_before_the_manifest_the_bundle_is_an_orphan_and_nothing_else() {
     let Opened { mut chain, .. } = start(&store).await;
     commit_segment(&mut chain, vec![], 1).await;
     let draft = chain.draft(0);
-    let mut bundle = chain.bundle(&draft);
+    let mut bundle = chain.bundle(&draft, None);
     bundle.add(&rows(&[2])).unwrap();
     assert!(chain.put_bundle(bundle).await.unwrap() > 0);
     drop(chain);

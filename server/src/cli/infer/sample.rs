@@ -166,7 +166,7 @@ impl Sample {
                     column.as_string_view().iter().flatten().for_each(|cell| shape.add_cell(cell));
                 }
             }
-            records += read(batch);
+            records += read(&batch);
             whole = batch.finished;
             bytes < limits.bytes
         })?;
@@ -185,7 +185,7 @@ impl Sample {
         let (mut batches, mut bytes) = (Vec::new(), 0);
         self.each_batch(def, &mut |batch| {
             bytes += batch.batches.iter().map(RecordBatch::get_array_memory_size).sum::<usize>();
-            batches.push(batch.clone());
+            batches.push(batch);
             bytes < limits.bytes
         })?;
         if self.format == Format::Parquet {
@@ -206,14 +206,15 @@ impl Sample {
     }
 
     /// Reads the file until `each` has enough, or as many records as the sample has.
-    fn each_batch(&self, def: &TableDef, each: &mut dyn FnMut(&SourceBatch) -> bool) -> Result<()> {
+    fn each_batch(&self, def: &TableDef, each: &mut dyn FnMut(SourceBatch) -> bool) -> Result<()> {
         let columns: Vec<usize> = (0..def.columns.len()).collect();
         let mut reader = open_batches(def, &columns, &Offsets::new(), Clock::System)?;
         let mut left = self.records;
         while left > 0 {
             let batch = reader.next(left.min(BATCH_ROWS))?;
             left = left.saturating_sub(read(&batch));
-            if !each(&batch) || batch.finished {
+            let finished = batch.finished;
+            if !each(batch) || finished {
                 break;
             }
         }

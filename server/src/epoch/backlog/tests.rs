@@ -23,7 +23,7 @@ fn values(batches: &[RecordBatch]) -> Vec<i64> {
 fn entry(checkpoint: u64, bytes: u64, rows: &[i64]) -> Waiting {
     let section =
         Section { object: String::new(), offset: 0, length: bytes, rows: rows.len() as u64, sha256: String::new() };
-    let rows: Arc<[RecordBatch]> = vec![batch(rows)].into();
+    let rows: Arc<[Rows]> = Arc::new([vec![batch(rows)].into()]);
     Waiting { from: checkpoint, to: checkpoint, created_at: 7, section, run: false, rows: Some(rows) }
 }
 
@@ -70,7 +70,7 @@ async fn a_run_that_was_applied_in_part_goes_on_in_its_middle() {
     let store = store();
     let entries = [entry(3, 10, &[30, 31]), entry(5, 10, &[50]), entry(6, 10, &[60])];
     let together = put_together(&store, &entries).await.expect("in memory");
-    let rows: Arc<[RecordBatch]> = vec![together].into();
+    let rows: Arc<[Rows]> = Arc::new([vec![together].into()]);
     let section = Section { length: 30, rows: 4, ..entries[0].section.clone() };
     let run = Waiting { from: 3, to: 6, created_at: 7, section, run: true, rows: Some(rows) };
     let waiting = [run, entry(9, 10, &[90])];

@@ -29,7 +29,7 @@ async fn played(query: &str, one_batch: bool, idle_timeout: Option<Duration>) ->
         SourceWatermark::new(definition.as_ref())
     });
     let (watermarks, offsets) = (watermarks.collect(), vec![Offsets::new(); hands.len()]);
-    let limits = EpochLimits { rows_max: 2, one_batch };
+    let limits = EpochLimits { rows_max: 2, bytes_max: usize::MAX, one_batch };
     let at = vec![0; hands.len()];
     let driver = Driver::new(Arc::new(pipeline), readers, watermarks, offsets, clock.clone(), limits);
     Played { driver, hands, clock, at }
@@ -67,7 +67,7 @@ impl Played {
     /// Rows emitted and rows late by one turn.
     async fn turn(&mut self) -> (usize, usize) {
         match self.driver.turn(Duration::ZERO).await.unwrap() {
-            Turn::Epoch(result) => (result.output.rows(), result.output.late.len()),
+            Turn::Epoch(result) => (result.output.rows.num_rows(), result.output.late.len()),
             Turn::Quiet | Turn::Finished => (0, 0),
         }
     }

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use arrow::array::{ArrayRef, AsArray, Int64Array};
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::{Int64Type, SchemaRef};
 use object_store::memory::InMemory;
 
@@ -28,14 +28,14 @@ async fn checkpoint(output: &mut Output, chain: &mut Chain, private: &Store, pub
     let limits = SealLimits { rows_max: u64::MAX, bytes_max: u64::MAX, age_max: Duration::ZERO };
     output.plan_seal(limits, chain.paths(), chain.generation(), chain.head(), 7);
     let mut draft = chain.draft(7);
-    let mut bundle = chain.bundle(&draft);
+    let mut bundle = chain.bundle(&draft, None);
     output.put_hot_together(private, &mut draft, &mut bundle).await?;
     output.stage(&mut draft, &mut bundle, true)?;
     chain.fold_sealed(&mut draft).await?;
     chain.put_bundle(bundle).await?;
     chain.commit(draft).await?;
     output.committed(chain.head());
-    output.write_seals(public, "v", chain.head()).await?;
+    output.write_seals(public, None, "v", chain.head()).await?;
     Ok(())
 }
 
@@ -46,7 +46,7 @@ async fn rows_that_wait_for_the_hot_table_are_neither_held_in_memory_nor_listed_
     let mut chain = Chain::open(&private, "v", generation, "f1", &Clock::manual(7)).await?.chain;
     let mut output = new_output(batch(0).schema());
     for value in 0..CHECKPOINTS {
-        output.add([batch(value)]);
+        output.add(vec![batch(value)].into());
         checkpoint(&mut output, &mut chain, &private, &public).await?;
         let state = super::super::output_state(chain.head(), "v").expect("it has rows");
         let listed = state.hot.len() + state.hot_runs.len();
@@ -64,7 +64,7 @@ async fn rows_that_wait_for_the_hot_table_are_neither_held_in_memory_nor_listed_
     let generation = Generation::claim(&private).await?;
     let chain = Chain::open(&private, "v", generation, "f1", &Clock::manual(8)).await?.chain;
     let mut restored = new_output(batch(0).schema());
-    restored.restore(&private, chain.head()).await?;
+    restored.restore(&private, chain.head(), &Account::unlimited()).await?;
     assert_eq!(restored.backlog(), output.backlog());
     let (mut applied, mut found) = (0, Vec::new());
     while let Some((to, batches)) = backlog::next_batch(&private, restored.waiting(), applied).await? {
@@ -82,7 +82,7 @@ async fn what_postgres_has_is_forgotten_by_the_next_checkpoint() -> Result<()> {
     let mut chain = Chain::open(&private, "v", generation, "f1", &Clock::manual(7)).await?.chain;
     let mut output = new_output(batch(0).schema());
     for value in 0..70 {
-        output.add([batch(value)]);
+        output.add(vec![batch(value)].into());
         checkpoint(&mut output, &mut chain, &private, &public).await?;
     }
     let last = chain.head().id;

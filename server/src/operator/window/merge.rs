@@ -6,10 +6,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
-use arrow::compute::{cast, take_record_batch};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::compute::cast;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
-use datafusion::common::hash_utils::{RandomState, create_hashes};
 use datafusion::error::Result;
 use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
 use datafusion::physical_expr::GroupsAccumulatorAdapter;
@@ -18,13 +17,7 @@ use datafusion::physical_plan::aggregates::group_values::new_group_values;
 use datafusion::physical_plan::aggregates::order::GroupOrdering;
 
 use crate::error::Error;
-
-/// Rows that are brought together at a time at the close of a window: with more, the hash table leaves the processor's cache, and
-/// tables and results of a million keys would stand in memory beside the segments that they come from.
-const PART_ROWS: usize = 64 * 1024;
-
-/// Not the seed of the hash tables that [`StateMerge::group`] uses.
-const PART_HASH: RandomState = RandomState::with_seed(0x746f_7563_686c_696e);
+use crate::state::Merge;
 
 /// See [`StateMerge::finish`].
 pub(super) type BadGroup<'a> = &'a mut dyn FnMut(&[ArrayRef], Error) -> crate::error::Result<()>;
@@ -77,52 +70,29 @@ impl StateMerge {
         Ok(batch(Arc::clone(&self.schema), columns, segment.num_rows())?)
     }
 
-    /// One segment with one row for each key of `segments`.
-    pub(super) fn merge(&self, segments: &[RecordBatch]) -> Result<RecordBatch> {
+    /// Final values of the keys of one part: one array for each key, then one for each aggregate, and the number of rows.
+    ///
+    /// `bad`: takes the keys of a row whose aggregates cannot be computed, one to an array, and why not. Without it that is an error.
+    pub(super) fn finish(
+        &self,
+        part: &[RecordBatch],
+        out: &mut impl FnMut(&[ArrayRef], usize) -> crate::error::Result<()>,
+        bad: Option<BadGroup<'_>>,
+    ) -> Result<()> {
+        match (self.evaluate(part), bad) {
+            (Ok((columns, rows)), _) => Ok(out(&columns, rows)?),
+            (Err(error), None) => Err(error),
+            (Err(_), Some(bad)) => self.isolate(self.merge_groups(part)?, out, bad),
+        }
+    }
+
+    fn merge_groups(&self, segments: &[RecordBatch]) -> Result<RecordBatch> {
         let mut groups = self.group(segments)?;
         let mut columns = groups.keys;
         for accumulator in &mut groups.accumulators {
             columns.extend(accumulator.state(EmitTo::All)?);
         }
         Ok(batch(Arc::clone(&self.schema), columns, groups.len)?)
-    }
-
-    /// Final values, in parts of some [`PART_ROWS`] rows: one array for each key, then one for each aggregate, and the number
-    /// of rows.
-    ///
-    /// `bad`: takes the keys of a row whose aggregates cannot be computed, one to an array, and why not. Without it that is an error.
-    pub(super) fn finish(
-        &self,
-        segments: &[RecordBatch],
-        mut part: impl FnMut(&[ArrayRef], usize) -> crate::error::Result<()>,
-        mut bad: Option<BadGroup<'_>>,
-    ) -> Result<()> {
-        let mut each = |segments: &[RecordBatch]| match (self.evaluate(segments), &mut bad) {
-            (Ok((columns, rows)), _) => Ok(part(&columns, rows)?),
-            (Err(error), None) => Err(error),
-            (Err(_), Some(bad)) => self.isolate(self.merge(segments)?, &mut part, bad),
-        };
-        let rows: usize = segments.iter().map(RecordBatch::num_rows).sum();
-        let parts = rows.div_ceil(PART_ROWS).next_power_of_two();
-        match segments {
-            [] => Ok(()),
-            _ if parts == 1 || self.keys == 0 => each(segments),
-            _ => {
-                let rows =
-                    segments.iter().map(|segment| self.rows_by_part(segment, parts)).collect::<Result<Vec<_>>>()?;
-                for part in 0..parts {
-                    let taken = segments.iter().zip(&rows).filter_map(|(segment, rows)| {
-                        let rows = rows.part(part);
-                        (!rows.is_empty()).then(|| take_record_batch(segment, &rows))
-                    });
-                    let taken = taken.collect::<Result<Vec<_>, _>>()?;
-                    if !taken.is_empty() {
-                        each(&taken)?;
-                    }
-                }
-                Ok(())
-            }
-        }
     }
 
     fn evaluate(&self, segments: &[RecordBatch]) -> Result<(Vec<ArrayRef>, usize)> {
@@ -138,41 +108,18 @@ impl StateMerge {
     fn isolate(
         &self,
         merged: RecordBatch,
-        part: &mut impl FnMut(&[ArrayRef], usize) -> crate::error::Result<()>,
+        out: &mut impl FnMut(&[ArrayRef], usize) -> crate::error::Result<()>,
         bad: BadGroup<'_>,
     ) -> Result<()> {
         let rows = merged.num_rows();
         match self.evaluate(std::slice::from_ref(&merged)) {
-            Ok((columns, rows)) => Ok(part(&columns, rows)?),
+            Ok((columns, rows)) => Ok(out(&columns, rows)?),
             Err(error) if rows <= 1 => Ok(bad(&merged.columns()[..self.keys], error.into())?),
             Err(_) => {
-                self.isolate(merged.slice(0, rows / 2), part, bad)?;
-                self.isolate(merged.slice(rows / 2, rows - rows / 2), part, bad)
+                self.isolate(merged.slice(0, rows / 2), out, bad)?;
+                self.isolate(merged.slice(rows / 2, rows - rows / 2), out, bad)
             }
         }
-    }
-
-    /// Assigns each row to one of `parts` (a power of two) by a hash of its key.
-    fn rows_by_part(&self, segment: &RecordBatch, parts: usize) -> Result<RowsByPart> {
-        let mut hashes = vec![0; segment.num_rows()];
-        create_hashes(&segment.columns()[..self.keys], &PART_HASH, &mut hashes)?;
-        // The upper bits: hash tables use the lower ones.
-        let shift = u64::BITS - parts.ilog2();
-        let part_of = |hash: u64| (hash >> shift) as usize;
-        let mut ends = vec![0_usize; parts];
-        hashes.iter().for_each(|hash| ends[part_of(*hash)] += 1);
-        let mut total = 0;
-        for end in &mut ends {
-            total += *end;
-            *end = total - *end;
-        }
-        let mut rows = vec![0_u32; hashes.len()];
-        for (row, hash) in (0_u32..).zip(&hashes) {
-            let place = &mut ends[part_of(*hash)];
-            rows[*place] = row;
-            *place += 1;
-        }
-        Ok(RowsByPart { rows: rows.into(), ends })
     }
 
     fn group(&self, segments: &[RecordBatch]) -> Result<Groups> {
@@ -214,16 +161,13 @@ impl StateMerge {
     }
 }
 
-/// The rows of a batch in the order of their parts.
-struct RowsByPart {
-    rows: UInt32Array,
-    ends: Vec<usize>,
-}
+impl Merge for StateMerge {
+    fn keys(&self) -> usize {
+        self.keys
+    }
 
-impl RowsByPart {
-    fn part(&self, part: usize) -> UInt32Array {
-        let begin = if part == 0 { 0 } else { self.ends[part - 1] };
-        self.rows.slice(begin, self.ends[part] - begin)
+    fn merge(&self, batches: &[RecordBatch]) -> crate::error::Result<RecordBatch> {
+        Ok(self.merge_groups(batches)?)
     }
 }
 

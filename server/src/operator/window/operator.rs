@@ -1,7 +1,9 @@
 //! The state of one windowed aggregate and what closing its windows emits. Knows no plan and no stream.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
+use std::iter::Peekable;
 use std::sync::{Arc, OnceLock};
+use std::vec::IntoIter;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray, StructArray, TimestampMicrosecondArray, UInt32Array};
 use arrow::array::{TimestampMillisecondArray, TimestampNanosecondArray, TimestampSecondArray};
@@ -17,10 +19,10 @@ use super::panes::Windows;
 use super::spans::Spans;
 use crate::clock::Micros;
 use crate::error::{Error, ErrorKind, Result};
-use crate::operator::contract::{BadRow, Deadline, Operator, StateKind, StoredSegment};
-use crate::operator::epoch_cell::{Effects, micros};
+use crate::operator::contract::{BadRow, Deadline, Emission, Operator, RestoredSegment, StateKind, StoredSegment};
+use crate::operator::epoch_cell::{Effects, Epoch, micros};
 use crate::operator::rows::json_rows;
-use crate::state::{PaneState, Segment};
+use crate::state::{Account, Merge, PaneState, PartReader, Segment, SegmentRows, parts_for};
 use crate::watermark::{InputMarks, NONE};
 
 /// See the module's first line. Shared by all instances of its query's plan.
@@ -55,7 +57,7 @@ impl WindowOperator {
         keys: usize,
     ) -> Self {
         let spans = windows.overlap().then(|| Spans::new(windows));
-        let state = Mutex::new(Inner { panes: PaneState::default(), spans, done_through: None });
+        let state = Mutex::new(Inner { panes: PaneState::new(&Account::unlimited()), spans, done_through: None });
         WindowOperator { id, windows, columns, schema, keys, merge: OnceLock::new(), state }
     }
 
@@ -63,17 +65,20 @@ impl WindowOperator {
         self.merge.get().ok_or_else(|| Error::bug("a windowed aggregate ran before its plan was finished"))
     }
 
-    /// The rows of the window that ends at `end`, none of whose keys is in two batches.
-    fn emit(&self, inner: &mut Inner, end: Micros, effects: &Effects) -> Result<Vec<RecordBatch>> {
-        let merge = self.merge()?;
+    /// The rows of the window that ends at `end`, as they are kept.
+    fn rows_of(&self, end: Micros) -> Result<Vec<SegmentRows>> {
         let (from, to) = self.windows.panes_of(end);
-        let segments = match &mut inner.spans {
-            None => inner.panes.batches(from, to),
-            Some(spans) => spans
-                .cover(&inner.panes, from, to, &|batches: &[RecordBatch]| merge.merge(batches).map_err(Error::from))?,
-        };
+        let Inner { panes, spans, .. } = &mut *self.state.lock();
+        match spans {
+            None => Ok(panes.rows(from, to)),
+            Some(spans) => spans.cover(panes, from, to, self.merge()?),
+        }
+    }
+
+    /// The results of some keys of the window that ends at `end`. `rows`: all that the window holds of these keys.
+    fn emit(&self, rows: &[RecordBatch], end: Micros, effects: &Effects) -> Result<Vec<RecordBatch>> {
         let start = self.windows.start_of(end);
-        let mut out = Vec::new();
+        let mut results = Vec::new();
         let mut bad = |keys: &[ArrayRef], error: Error| match error.kind() {
             ErrorKind::Invalid => {
                 let row = self.named(keys, start, end)?;
@@ -82,12 +87,12 @@ impl WindowOperator {
             }
             _ => Err(error),
         };
-        let part = |values: &[ArrayRef], rows| {
-            out.push(self.output(values, rows, start, end)?);
+        let mut out = |values: &[ArrayRef], rows| {
+            results.push(self.output(values, rows, start, end)?);
             Ok(())
         };
-        merge.finish(&segments, part, effects.isolates().then_some(&mut bad))?;
-        Ok(out)
+        self.merge()?.finish(rows, &mut out, effects.isolates().then_some(&mut bad))?;
+        Ok(results)
     }
 
     /// A result as far as it is known without its aggregates, as a JSON object: operator, window and keys.
@@ -144,6 +149,10 @@ impl Operator for WindowOperator {
         &self.schema
     }
 
+    fn charge_to(&self, account: &Arc<Account>) {
+        self.state.lock().panes = PaneState::new(account);
+    }
+
     fn bind(&self, inputs: &[Arc<dyn ExecutionPlan>]) -> Result<()> {
         let mut node = inputs.first().ok_or_else(|| Error::bug("a windowed aggregate without an input"))?;
         let partial = loop {
@@ -187,27 +196,25 @@ impl Operator for WindowOperator {
     }
 
     /// The results of every window that closes in this epoch, in order of window end.
-    fn close(&self, marks: &[InputMarks], effects: &Effects) -> Result<Vec<RecordBatch>> {
+    fn close(self: Arc<Self>, marks: &[InputMarks], epoch: &Arc<Epoch>) -> Result<Emission> {
         let InputMarks { late, close, .. } = only(marks);
-        let to = self.windows.closed_through(close);
-        let mut inner = self.state.lock();
-        let starts = inner.panes.pane_starts();
-        let mut out = Vec::new();
-        let mut panes = starts.iter().peekable();
-        // Ends of closing windows that hold at least one pane with rows, ascending and without gaps to step through.
-        let mut closed = self.windows.closed_through(late);
-        while let Some(pane) = panes.peek() {
-            match self.windows.next_end(**pane, closed) {
-                None => _ = panes.next(),
-                Some(end) if end > to => break,
-                Some(end) => {
-                    out.extend(self.emit(&mut inner, end, effects)?);
-                    closed = end;
-                }
-            }
-        }
-        inner.done_through = starts.into_iter().rfind(|pane| self.windows.last_end(*pane) <= to);
-        Ok(out)
+        let (closed, to) = (self.windows.closed_through(late), self.windows.closed_through(close));
+        let panes = {
+            let mut inner = self.state.lock();
+            let panes = inner.panes.pane_starts();
+            inner.done_through = panes.iter().copied().rfind(|pane| self.windows.last_end(*pane) <= to);
+            panes
+        };
+        let epoch = Arc::clone(epoch);
+        Ok(Box::new(Closing {
+            operator: self,
+            epoch,
+            panes: panes.into_iter().peekable(),
+            closed,
+            to,
+            window: None,
+            results: VecDeque::new(),
+        }))
     }
 
     fn commit(&self) -> Result<()> {
@@ -220,8 +227,12 @@ impl Operator for WindowOperator {
             for (pane, merged) in spans.take_merged_panes() {
                 panes.replace(pane, merged);
             }
+            // What can be made again makes room for what cannot.
+            if panes.account().is_short() {
+                spans.clear();
+            }
         }
-        panes.commit(done_through, |batches| merge.merge(batches).map_err(Error::from))
+        panes.commit(done_through, merge)
     }
 
     fn abort(&self) {
@@ -248,11 +259,11 @@ impl Operator for WindowOperator {
         Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
-    fn restore(&self, StoredSegment { pane, segment, .. }: StoredSegment) -> Result<()> {
-        let Segment { id, level, batch, .. } = segment;
-        let batch = self.merge()?.as_of_today(&batch)?;
-        self.state.lock().panes.restore(pane, Segment::new(id, level, batch));
-        Ok(())
+    fn restore(&self, segment: RestoredSegment) -> Result<()> {
+        let RestoredSegment { pane, id, level, batches, .. } = segment;
+        let merge = self.merge()?;
+        let batches = batches.iter().map(|batch| merge.as_of_today(batch)).collect::<Result<_>>()?;
+        self.state.lock().panes.restore(pane, id, level, batches, merge.keys())
     }
 
     /// The end of the earliest window that is open and holds rows.
@@ -278,8 +289,90 @@ impl Operator for WindowOperator {
         inner.panes.bytes() + inner.spans.as_ref().map_or(0, Spans::bytes)
     }
 
+    fn disk_bytes(&self) -> u64 {
+        self.state.lock().panes.disk_bytes()
+    }
+
     fn open(&self) -> usize {
         self.state.lock().panes.pane_count()
+    }
+}
+
+/// The results of a close, one batch at a time: a window of millions of keys is never in memory as a whole.
+struct Closing {
+    operator: Arc<WindowOperator>,
+    epoch: Arc<Epoch>,
+    /// Those that hold rows, ascending, from the first that a closing window may hold.
+    panes: Peekable<IntoIter<Micros>>,
+    /// Windows that end at or before this are closed or emitted …
+    closed: Micros,
+    /// … and those up to this are to be.
+    to: Micros,
+    window: Option<ClosingWindow>,
+    results: VecDeque<RecordBatch>,
+}
+
+/// A window whose keys are emitted part by part.
+struct ClosingWindow {
+    end: Micros,
+    readers: Vec<PartReader>,
+    part: usize,
+    parts: usize,
+}
+
+impl Closing {
+    /// The end of the next closing window that holds at least one pane with rows: ascending, and without gaps to step through.
+    fn next_end(&mut self) -> Option<Micros> {
+        while let Some(pane) = self.panes.peek() {
+            match self.operator.windows.next_end(*pane, self.closed) {
+                None => _ = self.panes.next(),
+                Some(end) if end > self.to => return None,
+                Some(end) => return Some(end),
+            }
+        }
+        None
+    }
+
+    /// Emits one part more; false behind the last one.
+    fn go_on(&mut self) -> Result<bool> {
+        if self.window.is_none() {
+            let Some(end) = self.next_end() else { return Ok(false) };
+            self.closed = end;
+            let keys = self.operator.merge()?.keys();
+            let segments = self.operator.rows_of(end)?;
+            let rows = segments.iter().map(SegmentRows::num_rows).sum();
+            let parts = if keys == 0 { 1 } else { parts_for(rows) };
+            let readers = segments.into_iter().map(|segment| PartReader::new(segment, keys, parts)).collect();
+            self.window = Some(ClosingWindow { end, readers, part: 0, parts });
+        }
+        let Some(window) = &mut self.window else { return Ok(false) };
+        let mut rows = Vec::new();
+        window.readers.iter_mut().try_for_each(|reader| reader.read(window.part, &mut rows))?;
+        if !rows.is_empty() {
+            self.results.extend(self.operator.emit(&rows, window.end, &self.epoch.effects)?);
+        }
+        window.part += 1;
+        if window.part == window.parts {
+            self.window = None;
+        }
+        Ok(true)
+    }
+}
+
+impl Iterator for Closing {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(result) = self.results.pop_front() {
+                return Some(Ok(result));
+            }
+            match self.go_on() {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(error) => return Some(Err(error)),
+            }
+        }
     }
 }
 

@@ -5,8 +5,9 @@
 //! `2 log₂ n` spans (the tree of Tangwongsan et al., "General incremental sliding-window aggregation", VLDB 2015, without its
 //! pointers). A span is merged from its two halves when a window first needs it, and kept until no open window can.
 //!
-//! Where keys hardly repeat from pane to pane, merging makes nothing smaller: such a span stays a list of its parts, and so do
-//! those above it. What is held is therefore never more than three times the panes themselves.
+//! Where keys hardly repeat from pane to pane, merging makes nothing smaller: such a span is the list of its parts, and so are
+//! those above it. What is held is therefore never more than three times the panes themselves. A span with a part on disk, or
+//! without room in memory, is such a list too.
 //!
 //! This is a cache of what the panes hold: it is in no checkpoint, and empty after a restart.
 
@@ -18,7 +19,7 @@ use super::panes::Windows;
 use crate::clock::Micros;
 use crate::error::Result;
 use crate::sql::window::WindowAssigner;
-use crate::state::{PaneState, bytes_of};
+use crate::state::{Merge, PaneState, SegmentRows, held_bytes};
 
 /// A merge is kept when it has at most this share of its inputs' rows.
 const KEPT_SHARE: (usize, usize) = (3, 4);
@@ -34,13 +35,21 @@ pub(super) struct Spans {
     bytes: usize,
 }
 
-#[derive(Debug, Clone)]
-struct Span {
-    /// One batch, or the parts that are not worth merging.
-    parts: Vec<RecordBatch>,
-    worth_merging: bool,
+#[derive(Debug)]
+enum Span {
+    Merged(SegmentRows),
+    /// Its two halves beside each other.
+    List,
+}
+
+impl Span {
     /// Of what is held here alone.
-    bytes: usize,
+    fn bytes(&self) -> usize {
+        match self {
+            Span::Merged(rows) => rows.bytes(),
+            Span::List => 0,
+        }
+    }
 }
 
 impl Spans {
@@ -50,65 +59,93 @@ impl Spans {
         Spans { assigner, level_max, spans: BTreeMap::new(), bytes: 0 }
     }
 
-    /// Batches that hold the rows of all panes in `[from, to)`, both of them starts of panes.
+    /// The rows of all panes in `[from, to)`, both of them starts of panes.
     pub(super) fn cover(
         &mut self,
         panes: &PaneState,
         from: Micros,
         to: Micros,
-        merge: &impl Fn(&[RecordBatch]) -> Result<RecordBatch>,
-    ) -> Result<Vec<RecordBatch>> {
+        merge: &impl Merge,
+    ) -> Result<Vec<SegmentRows>> {
         let (mut at, end) = (self.assigner.number_of(from), self.assigner.number_of(to));
         let mut parts = Vec::new();
         while at < end {
             let level = at.trailing_zeros().min((end - at).ilog2()).min(self.level_max);
-            if let Some(span) = self.span(panes, level, at >> level, merge)? {
-                parts.extend(span.parts);
-            }
+            self.gather(panes, level, at >> level, merge, &mut parts)?;
             at += 1 << level;
         }
         Ok(parts)
     }
 
-    /// `None` where its panes have no rows.
-    fn span(
+    /// Appends the rows of a span. False where they are a list that is not worth merging with others.
+    fn gather(
         &mut self,
         panes: &PaneState,
         level: u32,
         index: i64,
-        merge: &impl Fn(&[RecordBatch]) -> Result<RecordBatch>,
-    ) -> Result<Option<Span>> {
-        if let Some(span) = self.spans.get(&(level, index)) {
-            return Ok(Some(span.clone()));
-        }
+        merge: &impl Merge,
+        parts: &mut Vec<SegmentRows>,
+    ) -> Result<bool> {
+        let known = match self.spans.get(&(level, index)) {
+            Some(Span::Merged(rows)) => {
+                parts.push(rows.clone());
+                return Ok(true);
+            }
+            Some(Span::List) => true,
+            None => false,
+        };
         let (from, to) = (start(level, index, self.assigner), start(level, index + 1, self.assigner));
         if !panes.has_rows(from, to) {
-            return Ok(None);
+            return Ok(true);
         }
-        let (parts, worth_merging) = if level == 0 {
-            (panes.batches(from, to), true)
+        let first = parts.len();
+        let worth_merging = if level == 0 {
+            parts.extend(panes.rows(from, to));
+            true
         } else {
-            let halves =
-                [self.span(panes, level - 1, 2 * index, merge)?, self.span(panes, level - 1, 2 * index + 1, merge)?];
-            let halves: Vec<Span> = halves.into_iter().flatten().collect();
-            let worth_merging = halves.iter().all(|half| half.worth_merging);
-            (halves.into_iter().flat_map(|half| half.parts).collect(), worth_merging)
+            let left = self.gather(panes, level - 1, 2 * index, merge, parts)?;
+            self.gather(panes, level - 1, 2 * index + 1, merge, parts)? && left
         };
-        let mut span = Span { parts, worth_merging, bytes: 0 };
-        if span.worth_merging && span.parts.len() > 1 {
-            let merged = merge(&span.parts)?;
-            let rows: usize = span.parts.iter().map(RecordBatch::num_rows).sum();
-            // A pane's one batch takes the place of its many at commit, so it is not held twice.
-            span.worth_merging =
-                level == 0 || merged.num_rows().saturating_mul(KEPT_SHARE.1) <= rows.saturating_mul(KEPT_SHARE.0);
-            if span.worth_merging {
-                span.bytes = bytes_of(&merged);
-                span.parts = vec![merged];
-            }
+        if known {
+            return Ok(false);
         }
-        self.bytes += span.bytes;
-        self.spans.insert((level, index), span.clone());
-        Ok(Some(span))
+        if worth_merging && parts.len() - first <= 1 {
+            return Ok(true);
+        }
+        let merged = match worth_merging {
+            true => self.merged(panes, level, &parts[first..], merge)?,
+            false => None,
+        };
+        let span = match merged {
+            Some(rows) => {
+                parts.truncate(first);
+                parts.push(rows.clone());
+                Span::Merged(rows)
+            }
+            None => Span::List,
+        };
+        let worth_merging = matches!(span, Span::Merged(_));
+        self.bytes += span.bytes();
+        self.spans.insert((level, index), span);
+        Ok(worth_merging)
+    }
+
+    /// `None` where the result would not be smaller, or not fit into memory.
+    fn merged(
+        &self,
+        panes: &PaneState,
+        level: u32,
+        parts: &[SegmentRows],
+        merge: &impl Merge,
+    ) -> Result<Option<SegmentRows>> {
+        let in_memory: Option<Vec<&[RecordBatch]>> = parts.iter().map(SegmentRows::batches_in_memory).collect();
+        let Some(batches) = in_memory else { return Ok(None) };
+        let merged = merge.merge(&batches.concat())?;
+        let rows: usize = parts.iter().map(SegmentRows::num_rows).sum();
+        // A pane's one batch takes the place of its many at commit, so it is not held twice.
+        let smaller = level == 0 || merged.num_rows().saturating_mul(KEPT_SHARE.1) <= rows.saturating_mul(KEPT_SHARE.0);
+        let held = if smaller { panes.account().hold(held_bytes(&merged)) } else { None };
+        Ok(held.map(|held| SegmentRows::in_memory(vec![merged], held)))
     }
 
     /// The rows of a pane have changed.
@@ -116,19 +153,22 @@ impl Spans {
         let pane = self.assigner.number_of(pane);
         for level in 0..=self.level_max {
             if let Some(span) = self.spans.remove(&(level, pane >> level)) {
-                self.bytes -= span.bytes;
+                self.bytes -= span.bytes();
             }
         }
     }
 
-    /// The one batch of each pane that was merged, with the pane's start. The caller keeps it from now on.
-    pub(super) fn take_merged_panes(&mut self) -> Vec<(Micros, RecordBatch)> {
-        let panes = self.spans.range_mut((0, i64::MIN)..(1, i64::MIN));
-        let merged = panes.filter(|(_, span)| span.bytes > 0).map(|((_, index), span)| {
-            self.bytes -= std::mem::take(&mut span.bytes);
-            (self.assigner.pane_of(*index), span.parts[0].clone())
-        });
-        merged.collect()
+    /// The merged rows of each pane, with the pane's start. The caller keeps them from now on.
+    pub(super) fn take_merged_panes(&mut self) -> Vec<(Micros, SegmentRows)> {
+        let above = self.spans.split_off(&(1, i64::MIN));
+        let mut merged = Vec::new();
+        for ((_, index), span) in std::mem::replace(&mut self.spans, above) {
+            self.bytes -= span.bytes();
+            if let Span::Merged(rows) = span {
+                merged.push((self.assigner.pane_of(index), rows));
+            }
+        }
+        merged
     }
 
     /// Forgets the spans that begin at or before `done_through`: every window that is still open begins after.
@@ -137,7 +177,7 @@ impl Spans {
         self.spans.retain(|(level, index), span| {
             let keep = start(*level, *index, assigner) > done_through;
             if !keep {
-                *bytes -= span.bytes;
+                *bytes -= span.bytes();
             }
             keep
         });
@@ -169,6 +209,7 @@ mod tests {
     use super::super::panes::RowWindows;
     use super::*;
     use crate::sql::window::WindowKind;
+    use crate::state::Account;
 
     const WIDTH: Micros = 10;
 
@@ -181,6 +222,22 @@ mod tests {
         batches.iter().map(|batch| batch.column(0).as_primitive::<Int64Type>().values().iter().sum::<i64>()).sum()
     }
 
+    fn sum_of(rows: &[SegmentRows]) -> i64 {
+        rows.iter().map(|rows| sum(rows.batches_in_memory().unwrap())).sum()
+    }
+
+    struct Merging<F>(F);
+
+    impl<F: Fn(&[RecordBatch]) -> Result<RecordBatch>> Merge for Merging<F> {
+        fn keys(&self) -> usize {
+            0
+        }
+
+        fn merge(&self, batches: &[RecordBatch]) -> Result<RecordBatch> {
+            (self.0)(batches)
+        }
+    }
+
     fn spans() -> Spans {
         let kind = WindowKind::Hop { size_us: 40 * WIDTH, slide_us: WIDTH, offset_us: 0 };
         Spans::new(Windows::new(kind, RowWindows::ByPane, 0))
@@ -188,7 +245,7 @@ mod tests {
 
     /// Panes 0, 10, …, 10 (n - 1) with one row each, of the value 2^n.
     fn panes(n: u32) -> PaneState {
-        let mut panes = PaneState::default();
+        let mut panes = PaneState::new(&Account::unlimited());
         for at in 0..n {
             panes.append(Micros::from(at) * WIDTH, row(1 << at));
         }
@@ -199,12 +256,12 @@ mod tests {
     fn every_run_of_panes_has_exactly_its_rows_in_few_batches() {
         let panes = panes(40);
         let mut spans = spans();
-        let merge = |batches: &[RecordBatch]| Ok(row(sum(batches)));
+        let merge = Merging(|batches: &[RecordBatch]| Ok(row(sum(batches))));
         for from in -3..43 {
             for to in from + 1..=43 {
                 let cover = spans.cover(&panes, from * WIDTH, to * WIDTH, &merge).unwrap();
                 let expected: i64 = (from.max(0)..to.min(40)).map(|at| 1_i64 << at).sum();
-                assert_eq!(sum(&cover), expected, "panes {from} to {to}");
+                assert_eq!(sum_of(&cover), expected, "panes {from} to {to}");
                 let most = 2 * (to - from).ilog2() as usize + 2;
                 assert!(cover.len() <= most, "panes {from} to {to} in {} batches", cover.len());
             }
@@ -215,10 +272,10 @@ mod tests {
     fn sliding_on_merges_about_twice_a_pane_and_a_restart_once_more() {
         let panes = panes(40);
         let merges = Cell::new(0);
-        let merge = |batches: &[RecordBatch]| {
+        let merge = Merging(|batches: &[RecordBatch]| {
             merges.set(merges.get() + 1);
             Ok(row(sum(batches)))
-        };
+        });
         let mut spans = spans();
         for from in 0..20 {
             spans.cover(&panes, from * WIDTH, (from + 20) * WIDTH, &merge).unwrap();
@@ -230,11 +287,11 @@ mod tests {
     fn a_changed_pane_is_seen_and_the_spans_that_held_it_are_made_anew() {
         let mut panes = panes(16);
         let mut spans = spans();
-        let merge = |batches: &[RecordBatch]| Ok(row(sum(batches)));
-        assert_eq!(sum(&spans.cover(&panes, 0, 16 * WIDTH, &merge).unwrap()), 0xffff);
+        let merge = Merging(|batches: &[RecordBatch]| Ok(row(sum(batches))));
+        assert_eq!(sum_of(&spans.cover(&panes, 0, 16 * WIDTH, &merge).unwrap()), 0xffff);
         panes.append(5 * WIDTH, row(1 << 20));
         spans.invalidate(5 * WIDTH);
-        assert_eq!(sum(&spans.cover(&panes, 0, 16 * WIDTH, &merge).unwrap()), 0xffff + (1 << 20));
+        assert_eq!(sum_of(&spans.cover(&panes, 0, 16 * WIDTH, &merge).unwrap()), 0xffff + (1 << 20));
         assert_eq!(spans.take_merged_panes().iter().map(|(pane, _)| *pane).collect::<Vec<_>>(), [5 * WIDTH]);
         assert!(spans.take_merged_panes().is_empty());
     }
@@ -244,19 +301,19 @@ mod tests {
         let panes = panes(16);
         let mut spans = spans();
         let tried = Cell::new(0);
-        let merge = |batches: &[RecordBatch]| {
+        let merge = Merging(|batches: &[RecordBatch]| {
             tried.set(tried.get() + 1);
             Ok(concat_batches(&batches[0].schema(), batches)?)
-        };
+        });
         let cover = spans.cover(&panes, 0, 16 * WIDTH, &merge).unwrap();
-        assert_eq!((cover.len(), sum(&cover), spans.bytes(), tried.get()), (16, 0xffff, 0, 8));
+        assert_eq!((cover.len(), sum_of(&cover), spans.bytes(), tried.get()), (16, 0xffff, 0, 8));
     }
 
     #[test]
     fn done_spans_go_with_their_bytes() {
         let panes = panes(16);
         let mut spans = spans();
-        let merge = |batches: &[RecordBatch]| Ok(row(sum(batches)));
+        let merge = Merging(|batches: &[RecordBatch]| Ok(row(sum(batches))));
         spans.cover(&panes, 0, 16 * WIDTH, &merge).unwrap();
         assert!(spans.bytes() > 0);
         // What is left lies in the second half.

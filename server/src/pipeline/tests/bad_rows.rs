@@ -7,14 +7,14 @@ WITH ('connector' = 'kafka', 'topic' = 'strict', 'format' = 'json', 'on-bad-row'
 ";
 
 /// Rows `(id, page, n, second)` at offsets from 100 on, in one epoch that closes every window.
-async fn run(pipeline: &Pipeline, of: &[(i64, &str, i64, i64)]) -> Result<StepOutput> {
+async fn run(pipeline: &Pipeline, of: &[(i64, &str, i64, i64)]) -> Result<Emitted> {
     let slots = pipeline.slots.len();
     let mut batches = vec![vec![]; slots];
     batches[0] = rows(pipeline, 0, of);
     let mut origins = vec![vec![]; slots];
     origins[0] = vec![Origins::records(3, 100, of.len())];
     let input = StepInput { epoch: 1, batches, origins, sources: vec![Mark::new(END); slots], ..StepInput::default() };
-    let output = pipeline.step(input).await;
+    let output = pipeline.step(input).await.map(Emitted::of);
     match &output {
         Ok(_) => pipeline.commit().unwrap(),
         Err(_) => pipeline.abort(),
@@ -185,7 +185,7 @@ async fn windows_too_far_ahead_are_a_thousand_at_most() {
         let batches = vec![rows(pipeline, 0, of)];
         let origins = vec![vec![Origins::records(0, of[0].0, of.len())]];
         let input = StepInput { epoch: 1, batches, origins, sources: vec![Mark::new(NONE)], ..StepInput::default() };
-        let output = pipeline.step(input).await;
+        let output = pipeline.step(input).await.map(Emitted::of);
         match &output {
             Ok(_) => pipeline.commit().unwrap(),
             Err(_) => pipeline.abort(),

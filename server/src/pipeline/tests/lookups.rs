@@ -73,7 +73,7 @@ impl World {
             let rows = json(Arc::clone(&schema), &part.join("\n"));
             let rows = rows.iter().map(|batch| batch.project(&columns).unwrap()).collect();
             let input = StepInput { batches: vec![rows], sources: vec![mark], ..StepInput::default() };
-            batches.extend(pipeline.step(input).await?.batches);
+            batches.extend(Emitted::of(pipeline.step(input).await?).batches);
             pipeline.commit()
         };
         for part in self.rows["e"].chunks(at_once) {

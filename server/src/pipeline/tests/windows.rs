@@ -5,8 +5,7 @@ use arrow::compute::cast;
 use arrow::datatypes::DataType;
 
 use super::*;
-use crate::operator::contract::StoredSegment;
-use crate::state::Segment;
+use crate::operator::contract::{RestoredSegment, StoredSegment};
 
 /// Seconds 1 to 4 of page a with n = 1, 2, 4, 8, and second 12 of page b with n = 16.
 const ROWS: [(i64, &str, i64, i64); 5] =
@@ -20,8 +19,14 @@ async fn answer(query: &str) -> Vec<String> {
 /// As [`answer`], over other rows.
 pub(super) async fn answer_over(query: &str, input: &[Row]) -> Vec<String> {
     let mut answers = Vec::new();
-    for (partitions, at_once) in [(1, input.len()), (1, 1), (2, input.len()), (2, 2)] {
-        let pipeline = planned(query, partitions).await;
+    for (partitions, at_once, crowded) in
+        [(1, input.len(), false), (1, 1, false), (2, input.len(), false), (2, 2, false), (1, 2, true), (2, 1, true)]
+    {
+        let mut pipeline = planned(query, partitions).await;
+        let crowd = Crowd::new();
+        if crowded {
+            pipeline.charge_to(Arc::clone(&crowd.account)).unwrap();
+        }
         let mut batches = Vec::new();
         for part in input.chunks(at_once) {
             let input = (0..pipeline.slots.len()).map(|slot| rows(&pipeline, slot, part)).collect();
@@ -33,6 +38,7 @@ pub(super) async fn answer_over(query: &str, input: &[Row]) -> Vec<String> {
             batches.extend(epoch(&pipeline, nothing.clone(), NONE, END).await.batches);
         }
         assert_eq!((pipeline.open_panes(), pipeline.state_bytes()), (0, 0), "{query}");
+        assert_eq!(crowd.disk.used(), 0, "{query}");
         answers.push(values(&batches));
     }
     for other in &answers[1..] {
@@ -148,17 +154,17 @@ async fn a_constant_branch_is_part_of_the_epoch_that_read_it() {
     let pipeline = planned(query, 1).await;
     assert!(pipeline.due(&[Mark::NONE]));
     let input = || StepInput { batches: vec![vec![]], sources: vec![Mark::NONE], ..StepInput::default() };
-    assert_eq!(pipeline.step(input()).await.unwrap().rows(), 1);
+    assert_eq!(pipeline.step(input()).await.unwrap().rows.num_rows(), 1);
     pipeline.abort();
-    assert_eq!(pipeline.step(input()).await.unwrap().rows(), 1);
+    assert_eq!(pipeline.step(input()).await.unwrap().rows.num_rows(), 1);
     pipeline.commit().unwrap();
-    assert_eq!(pipeline.step(input()).await.unwrap().rows(), 0);
+    assert_eq!(pipeline.step(input()).await.unwrap().rows.num_rows(), 0);
     pipeline.commit().unwrap();
     assert!(!pipeline.due(&[Mark::NONE]));
     let restarted = planned(query, 1).await;
     restarted.operators()[0].restore_position(pipeline.operators()[0].position());
     assert!(!restarted.due(&[Mark::NONE]));
-    assert_eq!(restarted.step(input()).await.unwrap().rows(), 0);
+    assert_eq!(restarted.step(input()).await.unwrap().rows.num_rows(), 0);
 }
 
 #[tokio::test]
@@ -168,16 +174,18 @@ async fn a_union_does_not_wait_for_an_idle_source_and_says_whom_it_waits_for() {
     let pipeline = planned(query, 1).await;
     let step = |batches, sources| StepInput { batches, sources, ..StepInput::default() };
     let first = vec![rows(&pipeline, 0, &ROWS), vec![]];
-    let waiting = pipeline.step(step(first, vec![Mark::new(15 * SECOND), Mark::NONE])).await.unwrap();
+    let waiting = Emitted::of(pipeline.step(step(first, vec![Mark::new(15 * SECOND), Mark::NONE])).await.unwrap());
     pipeline.commit().unwrap();
     assert_eq!(waiting.rows(), 0);
     let idle = Mark { at: NONE, idle: true };
-    let closed = pipeline.step(step(vec![vec![], vec![]], vec![Mark::new(15 * SECOND), idle])).await.unwrap();
+    let closed =
+        Emitted::of(pipeline.step(step(vec![vec![], vec![]], vec![Mark::new(15 * SECOND), idle])).await.unwrap());
     pipeline.commit().unwrap();
     assert_eq!(values(&closed.batches), ["00:10,4"]);
     // It wakes: what it brings for the window that has closed is late, with its place.
     let woken = vec![vec![], rows(&pipeline, 1, &[(9, "z", 1, 3)])];
-    let late = pipeline.step(step(woken, vec![Mark::new(15 * SECOND), Mark::new(3 * SECOND)])).await.unwrap();
+    let late =
+        Emitted::of(pipeline.step(step(woken, vec![Mark::new(15 * SECOND), Mark::new(3 * SECOND)])).await.unwrap());
     assert_eq!(late.late.iter().map(|row| row.event_time).collect::<Vec<_>>(), [Some(3 * SECOND)]);
 }
 
@@ -246,8 +254,8 @@ async fn a_sum_of_64_bits_goes_on_in_128() {
     let before = planned(query, 1).await;
     epoch(&before, vec![rows(&before, 0, &ROWS[..4])], NONE, NONE).await;
     let pipeline = planned(query, 1).await;
-    for mut stored in before.operators()[0].segments() {
-        let Segment { id, level, batch, .. } = stored.segment;
+    for StoredSegment { input, shard, pane, segment } in before.operators()[0].segments() {
+        let batch = segment.rows.batches().next().unwrap().unwrap();
         assert!(batch.schema().fields().iter().any(|field| field.data_type() == &DataType::Decimal128(38, 0)));
         let narrow = batch.columns().iter().map(|column| match column.data_type() {
             DataType::Decimal128(38, 0) => cast(column, &DataType::Int64).unwrap(),
@@ -255,15 +263,16 @@ async fn a_sum_of_64_bits_goes_on_in_128() {
         });
         let names = batch.schema();
         let narrow = names.fields().iter().map(|field| field.name().as_str()).zip(narrow);
-        stored.segment = Segment::new(id, level, RecordBatch::try_from_iter(narrow).unwrap());
-        pipeline.operators()[0].restore(stored).unwrap();
+        let batches = vec![RecordBatch::try_from_iter(narrow).unwrap()];
+        let (id, level) = (segment.id, segment.level);
+        pipeline.operators()[0].restore(RestoredSegment { input, shard, pane, id, level, batches }).unwrap();
     }
     epoch(&pipeline, vec![rows(&pipeline, 0, &[(6, "a", 100, 5)])], NONE, NONE).await;
     let output = epoch(&pipeline, vec![vec![]], NONE, END).await;
     assert_eq!(values(&output.batches), ["00:10,115"]);
     let other = RecordBatch::try_from_iter([("x", Arc::new(arrow::array::StringArray::from(vec!["x"])) as _)]).unwrap();
-    let stored = StoredSegment { input: 0, shard: 0, pane: 0, segment: Segment::new(9, 0, other) };
-    assert!(pipeline.operators()[0].restore(stored).is_err());
+    let other = RestoredSegment { input: 0, shard: 0, pane: 0, id: 9, level: 0, batches: vec![other] };
+    assert!(pipeline.operators()[0].restore(other).is_err());
 }
 
 #[tokio::test]

@@ -36,7 +36,11 @@ fn rows(times: &[Option<i64>], first: i64) -> RecordBatch {
 fn entry(checkpoint: u64, created_at: i64, batches: &[RecordBatch]) -> TailEntry {
     let rows = batches.iter().map(|batch| batch.num_rows() as u64).sum();
     let section = Section { object: String::new(), offset: 0, length: rows * 10, rows, sha256: String::new() };
-    tail_entry(checkpoint, created_at, section, batches, Some("window_start")).unwrap().unwrap()
+    tail_entry(checkpoint, created_at, section, batches.iter().cloned().map(Ok), Some("window_start")).unwrap().unwrap()
+}
+
+fn of(batches: Vec<RecordBatch>) -> Arc<[Rows]> {
+    Arc::new([batches.into()])
 }
 
 fn plan(output: &OutputState, limits: SealLimits, through: Option<u64>, now: i64) -> Option<SealIntent> {
@@ -93,6 +97,9 @@ fn rows_are_filed_by_their_utc_date_and_without_one_by_the_checkpoints() {
 #[test]
 fn the_first_and_the_last_day_have_a_date_and_their_neighbours_have_none() {
     assert_eq!((Day::FIRST.text(), Day::LAST.text()), ("0001-01-01".to_owned(), "9999-12-31".to_owned()));
+    for day in [Day::FIRST, Day::EPOCH, Day::LAST] {
+        assert_eq!(Day::parse(&day.text()), Some(day));
+    }
     assert_eq!(Day::of(Day::FIRST.0 * DAY), Some(Day::FIRST));
     assert_eq!(Day::of(Day::FIRST.0 * DAY - 1), None);
     assert_eq!(Day::of((Day::LAST.0 + 1) * DAY - 1), Some(Day::LAST));
@@ -104,7 +111,7 @@ fn dates_come_from_timestamps_of_any_unit_and_zone_dates_and_windows() {
     let section = Section { object: String::new(), offset: 0, length: 1, rows: 1, sha256: String::new() };
     let date_of = |array: ArrayRef, name: Option<&str>| {
         let batch = RecordBatch::try_from_iter([("t", array)]).unwrap();
-        let entry = tail_entry(1, 0, section.clone(), &[batch], name)?.unwrap();
+        let entry = tail_entry(1, 0, section.clone(), [Ok(batch)], name)?.unwrap();
         Ok::<_, Error>(entry.dates.into_keys().next().unwrap())
     };
     let late = 1_700_004_600; // 2023-11-14T23:30:00Z, already the 15th in Berlin
@@ -133,8 +140,8 @@ async fn files_hold_their_date_in_order_of_time_as_plain_types_with_their_origin
     output.tail = vec![entry(7, 0, &batches[..1]), entry(9, 0, &batches[1..])];
     let intent = plan(&output, NOW, None, 1).unwrap();
     let store = public();
-    let inputs: Vec<_> = output.tail.iter().cloned().zip(batches.into_iter().map(|batch| vec![batch])).collect();
-    let files = write_sealed(&store, QUERY, &intent, &inputs).await.unwrap();
+    let inputs: Vec<_> = output.tail.iter().cloned().zip(batches.into_iter().map(|batch| of(vec![batch]))).collect();
+    let files = write_sealed(&store, None, QUERY, &intent, &inputs).await.unwrap();
     let name = "momentum-00000000000000000003-12345678-00000000000000000004";
     assert_eq!(
         files.iter().map(|file| file.path.clone()).collect::<Vec<_>>(),
@@ -165,8 +172,8 @@ async fn rows_other_than_those_planned_are_not_written() {
     let intent = plan(&output, NOW, None, 1).unwrap();
     let store = public();
     for wrong in [batch.slice(0, 1), rows(&[Some(0), Some(DAY)], 0)] {
-        let inputs = [(output.tail[0].clone(), vec![wrong])];
-        assert_eq!(write_sealed(&store, QUERY, &intent, &inputs).await.unwrap_err().kind(), ErrorKind::Bug);
+        let inputs = [(output.tail[0].clone(), of(vec![wrong]))];
+        assert_eq!(write_sealed(&store, None, QUERY, &intent, &inputs).await.unwrap_err().kind(), ErrorKind::Bug);
     }
     assert!(store.list(&Path::default()).await.unwrap().is_empty());
 }
@@ -227,8 +234,8 @@ async fn nested_views_and_dictionaries_are_readable_by_anyone() {
     let output = OutputState { tail: vec![entry(1, 0, std::slice::from_ref(&batch))], ..OutputState::default() };
     let intent = plan(&output, NOW, None, 1).unwrap();
     let store = public();
-    let inputs = [(output.tail[0].clone(), vec![batch.clone()])];
-    let files = write_sealed(&store, QUERY, &intent, &inputs).await.unwrap();
+    let inputs = [(output.tail[0].clone(), of(vec![batch.clone()]))];
+    let files = write_sealed(&store, None, QUERY, &intent, &inputs).await.unwrap();
     let back = read(&store, &files[0].path).await;
     assert_eq!(back.schema().fields(), public_schema(&batch.schema()).unwrap().fields());
     assert_eq!(back.column(1).as_list::<i32>().value(0).as_string::<i32>().value(0), "one");
@@ -272,8 +279,9 @@ async fn live(private: &Store, public: &Store, mut steps: u32, next: &mut i64) -
         for intent in &output.intents {
             let entries = output.seal_inputs(intent);
             let sections: Vec<_> = entries.iter().map(|entry| entry.section.clone()).collect();
-            let inputs: Vec<_> = entries.into_iter().zip(read_sections(private, &sections).await?).collect();
-            let files = write_sealed(public, QUERY, intent, &inputs).await?;
+            let inputs: Vec<_> =
+                entries.into_iter().zip(read_sections(private, &sections).await?.into_iter().map(of)).collect();
+            let files = write_sealed(public, None, QUERY, intent, &inputs).await?;
             if !step() {
                 return Ok(false);
             }
@@ -288,7 +296,7 @@ async fn live(private: &Store, public: &Store, mut steps: u32, next: &mut i64) -
             break;
         }
         let mut draft = chain.draft(0);
-        let mut bundle: BundleBuilder = chain.bundle(&draft);
+        let mut bundle: BundleBuilder = chain.bundle(&draft, None);
         let batches = [rows(&[Some(*next * DAY / 2), Some(*next)], *next)];
         let section = bundle.add(&batches)?;
         chain.put_bundle(bundle).await?;
@@ -296,7 +304,7 @@ async fn live(private: &Store, public: &Store, mut steps: u32, next: &mut i64) -
             return Ok(false);
         }
         let output = draft.outputs.entry(QUERY.to_owned()).or_default();
-        output.tail.extend(tail_entry(draft.id, 0, section, &batches, Some("window_start"))?);
+        output.tail.extend(tail_entry(draft.id, 0, section, batches.map(Ok), Some("window_start"))?);
         let names = SealNames { paths: chain.paths(), output: QUERY, generation };
         let intent = plan_seal(output, NOW, names, Some("window_start"), None, 0);
         intent.into_iter().for_each(|intent| output.begin_seal(intent));

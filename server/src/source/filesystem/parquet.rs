@@ -178,7 +178,7 @@ impl BatchReader for ParquetReader {
                 });
             }
             let batches = Some(assembled.batch).filter(|batch| batch.num_rows() > 0).into_iter().collect();
-            return Ok(SourceBatch { batches, origins: vec![origins], progress, dead_letters, finished: false });
+            return Ok(SourceBatch { batches, origins: vec![origins], progress, dead_letters, ..Default::default() });
         }
         Ok(SourceBatch { progress: self.files.progress(&from), finished: true, ..Default::default() })
     }

@@ -1,0 +1,47 @@
+//! What operators and outputs hold: immutable Arrow batches, in memory while the server's budget has room, else on local disk.
+//!
+//! ```text
+//! budget   one limit for everything that is held; an account for each query and one for ad-hoc work
+//! spill    what a place on local disk must be able to do; no I/O here
+//! rows     batches as they come, in memory first: results of an epoch, tails
+//! segment  one immutable piece of operator state, whole or divided by the hash of its key
+//! parts    rows divided by the hash of their key
+//! panes    segments by event time, merged in tiers
+//! ```
+
+mod budget;
+mod compact;
+mod panes;
+mod parts;
+mod pool;
+mod rows;
+mod segment;
+mod spill;
+
+pub use budget::{Account, Budget, Reservation};
+pub use compact::compact;
+pub use panes::{Merge, PaneState};
+pub use parts::parts_for;
+pub use pool::AccountPool;
+pub use rows::{Rows, Spool};
+pub use segment::{PartReader, Segment, SegmentRows, held_bytes};
+pub use spill::{BatchReader, SpillFile, SpillSpace, SpillWriter};
+
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::datatypes::DataType;
+use arrow::record_batch::RecordBatch;
+
+/// Bytes of its rows alone: slices of one batch do not each count the whole of it.
+pub fn bytes_of(batch: &RecordBatch) -> usize {
+    let of_column = |column: &ArrayRef| {
+        let fixed = column.to_data().get_slice_memory_size().unwrap_or_default();
+        // For these, the former leaves out the text itself.
+        let text = match column.data_type() {
+            DataType::Utf8View => column.as_string_view().total_buffer_bytes_used(),
+            DataType::BinaryView => column.as_binary_view().total_buffer_bytes_used(),
+            _ => 0,
+        };
+        fixed + text
+    };
+    batch.columns().iter().map(of_column).sum()
+}
