@@ -13,6 +13,7 @@ mod hot_table;
 mod judged_alike;
 mod kafka_login;
 mod known_answers;
+mod memory;
 mod postgres;
 mod process;
 mod real_input;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
     tests.extend(functions::tests());
     tests.extend(golden::tests());
     tests.extend(judged_alike::tests());
+    tests.extend(memory::tests());
     tests.extend(kafka_login::tests());
     tests.extend(reload::tests());
     tests.extend(restart::tests());

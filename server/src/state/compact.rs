@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, FixedSizeListArray, GenericListArray, MapArray, OffsetSizeTrait, RecordBatch,
-    RecordBatchOptions, StructArray,
+    Array, ArrayRef, AsArray, FixedSizeListArray, GenericByteViewArray, GenericListArray, MapArray, OffsetSizeTrait,
+    RecordBatch, RecordBatchOptions, StructArray,
 };
-use arrow::buffer::OffsetBuffer;
+use arrow::buffer::{Buffer, OffsetBuffer};
 use arrow::compute::kernels::take::take;
 use arrow::datatypes::{ByteViewType, DataType};
 
@@ -18,6 +18,40 @@ pub fn compact(batch: &RecordBatch) -> Result<RecordBatch> {
     let columns = batch.columns().iter().map(compact_array).collect::<Result<Vec<_>>>()?;
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     Ok(RecordBatch::try_new_with_options(batch.schema(), columns, &options)?)
+}
+
+/// The batch, and what it takes in memory by itself. Text that takes much more than it is long, because its buffers have room to grow or
+/// are those of a larger batch, is copied.
+pub fn tight(batch: RecordBatch) -> Result<(RecordBatch, usize)> {
+    let wasteful = |array: &ArrayRef| {
+        let (room, used) = match array.data_type() {
+            DataType::Utf8View => room_and_use(array.as_string_view()),
+            DataType::BinaryView => room_and_use(array.as_binary_view()),
+            _ => (0, 0),
+        };
+        room > TIGHT_FROM && room > used + used / 4
+    };
+    if !batch.columns().iter().any(wasteful) {
+        let bytes = batch.get_array_memory_size();
+        return Ok((batch, bytes));
+    }
+    let columns = batch.columns().iter().map(|array| match array.data_type() {
+        DataType::Utf8View if wasteful(array) => Arc::new(array.as_string_view().gc()) as ArrayRef,
+        DataType::BinaryView if wasteful(array) => Arc::new(array.as_binary_view().gc()),
+        _ => Arc::clone(array),
+    });
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    let batch = RecordBatch::try_new_with_options(batch.schema(), columns.collect(), &options)?;
+    let bytes = batch.get_array_memory_size();
+    Ok((batch, bytes))
+}
+
+/// Bytes from which on it is worth a look.
+const TIGHT_FROM: usize = 64 * 1024;
+
+fn room_and_use<T: ByteViewType + ?Sized>(views: &GenericByteViewArray<T>) -> (usize, usize) {
+    let room = views.data_buffers().iter().map(Buffer::capacity).sum();
+    (room, if room > TIGHT_FROM { views.total_buffer_bytes_used() } else { room })
 }
 
 fn compact_array(array: &ArrayRef) -> Result<ArrayRef> {
@@ -50,10 +84,7 @@ fn compact_array(array: &ArrayRef) -> Result<ArrayRef> {
     })
 }
 
-fn compact_views<T: ByteViewType + ?Sized>(
-    array: &ArrayRef,
-    views: &arrow::array::GenericByteViewArray<T>,
-) -> ArrayRef {
+fn compact_views<T: ByteViewType + ?Sized>(array: &ArrayRef, views: &GenericByteViewArray<T>) -> ArrayRef {
     let held: usize = views.data_buffers().iter().map(|buffer| buffer.len()).sum();
     // A copy pays off only where it drops a good part; views may share bytes, hence used > held is possible.
     if views.total_buffer_bytes_used() < held - held / 4 { Arc::new(views.gc()) } else { Arc::clone(array) }

@@ -19,12 +19,12 @@ mod segment;
 mod spill;
 
 pub use budget::{Account, Budget, Reservation};
-pub use compact::compact;
+pub use compact::{compact, tight};
 pub use panes::{Merge, PaneState};
 pub use parts::parts_for;
 pub use pool::AccountPool;
 pub use rows::{Rows, Spool};
-pub use segment::{PartReader, Segment, SegmentRows, held_bytes};
+pub use segment::{PartReader, Segment, SegmentRows};
 pub use spill::{BatchReader, SpillFile, SpillSpace, SpillWriter};
 
 use arrow::array::{Array, ArrayRef, AsArray};

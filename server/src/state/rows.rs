@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::record_batch::RecordBatch;
 
 use super::budget::{Account, Reservation};
-use super::bytes_of;
+use super::compact::tight;
 use super::spill::{BatchReader, SpillFile, SpillWriter};
 use crate::error::Result;
 
@@ -38,7 +38,7 @@ impl Spool {
         if let Some(file) = &mut self.file {
             return file.write(&batch);
         }
-        let bytes = bytes_of(&batch);
+        let (batch, bytes) = tight(batch)?;
         if self.held.hold(bytes) {
             self.memory.push(batch);
             return Ok(());

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::record_batch::RecordBatch;
 
 use super::budget::{Account, Reservation};
+use super::compact::tight;
 use super::parts::{Parts, parts_of};
 use super::spill::{BatchReader, SpillFile, SpillWriter};
 use crate::error::{Error, Result};
@@ -220,7 +221,7 @@ impl SegmentBuilder {
         if let Some(file) = &mut self.file {
             return file.write(&part);
         }
-        let bytes = held_bytes(&part);
+        let (part, bytes) = tight(part)?;
         if self.held.hold(bytes) {
             self.memory.push(part);
             return Ok(());
@@ -263,7 +264,9 @@ pub(super) fn place(
     on_disk_from: usize,
     mut make_room: impl FnMut() -> Result<bool>,
 ) -> Result<SegmentRows> {
-    let bytes = batches.iter().map(held_bytes).sum();
+    let batches = batches.into_iter().map(tight).collect::<Result<Vec<_>>>()?;
+    let bytes = batches.iter().map(|(_, bytes)| bytes).sum();
+    let batches: Vec<RecordBatch> = batches.into_iter().map(|(batch, _)| batch).collect();
     let mut held = Reservation::empty(account);
     loop {
         if held.hold(bytes) {
@@ -280,9 +283,4 @@ pub(super) fn place(
         held.reserve(bytes, STATE)?;
         return Ok(SegmentRows::in_memory(batches, held));
     }
-}
-
-/// What a batch takes in memory by itself.
-pub fn held_bytes(batch: &RecordBatch) -> usize {
-    batch.get_array_memory_size()
 }

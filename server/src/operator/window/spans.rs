@@ -19,7 +19,7 @@ use super::panes::Windows;
 use crate::clock::Micros;
 use crate::error::Result;
 use crate::sql::window::WindowAssigner;
-use crate::state::{Merge, PaneState, SegmentRows, held_bytes};
+use crate::state::{Merge, PaneState, SegmentRows, tight};
 
 /// A merge is kept when it has at most this share of its inputs' rows.
 const KEPT_SHARE: (usize, usize) = (3, 4);
@@ -144,8 +144,11 @@ impl Spans {
         let rows: usize = parts.iter().map(SegmentRows::num_rows).sum();
         // A pane's one batch takes the place of its many at commit, so it is not held twice.
         let smaller = level == 0 || merged.num_rows().saturating_mul(KEPT_SHARE.1) <= rows.saturating_mul(KEPT_SHARE.0);
-        let held = if smaller { panes.account().hold(held_bytes(&merged)) } else { None };
-        Ok(held.map(|held| SegmentRows::in_memory(vec![merged], held)))
+        if !smaller {
+            return Ok(None);
+        }
+        let (merged, bytes) = tight(merged)?;
+        Ok(panes.account().hold(bytes).map(|held| SegmentRows::in_memory(vec![merged], held)))
     }
 
     /// The rows of a pane have changed.
