@@ -1,5 +1,7 @@
 //! Random queries: windows upon one another, unions, lookups, plain views, parts of WITH. Each is one that a server takes.
 
+mod lookup;
+
 use super::choices::Choices;
 use super::expression::Expressions;
 use super::sql::{Column, Kind, Sql, Time, WindowOf};
@@ -254,67 +256,6 @@ impl Writer {
         }
     }
 
-    /// A join with the static table, or a filter by it.
-    fn lookup(&mut self, depth: u32) -> Relation {
-        let input = self.relation(depth);
-        let alias = self.name("s");
-        let ours: Vec<Column> = qualified(&input.columns, &alias);
-        let Some((key, of)) = self.lookup_key(&ours) else { return input };
-        let residual = match self.choices().below(4) {
-            3 => format!(" AND d.w > {}", self.choices().of(&["0", "2"])),
-            _ => String::new(),
-        };
-        let plain = |column: &Column| (Sql::same(format!("{alias}.{}", column.name)), column.clone());
-        let mut items: Vec<(Sql, Column)> = input.columns.iter().map(plain).collect();
-        let source = input.source();
-        let rest = match self.choices().below(5) {
-            kind @ (0 | 1) => {
-                let join = if kind == 0 { "JOIN" } else { "LEFT JOIN" };
-                let (label, number) = (self.name("c"), self.name("c"));
-                items.push((Sql::same("d.label"), Column::new(label, Kind::Text)));
-                items.push((Sql::same("d.w"), Column::new(number, Kind::Whole)));
-                Sql::of(&format!("{{}} AS {alias} {join} d ON {key} = d.{of}{residual}"), &[&source])
-            }
-            2 => Sql::of(
-                &format!("{{}} AS {alias} WHERE {key} IN (SELECT d.{of} FROM d WHERE d.{of} IS NOT NULL{residual})"),
-                &[&source],
-            ),
-            kind => {
-                let not = if kind == 3 { "" } else { "NOT " };
-                let exists = format!("{not}EXISTS (SELECT 1 FROM d WHERE d.{of} = {key}{residual})");
-                Sql::of(&format!("{{}} AS {alias} WHERE {exists}"), &[&source])
-            }
-        };
-        self.select(items, &rest, input.reads_part)
-    }
-
-    /// What of a stream is looked up, and in which column.
-    fn lookup_key(&mut self, scope: &[Column]) -> Option<(String, &'static str)> {
-        let keys: Vec<(String, &str)> = scope
-            .iter()
-            .filter_map(|column| match column.kind {
-                Kind::Text => Some((column.name.clone(), "k")),
-                Kind::Whole => Some((column.name.clone(), "g")),
-                _ => None,
-            })
-            .collect();
-        if keys.is_empty() {
-            return None;
-        }
-        Some(keys[self.choices().below(keys.len() as u32) as usize].clone())
-    }
-
-    /// Rows with a lookup beside them in the same FROM, whose columns come into sight.
-    fn looked_up(&mut self, rows: &Sql, scope: &mut Vec<Column>) -> Sql {
-        let Some((key, of)) = self.lookup_key(scope) else { return rows.clone() };
-        let (looked_up, label, number) = (self.name("d"), self.name("d"), self.name("d"));
-        let join = self.choices().of(&["JOIN", "LEFT JOIN"]);
-        scope.push(Column::new(&label, Kind::Text));
-        scope.push(Column::new(&number, Kind::Whole));
-        let side = format!("(SELECT {of} AS {looked_up}, label AS {label}, w AS {number} FROM d)");
-        Sql::of(&format!("{{}} {join} {side} AS d ON {key} = {looked_up}"), &[rows])
-    }
-
     /// A plain view or a part of WITH.
     fn named(&mut self, depth: u32) -> Relation {
         let relation = self.relation(depth);
@@ -496,10 +437,6 @@ impl Writer {
         let rest = Sql::of("{}{} GROUP BY {}{}", &[&rows, &filter, &Sql::list(&by, ", "), &having]);
         self.select(items, &rest, input.reads_part)
     }
-}
-
-fn qualified(columns: &[Column], alias: &str) -> Vec<Column> {
-    columns.iter().map(|column| Column::new(format!("{alias}.{}", column.name), column.kind)).collect()
 }
 
 fn interval(us: i64) -> String {
