@@ -143,7 +143,7 @@ impl Runner {
     fn run_once(&mut self, drawn: &mut Drawn) -> Result<(), Failure> {
         let (query, choices) = Query::draw(std::mem::replace(&mut drawn.query, Choices::again(&[])));
         drawn.query = choices;
-        let rows = Rows::draw(&mut drawn.rows, query.lateness_us);
+        let rows = Rows::draw(&mut drawn.rows, query.rows);
         drawn.text = text::shown(&query.text, query.duckdb.as_deref(), &rows, None);
         let case = Case::new(&query.text, rows)?;
         let batch = self.runtime.block_on(case.batch())?;

@@ -1,9 +1,12 @@
 //! Random queries: windows upon one another, unions, lookups, plain views, parts of WITH. Each is one that a server takes.
 
 mod lookup;
+mod windows;
 
+use self::windows::Windows;
 use super::choices::Choices;
 use super::expression::Expressions;
+use super::rows::Wanted;
 use super::sql::{Column, Kind, Sql, Time, WindowOf};
 
 /// A question in two dialects.
@@ -13,18 +16,28 @@ pub(super) struct Query {
     pub(super) text: String,
     /// One SELECT; `None` where DuckDB has no such thing.
     pub(super) duckdb: Option<String>,
-    pub(super) lateness_us: i64,
+    pub(super) rows: Wanted,
 }
 
 impl Query {
     pub(super) fn draw(choices: Choices) -> (Self, Choices) {
         let expressions = Expressions { choices, duckdb: true };
-        let mut writer = Writer { expressions, names: 0, windows: 0, views: Vec::new(), parts: Vec::new() };
+        let mut writer = Writer {
+            expressions,
+            names: 0,
+            windows: 0,
+            days: false,
+            truncates: false,
+            views: Vec::new(),
+            parts: Vec::new(),
+        };
+        writer.days = writer.choices().sometimes(1);
         let relation = match writer.choices().below(8) {
             7 => writer.relation(3),
             _ => writer.windowed_relation(3),
         };
         let lateness_us = writer.choices().of(&[0, 0, 0, 4_000_000]);
+        let rows = writer.wanted(lateness_us);
         let mut text: String = writer.views.iter().map(|view| format!("{view};\n")).collect();
         let with = match writer.parts.as_slice() {
             [] => String::new(),
@@ -36,7 +49,7 @@ impl Query {
         };
         text += &format!("CREATE MATERIALIZED VIEW v{options} AS\n{with}{}", relation.body.ours);
         let duckdb = writer.expressions.duckdb.then_some(relation.body.duckdb);
-        (Query { text, duckdb, lateness_us }, writer.expressions.choices)
+        (Query { text, duckdb, rows }, writer.expressions.choices)
     }
 }
 
@@ -72,17 +85,6 @@ impl Relation {
     }
 }
 
-/// A length of windows and how far they are apart, microseconds.
-const TUMBLES: [i64; 6] = [10_000_000, 1_000_000, 2_000_000, 5_000_000, 60_000_000, 1_500_000];
-const HOPS: [(i64, i64); 6] = [
-    (5_000_000, 10_000_000),
-    (1_000_000, 3_000_000),
-    (10_000_000, 30_000_000),
-    (3_000_000, 7_000_000),
-    (4_000_000, 6_000_000),
-    (10_000_000, 10_000_000),
-];
-
 /// Operators of one query: each is planned four times for one case.
 const WINDOWS_MAX: usize = 3;
 
@@ -90,6 +92,10 @@ struct Writer {
     expressions: Expressions,
     names: usize,
     windows: usize,
+    /// Windows may be days.
+    days: bool,
+    /// `date_trunc` puts a time back, by more than any allowed lateness.
+    truncates: bool,
     views: Vec<String>,
     parts: Vec<String>,
 }
@@ -102,6 +108,14 @@ impl Writer {
     fn name(&mut self, prefix: &str) -> String {
         self.names += 1;
         format!("{prefix}{}", self.names)
+    }
+
+    fn wanted(&self, lateness_us: i64) -> Wanted {
+        let days = self.days;
+        if self.truncates && lateness_us > 0 {
+            return Wanted { days, ..Wanted::default() };
+        }
+        Wanted { lateness_us, days }
     }
 
     /// Whatever may be read by a continuous query.
@@ -208,6 +222,7 @@ impl Writer {
             9 => (format!("CAST({time} AS TIMESTAMP(6))"), Time { tick_us: 1, ..moved }),
             _ => (time.to_owned(), facts),
         };
+        self.truncates |= sql.starts_with("date_trunc");
         let name = self.name("t");
         let duckdb = sql.replace("TIMESTAMP(6)", "TIMESTAMP");
         (Sql::two(sql, duckdb), Column::new(name, Kind::Time(facts)))
@@ -316,16 +331,9 @@ impl Writer {
             _ => (input.source(), columns),
         };
         let (time, facts) = columns[self.choices().below(columns.len() as u32) as usize].clone();
-        let hops = self.choices().below(3) == 2;
-        let (slide, size) = if hops {
-            self.choices().of(&HOPS)
-        } else {
-            let size = self.choices().of(&TUMBLES);
-            (size, size)
-        };
+        let windows = self.drawn_windows();
+        let (function, lengths) = (windows.name(), windows.lengths());
         let is_name = !source.ours.starts_with('(');
-        let lengths = if hops { format!("{}, {}", interval(slide), interval(size)) } else { interval(size) };
-        let function = if hops { "HOP" } else { "TUMBLE" };
         // A table has one watermark, which need not be named.
         let is_table = ["a", "b"].contains(&source.ours.as_str());
         let ours = match self.choices().below(16) {
@@ -333,18 +341,16 @@ impl Writer {
             14.. if is_name => format!("TABLE({function}(TABLE {}, DESCRIPTOR({time}), {lengths}))", source.ours),
             _ => format!("{function}({}, {time}, {lengths})", source.ours),
         };
-        let start = format!("({} - window_back * {slide})", floor(&time, slide));
-        let duckdb = format!(
-            "(SELECT * EXCLUDE (window_back), make_timestamp({start}) AS window_start, make_timestamp({start} + {size}) AS window_end, \
-             make_timestamp({start} + {size} - {}) AS window_time \
-             FROM {} AS t, unnest(range({})) AS backs(window_back) WHERE {time} IS NOT NULL AND {start} + {size} > epoch_us({time}))",
-            facts.tick_us,
-            source.duckdb,
-            size.div_euclid(slide) + i64::from(size % slide != 0),
-        );
+        let names = ["window_start", "window_end", "window_time"];
+        let duckdb = windows.in_duckdb(&source.duckdb, &time, facts.tick_us, names);
         let bound = Kind::Time(Time { watermark: true, window: WindowOf::Open, ..facts });
-        let bounds = ["window_start", "window_end", "window_time"].map(|name| Column::new(name, bound)).to_vec();
+        let bounds = names.map(|name| Column::new(name, bound)).to_vec();
         (Sql::two(ours, duckdb), bounds)
+    }
+
+    fn drawn_windows(&mut self) -> Windows {
+        let days = self.days;
+        Windows::draw(self.choices(), days)
     }
 
     /// An aggregate by a window.
@@ -387,33 +393,22 @@ impl Writer {
             by.push(column.sql());
             items.push((column.sql(), Column::new(self.name("t"), kind)));
         }
-        let mut extra = Sql::default();
-        if form == 3 {
+        let rows = if form == 3 {
             let times = input.times();
             let (time, facts) = times[self.choices().below(times.len() as u32) as usize].clone();
-            let size = self.choices().of(&TUMBLES);
-            let floor = floor(&time, size);
-            let window = Sql::two(
-                format!("tumble({time}, {})", interval(size)),
-                format!("{{'start': make_timestamp({floor}), 'end': make_timestamp({floor} + {size})}}"),
-            );
-            extra = Sql::two("", format!("{time} IS NOT NULL"));
+            let windows = self.drawn_windows();
+            let (start, end, last) = (self.name("t"), self.name("t"), self.name("t"));
+            let window = Sql::two(windows.call(&time), format!("{{'start': {start}, 'end': {end}}}"));
             by.push(window.clone());
             let closed = Time { window: WindowOf::Closed, watermark: true, ..facts };
             items.push((window, Column::new(self.name("c"), Kind::Window(closed))));
-        }
+            Sql::two(rows.ours, windows.in_duckdb(&rows.duckdb, &time, facts.tick_us, [&start, &end, &last]))
+        } else {
+            rows
+        };
         let rows = Sql::of("{} AS t", &[&rows]);
         let rows = if form < 3 && self.choices().sometimes(3) { self.looked_up(&rows, &mut scope) } else { rows };
         let filter = self.filter(&scope);
-        let filter = match (filter.duckdb.is_empty(), extra.duckdb.is_empty()) {
-            (_, true) => filter,
-            (true, false) => Sql::two("", format!(" WHERE {}", extra.duckdb)),
-            (false, false) => {
-                let condition = filter.duckdb.trim_start_matches(" WHERE ");
-                let duckdb = format!(" WHERE ({condition}) AND {}", extra.duckdb);
-                Sql::two(filter.ours, duckdb)
-            }
-        };
         for _ in 0..self.choices().below(3) {
             if let Some((sql, kind)) = self.expressions.key(&input.columns) {
                 by.push(sql.clone());
@@ -437,16 +432,4 @@ impl Writer {
         let rest = Sql::of("{}{} GROUP BY {}{}", &[&rows, &filter, &Sql::list(&by, ", "), &having]);
         self.select(items, &rest, input.reads_part)
     }
-}
-
-fn interval(us: i64) -> String {
-    match us % 1_000_000 {
-        0 => format!("INTERVAL '{} seconds'", us / 1_000_000),
-        _ => format!("INTERVAL '{} milliseconds'", us / 1_000),
-    }
-}
-
-/// For DuckDB: the start of the last window at or before a time, microseconds.
-fn floor(time: &str, slide: i64) -> String {
-    format!("(epoch_us({time}) - ((epoch_us({time}) % {slide} + {slide}) % {slide}))")
 }

@@ -149,7 +149,7 @@ pub(super) fn run(text: &str, against: Against) -> Outcome {
 pub(super) fn is_read_again() -> Outcome {
     for seed in 0..50 {
         let (query, mut choices) = Query::draw(Choices::random(seed));
-        let rows = Rows::draw(&mut choices, query.lateness_us);
+        let rows = Rows::draw(&mut choices, query.rows);
         let sizes = vec![vec![5; PARTITIONS_MAX]; 2];
         let script = Script::draw(&mut choices, &sizes);
         let text = shown(&query.text, query.duckdb.as_deref(), &rows, Some(&script));
