@@ -152,16 +152,16 @@ impl Runner {
             let Some(answer) = duckdb.answer(question, &case.rows)? else { return Ok(()) };
             return compared(difference(&answer, &batch, ["DuckDB", "batch"]));
         }
-        let stream = self.runtime.block_on(async {
+        let difference = self.runtime.block_on(async {
             let pipeline = case.planned(touchline::pipeline::PlanSettings { partitions: 1, wide_rows: 1 }).await?;
             let sources = case.sources(&pipeline);
             let sizes: Vec<Vec<usize>> =
                 sources.iter().map(|partitions| partitions.iter().map(Vec::len).collect()).collect();
             let script = Script::draw(&mut drawn.script, &sizes);
             drawn.text = text::shown(&query.text, query.duckdb.as_deref(), &case.rows, Some(&script));
-            case.stream(&script).await
+            case.compared(&script, batch).await
         });
-        compared(difference(&batch, &stream?, ["batch", "stream"]))
+        compared(difference?)
     }
 }
 

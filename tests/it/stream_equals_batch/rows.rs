@@ -1,6 +1,7 @@
-//! The tables that random queries read, and random rows for them: NULLs, NaN, ties, times before 1970, disorder within the delay, nights
-//! in which clocks change.
+//! The tables that random queries read, and random rows for them: NULLs, NaN, ties, times before 1970, disorder within the delay and
+//! beyond it, nights in which clocks change.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -59,9 +60,14 @@ pub(super) struct StaticRow {
 pub(super) struct Wanted {
     /// How far beyond the delay of a table its rows may be out of order and are in time.
     pub(super) lateness_us: i64,
+    /// How far beyond that some are: too late for windows that have closed.
+    pub(super) late_us: i64,
     /// They reach over days.
     pub(super) days: bool,
 }
+
+/// Stream, partition and number of a row.
+pub(super) type Place = (usize, usize, usize);
 
 /// Where rows begin, and steps from one to the next.
 const BEGINS: [i64; 3] = [0, -30_000_000, 1_700_000_000_000_000];
@@ -80,7 +86,7 @@ pub(super) struct Rows {
 
 impl Rows {
     pub(super) fn draw(choices: &mut Choices, wanted: Wanted) -> Self {
-        let Wanted { lateness_us, days } = wanted;
+        let Wanted { lateness_us, late_us, days } = wanted;
         let (begins, steps) = if days { (EVENINGS, HOURS) } else { (BEGINS, STEPS) };
         let begin = choices.of(&begins);
         let mut id = 0;
@@ -96,7 +102,7 @@ impl Rows {
                 let ahead = choices.of(&steps);
                 let in_time = delay + lateness_us;
                 let behind = match choices.below(4) {
-                    3 => choices.of(&[0, 1_000, 999_999, delay, in_time]),
+                    3 => choices.of(&[0, 1_000, 999_999, delay, in_time, in_time + late_us / 2, in_time + late_us]),
                     _ => 0,
                 };
                 latest[at] = match choices.below(16) {
@@ -120,6 +126,16 @@ impl Rows {
             });
         }
         Rows { streams: streams.to_vec(), statics }
+    }
+
+    /// All but these.
+    pub(super) fn without(&self, left_out: &BTreeSet<Place>) -> Self {
+        let mut rows = self.clone();
+        // The last one first: those before it keep their numbers.
+        for (stream, partition, number) in left_out.iter().rev() {
+            rows.streams[*stream][*partition].remove(*number);
+        }
+        rows
     }
 }
 

@@ -132,10 +132,7 @@ pub(super) fn run(text: &str, against: Against) -> Outcome {
     let case = Case::new(&query, rows).map_err(failed)?;
     let batch = runtime.block_on(case.batch()).map_err(failed)?;
     let different = match (against, script, duckdb) {
-        (Against::Streams, Some(script), _) => {
-            let stream = runtime.block_on(case.stream(&script)).map_err(failed)?;
-            difference(&batch, &stream, ["batch", "stream"])
-        }
+        (Against::Streams, Some(script), _) => runtime.block_on(case.compared(&script, batch)).map_err(failed)?,
         (Against::DuckDb, _, Some(query)) => match DuckDb::start()?.answer(&query, &case.rows)? {
             Some(answer) => difference(&answer, &batch, ["DuckDB", "batch"]),
             None => None,

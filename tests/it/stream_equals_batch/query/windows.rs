@@ -71,6 +71,11 @@ impl Windows {
         Windows { shape, step_us, size_us, origin: Origin::Offset(offset) }
     }
 
+    /// Whether a row is in one window alone.
+    pub(super) fn are_apart(&self) -> bool {
+        self.shape == Shape::Tumble
+    }
+
     /// As a function of FROM.
     pub(super) fn name(&self) -> &'static str {
         match self.shape {
