@@ -4,6 +4,8 @@
 
 mod architecture;
 mod bad_input;
+mod broker_away;
+mod broker_line;
 mod clients;
 mod deploy;
 mod docs;
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
     tests.extend(deploy::tests());
     tests.extend(architecture::tests());
     tests.extend(bad_input::tests());
+    tests.extend(broker_away::tests());
     tests.extend(clients::tests());
     tests.extend(docs::tests());
     tests.extend(functions::tests());

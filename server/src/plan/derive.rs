@@ -167,7 +167,7 @@ impl Derivation<'_> {
             .with_filters(scan.filters)
             .with_fetch(scan.fetch)
             .build()?;
-        let edge = Edge { columns, changes: Changes::Append, key: None, row_id: Some(row_id) };
+        let edge = Edge { columns, row_id: Some(row_id), ..Edge::default() };
         Ok(Derived::new(LogicalPlan::TableScan(scan), edge, what, vec![]))
     }
 
@@ -231,13 +231,14 @@ impl Derivation<'_> {
             Some(input) => input.edge.changes.clone(),
             None => Changes::Append,
         };
+        let in_panes = inputs.iter().any(|input| input.edge.in_panes);
         let (mut plans, mut explained) = (Vec::new(), Vec::new());
         for Derived { plan, edge, explain } in inputs {
             plans.push(Arc::new(if row_id.is_some() { with_row_last(plan, &edge)? } else { plan }));
             explained.push(explain);
         }
         let schema = if row_id.is_some() { with_row_field(&union.schema)? } else { union.schema };
-        let edge = Edge { columns, changes, key: None, row_id };
+        let edge = Edge { columns, changes, key: None, row_id, in_panes };
         Ok(Derived::new(LogicalPlan::Union(Union { inputs: plans, schema }), edge, "union all", explained))
     }
 
@@ -295,10 +296,11 @@ impl Derivation<'_> {
             _ => (left.edge.columns.len(), [of(&left), of(&right)].concat()),
         };
         let row_id = left.edge.row_id.or(right.edge.row_id.map(|at| width + at));
+        let in_panes = left.edge.in_panes || right.edge.in_panes;
         let what = format!("lookup join, {}", join.join_type);
         let plan = LogicalPlan::Join(join).with_new_exprs(exprs, vec![left.plan, right.plan])?;
         columns.resize(plan.schema().fields().len(), ColumnFacts::default());
-        let edge = Edge { columns, changes: Changes::Append, key: None, row_id };
+        let edge = Edge { columns, row_id, in_panes, ..Edge::default() };
         Ok(Derived::new(plan, edge, what, vec![left.explain, right.explain]))
     }
 
@@ -318,7 +320,8 @@ impl Derivation<'_> {
         let mut columns = input.edge.columns.clone();
         columns.iter_mut().filter_map(|facts| facts.window.as_mut()).for_each(|window| window.below = true);
         columns.extend([own(WindowPart::Start), own(WindowPart::End), own(WindowPart::Time)]);
-        let edge = input.edge.with_columns(columns, input.edge.row_id);
+        let in_panes = form == WindowForm::Pane;
+        let edge = Edge { in_panes, ..input.edge.with_columns(columns, input.edge.row_id) };
         let what = format!("window function {kind}");
         let plan = match form {
             WindowForm::Pane => recognize::window::with_panes(&window, input.plan)?,

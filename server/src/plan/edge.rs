@@ -15,6 +15,8 @@ pub struct Edge {
     pub key: Option<Vec<usize>>,
     /// Whether rows carry the hidden column that says where they were read, and at which index.
     pub row_id: Option<usize>,
+    /// A row stands for all the windows that its pane lies in, whether a column still says so or not.
+    pub in_panes: bool,
 }
 
 /// What is known of one column.
@@ -97,6 +99,6 @@ impl Edge {
     }
 
     pub fn with_columns(&self, columns: Vec<ColumnFacts>, row_id: Option<usize>) -> Self {
-        Edge { columns, changes: self.changes.clone(), key: None, row_id }
+        Edge { columns, changes: self.changes.clone(), key: None, row_id, in_panes: self.in_panes }
     }
 }

@@ -4,6 +4,7 @@
 //! Brokers that do not answer are `trouble`, not an error: the client reconnects for ever and the query is degraded.
 
 mod batch_queue;
+mod ends;
 mod events;
 mod settings;
 #[cfg(test)]
@@ -11,18 +12,19 @@ mod tests;
 
 use std::collections::BTreeSet;
 use std::ffi::CString;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::metadata::Metadata;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
 
 pub use self::settings::{EMBEDDED, KafkaSettings, SaslMechanism, Secret, SecurityProtocol};
 
 use self::batch_queue::{BatchQueue, Delivery};
+use self::ends::Ends;
 use self::events::Events;
 use super::{Offset, Offsets, Partition, PollLimits, Polled, Record, Source};
 use crate::catalog::{KafkaTopic, StartAt};
@@ -30,13 +32,12 @@ use crate::error::{Error, Result};
 
 /// One request while waiting for the brokers to answer: short, so that a refused login is noticed between two.
 const REQUEST_SLICE: Duration = Duration::from_secs(1);
-/// How often to ask whether the brokers are back, and how long one such question may hold up the thread.
+/// How often to ask whether the brokers are back.
 const PROBE_EVERY: Duration = Duration::from_millis(500);
-const PROBE_TIMEOUT: Duration = Duration::from_millis(100);
-/// How often silent partitions are asked where they end, and how many of them at a time: a partition falls idle only if it is known
-/// that nothing waits in it. One that does not answer holds the thread up no longer than [`PROBE_TIMEOUT`].
+/// How often silent partitions are asked where they end: a partition falls idle only if it is known that nothing waits in it.
 const ASK_ENDS_EVERY: Duration = Duration::from_secs(1);
-const ASKED_AT_ONCE: usize = 8;
+/// How long an answer may take, beside the time for which the broker may hold the fetch before it back.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A topic being read. See the module's first lines.
 pub struct KafkaSource {
@@ -48,10 +49,9 @@ pub struct KafkaSource {
     bounded: bool,
     metadata_interval: Duration,
     metadata_due: Instant,
-    probe_due: Instant,
-    /// When silent partitions are asked again where they end, and with which of them that begins.
+    /// Where partitions end, and when they are asked again.
+    ends: Ends,
     ends_due: Instant,
-    next_asked: usize,
     /// Partitions that have answered since the last poll.
     answered: BTreeSet<Partition>,
 }
@@ -100,7 +100,9 @@ impl KafkaSource {
         let found = watermarks(&consumer, &topic, deadline)?;
         let begin = begin_at(&topic, resume, start, &found)?;
 
-        let mut queue = BatchQueue::try_new(consumer)?;
+        let consumer = Arc::new(consumer);
+        let mut queue = BatchQueue::try_new(Arc::clone(&consumer))?;
+        let ends = Ends::new(consumer, topic.name.clone(), settings.fetch_wait() + ANSWER_PATIENCE)?;
         let mut partitions = Vec::new();
         let mut assignment = TopicPartitionList::new();
         for found in &found {
@@ -129,9 +131,8 @@ impl KafkaSource {
             bounded: until.is_some(),
             metadata_interval: settings.metadata_interval(),
             metadata_due: now + settings.metadata_interval(),
-            probe_due: now,
+            ends,
             ends_due: now + ASK_ENDS_EVERY,
-            next_asked: 0,
             answered: BTreeSet::new(),
         })
     }
@@ -145,22 +146,9 @@ impl KafkaSource {
         }
         if news.all_brokers_down && self.trouble.is_none() {
             self.trouble = Some(self.topic.no_answer(news.handshake.or(news.last).as_deref()));
-            self.probe_due = Instant::now() + PROBE_EVERY;
+            self.ends_due = Instant::now() + PROBE_EVERY;
         }
         Ok(())
-    }
-
-    /// While in trouble: asks whether the brokers are back. A topic without new records would not show it.
-    fn probe(&mut self) {
-        let now = Instant::now();
-        if self.trouble.is_some() && now >= self.probe_due {
-            let answer = self.queue.consumer().fetch_metadata(Some(&self.topic.name), PROBE_TIMEOUT);
-            let topic_is_there = |metadata: Metadata| metadata.topics().iter().all(|topic| topic.error().is_none());
-            if answer.is_ok_and(topic_is_there) {
-                self.trouble = None;
-            }
-            self.probe_due = Instant::now() + PROBE_EVERY;
-        }
     }
 
     /// Adds partitions that have appeared, each from its beginning: they are younger than the table.
@@ -219,36 +207,38 @@ impl KafkaSource {
         }
     }
 
-    /// Asks partitions from which nothing has come where they end. Their silence counts only as far as they answer.
+    /// Asks partitions from which nothing has come where they end: their silence counts only as far as they answer. While in trouble
+    /// all are asked, whether the brokers are back: a topic without new records would not show it.
     fn ask_ends(&mut self) {
-        if self.bounded || Instant::now() < self.ends_due {
+        if let Some((asked, answer)) = self.ends.answered() {
+            self.ends_answered(&asked, answer);
+        }
+        let trouble = self.trouble.is_some();
+        if self.ends.is_asking() || Instant::now() < self.ends_due || (self.bounded && !trouble) {
             return;
         }
-        self.ends_due = Instant::now() + ASK_ENDS_EVERY;
-        let known = self.partitions.len();
-        let begin = self.next_asked;
-        let mut asked = 0;
-        for step in 0..known {
-            let id = (begin + step) % known;
-            let partition = id as Partition;
-            if self.partitions[id].is_none() || self.answered.contains(&partition) {
-                continue;
-            }
-            if asked == ASKED_AT_ONCE {
-                break;
-            }
-            asked += 1;
-            self.next_asked = (id + 1) % known;
-            let answer = self.queue.consumer().fetch_watermarks(&self.topic.name, partition, PROBE_TIMEOUT);
-            let Some(state) = &mut self.partitions[id] else { continue };
-            state.answers = answer.is_ok();
-            match answer {
-                Ok((_, high)) => {
-                    state.end = state.end.max(high);
-                    self.answered.insert(partition);
+        self.ends_due = Instant::now() + if trouble { PROBE_EVERY } else { ASK_ENDS_EVERY };
+        let read = self.partitions.iter().enumerate().filter(|(_, state)| state.is_some());
+        let silent = read.map(|(id, _)| id as Partition).filter(|id| trouble || !self.answered.contains(id));
+        self.ends.ask(silent.collect());
+    }
+
+    fn ends_answered(&mut self, asked: &[Partition], answer: ends::Answer) {
+        let found = match answer {
+            Ok(found) => {
+                if found.iter().any(|(_, end)| end.is_some()) {
+                    self.trouble = None;
                 }
-                // The next one may be on the same broker: records must not wait for all of them.
-                Err(_) => break,
+                found
+            }
+            Err(_) => asked.iter().map(|partition| (*partition, None)).collect(),
+        };
+        for (partition, end) in found {
+            let Some(state) = state_of(&mut self.partitions, partition) else { continue };
+            state.answers = end.is_some();
+            if let Some(end) = end {
+                state.end = state.end.max(end);
+                self.answered.insert(partition);
             }
         }
     }
@@ -275,7 +265,6 @@ impl Source for KafkaSource {
 
     fn poll(&mut self, limits: PollLimits, visit: &mut dyn FnMut(Record<'_>)) -> Result<Polled> {
         self.serve_events()?;
-        self.probe();
         self.look_for_partitions()?;
 
         let (mut records, mut bytes, mut failure, mut trouble) = (0, 0, None, None);
@@ -327,7 +316,7 @@ impl Source for KafkaSource {
         }
         if trouble.is_some() {
             self.trouble = trouble;
-            self.probe_due = Instant::now() + PROBE_EVERY;
+            self.ends_due = Instant::now() + PROBE_EVERY;
         } else if heard {
             self.trouble = None;
         }

@@ -1,7 +1,7 @@
 //! One query run to its end in this process: in batch over all its rows, and as a stream by a script of epochs, with steps that are
 //! undone and restarts from the last checkpoint.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Cursor;
 use std::sync::Arc;
 
@@ -15,14 +15,14 @@ use datafusion::physical_plan::collect;
 use libtest_mimic::Failed;
 use touchline::catalog::{Defined, Statement, TableDef, ViewDef};
 use touchline::error::{Error, Result};
-use touchline::operator::contract::{RestoredSegment, StoredSegment};
+use touchline::operator::contract::{LateRow, RestoredSegment, StoredSegment};
 use touchline::pipeline::{Pipeline, PlanSettings, Planned, StepInput, Tables, plan, plan_bounded};
-use touchline::source::{Partition, Progress};
+use touchline::source::{Offset, Origins, Partition, Progress};
 use touchline::sql::parse_file;
 use touchline::watermark::{END, Mark, SourceWatermark};
 
-use super::answer::{Answer, answer};
-use super::rows::{Row, Rows, STREAMS, TABLES, static_batch, stream_batch};
+use super::answer::{Answer, answer, difference};
+use super::rows::{Place, Row, Rows, STREAMS, TABLES, static_batch, stream_batch};
 use super::script::{After, Epoch, Script};
 
 /// Rounds in which what one operator closes at the end is taken by the next.
@@ -37,7 +37,7 @@ pub(super) enum Fault {
     Failed,
     /// The answers differ.
     Differs,
-    /// Something about the way there: late rows, state that is left.
+    /// Something about the way there: rows that are late and came in time, state that is left.
     Unsound,
 }
 
@@ -147,8 +147,22 @@ impl Case {
         tables.map(|at| &self.rows.streams[at]).collect()
     }
 
-    /// The answer of the stream that `script` makes of the rows.
-    pub(super) async fn stream(&self, script: &Script) -> std::result::Result<Answer, Failure> {
+    /// In what the stream that `script` makes of the rows differs from `batch`. What came too late for the stream is in neither.
+    pub(super) async fn compared(
+        &self,
+        script: &Script,
+        batch: Answer,
+    ) -> std::result::Result<Option<String>, Failure> {
+        let Streamed { answer, late } = self.stream(script).await?;
+        let batch = if late.is_empty() { batch } else { self.without(&late).batch().await? };
+        Ok(difference(&batch, &answer, ["batch", "stream"]))
+    }
+
+    fn without(&self, late: &BTreeSet<Place>) -> Self {
+        Case { defined: self.defined.clone(), view: self.view.clone(), rows: self.rows.without(late) }
+    }
+
+    async fn stream(&self, script: &Script) -> std::result::Result<Streamed, Failure> {
         let settings = PlanSettings { partitions: script.partitions, wide_rows: script.wide_rows };
         let mut run = Run::new(self, self.planned(settings).await?);
         run.pipeline.pass(&run.marks());
@@ -177,6 +191,14 @@ impl Case {
     }
 }
 
+/// What a stream has come to.
+#[derive(Debug, Clone, Default)]
+struct Streamed {
+    answer: Answer,
+    /// The rows that are in none of it.
+    late: BTreeSet<Place>,
+}
+
 /// A query in motion, by the rules of `epoch::Driver`.
 struct Run<'a> {
     case: &'a Case,
@@ -184,7 +206,7 @@ struct Run<'a> {
     watermarks: Vec<SourceWatermark>,
     /// The next row of each partition, by slot.
     next: Vec<Vec<usize>>,
-    emitted: Answer,
+    streamed: Streamed,
     epochs: u64,
 }
 
@@ -195,7 +217,7 @@ struct Saved {
     /// Of each slot, its mark and the latest time of each partition.
     sources: Vec<(Mark, Vec<Option<i64>>)>,
     next: Vec<Vec<usize>>,
-    emitted: Answer,
+    streamed: Streamed,
 }
 
 struct SavedOperator {
@@ -220,7 +242,7 @@ impl<'a> Run<'a> {
             }
             watermarks.push(watermark);
         }
-        Run { case, pipeline, watermarks, next, emitted: Vec::new(), epochs: 0 }
+        Run { case, pipeline, watermarks, next, streamed: Streamed::default(), epochs: 0 }
     }
 
     fn marks(&self) -> Vec<Mark> {
@@ -229,6 +251,7 @@ impl<'a> Run<'a> {
 
     async fn epoch(&mut self, epoch: &Epoch) -> std::result::Result<(), Failure> {
         let mut batches = vec![Vec::new(); self.next.len()];
+        let mut origins = vec![Vec::new(); self.next.len()];
         let case = self.case;
         for chunk in &epoch.chunks {
             let rows = &case.sources(&self.pipeline)[chunk.slot][chunk.partition];
@@ -239,6 +262,7 @@ impl<'a> Run<'a> {
             let batch = stream_batch(&slot.table.schema(), rows)?;
             let batch = batch.project(slot.columns()).map_err(|error| Failure::from(Error::from(error)))?;
             batches[chunk.slot].push(batch);
+            origins[chunk.slot].push(Origins::records(number(chunk.partition), offset(from), rows.len()));
             let latest = rows.iter().filter_map(|row| row.ts).max();
             self.watermarks[chunk.slot].observe(number(chunk.partition), &progress(from, to, latest), 0);
             self.next[chunk.slot][chunk.partition] = to;
@@ -253,7 +277,7 @@ impl<'a> Run<'a> {
         if let Some(undone) = epoch.undone {
             // A step that is not committed leaves nothing behind, whatever it has read and closed.
             let sources = if undone.to_the_end { vec![Mark::END; marks.len()] } else { marks.clone() };
-            self.step(batches.clone(), sources).await?;
+            self.step(batches.clone(), origins.clone(), sources).await?;
             self.pipeline.abort();
         }
         let empty = batches.iter().flatten().all(|batch: &RecordBatch| batch.num_rows() == 0);
@@ -261,48 +285,69 @@ impl<'a> Run<'a> {
             self.pipeline.pass(&marks);
             return Ok(());
         }
-        self.committed(batches, marks).await
+        self.committed(batches, origins, marks).await
     }
 
     async fn step(
         &mut self,
         batches: Vec<Vec<RecordBatch>>,
+        origins: Vec<Vec<Origins>>,
         sources: Vec<Mark>,
-    ) -> std::result::Result<Vec<RecordBatch>, Failure> {
+    ) -> std::result::Result<Streamed, Failure> {
         self.epochs += 1;
-        let input = StepInput { epoch: self.epochs, now: 0, batches, origins: vec![], sources };
+        let input = StepInput { epoch: self.epochs, now: 0, batches, origins, sources };
         let output = self.pipeline.step(input).await?;
-        if let Some(late) = output.late.first() {
-            return Err(Failure::new(Fault::Unsound, format!("a row is late: {late:?}")));
-        }
+        let late = output.late.iter().map(|late| self.place_of(late)).collect::<std::result::Result<_, Failure>>()?;
         if let Some(bad) = output.bad.first() {
             return Err(Failure::new(Fault::Failed, bad.reason.clone()));
         }
-        Ok(output.rows.batches().collect::<Result<_, _>>()?)
+        let batches: Vec<RecordBatch> = output.rows.batches().collect::<Result<_, _>>()?;
+        Ok(Streamed { answer: answer(&batches)?, late })
     }
 
     async fn committed(
         &mut self,
         batches: Vec<Vec<RecordBatch>>,
+        origins: Vec<Vec<Origins>>,
         sources: Vec<Mark>,
     ) -> std::result::Result<(), Failure> {
-        let batches = self.step(batches, sources).await?;
+        let Streamed { answer, late } = self.step(batches, origins, sources).await?;
         self.pipeline.commit()?;
-        self.emitted.extend(answer(&batches)?);
+        self.streamed.answer.extend(answer);
+        self.streamed.late.extend(late);
         Ok(())
     }
 
+    /// The row that an entry of the late ledger is about: it may be late only if its partition has had a row that is later by more than
+    /// delay and allowed lateness, and it is in no window at all.
+    fn place_of(&self, late: &LateRow) -> std::result::Result<Place, Failure> {
+        let unsound = || Failure::new(Fault::Unsound, format!("a row is late: {late:?}"));
+        let origin = late.origin.as_ref().filter(|_| late.wholly).ok_or_else(unsound)?;
+        let stream = stream_number(&origin.topic).ok_or_else(unsound)?;
+        let partition = usize::try_from(origin.partition).unwrap_or_default();
+        let at = usize::try_from(origin.offset).unwrap_or_default();
+        let rows = &self.case.rows.streams[stream][partition];
+        let lateness = self.case.view.options.allowed_lateness.as_micros();
+        let (_, _, delay) = STREAMS[stream];
+        let in_time = delay + i64::try_from(lateness).unwrap_or(i64::MAX);
+        let newest = rows[..at].iter().filter_map(|row| row.ts).max();
+        match newest.zip(rows[at].ts) {
+            Some((newest, ts)) if ts < newest - in_time => Ok((stream, partition, at)),
+            _ => Err(unsound()),
+        }
+    }
+
     /// Everything has been read: what is open closes.
-    async fn end(mut self) -> std::result::Result<Answer, Failure> {
+    async fn end(mut self) -> std::result::Result<Streamed, Failure> {
         let slots = self.next.len();
         for _ in 0..LAST_ROUNDS_MAX {
             if self.pipeline.open_panes() == 0 {
                 break;
             }
-            self.committed(vec![vec![]; slots], vec![Mark::END; slots]).await?;
+            self.committed(vec![vec![]; slots], vec![], vec![Mark::END; slots]).await?;
         }
         match (self.pipeline.open_panes(), self.pipeline.state_bytes()) {
-            (0, 0) => Ok(self.emitted),
+            (0, 0) => Ok(self.streamed),
             (panes, bytes) => Err(Failure::new(
                 Fault::Unsound,
                 format!("{panes} panes and {bytes} bytes of state are left at the end"),
@@ -335,7 +380,7 @@ impl<'a> Run<'a> {
             outputs: self.pipeline.output_marks(),
             sources: self.watermarks.iter().map(times).collect(),
             next: self.next.clone(),
-            emitted: self.emitted.clone(),
+            streamed: self.streamed.clone(),
         })
     }
 
@@ -368,7 +413,7 @@ impl<'a> Run<'a> {
         }
         run.pipeline.pass(&run.marks());
         run.next = saved.next.clone();
-        run.emitted = saved.emitted.clone();
+        run.streamed = saved.streamed.clone();
         Ok(run)
     }
 }
@@ -377,8 +422,11 @@ fn number(partition: usize) -> Partition {
     Partition::try_from(partition).unwrap_or_default()
 }
 
+fn offset(at: usize) -> Offset {
+    Offset::try_from(at).unwrap_or_default()
+}
+
 fn progress(from: usize, to: usize, event_time_max: Option<i64>) -> Progress {
-    let offset = |at: usize| i64::try_from(at).unwrap_or_default();
     Progress {
         from: offset(from),
         to: offset(to),

@@ -143,27 +143,34 @@ impl Runner {
     fn run_once(&mut self, drawn: &mut Drawn) -> Result<(), Failure> {
         let (query, choices) = Query::draw(std::mem::replace(&mut drawn.query, Choices::again(&[])));
         drawn.query = choices;
-        let rows = Rows::draw(&mut drawn.rows, query.lateness_us);
+        let rows = Rows::draw(&mut drawn.rows, query.rows);
         drawn.text = text::shown(&query.text, query.duckdb.as_deref(), &rows, None);
         let case = Case::new(&query.text, rows)?;
-        let batch = self.runtime.block_on(case.batch())?;
+        let batch = match self.runtime.block_on(case.batch()) {
+            Err(failure) if failure.text.contains(NOT_PLANNED) => return Ok(()),
+            batch => batch?,
+        };
         if let Some(duckdb) = &mut self.duckdb {
             let Some(question) = &query.duckdb else { return Ok(()) };
             let Some(answer) = duckdb.answer(question, &case.rows)? else { return Ok(()) };
             return compared(difference(&answer, &batch, ["DuckDB", "batch"]));
         }
-        let stream = self.runtime.block_on(async {
+        let difference = self.runtime.block_on(async {
             let pipeline = case.planned(touchline::pipeline::PlanSettings { partitions: 1, wide_rows: 1 }).await?;
             let sources = case.sources(&pipeline);
             let sizes: Vec<Vec<usize>> =
                 sources.iter().map(|partitions| partitions.iter().map(Vec::len).collect()).collect();
             let script = Script::draw(&mut drawn.script, &sizes);
             drawn.text = text::shown(&query.text, query.duckdb.as_deref(), &case.rows, Some(&script));
-            case.stream(&script).await
+            case.compared(&script, batch).await
         });
-        compared(difference(&batch, &stream?, ["batch", "stream"]))
+        compared(difference?)
     }
 }
+
+/// What DataFusion 55 says of some plans of its own, above all of an aggregate that is ordered by a constant over a join: there is no
+/// batch to compare with.
+const NOT_PLANNED: &str = "does not satisfy order requirements";
 
 fn compared(difference: Option<String>) -> Result<(), Failure> {
     difference.map_or(Ok(()), |difference| Err(Failure::new(Fault::Differs, difference)))

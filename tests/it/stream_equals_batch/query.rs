@@ -1,7 +1,12 @@
 //! Random queries: windows upon one another, unions, lookups, plain views, parts of WITH. Each is one that a server takes.
 
+mod lookup;
+mod windows;
+
+use self::windows::Windows;
 use super::choices::Choices;
 use super::expression::Expressions;
+use super::rows::Wanted;
 use super::sql::{Column, Kind, Sql, Time, WindowOf};
 
 /// A question in two dialects.
@@ -11,18 +16,29 @@ pub(super) struct Query {
     pub(super) text: String,
     /// One SELECT; `None` where DuckDB has no such thing.
     pub(super) duckdb: Option<String>,
-    pub(super) lateness_us: i64,
+    pub(super) rows: Wanted,
 }
 
 impl Query {
     pub(super) fn draw(choices: Choices) -> (Self, Choices) {
         let expressions = Expressions { choices, duckdb: true };
-        let mut writer = Writer { expressions, names: 0, windows: 0, views: Vec::new(), parts: Vec::new() };
+        let mut writer = Writer {
+            expressions,
+            names: 0,
+            windows: 0,
+            days: false,
+            once: true,
+            truncates: false,
+            views: Vec::new(),
+            parts: Vec::new(),
+        };
+        writer.days = writer.choices().sometimes(1);
         let relation = match writer.choices().below(8) {
             7 => writer.relation(3),
             _ => writer.windowed_relation(3),
         };
         let lateness_us = writer.choices().of(&[0, 0, 0, 4_000_000]);
+        let rows = writer.wanted(lateness_us);
         let mut text: String = writer.views.iter().map(|view| format!("{view};\n")).collect();
         let with = match writer.parts.as_slice() {
             [] => String::new(),
@@ -34,7 +50,7 @@ impl Query {
         };
         text += &format!("CREATE MATERIALIZED VIEW v{options} AS\n{with}{}", relation.body.ours);
         let duckdb = writer.expressions.duckdb.then_some(relation.body.duckdb);
-        (Query { text, duckdb, lateness_us }, writer.expressions.choices)
+        (Query { text, duckdb, rows }, writer.expressions.choices)
     }
 }
 
@@ -70,17 +86,6 @@ impl Relation {
     }
 }
 
-/// A length of windows and how far they are apart, microseconds.
-const TUMBLES: [i64; 6] = [10_000_000, 1_000_000, 2_000_000, 5_000_000, 60_000_000, 1_500_000];
-const HOPS: [(i64, i64); 6] = [
-    (5_000_000, 10_000_000),
-    (1_000_000, 3_000_000),
-    (10_000_000, 30_000_000),
-    (3_000_000, 7_000_000),
-    (4_000_000, 6_000_000),
-    (10_000_000, 10_000_000),
-];
-
 /// Operators of one query: each is planned four times for one case.
 const WINDOWS_MAX: usize = 3;
 
@@ -88,6 +93,12 @@ struct Writer {
     expressions: Expressions,
     names: usize,
     windows: usize,
+    /// Windows may be days.
+    days: bool,
+    /// Each row of a stream is read once, and is in one window of each window function.
+    once: bool,
+    /// `date_trunc` puts a time back, by more than any allowed lateness.
+    truncates: bool,
     views: Vec<String>,
     parts: Vec<String>,
 }
@@ -100,6 +111,19 @@ impl Writer {
     fn name(&mut self, prefix: &str) -> String {
         self.names += 1;
         format!("{prefix}{}", self.names)
+    }
+
+    fn wanted(&mut self, lateness_us: i64) -> Wanted {
+        let days = self.days;
+        if self.truncates && lateness_us > 0 {
+            return Wanted { days, ..Wanted::default() };
+        }
+        // A row that is late for some of its windows cannot be left out of just those in batch.
+        let late_us = match self.once && self.choices().sometimes(4) {
+            true => self.choices().of(&[10_000_000, 1_000_000, 3_600_000_000]),
+            false => 0,
+        };
+        Wanted { lateness_us, late_us, days }
     }
 
     /// Whatever may be read by a continuous query.
@@ -206,6 +230,7 @@ impl Writer {
             9 => (format!("CAST({time} AS TIMESTAMP(6))"), Time { tick_us: 1, ..moved }),
             _ => (time.to_owned(), facts),
         };
+        self.truncates |= sql.starts_with("date_trunc");
         let name = self.name("t");
         let duckdb = sql.replace("TIMESTAMP(6)", "TIMESTAMP");
         (Sql::two(sql, duckdb), Column::new(name, Kind::Time(facts)))
@@ -213,6 +238,7 @@ impl Writer {
 
     /// Two streams as one, of a time, a number and a text.
     fn union(&mut self, depth: u32) -> Relation {
+        self.once = false;
         let branches = [self.timed_relation(depth), self.timed_relation(depth)];
         let (time, number, text, float) = (self.name("t"), self.name("c"), self.name("c"), self.name("c"));
         let mut bodies = Vec::new();
@@ -252,67 +278,6 @@ impl Writer {
                 Column::new(float, Kind::Float),
             ],
         }
-    }
-
-    /// A join with the static table, or a filter by it.
-    fn lookup(&mut self, depth: u32) -> Relation {
-        let input = self.relation(depth);
-        let alias = self.name("s");
-        let ours: Vec<Column> = qualified(&input.columns, &alias);
-        let Some((key, of)) = self.lookup_key(&ours) else { return input };
-        let residual = match self.choices().below(4) {
-            3 => format!(" AND d.w > {}", self.choices().of(&["0", "2"])),
-            _ => String::new(),
-        };
-        let plain = |column: &Column| (Sql::same(format!("{alias}.{}", column.name)), column.clone());
-        let mut items: Vec<(Sql, Column)> = input.columns.iter().map(plain).collect();
-        let source = input.source();
-        let rest = match self.choices().below(5) {
-            kind @ (0 | 1) => {
-                let join = if kind == 0 { "JOIN" } else { "LEFT JOIN" };
-                let (label, number) = (self.name("c"), self.name("c"));
-                items.push((Sql::same("d.label"), Column::new(label, Kind::Text)));
-                items.push((Sql::same("d.w"), Column::new(number, Kind::Whole)));
-                Sql::of(&format!("{{}} AS {alias} {join} d ON {key} = d.{of}{residual}"), &[&source])
-            }
-            2 => Sql::of(
-                &format!("{{}} AS {alias} WHERE {key} IN (SELECT d.{of} FROM d WHERE d.{of} IS NOT NULL{residual})"),
-                &[&source],
-            ),
-            kind => {
-                let not = if kind == 3 { "" } else { "NOT " };
-                let exists = format!("{not}EXISTS (SELECT 1 FROM d WHERE d.{of} = {key}{residual})");
-                Sql::of(&format!("{{}} AS {alias} WHERE {exists}"), &[&source])
-            }
-        };
-        self.select(items, &rest, input.reads_part)
-    }
-
-    /// What of a stream is looked up, and in which column.
-    fn lookup_key(&mut self, scope: &[Column]) -> Option<(String, &'static str)> {
-        let keys: Vec<(String, &str)> = scope
-            .iter()
-            .filter_map(|column| match column.kind {
-                Kind::Text => Some((column.name.clone(), "k")),
-                Kind::Whole => Some((column.name.clone(), "g")),
-                _ => None,
-            })
-            .collect();
-        if keys.is_empty() {
-            return None;
-        }
-        Some(keys[self.choices().below(keys.len() as u32) as usize].clone())
-    }
-
-    /// Rows with a lookup beside them in the same FROM, whose columns come into sight.
-    fn looked_up(&mut self, rows: &Sql, scope: &mut Vec<Column>) -> Sql {
-        let Some((key, of)) = self.lookup_key(scope) else { return rows.clone() };
-        let (looked_up, label, number) = (self.name("d"), self.name("d"), self.name("d"));
-        let join = self.choices().of(&["JOIN", "LEFT JOIN"]);
-        scope.push(Column::new(&label, Kind::Text));
-        scope.push(Column::new(&number, Kind::Whole));
-        let side = format!("(SELECT {of} AS {looked_up}, label AS {label}, w AS {number} FROM d)");
-        Sql::of(&format!("{{}} {join} {side} AS d ON {key} = {looked_up}"), &[rows])
     }
 
     /// A plain view or a part of WITH.
@@ -375,16 +340,9 @@ impl Writer {
             _ => (input.source(), columns),
         };
         let (time, facts) = columns[self.choices().below(columns.len() as u32) as usize].clone();
-        let hops = self.choices().below(3) == 2;
-        let (slide, size) = if hops {
-            self.choices().of(&HOPS)
-        } else {
-            let size = self.choices().of(&TUMBLES);
-            (size, size)
-        };
+        let windows = self.drawn_windows();
+        let (function, lengths) = (windows.name(), windows.lengths());
         let is_name = !source.ours.starts_with('(');
-        let lengths = if hops { format!("{}, {}", interval(slide), interval(size)) } else { interval(size) };
-        let function = if hops { "HOP" } else { "TUMBLE" };
         // A table has one watermark, which need not be named.
         let is_table = ["a", "b"].contains(&source.ours.as_str());
         let ours = match self.choices().below(16) {
@@ -392,18 +350,18 @@ impl Writer {
             14.. if is_name => format!("TABLE({function}(TABLE {}, DESCRIPTOR({time}), {lengths}))", source.ours),
             _ => format!("{function}({}, {time}, {lengths})", source.ours),
         };
-        let start = format!("({} - window_back * {slide})", floor(&time, slide));
-        let duckdb = format!(
-            "(SELECT * EXCLUDE (window_back), make_timestamp({start}) AS window_start, make_timestamp({start} + {size}) AS window_end, \
-             make_timestamp({start} + {size} - {}) AS window_time \
-             FROM {} AS t, unnest(range({})) AS backs(window_back) WHERE {time} IS NOT NULL AND {start} + {size} > epoch_us({time}))",
-            facts.tick_us,
-            source.duckdb,
-            size.div_euclid(slide) + i64::from(size % slide != 0),
-        );
+        let names = ["window_start", "window_end", "window_time"];
+        let duckdb = windows.in_duckdb(&source.duckdb, &time, facts.tick_us, names);
         let bound = Kind::Time(Time { watermark: true, window: WindowOf::Open, ..facts });
-        let bounds = ["window_start", "window_end", "window_time"].map(|name| Column::new(name, bound)).to_vec();
+        let bounds = names.map(|name| Column::new(name, bound)).to_vec();
         (Sql::two(ours, duckdb), bounds)
+    }
+
+    fn drawn_windows(&mut self) -> Windows {
+        let days = self.days;
+        let windows = Windows::draw(self.choices(), days);
+        self.once &= windows.are_apart();
+        windows
     }
 
     /// An aggregate by a window.
@@ -446,33 +404,22 @@ impl Writer {
             by.push(column.sql());
             items.push((column.sql(), Column::new(self.name("t"), kind)));
         }
-        let mut extra = Sql::default();
-        if form == 3 {
+        let rows = if form == 3 {
             let times = input.times();
             let (time, facts) = times[self.choices().below(times.len() as u32) as usize].clone();
-            let size = self.choices().of(&TUMBLES);
-            let floor = floor(&time, size);
-            let window = Sql::two(
-                format!("tumble({time}, {})", interval(size)),
-                format!("{{'start': make_timestamp({floor}), 'end': make_timestamp({floor} + {size})}}"),
-            );
-            extra = Sql::two("", format!("{time} IS NOT NULL"));
+            let windows = self.drawn_windows();
+            let (start, end, last) = (self.name("t"), self.name("t"), self.name("t"));
+            let window = Sql::two(windows.call(&time), format!("{{'start': {start}, 'end': {end}}}"));
             by.push(window.clone());
             let closed = Time { window: WindowOf::Closed, watermark: true, ..facts };
             items.push((window, Column::new(self.name("c"), Kind::Window(closed))));
-        }
+            Sql::two(rows.ours, windows.in_duckdb(&rows.duckdb, &time, facts.tick_us, [&start, &end, &last]))
+        } else {
+            rows
+        };
         let rows = Sql::of("{} AS t", &[&rows]);
         let rows = if form < 3 && self.choices().sometimes(3) { self.looked_up(&rows, &mut scope) } else { rows };
         let filter = self.filter(&scope);
-        let filter = match (filter.duckdb.is_empty(), extra.duckdb.is_empty()) {
-            (_, true) => filter,
-            (true, false) => Sql::two("", format!(" WHERE {}", extra.duckdb)),
-            (false, false) => {
-                let condition = filter.duckdb.trim_start_matches(" WHERE ");
-                let duckdb = format!(" WHERE ({condition}) AND {}", extra.duckdb);
-                Sql::two(filter.ours, duckdb)
-            }
-        };
         for _ in 0..self.choices().below(3) {
             if let Some((sql, kind)) = self.expressions.key(&input.columns) {
                 by.push(sql.clone());
@@ -496,20 +443,4 @@ impl Writer {
         let rest = Sql::of("{}{} GROUP BY {}{}", &[&rows, &filter, &Sql::list(&by, ", "), &having]);
         self.select(items, &rest, input.reads_part)
     }
-}
-
-fn qualified(columns: &[Column], alias: &str) -> Vec<Column> {
-    columns.iter().map(|column| Column::new(format!("{alias}.{}", column.name), column.kind)).collect()
-}
-
-fn interval(us: i64) -> String {
-    match us % 1_000_000 {
-        0 => format!("INTERVAL '{} seconds'", us / 1_000_000),
-        _ => format!("INTERVAL '{} milliseconds'", us / 1_000),
-    }
-}
-
-/// For DuckDB: the start of the last window at or before a time, microseconds.
-fn floor(time: &str, slide: i64) -> String {
-    format!("(epoch_us({time}) - ((epoch_us({time}) % {slide} + {slide}) % {slide}))")
 }

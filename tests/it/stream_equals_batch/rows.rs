@@ -1,5 +1,7 @@
-//! The tables that random queries read, and random rows for them: NULLs, NaN, ties, times before 1970, disorder within the delay.
+//! The tables that random queries read, and random rows for them: NULLs, NaN, ties, times before 1970, disorder within the delay and
+//! beyond it, nights in which clocks change.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -53,6 +55,27 @@ pub(super) struct StaticRow {
     w: Option<i64>,
 }
 
+/// What a query asks of its rows.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Wanted {
+    /// How far beyond the delay of a table its rows may be out of order and are in time.
+    pub(super) lateness_us: i64,
+    /// How far beyond that some are: too late for windows that have closed.
+    pub(super) late_us: i64,
+    /// They reach over days.
+    pub(super) days: bool,
+}
+
+/// Stream, partition and number of a row.
+pub(super) type Place = (usize, usize, usize);
+
+/// Where rows begin, and steps from one to the next.
+const BEGINS: [i64; 3] = [0, -30_000_000, 1_700_000_000_000_000];
+const STEPS: [i64; 7] = [1_000_000, 0, 250_000, 3_000_000, 9_999_000, 1_001, 20_000_000];
+/// The same where they reach over days. In Berlin an evening in 1969, and those before clocks are put forward and back in 2024.
+const EVENINGS: [i64; 3] = [-7_200_000_000, 1_711_836_000_000_000, 1_729_976_400_000_000];
+const HOURS: [i64; 7] = [3_600_000_000, 0, 1_800_000_000, 7_199_999_000, 43_200_000_000, 1_001, 86_400_000_000];
+
 /// All rows of a case.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Rows {
@@ -62,9 +85,10 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    /// `lateness_us`: how far beyond the delay of a table its rows may be out of order.
-    pub(super) fn draw(choices: &mut Choices, lateness_us: i64) -> Self {
-        let begin = choices.of(&[0, -30_000_000, 1_700_000_000_000_000]);
+    pub(super) fn draw(choices: &mut Choices, wanted: Wanted) -> Self {
+        let Wanted { lateness_us, late_us, days } = wanted;
+        let (begins, steps) = if days { (EVENINGS, HOURS) } else { (BEGINS, STEPS) };
+        let begin = choices.of(&begins);
         let mut id = 0;
         let streams = STREAMS.map(|(_, tick, delay)| {
             let mut partitions = vec![Vec::new(); 1 + choices.below(PARTITIONS_MAX as u32) as usize];
@@ -75,12 +99,17 @@ impl Rows {
                     break;
                 }
                 let at = choices.below(PARTITIONS_MAX as u32) as usize % partitions.len();
-                let ahead = choices.of(&[1_000_000, 0, 250_000, 3_000_000, 9_999_000, 1_001, 20_000_000]);
+                let ahead = choices.of(&steps);
+                let in_time = delay + lateness_us;
                 let behind = match choices.below(4) {
-                    3 => choices.of(&[0, 1_000, 999_999, delay, delay + lateness_us]),
+                    3 => choices.of(&[0, 1_000, 999_999, delay, in_time, in_time + late_us / 2, in_time + late_us]),
                     _ => 0,
                 };
-                latest[at] += ahead / tick * tick;
+                latest[at] = match choices.below(16) {
+                    // At the very time of another partition's newest row.
+                    15 => latest.iter().copied().max().unwrap_or(begin),
+                    _ => latest[at] + ahead / tick * tick,
+                };
                 let ts = latest[at] - behind / tick * tick;
                 id += 1;
                 partitions[at].push(row(choices, id, ts));
@@ -97,6 +126,16 @@ impl Rows {
             });
         }
         Rows { streams: streams.to_vec(), statics }
+    }
+
+    /// All but these.
+    pub(super) fn without(&self, left_out: &BTreeSet<Place>) -> Self {
+        let mut rows = self.clone();
+        // The last one first: those before it keep their numbers.
+        for (stream, partition, number) in left_out.iter().rev() {
+            rows.streams[*stream][*partition].remove(*number);
+        }
+        rows
     }
 }
 

@@ -132,10 +132,7 @@ pub(super) fn run(text: &str, against: Against) -> Outcome {
     let case = Case::new(&query, rows).map_err(failed)?;
     let batch = runtime.block_on(case.batch()).map_err(failed)?;
     let different = match (against, script, duckdb) {
-        (Against::Streams, Some(script), _) => {
-            let stream = runtime.block_on(case.stream(&script)).map_err(failed)?;
-            difference(&batch, &stream, ["batch", "stream"])
-        }
+        (Against::Streams, Some(script), _) => runtime.block_on(case.compared(&script, batch)).map_err(failed)?,
         (Against::DuckDb, _, Some(query)) => match DuckDb::start()?.answer(&query, &case.rows)? {
             Some(answer) => difference(&answer, &batch, ["DuckDB", "batch"]),
             None => None,
@@ -149,7 +146,7 @@ pub(super) fn run(text: &str, against: Against) -> Outcome {
 pub(super) fn is_read_again() -> Outcome {
     for seed in 0..50 {
         let (query, mut choices) = Query::draw(Choices::random(seed));
-        let rows = Rows::draw(&mut choices, query.lateness_us);
+        let rows = Rows::draw(&mut choices, query.rows);
         let sizes = vec![vec![5; PARTITIONS_MAX]; 2];
         let script = Script::draw(&mut choices, &sizes);
         let text = shown(&query.text, query.duckdb.as_deref(), &rows, Some(&script));

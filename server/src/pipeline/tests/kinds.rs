@@ -419,3 +419,36 @@ proptest! {
         prop_assert!(!rows.is_empty());
     }
 }
+
+// Panes stand for several windows also where no column says so any more.
+#[tokio::test]
+async fn rows_of_several_windows_count_for_each_of_them_whatever_is_selected_of_them() {
+    let hop = "HOP(clicks, ts, INTERVAL '5 seconds', INTERVAL '10 seconds')";
+    let minute = "SELECT tumble(t, INTERVAL '1 minute') AS w, count(*) AS c FROM";
+    for (input, counted, before) in [
+        (format!("(SELECT ts AS t FROM {hop})"), 10, 2),
+        (format!("(SELECT ts AS t FROM {hop} UNION ALL SELECT ts FROM clicks)"), 15, 3),
+        (format!("(SELECT h.ts AS t FROM {hop} h JOIN pages p ON p.page = h.page)"), 10, 2),
+    ] {
+        let expected = [
+            format!("{{start: 00:00, end: 01:00}},{counted}"),
+            format!("{{start: 1969-12-31T23:59:00, end: 00:00}},{before}"),
+        ];
+        assert_eq!(both(&format!("{minute} {input} GROUP BY w"), &ROWS).await, expected, "{input}");
+    }
+    let inner = "SELECT window_start AS s, window_end AS e, window_time AS at, page, sum(n) AS n FROM TUMBLE(clicks, ts, INTERVAL '2 seconds')
+        GROUP BY window_start, window_end, window_time, page";
+    let query = format!(
+        "SELECT s, count(*) AS c FROM HOP(({inner}), at, INTERVAL '5 seconds', INTERVAL '10 seconds') GROUP BY s, e"
+    );
+    assert_eq!(both(&query, &ROWS).await, ["00:00,2", "00:02,4", "00:12,4", "1969-12-31T23:59:56,2"]);
+}
+
+#[tokio::test]
+async fn windows_that_begin_together_are_told_apart_by_their_last_tick() {
+    let query = "SELECT window_time, count(window_start) AS c FROM CUMULATE(clicks, ts, INTERVAL '4 seconds', INTERVAL '12 seconds')
+        GROUP BY window_start, window_time";
+    let of_zero = ["00:03.999,3", "00:07.999,3", "00:11.999,3"];
+    let others = ["00:15.999,2", "00:19.999,2", "00:23.999,2", "1969-12-31T23:59:59.999,1"];
+    assert_eq!(both(query, &ROWS).await, [&of_zero[..], &others[..]].concat());
+}

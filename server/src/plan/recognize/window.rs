@@ -13,7 +13,7 @@ use crate::operator::logical::{EVENT_TIME, OperatorNode};
 use crate::operator::window::panes::{RowWindows, Windows};
 use crate::operator::window::{OutputColumn, PANE, WindowAggregate};
 use crate::plan::derive::{Derivation, Derived, NeedsRows, Obstacle, column_at};
-use crate::plan::edge::{Bound, Changes, ColumnFacts, Edge, WindowColumn, WindowForm, WindowPart};
+use crate::plan::edge::{Bound, ColumnFacts, Edge, WindowColumn, WindowForm, WindowPart};
 use crate::plan::explain::{ExplainNode, ExplainState, written};
 use crate::plan::expression::{as_column, is_volatile, part_watermark};
 use crate::plan::pane::{pane_start, window_end};
@@ -122,14 +122,16 @@ fn attempt(
     });
     let Some((window, by)) = windows.next() else {
         // Rows that are grouped by no window of theirs are grouped once for each of them.
-        return Err(if form == WindowForm::Pane && has_pane_columns(&input.edge) {
+        return Err(if input.edge.in_panes {
             Obstacle::NeedsRows(NeedsRows)
         } else {
             without_window(&input.edge).into()
         });
     };
     let calls = groups.iter().any(|group| matches!(group, Group::Window { by: By::Call(_), .. }));
-    if calls && form == WindowForm::Pane && has_pane_columns(&input.edge) {
+    // Rows in panes are once for each of their windows only where they are grouped by these.
+    let by_panes = matches!(by, By::Column(_)) && window.form == WindowForm::Pane;
+    if input.edge.in_panes && (calls || !by_panes) {
         return Err(Obstacle::NeedsRows(NeedsRows));
     }
     if windows.any(|(other, _)| (other.kind, other.form) != (window.kind, window.form)) {
@@ -249,10 +251,6 @@ fn by_their_starts(mut groups: Vec<Group>) -> Result<Vec<Group>, Obstacle> {
     Ok(groups)
 }
 
-fn has_pane_columns(edge: &Edge) -> bool {
-    edge.columns.iter().any(|facts| facts.window.as_ref().is_some_and(|window| window.form == WindowForm::Pane))
-}
-
 fn without_window(edge: &Edge) -> Error {
     let error = Error::invalid("an aggregate over a stream needs a window, or it would never be final");
     let has_window = edge.columns.iter().any(|facts| facts.window.is_some());
@@ -284,8 +282,9 @@ fn pane_of(groups: &[Group], rows: RowWindows, input: &Derived) -> Result<Expr> 
             let rank = |part| match part {
                 WindowPart::End => 0,
                 WindowPart::Struct => 1,
-                WindowPart::Start => 2,
-                WindowPart::Time => 3,
+                WindowPart::Time => 2,
+                // Windows that begin together can have several ends.
+                WindowPart::Start => 3,
             };
             if let Some((column, By::Column(expr))) = windows().min_by_key(|(column, _)| rank(column.part)) {
                 return Ok(window_end(expr.clone(), &expr.get_type(schema)?, column.part, column.kind)?);
@@ -333,7 +332,7 @@ fn output_edge(groups: &[Group], aggregate: &Aggregate, emitted: &WatermarkExpr)
         .collect();
     let key = (0..columns.len()).collect();
     columns.resize(columns.len() + aggregate.aggr_expr.len(), ColumnFacts::default());
-    Edge { columns, changes: Changes::Append, key: Some(key), row_id: None }
+    Edge { columns, key: Some(key), ..Edge::default() }
 }
 
 /// The input with the pane, what keys and aggregates read, and where the rows come from. The optimizer prunes everything below to that.

@@ -4,7 +4,7 @@
 //!
 //! # Why it is sound
 //!
-//! * **Owners.** [`BatchQueue`] owns the consumer, the private queue and one handle per forwarded partition queue.
+//! * **Owners.** [`BatchQueue`] owns the private queue and one handle per forwarded partition queue, and shares the consumer.
 //!   `Drop` releases the handles, then the queue, and only then does the field `consumer` drop: every pointer here is
 //!   used while the client instance it came from is alive. Messages still queued belong to the queue and go with it.
 //! * **Messages.** `rd_kafka_consume_batch_queue` fills our array with messages that are ours to destroy. [`Batch`]
@@ -20,6 +20,7 @@
 use std::ffi::{CStr, c_int, c_void};
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::bindings as rd;
@@ -39,7 +40,7 @@ pub(super) struct BatchQueue {
     // Kept for as long as the consumer: a partition whose forwarded queue handle is gone may become unreachable.
     partitions: Vec<NonNull<rd::rd_kafka_queue_t>>,
     buffer: Vec<*mut rd::rd_kafka_message_t>,
-    consumer: BaseConsumer<Events>,
+    consumer: Arc<BaseConsumer<Events>>,
 }
 
 // SAFETY: librdkafka's client and queue handles carry no thread affinity, and `buffer` is empty between calls.
@@ -61,14 +62,14 @@ pub(super) enum Delivery<'a> {
 }
 
 impl BatchQueue {
-    pub(super) fn try_new(consumer: BaseConsumer<Events>) -> Result<Self> {
+    pub(super) fn try_new(consumer: Arc<BaseConsumer<Events>>) -> Result<Self> {
         // SAFETY: the client pointer is valid for as long as `consumer`, which outlives the queue (see `Drop`).
         let queue = unsafe { rd::rd_kafka_queue_new(consumer.client().native_ptr()) };
         let queue = NonNull::new(queue).ok_or_else(|| Error::bug("librdkafka gave no queue"))?;
         Ok(BatchQueue { queue, partitions: Vec::new(), buffer: vec![ptr::null_mut(); BATCH_MAX], consumer })
     }
 
-    pub(super) fn consumer(&self) -> &BaseConsumer<Events> {
+    pub(super) fn consumer(&self) -> &Arc<BaseConsumer<Events>> {
         &self.consumer
     }
 

@@ -147,6 +147,10 @@ impl KafkaSettings {
         Duration::from_millis(self.connect_timeout_ms.into())
     }
 
+    pub(super) fn fetch_wait(&self) -> Duration {
+        Duration::from_millis(self.fetch_wait_ms.into())
+    }
+
     pub(super) fn metadata_interval(&self) -> Duration {
         Duration::from_millis(self.metadata_interval_ms.into())
     }

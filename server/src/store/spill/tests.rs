@@ -64,12 +64,12 @@ fn what_an_earlier_process_left_is_removed() {
 #[test]
 fn rows_go_to_disk_when_memory_is_short_and_keep_their_order() {
     let temporary = SpillDirectory::temporary(1 << 20);
-    let budget = Budget::new(8_000, Some(Arc::new(temporary.clone())));
+    let budget = Budget::new(64_000, Some(Arc::new(temporary.clone())));
     let account = budget.account("query");
     let mut spool = Spool::new(&account);
     for part in 0..20 {
         spool.push(batch(10 * part, 10)).unwrap();
-        assert!(budget.used() <= 6_000);
+        assert!(budget.used() <= 48_000);
     }
     let rows = spool.finish().unwrap();
     assert!(rows.in_memory().is_none() && temporary.used() > 0);

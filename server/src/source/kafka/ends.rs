@@ -1,0 +1,90 @@
+//! Asks brokers where partitions end, on a thread of its own: an answer waits behind the fetch that the broker holds back, and records
+//! must not wait with it.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
+
+use super::events::Events;
+use crate::error::{Error, Result};
+use crate::source::{Offset, Partition};
+
+/// The end of each partition that was asked; `None` where its broker says something else. An error: there was no answer.
+pub(super) type Answer = std::result::Result<Vec<(Partition, Option<Offset>)>, KafkaError>;
+
+/// One question at a time is under way. Dropping it ends the thread once that is answered or given up.
+#[derive(Debug)]
+pub(super) struct Ends {
+    questions: SyncSender<Vec<Partition>>,
+    answers: Receiver<(Vec<Partition>, Answer)>,
+    under_way: bool,
+}
+
+impl Ends {
+    /// `patience`: how long an answer may take; more than a broker holds a fetch back.
+    ///
+    /// # Errors
+    /// `Unavailable` where no thread can be started.
+    pub(super) fn new(consumer: Arc<BaseConsumer<Events>>, topic: String, patience: Duration) -> Result<Self> {
+        let (questions, asked) = sync_channel::<Vec<Partition>>(1);
+        let (answer, answers) = sync_channel(1);
+        let work = move || {
+            while let Ok(partitions) = asked.recv() {
+                let found = ask(&consumer, &topic, &partitions, patience);
+                if answer.send((partitions, found)).is_err() {
+                    return;
+                }
+            }
+        };
+        thread::Builder::new().name("kafka-ends".to_owned()).spawn(work).map_err(|error| {
+            Error::unavailable("cannot start a thread that asks where partitions end").caused_by(error)
+        })?;
+        Ok(Ends { questions, answers, under_way: false })
+    }
+
+    pub(super) fn is_asking(&self) -> bool {
+        self.under_way
+    }
+
+    /// Begins a question, where none is under way.
+    pub(super) fn ask(&mut self, partitions: Vec<Partition>) {
+        if !self.under_way && !partitions.is_empty() {
+            self.under_way = self.questions.try_send(partitions).is_ok();
+        }
+    }
+
+    /// Who was asked, and the answer, once it is there.
+    pub(super) fn answered(&mut self) -> Option<(Vec<Partition>, Answer)> {
+        match self.answers.try_recv() {
+            Ok(answer) => {
+                self.under_way = false;
+                Some(answer)
+            }
+            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
+        }
+    }
+}
+
+/// One request to each broker that leads some of the partitions.
+fn ask(consumer: &BaseConsumer<Events>, topic: &str, partitions: &[Partition], patience: Duration) -> Answer {
+    let mut asked = TopicPartitionList::with_capacity(partitions.len());
+    for partition in partitions {
+        // In the place of a time: the end.
+        asked.add_partition_offset(topic, *partition, KafkaOffset::End)?;
+    }
+    let found = consumer.offsets_for_times(asked, patience)?;
+    let end_of = |offset: KafkaOffset| match offset {
+        KafkaOffset::Offset(end) => Some(end),
+        _ => None,
+    };
+    let each = found.elements().into_iter().map(|found| {
+        let end = found.error().is_ok().then(|| end_of(found.offset())).flatten();
+        (found.partition(), end)
+    });
+    Ok(each.collect())
+}
