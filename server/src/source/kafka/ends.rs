@@ -2,13 +2,13 @@
 //! must not wait with it.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread;
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::events::Events;
 use crate::error::{Error, Result};
@@ -20,7 +20,7 @@ pub(super) type Answer = std::result::Result<Vec<(Partition, Option<Offset>)>, K
 /// One question at a time is under way. Dropping it ends the thread once that is answered or given up.
 #[derive(Debug)]
 pub(super) struct Ends {
-    questions: SyncSender<Vec<Partition>>,
+    questions: Sender<Vec<Partition>>,
     answers: Receiver<(Vec<Partition>, Answer)>,
     under_way: bool,
 }
@@ -31,12 +31,12 @@ impl Ends {
     /// # Errors
     /// `Unavailable` where no thread can be started.
     pub(super) fn new(consumer: Arc<BaseConsumer<Events>>, topic: String, patience: Duration) -> Result<Self> {
-        let (questions, asked) = sync_channel::<Vec<Partition>>(1);
-        let (answer, answers) = sync_channel(1);
+        let (questions, mut asked) = channel::<Vec<Partition>>(1);
+        let (answer, answers) = channel(1);
         let work = move || {
-            while let Ok(partitions) = asked.recv() {
+            while let Some(partitions) = asked.blocking_recv() {
                 let found = ask(&consumer, &topic, &partitions, patience);
-                if answer.send((partitions, found)).is_err() {
+                if answer.blocking_send((partitions, found)).is_err() {
                     return;
                 }
             }
@@ -60,13 +60,9 @@ impl Ends {
 
     /// Who was asked, and the answer, once it is there.
     pub(super) fn answered(&mut self) -> Option<(Vec<Partition>, Answer)> {
-        match self.answers.try_recv() {
-            Ok(answer) => {
-                self.under_way = false;
-                Some(answer)
-            }
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-        }
+        let answer = self.answers.try_recv().ok()?;
+        self.under_way = false;
+        Some(answer)
     }
 }
 
