@@ -77,7 +77,11 @@ const RULES: &[Rule] = &[
         allowed: &[
             ("pipeline/template.rs", "use tokio::task::JoinSet;", WIDE_PLANS),
             ("pipeline/template.rs", "let mut tasks = JoinSet::new();", WIDE_PLANS),
-            ("pipeline/template.rs", "tasks.spawn(collect(plan.execute(partition, Arc::clone(context))?));", WIDE_PLANS),
+            (
+                "pipeline/template.rs",
+                "tasks.spawn(collect(plan.execute(partition, Arc::clone(context))?));",
+                WIDE_PLANS,
+            ),
         ],
     },
     Rule {

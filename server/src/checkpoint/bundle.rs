@@ -3,7 +3,7 @@
 //! One object a checkpoint keeps the number of requests constant however many operators a query has. Each stream is a
 //! [`Section`] with its own hash, read alone by a range request, and verified before it is decoded.
 
-use std::io::{self, Cursor};
+use std::io::{self, Cursor, Write};
 
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
@@ -24,6 +24,9 @@ use crate::store::{ByteSpool, Content, SpillDirectory, Store, disk_refusal};
 
 /// Sections read at the same time.
 const READS_AT_ONCE: usize = 8;
+
+/// Bytes of a section that is read by one request, and of the requests by which a larger one is.
+const FETCHED_WHOLE_MAX: u64 = 8 << 20;
 
 /// Level 1 is some three times smaller than the rows for a third of the time that the default level takes.
 const ZSTD_LEVEL: i32 = 1;
@@ -142,16 +145,55 @@ pub async fn read_section(store: &Store, section: &Section) -> Result<Vec<Record
     let bytes = read_range(store, section).await?;
     let found = sha256(&bytes);
     if found != section.sha256 {
-        return Err(damaged(section).detail(format!("it has SHA-256 {found}, it was written with {}", section.sha256)));
+        return Err(other_hash(section, &found));
     }
     let decode =
         || -> Result<Vec<RecordBatch>, ArrowError> { StreamReader::try_new(Cursor::new(&bytes), None)?.collect() };
     let batches = decode().map_err(|error| damaged(section).caused_by(error))?;
     let rows: u64 = batches.iter().map(|batch| batch.num_rows() as u64).sum();
-    if rows != section.rows {
-        return Err(damaged(section).detail(format!("it has {rows} rows, the manifest says {}", section.rows)));
+    match rows == section.rows {
+        true => Ok(batches),
+        false => Err(other_rows(section, rows)),
     }
-    Ok(batches)
+}
+
+/// Reads one section back a batch at a time. One that is too much for memory is fetched in parts, by way of `disk`.
+///
+/// # Errors
+/// As [`read_section`], and those of `each`. Nothing is handed out of a section that is damaged.
+pub async fn read_section_by_batches(
+    store: &Store,
+    section: &Section,
+    disk: Option<&SpillDirectory>,
+    each: &mut (dyn FnMut(RecordBatch) -> Result<()> + Send),
+) -> Result<()> {
+    let Some(disk) = disk.filter(|_| section.length > FETCHED_WHOLE_MAX) else {
+        return read_section(store, section).await?.into_iter().try_for_each(each);
+    };
+    let mut fetched = disk.bytes()?;
+    let mut hash = Sha256::new();
+    let mut at = 0;
+    while at < section.length {
+        let length = FETCHED_WHOLE_MAX.min(section.length - at);
+        let part = read_range(store, &Section { offset: section.offset + at, length, ..section.clone() }).await?;
+        hash.update(&part);
+        fetched.write_all(&part).map_err(disk_refusal)?;
+        at += length;
+    }
+    let found = hex(&hash.finalize());
+    if found != section.sha256 {
+        return Err(other_hash(section, &found));
+    }
+    let mut rows = 0;
+    for batch in StreamReader::try_new(fetched.reader(), None).map_err(|error| damaged(section).caused_by(error))? {
+        let batch = batch.map_err(|error| damaged(section).caused_by(error))?;
+        rows += batch.num_rows() as u64;
+        each(batch)?;
+    }
+    match rows == section.rows {
+        true => Ok(()),
+        false => Err(other_rows(section, rows)),
+    }
 }
 
 /// Reads sections, several at a time, in the order given.
@@ -162,6 +204,14 @@ pub async fn read_sections(store: &Store, sections: &[Section]) -> Result<Vec<Ve
         async move { read_section(&store, &section).await }
     });
     stream::iter(reads.collect::<Vec<_>>()).buffered(READS_AT_ONCE).try_collect().await
+}
+
+fn other_hash(section: &Section, found: &str) -> Error {
+    damaged(section).detail(format!("it has SHA-256 {found}, it was written with {}", section.sha256))
+}
+
+fn other_rows(section: &Section, found: u64) -> Error {
+    damaged(section).detail(format!("it has {found} rows, the manifest says {}", section.rows))
 }
 
 fn damaged(section: &Section) -> Error {

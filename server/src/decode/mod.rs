@@ -284,13 +284,14 @@ impl TableDecoder {
             );
         }
         self.done_rows = 0;
-        self.done_bytes = 0;
+        let bytes = std::mem::take(&mut self.done_bytes);
         Ok(SourceBatch {
             batches: std::mem::take(&mut self.batches),
             origins: std::mem::take(&mut self.origins),
             progress,
             dead_letters: std::mem::take(&mut self.dead_letters),
             finished: polled.finished,
+            bytes,
             held: None,
         })
     }

@@ -15,7 +15,6 @@ use crate::error::Result;
 use crate::pipeline::{Pipeline, StepInput, StepOutput};
 use crate::source::reader::Reader;
 use crate::source::{DeadLetter, Offsets, Origins, SourceBatch};
-use crate::state::bytes_of;
 use crate::watermark::{END, Mark, SourceWatermark};
 
 /// How much one epoch may take.
@@ -234,9 +233,8 @@ impl Driver {
     /// What else is at hand, up to the limit: a batch of each reader in turn.
     fn take_more(&mut self, taken: &mut Vec<(usize, SourceBatch)>) -> Result<()> {
         let rows_of = |batch: &SourceBatch| batch.batches.iter().map(RecordBatch::num_rows).sum::<usize>();
-        let bytes_in = |batch: &SourceBatch| batch.batches.iter().map(bytes_of).sum::<usize>();
         let mut rows: usize = taken.iter().map(|(_, batch)| rows_of(batch)).sum();
-        let mut bytes: usize = taken.iter().map(|(_, batch)| bytes_in(batch)).sum();
+        let mut bytes: usize = taken.iter().map(|(_, batch)| batch.bytes).sum();
         let mut empty = 0;
         while rows < self.limits.rows_max && bytes < self.limits.bytes_max && empty < self.readers.len() {
             let slot = self.next_slot;
@@ -245,7 +243,7 @@ impl Driver {
                 Some(batch) => {
                     let batch = batch?;
                     rows += rows_of(&batch);
-                    bytes += bytes_in(&batch);
+                    bytes += batch.bytes;
                     taken.push((slot, batch));
                     empty = 0;
                 }

@@ -7,12 +7,12 @@ use super::backlog::{self, Backlog, Waiting};
 use super::ledger;
 use crate::checkpoint::{
     BundleBuilder, DEAD_LETTER_LEDGER, Generation, LATE_LEDGER, Manifest, OutputMark, QueryPaths, SealIntent,
-    TailEntry, read_section,
+    TailEntry, read_section_by_batches,
 };
 use crate::clock::Micros;
 use crate::error::Result;
 use crate::sink::parquet::{SealLimits, SealNames, plan_seal, tail_entry, write_sealed};
-use crate::state::{Account, Rows};
+use crate::state::{Account, Rows, Spool};
 use crate::store::{SpillDirectory, Store};
 use crate::tables::{PublishedView, SealedFile, ViewSnapshot};
 use crate::watermark::{Mark, NONE};
@@ -65,19 +65,26 @@ impl Output {
     }
 
     /// Reads back what the head holds: its sealed files' names and the rows of its tail.
-    pub(super) async fn restore(&mut self, private: &Store, head: &Manifest, account: &Arc<Account>) -> Result<()> {
+    pub(super) async fn restore(
+        &mut self,
+        private: &Store,
+        head: &Manifest,
+        account: &Arc<Account>,
+        disk: Option<&SpillDirectory>,
+    ) -> Result<()> {
         let Some(state) = super::output_state(head, &self.name) else { return Ok(()) };
         self.sealed = crate::checkpoint::read_sealed_files(private, &state.sealed).await?;
         for entry in &state.tail {
-            let rows = read_section(private, &entry.section).await?;
-            let rows = match self.name.as_str() {
-                LATE_LEDGER => rows.into_iter().map(ledger::late_as_of_today).collect::<Result<Vec<_>>>()?,
-                DEAD_LETTER_LEDGER => {
-                    rows.into_iter().map(ledger::dead_letters_as_of_today).collect::<Result<Vec<_>>>()?
-                }
-                _ => rows,
+            let mut rows = Spool::new(account);
+            let mut keep = |batch| {
+                rows.push(match self.name.as_str() {
+                    LATE_LEDGER => ledger::late_as_of_today(batch)?,
+                    DEAD_LETTER_LEDGER => ledger::dead_letters_as_of_today(batch)?,
+                    _ => batch,
+                })
             };
-            self.rows.insert(entry.checkpoint, Arc::new([Rows::of(rows, account)?]));
+            read_section_by_batches(private, &entry.section, disk, &mut keep).await?;
+            self.rows.insert(entry.checkpoint, Arc::new([rows.finish()?]));
         }
         self.tail = state.tail.clone();
         self.find_waiting(head);

@@ -13,7 +13,9 @@ use super::ledger::{dead_letter_schema, late_schema};
 use super::outputs::Output;
 use super::{LoopSettings, QueryLoop};
 use crate::catalog::ViewDef;
-use crate::checkpoint::{Chain, DEAD_LETTER_LEDGER, Generation, LATE_LEDGER, Manifest, Section, read_sections};
+use crate::checkpoint::{
+    Chain, DEAD_LETTER_LEDGER, Generation, LATE_LEDGER, Manifest, Section, SegmentRef, read_sections,
+};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::operator::contract::RestoredSegment;
@@ -28,8 +30,9 @@ use crate::store::{SpillDirectory, Store};
 use crate::tables::{Published, PublishedView};
 use crate::watermark::{Mark, NONE, SourceWatermark};
 
-/// Segments that are read back side by side.
+/// Segments that are read back side by side, and their bytes, compressed.
 const SEGMENTS_AT_ONCE: usize = 8;
+const BYTES_AT_ONCE: u64 = 16 << 20;
 
 /// What all queries of a server share.
 #[derive(Debug, Clone)]
@@ -101,7 +104,7 @@ impl QueryLoop {
 
         let mut outputs = outputs(&view, &name, &pipeline, &deps.published);
         for output in &mut outputs {
-            output.restore(&deps.private, &head, &account).await?;
+            output.restore(&deps.private, &head, &account, deps.disk.as_ref()).await?;
         }
         let hot = match &deps.postgres {
             Some(sink) if view.options.postgres != Some(false) => {
@@ -163,6 +166,16 @@ async fn take_over(view: &str, fingerprint: &str, deps: &QueryDeps) -> Result<(C
     }
 }
 
+/// How many of the first segments are read back side by side: at least one.
+fn at_once(segments: &[SegmentRef]) -> usize {
+    let mut bytes = 0;
+    let few = segments.iter().take(SEGMENTS_AT_ONCE).take_while(|segment| {
+        bytes += segment.section.length;
+        bytes <= BYTES_AT_ONCE
+    });
+    few.count().max(1)
+}
+
 /// Reads the segments that the checkpoint lists back into the operators; returns where each is stored.
 async fn restore_operators(
     pipeline: &Pipeline,
@@ -193,7 +206,10 @@ async fn restore_operators(
         operator.restore_position(state.position);
         pipeline.restore_marks(number, |input| state.mark_of(input));
         // A few at a time: what memory has no room for is on disk before the next are read.
-        for segments in state.segments.chunks(SEGMENTS_AT_ONCE) {
+        let mut left = state.segments.as_slice();
+        while !left.is_empty() {
+            let (segments, rest) = left.split_at(at_once(left));
+            left = rest;
             let sections: Vec<Section> = segments.iter().map(|segment| segment.section.clone()).collect();
             for (segment, batches) in segments.iter().zip(read_sections(private, &sections).await?) {
                 let restored = operator.restore(RestoredSegment {

@@ -88,15 +88,17 @@ pub fn isolating(node: &Arc<dyn ExecutionPlan>, cell: &Arc<EpochCell>) -> Result
         }
         _ => (vec![], node),
     };
+    // The conditions of a lookup beside its keys are on pairs of rows, which it alone sees.
+    let node = match node.downcast_ref::<LookupJoinExec>() {
+        Some(lookup) => Arc::new(lookup.isolating(cell)) as Arc<dyn ExecutionPlan>,
+        None => Arc::clone(node),
+    };
     let keep = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep);
     if tested.iter().all(cannot_fail) {
-        return if children.is_empty() {
-            Ok(Arc::clone(node))
-        } else {
-            Arc::clone(node).replace_children(children, keep)
-        };
+        return if children.is_empty() { Ok(node) } else { node.replace_children(children, keep) };
     }
-    Arc::clone(node).replace_children(vec![over(Step::Test(tested), child, child.schema())], keep)
+    let tested = over(Step::Test(tested), child, child.schema());
+    node.replace_children(vec![tested], keep)
 }
 
 fn cannot_fail(expr: &Arc<dyn PhysicalExpr>) -> bool {

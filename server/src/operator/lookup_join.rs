@@ -38,6 +38,10 @@ use futures::{StreamExt, TryStreamExt, stream};
 pub use dimension::Dimension;
 use dimension::{Index, KeyedIndex, evaluate, hash, nulls};
 
+use super::contract::BadRow;
+use super::epoch_cell::{Epoch, EpochCell};
+use crate::error::{Error, ErrorKind};
+
 /// Candidates are compared, and rows handed on, in portions of about this many.
 const ROWS_PER_BATCH: usize = 8192;
 
@@ -89,11 +93,18 @@ pub struct LookupJoinExec {
     filter: Option<JoinFilter>,
     join_type: LookupJoinType,
     stream_first: bool,
+    /// Of the epochs whose rows are left out where `filter` cannot take them, instead of failing.
+    isolates: Option<Arc<EpochCell>>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
 
 impl LookupJoinExec {
+    /// The same, leaving out rows of the stream that its further conditions cannot take; they are noted in the epoch.
+    pub(super) fn isolating(&self, cell: &Arc<EpochCell>) -> Self {
+        LookupJoinExec { isolates: Some(Arc::clone(cell)), ..self.clone() }
+    }
+
     /// What it looks up, of each row of the stream.
     pub fn stream_keys(&self) -> impl Iterator<Item = &Arc<dyn PhysicalExpr>> {
         self.stream_keys.iter()
@@ -144,6 +155,7 @@ impl LookupJoinExec {
             filter,
             join_type,
             stream_first,
+            isolates: None,
             properties: Arc::new(properties),
             metrics: ExecutionPlanMetricsSet::new(),
         })
@@ -272,10 +284,11 @@ impl ExecutionPlan for LookupJoinExec {
         let input = self.stream.execute(partition, Arc::clone(&context))?;
         let metrics = BaselineMetrics::new(&self.metrics, partition);
         let this = self.clone();
+        let epoch = self.isolates.as_ref().map(|cell| cell.current());
         let schema = self.schema();
         let joined = stream::once(async move {
             let index = this.index.get(&this.dimension, &context).await?;
-            let probe = Probe { join: this, index, input, metrics, current: None };
+            let probe = Probe { join: this, index, input, epoch, metrics, current: None };
             Ok::<_, DataFusionError>(stream::try_unfold(probe, Probe::step))
         })
         .try_flatten();
@@ -292,6 +305,8 @@ struct Probe {
     join: LookupJoinExec,
     index: Arc<Index>,
     input: SendableRecordBatchStream,
+    /// Where rows are noted that cannot be taken; `None`: they are errors.
+    epoch: Option<Arc<Epoch>>,
     metrics: BaselineMetrics,
     current: Option<Current>,
 }
@@ -355,22 +370,51 @@ impl Probe {
                 self.current = None;
                 return Ok(None);
             }
-            current.joined = Some(join_rows(&self.join, &self.index, current)?);
+            current.joined = match &self.epoch {
+                None => Some(join_rows(&self.join, &self.index, current, ROWS_PER_BATCH)?),
+                Some(epoch) => join_good_rows(&self.join, &self.index, current, epoch)?,
+            };
             current.handed_on = 0;
         }
     }
 }
 
-/// Looks up whole rows of the stream until there are enough candidates or the batch ends, and moves `current.row` on.
+/// As [`join_rows`], of fewer and fewer rows as long as one of them cannot be taken. One that cannot be by itself is noted and left out.
+fn join_good_rows(
+    join: &LookupJoinExec,
+    index: &Index,
+    current: &mut Current,
+    epoch: &Epoch,
+) -> Result<Option<RecordBatch>> {
+    let (from, mut rows_max) = (current.row, ROWS_PER_BATCH);
+    loop {
+        let error = match join_rows(join, index, current, rows_max) {
+            Ok(joined) => return Ok(Some(joined)),
+            Err(error) => Error::from(error),
+        };
+        if error.kind() != ErrorKind::Invalid {
+            return Err(error.into());
+        }
+        let tried = current.row - from;
+        if tried <= 1 {
+            epoch.effects.add_bad(BadRow::of(epoch, &current.batch.slice(from, 1), error)?);
+            return Ok(None);
+        }
+        (current.row, rows_max) = (from, tried / 2);
+    }
+}
+
+/// Looks up whole rows of the stream, at most `rows_max`, until there are enough candidates or the batch ends, and moves `current.row`
+/// on.
 ///
 /// A row's candidates are never split: whether an outer or anti join keeps the row depends on all of them.
-fn join_rows(join: &LookupJoinExec, index: &Index, current: &mut Current) -> Result<RecordBatch> {
+fn join_rows(join: &LookupJoinExec, index: &Index, current: &mut Current, rows_max: usize) -> Result<RecordBatch> {
     let from = current.row;
     let mut stream_rows = UInt32Builder::new();
     let mut dimension_rows = UInt32Builder::new();
     while current.row < current.batch.num_rows()
         && dimension_rows.values_slice().len() < ROWS_PER_BATCH
-        && current.row - from < ROWS_PER_BATCH
+        && current.row - from < rows_max
     {
         let row = current.row;
         current.row += 1;

@@ -73,26 +73,30 @@ impl Template {
         }
         let plan = instantiate(&self.plan)?;
         let partitions = plan.output_partitioning().partition_count();
+        if partitions == 1 {
+            let mut spool = Spool::new(account);
+            let mut rows = plan.execute(0, Arc::clone(context))?;
+            while let Some(batch) = rows.try_next().await? {
+                spool.push(batch)?;
+            }
+            return spool.finish();
+        }
         let spool = Arc::new(Mutex::new(Spool::new(account)));
-        let collect = |mut stream: SendableRecordBatchStream| {
+        let collect = |mut rows: SendableRecordBatchStream| {
             let spool = Arc::clone(&spool);
             async move {
-                while let Some(batch) = stream.try_next().await? {
+                while let Some(batch) = rows.try_next().await? {
                     spool.lock().push(batch)?;
                 }
                 Ok::<_, Error>(())
             }
         };
-        if partitions == 1 {
-            collect(plan.execute(0, Arc::clone(context))?).await?;
-        } else {
-            let mut tasks = JoinSet::new();
-            for partition in 0..partitions {
-                tasks.spawn(collect(plan.execute(partition, Arc::clone(context))?));
-            }
-            while let Some(done) = tasks.join_next().await {
-                done.map_err(|error| Error::bug("an epoch's task ended early").caused_by(error))??;
-            }
+        let mut tasks = JoinSet::new();
+        for partition in 0..partitions {
+            tasks.spawn(collect(plan.execute(partition, Arc::clone(context))?));
+        }
+        while let Some(done) = tasks.join_next().await {
+            done.map_err(|error| Error::bug("an epoch's task ended early").caused_by(error))??;
         }
         let spool = std::mem::replace(&mut *spool.lock(), Spool::new(account));
         spool.finish()

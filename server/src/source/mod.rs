@@ -101,7 +101,9 @@ pub struct SourceBatch {
     pub dead_letters: Vec<DeadLetter>,
     /// Bounded input has ended: there is nothing after this batch.
     pub finished: bool,
-    /// For its rows, as long as they wait and are worked on.
+    /// Bytes of its rows and bad records, about.
+    pub bytes: usize,
+    /// For these, as long as they wait and are worked on.
     pub held: Option<Reservation>,
 }
 

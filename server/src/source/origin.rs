@@ -7,6 +7,8 @@ use super::{Offset, Partition};
 pub struct Origins {
     runs: Vec<Run>,
     rows: usize,
+    /// Partition and offset of the row that would go on the last run, where that has one row a record.
+    next: Option<(Partition, Offset)>,
 }
 
 /// Rows of one partition whose offsets follow one another, one row a record, or rows of one record.
@@ -23,18 +25,29 @@ impl Origins {
     /// Rows of consecutive records.
     pub fn records(partition: Partition, first: Offset, rows: usize) -> Self {
         let run = Run { first_row: 0, partition, offset: first, position: None };
-        Origins { runs: if rows == 0 { vec![] } else { vec![run] }, rows }
+        let next = (rows > 0).then(|| (partition, first.saturating_add(Offset::try_from(rows).unwrap_or(Offset::MAX))));
+        Origins { runs: if rows == 0 { vec![] } else { vec![run] }, rows, next }
     }
 
     /// Adds the next row of the batch.
+    #[inline]
     pub fn push(&mut self, partition: Partition, offset: Offset) {
+        if self.next == Some((partition, offset)) {
+            self.rows += 1;
+            self.next = Some((partition, offset.saturating_add(1)));
+        } else {
+            self.begin_run(partition, offset);
+        }
+    }
+
+    fn begin_run(&mut self, partition: Partition, offset: Offset) {
         let row = self.rows;
         self.rows += 1;
+        self.next = None;
         if let Some(run) = self.runs.last() {
             let length = row - run.first_row;
             let next = run.offset.saturating_add(length as Offset);
             match run.position {
-                None if run.partition == partition && next == offset => return,
                 Some(_) if run.partition == partition && run.offset == offset => return,
                 // A second row of the record before.
                 None if run.partition == partition && next == offset.saturating_add(1) => {
@@ -45,6 +58,7 @@ impl Origins {
             }
         }
         self.runs.push(Run { first_row: row, partition, offset, position: None });
+        self.next = Some((partition, offset.saturating_add(1)));
     }
 
     /// Partition, offset and place within its record of a row; `None` beyond the last.

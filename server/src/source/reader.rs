@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use arrow::array::RecordBatch;
 use parking_lot::Mutex;
 use tokio::sync::mpsc::{self, error::TryRecvError, error::TrySendError};
 
@@ -24,7 +25,7 @@ use crate::catalog::{Connector, Format, KafkaTopic, StartAt, TableDef};
 use crate::clock::{Clock, Micros};
 use crate::decode::TableDecoder;
 use crate::error::{Error, ErrorKind, Result};
-use crate::state::{Account, Reservation, bytes_of};
+use crate::state::{Account, Reservation};
 
 /// How long the thread waits for records before it looks whether it should end.
 const WAIT: Duration = Duration::from_millis(50);
@@ -394,7 +395,8 @@ impl Task {
         self.send(SourceBatch { progress, ..Default::default() })?;
         loop {
             match reader.next(self.rows_max.min(BATCH_FILE_ROWS)) {
-                Ok(batch) => {
+                Ok(mut batch) => {
+                    batch.bytes = batch.batches.iter().map(RecordBatch::get_array_memory_size).sum();
                     let (finished, now) = (batch.finished, self.deps.clock.now());
                     let ends =
                         batch.progress.iter().filter_map(|(partition, progress)| Some((*partition, progress.end?)));
@@ -411,8 +413,7 @@ impl Task {
 
     /// Waits for room in the queue, and for memory as long as another batch waits there.
     fn send(&self, batch: SourceBatch) -> Result<(), Gone> {
-        let bytes = batch.batches.iter().map(bytes_of).sum();
-        while !self.may_wait(bytes) {
+        while !self.may_wait(batch.bytes) {
             if self.sender.is_closed() {
                 return Err(Gone);
             }
@@ -430,7 +431,7 @@ impl Task {
     fn counted(&self, mut batch: SourceBatch) -> SourceBatch {
         if let Some(account) = &self.open.account {
             let mut held = Reservation::empty(account);
-            held.count(batch.batches.iter().map(bytes_of).sum());
+            held.count(batch.bytes);
             batch.held = Some(held);
         }
         batch

@@ -8,7 +8,7 @@ use std::any::TypeId;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use datafusion::sql::sqlparser::ast::{Expr, Ident, ObjectNamePart};
-use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect};
+use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect, Precedence};
 use datafusion::sql::sqlparser::keywords::{self, Keyword};
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
@@ -127,6 +127,31 @@ impl Dialect for StreamDialect {
         }
         table_argument(parser).map(Ok)
     }
+
+    fn parse_infix(&self, parser: &mut Parser, left: &Expr, _: u8) -> Option<Result<Expr, ParserError>> {
+        let distinct = match parser.peek_tokens_ref() {
+            [is, distinct, from, _] if [(is, "IS"), (distinct, "DISTINCT"), (from, "FROM")].iter().all(says) => true,
+            [is, not, distinct, from]
+                if [(is, "IS"), (not, "NOT"), (distinct, "DISTINCT"), (from, "FROM")].iter().all(says) =>
+            {
+                false
+            }
+            _ => return None,
+        };
+        for _ in 0..if distinct { 3 } else { 4 } {
+            parser.advance_token();
+        }
+        // sqlparser itself reads everything that follows, `AND` and all, as the right side.
+        let (left, right) = (Box::new(left.clone()), parser.parse_subexpr(self.prec_value(Precedence::Is)));
+        Some(right.map(Box::new).map(|right| match distinct {
+            true => Expr::IsDistinctFrom(left, right),
+            false => Expr::IsNotDistinctFrom(left, right),
+        }))
+    }
+}
+
+fn says((token, word): &(&TokenWithSpan, &str)) -> bool {
+    is_word(&token.token, word)
 }
 
 /// Whether the token just taken is the `EMIT` that begins an emission clause, and not an alias called "emit".

@@ -3,7 +3,7 @@
 //! Nothing in it outlives the process: what a checkpoint needs is in the store. Files are read by ordinary reads and never mapped.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, BufWriter, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -155,6 +155,19 @@ impl SpilledBytes {
         read.map_err(|error| self.place.directory.failed(error))
     }
 
+    /// Its bytes from the first one on.
+    pub fn reader(&self) -> impl io::Read + use<> {
+        let (file, mut at) = (Arc::clone(&self.file), 0);
+        BufReader::with_capacity(
+            BUFFER_BYTES,
+            ReadAt(move |bytes: &mut [u8]| {
+                let read = file.read_at(bytes, at)?;
+                at += read as u64;
+                Ok(read)
+            }),
+        )
+    }
+
     /// Shortens it to its first `bytes`.
     pub fn truncate(&mut self, bytes: u64) -> io::Result<()> {
         self.file.set_len(bytes)?;
@@ -170,6 +183,14 @@ impl SpilledBytes {
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+struct ReadAt<F>(F);
+
+impl<F: FnMut(&mut [u8]) -> io::Result<usize>> io::Read for ReadAt<F> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        (self.0)(bytes)
     }
 }
 

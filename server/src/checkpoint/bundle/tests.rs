@@ -149,9 +149,21 @@ async fn a_bundle_that_is_too_much_for_memory_is_written_by_way_of_the_disk() {
     let last = builder.add(&[everything(5)]).unwrap();
     stored(&store, builder).await;
     assert_eq!(disk.used(), 0);
-    for (section, expected) in [(few, vec![everything(3)]), (many, parts), (last, vec![everything(5)])] {
+    for (section, expected) in [(few, vec![everything(3)]), (many.clone(), parts), (last, vec![everything(5)])] {
         assert_eq!(read_section(&store, &section).await.unwrap(), expected);
+        let mut read = Vec::new();
+        let mut each = |batch| {
+            read.push(batch);
+            Ok(())
+        };
+        read_section_by_batches(&store, &section, Some(&disk), &mut each).await.unwrap();
+        assert_eq!(read, expected);
     }
+    for wrong in [Section { sha256: sha256(b"other"), ..many.clone() }, Section { rows: many.rows + 1, ..many }] {
+        let error = read_section_by_batches(&store, &wrong, Some(&disk), &mut |_| Ok(())).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+    }
+    assert_eq!(disk.used(), 0);
 }
 
 #[tokio::test]

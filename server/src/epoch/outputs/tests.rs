@@ -64,7 +64,7 @@ async fn rows_that_wait_for_the_hot_table_are_neither_held_in_memory_nor_listed_
     let generation = Generation::claim(&private).await?;
     let chain = Chain::open(&private, "v", generation, "f1", &Clock::manual(8)).await?.chain;
     let mut restored = new_output(batch(0).schema());
-    restored.restore(&private, chain.head(), &Account::unlimited()).await?;
+    restored.restore(&private, chain.head(), &Account::unlimited(), None).await?;
     assert_eq!(restored.backlog(), output.backlog());
     let (mut applied, mut found) = (0, Vec::new());
     while let Some((to, batches)) = backlog::next_batch(&private, restored.waiting(), applied).await? {

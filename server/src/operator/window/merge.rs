@@ -34,7 +34,25 @@ pub(super) struct StateMerge {
 
 impl StateMerge {
     /// `partial`: the output schema of the partial aggregation, `(pane, key…, state…)`.
-    pub(super) fn try_new(aggregates: Vec<Arc<AggregateFunctionExpr>>, partial: &Schema, keys: usize) -> Result<Self> {
+    ///
+    /// # Errors
+    /// What an aggregate has against the types of its arguments: some say it only when they begin.
+    pub(super) fn try_new(
+        aggregates: Vec<Arc<AggregateFunctionExpr>>,
+        partial: &Schema,
+        keys: usize,
+    ) -> crate::error::Result<Self> {
+        for aggregate in &aggregates {
+            let begun = match aggregate.groups_accumulator_supported() {
+                true => aggregate.create_groups_accumulator().map(|_| ()),
+                false => aggregate.create_accumulator().map(|_| ()),
+            };
+            begun.map_err(|error| {
+                Error::invalid(format!("{} cannot be computed", aggregate.name()))
+                    .detail(Error::from(error).primary())
+                    .hint("CAST its argument to a type that it takes, as VARCHAR or BIGINT")
+            })?;
+        }
         let schema = Arc::new(Schema::new(partial.fields().iter().skip(1).cloned().collect::<Vec<_>>()));
         Ok(StateMerge { aggregates, keys, schema })
     }

@@ -63,6 +63,7 @@ async fn a_row_whose_value_cannot_be_computed_is_left_out_with_its_origin_and_th
 #[tokio::test]
 async fn wherever_an_expression_stands_its_bad_rows_are_found() {
     let window = "FROM TUMBLE(clicks, ts, INTERVAL '1 minute') GROUP BY window_start, window_end";
+    let pair = "clicks.page = pages.page AND n / id > length(title) - 100";
     for query in [
         "SELECT id FROM clicks WHERE n / id > -1".to_owned(),
         "SELECT id FROM (SELECT id, page, n / id AS q FROM clicks) WHERE q IS NOT NULL".to_owned(),
@@ -71,6 +72,12 @@ async fn wherever_an_expression_stands_its_bad_rows_are_found() {
         format!("SELECT count(*) AS s {window}, n / id"),
         format!("SELECT array_agg(page ORDER BY n / id, page) AS s {window}"),
         "SELECT n / id AS q, title FROM clicks JOIN pages ON clicks.page = pages.page".to_owned(),
+        format!("SELECT id, title FROM clicks JOIN pages ON {pair}"),
+        format!("SELECT id, title FROM clicks LEFT JOIN pages ON {pair}"),
+        format!("SELECT id FROM clicks WHERE EXISTS (SELECT 1 FROM pages WHERE {pair})"),
+        format!(
+            "SELECT count(*) FROM TUMBLE(clicks, ts, INTERVAL '1 minute') clicks JOIN pages ON {pair} GROUP BY window_end"
+        ),
     ] {
         let (_, offsets, reasons) = taken(&query, &ROWS).await;
         assert_eq!(offsets, [102, 104], "{query}: {reasons:?}");

@@ -251,6 +251,7 @@ async fn null_is_a_key_where_it_is_said_to_be_one() {
             &["1,10", "2,", "3,", "4,", "5,20", "6,"],
         ),
         ("SELECT e.id, a.v FROM e JOIN a ON (e.k IS NOT DISTINCT FROM a.k) AND e.s = a.s", &["1,10", "5,20"]),
+        ("SELECT e.id, a.v FROM e JOIN a ON e.k IS NOT DISTINCT FROM a.k AND e.s = a.s", &["1,10", "5,20"]),
         (
             "SELECT e.id, b.v FROM b RIGHT JOIN e ON (b.s IS NOT DISTINCT FROM e.s) AND b.v > 30",
             &["1,", "2,", "3,31", "4,", "5,", "6,"],
