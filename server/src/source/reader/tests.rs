@@ -9,6 +9,7 @@ use super::*;
 use crate::catalog::{CSV_DELIMITER_DEFAULT, Column, FilesystemPath, OnBadRow};
 use crate::error::Location;
 use crate::source::embedded::{EmbeddedSettings, NewRecord};
+use crate::state::Budget;
 
 fn table(connector: Connector, format: Format) -> Arc<TableDef> {
     Arc::new(TableDef {
@@ -114,6 +115,34 @@ async fn a_reader_goes_on_from_a_checkpoint() {
     };
     let mut reader = spawn(&topic(), open, ReaderLimits::default(), Some(&log));
     assert_eq!(read(&mut reader, usize::MAX).await.0, [6, 7, 8, 9]);
+}
+
+// Others hold all that may wait.
+#[tokio::test]
+async fn without_memory_one_batch_waits_at_a_time_and_none_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = log(dir.path());
+    append(&log, 0, 0..100);
+    let budget = Budget::new(1 << 20, None);
+    let others = budget.account("the others").hold(768 << 10).unwrap();
+    let account = budget.account("the query");
+    let until = Some(log.ends("t").unwrap());
+    let open = OpenSpec { epoch_rows: Some(10), until, account: Some(Arc::clone(&account)), ..Default::default() };
+    let mut reader = spawn(&topic(), open, ReaderLimits { queue_batches: 16, ..Default::default() }, Some(&log));
+    let (mut seen, mut largest, mut held) = (Vec::new(), 0, 0);
+    while let Some(batch) = reader.next().await {
+        let batch = batch.unwrap();
+        largest = largest.max(batch.bytes);
+        held = held.max(account.used());
+        seen.extend(ids(&batch.batches));
+    }
+    // One that is looked at and one that waits.
+    assert!(held <= 2 * largest, "{held} bytes, of at most {largest} a batch");
+    assert_eq!(seen, (0..100).collect::<Vec<_>>());
+    assert!(largest > 0);
+    reader.stop();
+    assert_eq!(account.used(), 0);
+    drop(others);
 }
 
 #[tokio::test]
