@@ -36,7 +36,7 @@ impl EpochLimits {
 }
 
 /// See [`EpochLimits::within`].
-const EPOCH_SHARE: usize = 16;
+const EPOCH_SHARE: usize = 32;
 
 /// A query in motion.
 #[derive(Debug)]

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use arrow::array::RecordBatch;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -54,6 +55,9 @@ const LEDGER_BYTES_MAX: usize = 64 << 20;
 
 /// And at most this fraction of the budget.
 const LEDGER_SHARE: usize = 8;
+
+/// Rows of state that are encoded at a time: that takes as much memory again.
+const ROWS_WRITTEN: usize = 64 * 1024;
 
 /// Manifests of a chain that are kept for looking back.
 const MANIFESTS_KEPT: u64 = 10;
@@ -245,7 +249,7 @@ impl QueryLoop {
                 let key = (operator.id().to_owned(), segment.id);
                 let section = match self.written.get(&key) {
                     Some(section) => section.clone(),
-                    None => bundle.add_each(segment.rows.batches())?,
+                    None => bundle.add_each(segment.rows.batches().flat_map(in_slices))?,
                 };
                 written.insert(key, section.clone());
                 segments.push(SegmentRef { id: segment.id, input, shard, pane, level: segment.level, section });
@@ -424,6 +428,13 @@ impl QueryLoop {
             sources.insert(slot.table.name.clone(), status);
         }
     }
+}
+
+/// A batch in parts of at most [`ROWS_WRITTEN`] rows.
+fn in_slices(batch: Result<RecordBatch>) -> Vec<Result<RecordBatch>> {
+    let Ok(batch) = batch else { return vec![batch] };
+    let starts = (0..batch.num_rows().max(1)).step_by(ROWS_WRITTEN);
+    starts.map(|start| Ok(batch.slice(start, ROWS_WRITTEN.min(batch.num_rows() - start)))).collect()
 }
 
 /// Whether the query has been told to stop, or nobody is left who could tell it.

@@ -81,7 +81,7 @@ impl ReaderLimits {
 }
 
 /// See [`ReaderLimits::within`].
-const BATCH_SHARE: usize = 64;
+const BATCH_SHARE: usize = 128;
 
 impl Default for ReaderLimits {
     fn default() -> Self {

@@ -212,7 +212,8 @@ mod tests {
     use super::super::panes::RowWindows;
     use super::*;
     use crate::sql::window::WindowKind;
-    use crate::state::Account;
+    use crate::state::{Account, Budget};
+    use crate::store::SpillDirectory;
 
     const WIDTH: Micros = 10;
 
@@ -310,6 +311,27 @@ mod tests {
         });
         let cover = spans.cover(&panes, 0, 16 * WIDTH, &merge).unwrap();
         assert_eq!((cover.len(), sum_of(&cover), spans.bytes(), tried.get()), (16, 0xffff, 0, 8));
+    }
+
+    #[test]
+    fn what_is_on_disk_is_in_the_window_beside_what_is_merged() {
+        let disk = SpillDirectory::temporary(1 << 20);
+        let budget = Budget::new(1 << 20, Some(Arc::new(disk)));
+        let mut panes = PaneState::new(&budget.account("the query"));
+        let merge = Merging(|batches: &[RecordBatch]| Ok(row(sum(batches))));
+        let mut take = |from: u32, to: u32| {
+            (from..to).for_each(|at| panes.append(Micros::from(at) * WIDTH, row(1 << at)));
+            panes.commit(Micros::MIN, &merge).unwrap();
+        };
+        let others = budget.account("the others").hold(768 << 10);
+        take(0, 3);
+        drop(others);
+        take(3, 16);
+        let cover = spans().cover(&panes, 0, 16 * WIDTH, &merge).unwrap();
+        let rows = cover.iter().flat_map(SegmentRows::batches).collect::<Result<Vec<_>>>().unwrap();
+        assert_eq!(sum(&rows), 0xffff);
+        assert_eq!(cover.iter().filter(|rows| rows.on_disk()).count(), 3);
+        assert!(cover.len() < 16);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! CSV with a header line: whole chunks through arrow's decoder, bad rows found by halving the chunk that fails.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use super::layout::{Assembled, Failure, Layout, Origin, misfit};
 use super::{BatchReader, Files};
 use crate::catalog::{OnBadRow, TableDef};
 use crate::error::{Error, Location, Result};
-use crate::source::{DeadLetter, Offset, Offsets, Progress, SourceBatch};
+use crate::source::{DeadLetter, Offset, Offsets, Origins, Progress, SourceBatch};
 
 /// Bytes of text decoded at once.
 const CHUNK_BYTES: usize = 4 << 20;
@@ -204,7 +205,10 @@ impl Work<'_> {
         match self.try_decode(range.clone()) {
             Ok(rows) => {
                 self.reader.layout.observe(&rows, observed)?;
-                out.batches.extend(Some(rows.batch).filter(|batch| batch.num_rows() > 0));
+                if rows.batch.num_rows() > 0 {
+                    out.origins.push(self.origins(range.clone(), &rows.refused));
+                    out.batches.push(rows.batch);
+                }
                 rows.refused.into_iter().try_for_each(|(row, failure)| self.bad_row(range.start + row, failure, out))
             }
             Err(failure) if range.len() == 1 => self.bad_row(range.start, failure, out),
@@ -214,6 +218,19 @@ impl Work<'_> {
                 self.decode(middle..range.end, out, observed)
             }
         }
+    }
+
+    /// Where the rows of the records `range` were read, without those that were refused.
+    fn origins(&self, range: Range<usize>, refused: &[(usize, Failure)]) -> Origins {
+        let partition = self.reader.files.partition();
+        let mut refused = refused.iter().map(|(row, _)| *row).collect::<BTreeSet<_>>().into_iter().peekable();
+        let mut origins = Origins::default();
+        for (row, record) in range.enumerate() {
+            if refused.next_if_eq(&row).is_none() {
+                origins.push(partition, self.first + record as Offset);
+            }
+        }
+        origins
     }
 
     fn try_decode(&self, range: Range<usize>) -> Result<Assembled, Failure> {

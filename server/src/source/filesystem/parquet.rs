@@ -177,8 +177,10 @@ impl BatchReader for ParquetReader {
                     reason: failure.reason,
                 });
             }
-            let batches = Some(assembled.batch).filter(|batch| batch.num_rows() > 0).into_iter().collect();
-            return Ok(SourceBatch { batches, origins: vec![origins], progress, dead_letters, ..Default::default() });
+            let (mut batches, mut origins) = (vec![assembled.batch], vec![origins]);
+            batches.retain(|batch| batch.num_rows() > 0);
+            origins.retain(|origins| !origins.is_empty());
+            return Ok(SourceBatch { batches, origins, progress, dead_letters, ..Default::default() });
         }
         Ok(SourceBatch { progress: self.files.progress(&from), finished: true, ..Default::default() })
     }

@@ -16,7 +16,7 @@ use crate::catalog::{
     WatermarkDef,
 };
 use crate::error::{ErrorKind, Location};
-use crate::source::{DeadLetter, PollLimits, Polled, Source};
+use crate::source::{DeadLetter, Origins, PollLimits, Polled, Source};
 
 fn write(dir: &Path, name: &str, text: &str) {
     std::fs::write(dir.join(name), text).unwrap();
@@ -124,6 +124,8 @@ const NOON: i64 = 1_577_880_000_000_000;
 
 struct Read {
     batches: Vec<RecordBatch>,
+    /// The record of each row.
+    records: Vec<i64>,
     dead: Vec<DeadLetter>,
     last: SourceBatch,
     largest: usize,
@@ -131,7 +133,7 @@ struct Read {
 
 fn read(def: &TableDef, columns: &[usize], resume: &Offsets, rows_max: usize) -> Result<Read> {
     let mut reader = open_batches(def, columns, resume, Clock::manual(NOON))?;
-    let mut read = Read { batches: vec![], dead: vec![], last: SourceBatch::default(), largest: 0 };
+    let mut read = Read { batches: vec![], records: vec![], dead: vec![], last: SourceBatch::default(), largest: 0 };
     let mut at = reader.positions();
     loop {
         let batch = reader.next(rows_max)?;
@@ -140,6 +142,11 @@ fn read(def: &TableDef, columns: &[usize], resume: &Offsets, rows_max: usize) ->
             at.insert(*partition, progress.to);
         }
         read.largest = read.largest.max(batch.batches.iter().map(RecordBatch::num_rows).sum::<usize>());
+        let rows = |batches: &[RecordBatch]| batches.iter().map(RecordBatch::num_rows).collect::<Vec<_>>();
+        assert_eq!(batch.origins.iter().map(Origins::len).collect::<Vec<_>>(), rows(&batch.batches));
+        for origins in &batch.origins {
+            read.records.extend((0..origins.len()).map(|row| origins.of(row).unwrap().1));
+        }
         read.batches.extend(batch.batches.iter().cloned());
         read.dead.extend(batch.dead_letters.iter().cloned());
         let finished = batch.finished;
@@ -205,6 +212,7 @@ fn csv_rows_that_do_not_fit_become_dead_letters_and_the_others_stay() {
         let numbers =
             read.batches.iter().flat_map(|batch| batch.column(1).as_primitive::<Int64Type>().values().to_vec());
         assert_eq!(numbers.collect::<Vec<_>>(), good);
+        assert_eq!(read.records, good);
         let dead = read.dead.iter().map(|dead| (dead.offset.unwrap(), dead.value.as_deref(), dead.column.as_deref()));
         assert_eq!(
             dead.collect::<Vec<_>>(),

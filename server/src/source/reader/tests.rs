@@ -117,6 +117,26 @@ async fn a_reader_goes_on_from_a_checkpoint() {
     assert_eq!(read(&mut reader, usize::MAX).await.0, [6, 7, 8, 9]);
 }
 
+#[test]
+fn what_was_known_before_a_trouble_is_not_known_after_it() {
+    let mut answers = Answers::default();
+    let polled = |trouble: Option<&str>| Polled {
+        ends: Offsets::from([(0, 5), (1, 7)]),
+        answered: [0, 1].into(),
+        trouble: trouble.map(str::to_owned),
+        ..Polled::default()
+    };
+    answers.note(&polled(None), 10);
+    assert_eq!(answers.known[&1], Known { end: 7, since: 10, at: 10 });
+    assert!(answers.set_trouble(Some("no answer".to_owned())));
+    assert!(answers.known.is_empty());
+    answers.note(&polled(Some("no answer")), 20);
+    assert!(answers.known.is_empty());
+    assert!(answers.set_trouble(None));
+    answers.note(&polled(None), 30);
+    assert_eq!(answers.known[&1], Known { end: 7, since: 30, at: 30 });
+}
+
 // Others hold all that may wait.
 #[tokio::test]
 async fn without_memory_one_batch_waits_at_a_time_and_none_is_lost() {
