@@ -284,3 +284,45 @@ pub(super) fn place(
         return Ok(SegmentRows::in_memory(batches, held));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{AsArray, Int64Array};
+    use arrow::datatypes::Int64Type;
+
+    use super::super::budget::Budget;
+    use super::*;
+    use crate::store::SpillDirectory;
+
+    fn values(reader: &mut PartReader, part: usize) -> Vec<i64> {
+        let mut rows = Vec::new();
+        reader.read(part, &mut rows).unwrap();
+        let of = |batch: &RecordBatch| batch.column(0).as_primitive::<Int64Type>().values().to_vec();
+        let mut values: Vec<i64> = rows.iter().flat_map(of).collect();
+        values.sort_unstable();
+        values
+    }
+
+    #[test]
+    fn a_key_is_in_the_same_part_of_every_segment_wherever_that_is() {
+        let budget = Budget::new(1 << 20, Some(Arc::new(SpillDirectory::temporary(1 << 20))));
+        let account = budget.account("query");
+        let column = Arc::new(Int64Array::from_iter_values(0..30)) as _;
+        let batch = RecordBatch::try_from_iter([("k", column)]).unwrap();
+        let memory = SegmentRows::in_memory(vec![batch], Reservation::empty(&account));
+        let file = memory.to_disk(&account, 1).unwrap();
+        // Of fewer parts than it is read in, of as many, and of more.
+        for parts in [1, 2, 8, 16, 256] {
+            let mut readers = [&memory, &file].map(|rows| PartReader::new(rows.clone(), 1, parts));
+            let mut seen = 0;
+            for part in 0..parts {
+                let [in_memory, on_disk] = readers.each_mut().map(|reader| values(reader, part));
+                assert_eq!(in_memory, on_disk, "part {part} of {parts}");
+                seen += in_memory.len();
+            }
+            assert_eq!(seen, 30, "{parts} parts");
+        }
+        let all: Vec<RecordBatch> = file.batches().collect::<Result<_>>().unwrap();
+        assert_eq!(all.iter().map(RecordBatch::num_rows).sum::<usize>(), 30);
+    }
+}
