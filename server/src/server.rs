@@ -24,7 +24,7 @@ use crate::sink::postgres::PostgresSink;
 use crate::source::embedded::EmbeddedLog;
 use crate::source::kafka::EMBEDDED;
 use crate::source::reader::{ReaderLimits, SourceDeps};
-use crate::state::Budget;
+use crate::state::{Budget, SpillSpace};
 use crate::store::{SpillDirectory, Store};
 use crate::tables::Published;
 use crate::tables::snapshot::Snapshots;
@@ -76,9 +76,12 @@ impl Server {
         };
         let sources = SourceDeps { kafka: config.kafka.clone(), embedded: embedded.clone(), clock: clock.clone() };
 
-        let disk = SpillDirectory::open(config.data_dir.join("spill"), config.engine.spill_bytes_max.0)?;
+        let disk = match config.engine.spill_bytes_max.0 {
+            0 => None,
+            bytes_max => Some(SpillDirectory::open(config.data_dir.join("spill"), bytes_max)?),
+        };
         let memory = usize::try_from(config.engine.state_bytes_max.0).unwrap_or(usize::MAX);
-        let budget = Budget::new(memory, Some(Arc::new(disk.clone())));
+        let budget = Budget::new(memory, disk.clone().map(|disk| Arc::new(disk) as Arc<dyn SpillSpace>));
 
         let (stop, stopped) = watch::channel(false);
         let (fatal, fatal_seen) = watch::channel(None);
@@ -102,7 +105,7 @@ impl Server {
                 },
             },
             budget: Arc::clone(&budget),
-            disk: Some(disk),
+            disk,
             postgres: postgres.clone(),
             published: Arc::clone(&published),
         };

@@ -111,11 +111,8 @@ async fn published(store: &InMemory) -> Arc<Published> {
 
     let published = Published::default();
     let view = PublishedView::new("scores", scores_schema());
-    view.publish(ViewSnapshot {
-        checkpoint: 7,
-        sealed: Arc::new([sealed]),
-        tail: Arc::new([vec![scores(&[("m3", 3)])].into()]),
-    });
+    let tail = Arc::new([vec![scores(&[("m3", 3)])].into()]);
+    view.publish(ViewSnapshot { checkpoint: 7, sealed: Arc::new([sealed]), tail });
     published.put_view(Arc::new(view));
     published.put_view(ledger("a"));
     published.put_view(ledger("b"));
@@ -580,11 +577,8 @@ async fn a_statement_waits_for_a_view_that_is_being_restored() {
     let early = tokio::time::timeout(Duration::from_millis(300), &mut asked).await;
     assert!(early.is_err(), "{early:?}");
     let view = PublishedView::new("restored", scores_schema());
-    view.publish(ViewSnapshot {
-        checkpoint: 1,
-        sealed: Arc::new([]),
-        tail: Arc::new([vec![scores(&[("m1", 5)])].into()]),
-    });
+    let tail = Arc::new([vec![scores(&[("m1", 5)])].into()]);
+    view.publish(ViewSnapshot { checkpoint: 1, sealed: Arc::new([]), tail });
     server.published.put_view(Arc::new(view));
     status.set(QueryState::Running, None);
     let rows = asked.await.expect("the view is there");

@@ -50,9 +50,11 @@ impl SpillDirectory {
         Ok(Self::at(path, bytes_max, false))
     }
 
-    /// A directory among the system's temporary files, made when it is first needed and gone with the last of its files.
+    /// A directory among the system's temporary files, made when it is first needed and gone with the last of its files. What
+    /// processes have left that were killed is removed.
     pub fn temporary(bytes_max: u64) -> Self {
-        let path = std::env::temp_dir().join(format!("touchline-{}", Uuid::new_v4().simple()));
+        sweep(&std::env::temp_dir());
+        let path = std::env::temp_dir().join(format!("{TEMPORARY}{}-{}", std::process::id(), Uuid::new_v4().simple()));
         Self::at(path, bytes_max, true)
     }
 
@@ -73,6 +75,23 @@ impl SpillDirectory {
     pub fn bytes(&self) -> Result<SpilledBytes> {
         let (file, path) = self.0.create()?;
         Ok(SpilledBytes { file: Arc::new(file), place: Place { path, bytes: 0, directory: Arc::clone(&self.0) } })
+    }
+}
+
+/// How names of temporary directories begin; then come the process and something that no other has.
+const TEMPORARY: &str = "touchline-spill-";
+
+/// Removes the directories of processes that are gone. Best effort: what stays costs space and nothing else.
+fn sweep(directory: &Path) {
+    let processes = Path::new("/proc");
+    let Ok(entries) = fs::read_dir(directory) else { return };
+    for entry in entries.flatten().filter(|_| processes.join("self").exists()) {
+        let name = entry.file_name();
+        let process =
+            name.to_str().and_then(|name| name.strip_prefix(TEMPORARY)?.split('-').next()?.parse::<u32>().ok());
+        if process.is_some_and(|process| !processes.join(process.to_string()).exists()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
 }
 

@@ -87,6 +87,17 @@ fn rows_go_to_disk_when_memory_is_short_and_keep_their_order() {
 }
 
 #[test]
+fn temporary_directories_of_processes_that_are_gone_are_removed() {
+    let temporary = tempdir().unwrap();
+    let named = |process: &str| temporary.path().join(format!("{TEMPORARY}{process}-x"));
+    // No process has a number of ten digits.
+    let (gone, here, other) = (named("4000000000"), named(&std::process::id().to_string()), temporary.path().join("x"));
+    [&gone, &here, &other].map(|path| fs::create_dir(path).unwrap());
+    sweep(temporary.path());
+    assert_eq!([&gone, &here, &other].map(|path| path.exists()), [!Path::new("/proc/self").exists(), true, true]);
+}
+
+#[test]
 fn bytes_are_counted_and_can_be_taken_back() {
     let directory = SpillDirectory::temporary(10);
     let mut bytes = directory.bytes().unwrap();
