@@ -92,7 +92,7 @@ fn temporary_directories_of_processes_that_are_gone_are_removed() {
     let named = |process: &str| temporary.path().join(format!("{TEMPORARY}{process}-x"));
     // No process has a number of ten digits.
     let (gone, here, other) = (named("4000000000"), named(&std::process::id().to_string()), temporary.path().join("x"));
-    [&gone, &here, &other].map(|path| fs::create_dir(path).unwrap());
+    [&gone, &here, &other].iter().for_each(|path| fs::create_dir(path).unwrap());
     sweep(temporary.path());
     assert_eq!([&gone, &here, &other].map(|path| path.exists()), [!Path::new("/proc/self").exists(), true, true]);
 }
