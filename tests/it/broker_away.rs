@@ -54,41 +54,48 @@ SELECT window_start, count(*) AS n, sum(id) AS s FROM TUMBLE(e, ts, INTERVAL '10
 EMIT TIMEOUT INTERVAL '3 seconds';
 ";
 
+/// A server that holds [`FIRST`] in open windows, and the line by which it has read them: the broker says nothing more on it, so that
+/// there is no silence of its own to wait for.
+struct Held {
+    topic: Topic,
+    line: Line,
+    site: Site,
+    server: Server,
+}
+
+impl Held {
+    async fn new() -> Result<Self, Failed> {
+        let topic = Topic::new(2).await?;
+        let line = topic.line().await?;
+        let site = Site::new()?;
+        site.write("schemas/e.sql", &table("e", &topic.name, &line.address))?;
+        site.write("queries/v.sql", COUNTS)?;
+        topic.write(&FIRST).await?;
+        line.hang_behind(texts(&FIRST));
+        let server = site.serve(&[])?;
+        stands_at(&server, "e", &held())?;
+        Ok(Held { topic, line, site, server })
+    }
+}
+
 async fn while_it_runs(fault: Fault) -> Outcome {
-    let e = Topic::new(2).await?;
-    let line = e.line().await?;
-    let site = Site::new()?;
-    site.write("schemas/e.sql", &table("e", &e.name, &line.address))?;
-    site.write("queries/v.sql", COUNTS)?;
-    e.write(&FIRST).await?;
-    // The broker says nothing more once these rows have been read, so that there is no silence of its own to wait for.
-    line.hang_behind(texts(&FIRST));
-    let server = site.serve(&[])?;
-    stands_at(&server, "e", &held())?;
+    let Held { topic, line, server, site: _site } = Held::new().await?;
     if fault == Fault::Away {
         line.cut();
         is_degraded(&server)?;
     }
-    e.write(&MEANWHILE).await?;
+    topic.write(&MEANWHILE).await?;
     stands_still(&server, "e", &held()).await?;
     line.open();
     all_is_counted(&server)
 }
 
 async fn at_a_start() -> Outcome {
-    let e = Topic::new(2).await?;
-    let line = e.line().await?;
-    let site = Site::new()?;
-    site.write("schemas/e.sql", &table("e", &e.name, &line.address))?;
-    site.write("queries/v.sql", COUNTS)?;
-    e.write(&FIRST).await?;
-    line.hang_behind(texts(&FIRST));
-    let server = site.serve(&[])?;
-    stands_at(&server, "e", &held())?;
+    let Held { topic, line, site, server } = Held::new().await?;
     let (status, _, log) = server.terminate()?;
     assert!(status.success(), "{status}\n{log}");
 
-    e.write(&MEANWHILE).await?;
+    topic.write(&MEANWHILE).await?;
     line.cut();
     let server = site.serve(&[("TOUCHLINE_KAFKA_CONNECT_TIMEOUT_MS", "3000")])?;
     is_degraded(&server)?;

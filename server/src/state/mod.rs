@@ -3,8 +3,8 @@
 //! ```text
 //! budget   one limit for everything that is held; an account for each query and one for ad-hoc work
 //! spill    what a place on local disk must be able to do; no I/O here
-//! rows     batches as they come, in memory first: results of an epoch, tails
-//! segment  one immutable piece of operator state, whole or divided by the hash of its key
+//! rows     batches in their order, in memory first
+//! segment  one immutable piece of operator state, divided by the hash of its key where it is in a file
 //! parts    rows divided by the hash of their key
 //! panes    segments by event time, merged in tiers
 //! ```
@@ -24,7 +24,7 @@ pub use panes::{Merge, PaneState};
 pub use parts::parts_for;
 pub use pool::AccountPool;
 pub use rows::{Rows, Spool};
-pub use segment::{PartReader, Segment, SegmentRows};
+pub use segment::{PartReader, Segment};
 pub use spill::{BatchReader, SpillFile, SpillSpace, SpillWriter};
 
 use arrow::array::{Array, ArrayRef, AsArray};

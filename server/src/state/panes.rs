@@ -15,7 +15,8 @@ use arrow::record_batch::RecordBatch;
 use super::budget::{Account, Reservation};
 use super::bytes_of;
 use super::parts::parts_for;
-use super::segment::{PartReader, Segment, SegmentBuilder, SegmentRows, place};
+use super::rows::{Rows, Spool};
+use super::segment::{PartReader, STATE, Segment, place, to_disk};
 use crate::clock::Micros;
 use crate::error::{Error, Result};
 
@@ -88,12 +89,11 @@ impl PaneState {
     }
 
     /// All rows of the panes in `[from, to)`, those of the running epoch included.
-    pub fn rows(&self, from: Micros, to: Micros) -> Vec<SegmentRows> {
+    pub fn rows(&self, from: Micros, to: Micros) -> Vec<Rows> {
         let committed =
             self.panes.range(from..to).flat_map(|(_, segments)| segments.iter().map(|segment| segment.rows.clone()));
         // These are counted already.
-        let uncounted =
-            |batch: &RecordBatch| SegmentRows::in_memory(vec![batch.clone()], Reservation::empty(&self.account));
+        let uncounted = |batch: &RecordBatch| vec![batch.clone()].into();
         let pending = self.pending.range(from..to).flat_map(|(_, batches)| batches.iter().map(uncounted));
         committed.chain(pending).collect()
     }
@@ -130,7 +130,7 @@ impl PaneState {
     }
 
     /// Puts merged rows in the place of everything a pane holds, what the epoch appended included.
-    pub fn replace(&mut self, pane: Micros, rows: SegmentRows) {
+    pub fn replace(&mut self, pane: Micros, rows: Rows) {
         self.pending.remove(&pane);
         let old = self.panes.remove(&pane).unwrap_or_default();
         old.iter().for_each(|segment| self.forget(&segment.rows));
@@ -174,7 +174,7 @@ impl PaneState {
         self.panes.len()
     }
 
-    fn insert(&mut self, pane: Micros, level: u8, rows: SegmentRows) {
+    fn insert(&mut self, pane: Micros, level: u8, rows: Rows) {
         let id = self.next_segment;
         self.next_segment += 1;
         self.keep(pane, Segment { id, level, rows });
@@ -186,18 +186,18 @@ impl PaneState {
         self.panes.entry(pane).or_default().push(segment);
     }
 
-    fn forget(&mut self, rows: &SegmentRows) {
+    fn forget(&mut self, rows: &Rows) {
         self.bytes -= rows.bytes();
         self.disk_bytes -= rows.disk_bytes();
     }
 
     /// In memory, if need be in place of what was there before; else on disk.
-    fn place(&mut self, batches: Vec<RecordBatch>, keys: usize) -> Result<SegmentRows> {
+    fn place(&mut self, batches: Vec<RecordBatch>, keys: usize) -> Result<Rows> {
         let PaneState { account, panes, bytes, disk_bytes, .. } = self;
         place(batches, account, keys, SPILL_BYTES_MIN, || {
             let in_memory = panes.values_mut().flatten().filter(|segment| segment.rows.bytes() >= SPILL_BYTES_MIN);
             let Some(largest) = in_memory.max_by_key(|segment| segment.rows.bytes()) else { return Ok(false) };
-            let put_away = largest.rows.to_disk(account, keys)?;
+            let put_away = to_disk(&largest.rows, account, keys)?;
             *bytes -= largest.rows.bytes();
             *disk_bytes += put_away.disk_bytes();
             largest.rows = put_away;
@@ -222,8 +222,8 @@ impl PaneState {
         }
     }
 
-    fn merged(&mut self, segments: Vec<SegmentRows>, merge: &impl Merge) -> Result<SegmentRows> {
-        let rows = segments.iter().map(SegmentRows::num_rows).sum();
+    fn merged(&mut self, segments: Vec<Rows>, merge: &impl Merge) -> Result<Rows> {
+        let rows = segments.iter().map(Rows::num_rows).sum();
         let parts = if merge.keys() == 0 { 1 } else { parts_for(rows) };
         let mut readers: Vec<PartReader> =
             segments.into_iter().map(|segment| PartReader::new(segment, merge.keys(), parts)).collect();
@@ -237,8 +237,8 @@ impl PaneState {
             drop(readers);
             return self.place(vec![merged], merge.keys());
         }
-        let mut merged = SegmentBuilder::new(&self.account);
-        (0..parts).try_for_each(|part| merged.push(read(part)?))?;
+        let mut merged = Spool::of(STATE, &self.account);
+        (0..parts).try_for_each(|part| merged.push_part(read(part)?))?;
         merged.finish()
     }
 }

@@ -1,4 +1,4 @@
-//! Batches as they come, kept in their order: in memory while the budget has room, from then on in a file.
+//! Batches in their order, in memory or in a file: results of an epoch, tails, segments of state.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,10 +10,12 @@ use super::compact::tight;
 use super::spill::{BatchReader, SpillFile, SpillWriter};
 use crate::error::Result;
 
-/// Rows being collected.
+/// Rows being collected: in memory while the budget has room, from then on in a file.
 #[derive(Debug)]
 pub struct Spool {
     account: Arc<Account>,
+    /// What they are called in a refusal.
+    what: &'static str,
     memory: Vec<RecordBatch>,
     held: Reservation,
     file: Option<Box<dyn SpillWriter>>,
@@ -21,9 +23,14 @@ pub struct Spool {
 }
 
 impl Spool {
+    /// For results of the account's query.
     pub fn new(account: &Arc<Account>) -> Self {
+        Spool::of("its results", account)
+    }
+
+    pub(super) fn of(what: &'static str, account: &Arc<Account>) -> Self {
         let held = Reservation::empty(account);
-        Spool { account: Arc::clone(account), memory: Vec::new(), held, file: None, rows: 0 }
+        Spool { account: Arc::clone(account), what, memory: Vec::new(), held, file: None, rows: 0 }
     }
 
     /// Adds a batch behind the others; one without rows is left out.
@@ -31,9 +38,11 @@ impl Spool {
     /// # Errors
     /// Where there is room neither in memory nor on disk: `OverBudget`, by the name of the account.
     pub fn push(&mut self, batch: RecordBatch) -> Result<()> {
-        if batch.num_rows() == 0 {
-            return Ok(());
-        }
+        if batch.num_rows() == 0 { Ok(()) } else { self.push_part(batch) }
+    }
+
+    /// As [`Spool::push`], also of a batch without rows: its place counts.
+    pub(super) fn push_part(&mut self, batch: RecordBatch) -> Result<()> {
         self.rows += batch.num_rows();
         if let Some(file) = &mut self.file {
             return file.write(&batch);
@@ -44,7 +53,7 @@ impl Spool {
             return Ok(());
         }
         let Some(disk) = self.account.disk() else {
-            self.held.reserve(bytes, "its results")?;
+            self.held.reserve(bytes, self.what)?;
             self.memory.push(batch);
             return Ok(());
         };
@@ -58,11 +67,10 @@ impl Spool {
     }
 
     pub fn finish(self) -> Result<Rows> {
-        let content = match self.file {
-            Some(file) => Content::File(file.finish()?),
-            None => Content::Memory { batches: self.memory, _held: Some(self.held) },
-        };
-        Ok(Rows { rows: self.rows, content: Arc::new(content) })
+        match self.file {
+            Some(file) => Ok(Rows::in_file(self.rows, file.finish()?)),
+            None => Ok(Rows::in_memory(self.memory, Some(self.held))),
+        }
     }
 }
 
@@ -74,10 +82,10 @@ pub struct Rows {
 }
 
 enum Content {
-    /// `None`: nobody answers for them.
+    /// `held`: for the batches; `None`: nobody answers for them.
     Memory {
         batches: Vec<RecordBatch>,
-        _held: Option<Reservation>,
+        held: Option<Reservation>,
     },
     File(Arc<dyn SpillFile>),
 }
@@ -91,14 +99,13 @@ impl Default for Rows {
 /// Rows that nobody answers for.
 impl From<Vec<RecordBatch>> for Rows {
     fn from(batches: Vec<RecordBatch>) -> Self {
-        let rows = batches.iter().map(RecordBatch::num_rows).sum();
-        Rows { rows, content: Arc::new(Content::Memory { batches, _held: None }) }
+        Rows::in_memory(batches, None)
     }
 }
 
 impl fmt::Debug for Rows {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = if self.in_memory().is_some() { "in memory" } else { "on disk" };
+        let place = if self.on_disk() { "on disk" } else { "in memory" };
         write!(f, "Rows({} {place})", self.rows)
     }
 }
@@ -114,6 +121,20 @@ impl Rows {
         spool.finish()
     }
 
+    /// Rows in memory, for which `held` is taken.
+    pub fn held(batches: Vec<RecordBatch>, held: Reservation) -> Self {
+        Rows::in_memory(batches, Some(held))
+    }
+
+    fn in_memory(batches: Vec<RecordBatch>, held: Option<Reservation>) -> Self {
+        let rows = batches.iter().map(RecordBatch::num_rows).sum();
+        Rows { rows, content: Arc::new(Content::Memory { batches, held }) }
+    }
+
+    pub(super) fn in_file(rows: usize, file: Arc<dyn SpillFile>) -> Self {
+        Rows { rows, content: Arc::new(Content::File(file)) }
+    }
+
     pub fn num_rows(&self) -> usize {
         self.rows
     }
@@ -122,15 +143,39 @@ impl Rows {
         self.rows == 0
     }
 
+    /// Bytes of memory that are taken for them.
+    pub fn bytes(&self) -> usize {
+        match self.content.as_ref() {
+            Content::Memory { held, .. } => held.as_ref().map_or(0, Reservation::bytes),
+            Content::File(_) => 0,
+        }
+    }
+
+    /// Bytes that they take on local disk.
+    pub fn disk_bytes(&self) -> u64 {
+        self.file().map_or(0, |file| file.bytes())
+    }
+
+    pub fn on_disk(&self) -> bool {
+        self.file().is_some()
+    }
+
     /// The batches, where they are in memory.
-    pub fn in_memory(&self) -> Option<&[RecordBatch]> {
+    pub fn batches_in_memory(&self) -> Option<&[RecordBatch]> {
         match self.content.as_ref() {
             Content::Memory { batches, .. } => Some(batches),
             Content::File(_) => None,
         }
     }
 
-    /// The batches in their order, one at a time.
+    pub(super) fn file(&self) -> Option<&Arc<dyn SpillFile>> {
+        match self.content.as_ref() {
+            Content::Memory { .. } => None,
+            Content::File(file) => Some(file),
+        }
+    }
+
+    /// The batches that have rows, in their order, one at a time.
     pub fn batches(&self) -> Batches {
         Batches { rows: self.clone(), next: 0, reader: None }
     }
@@ -160,22 +205,31 @@ impl Iterator for Batches {
     type Item = Result<RecordBatch>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let at = self.next;
-        if at >= self.rows.len() {
-            return None;
-        }
-        self.next += 1;
-        match self.rows.content.as_ref() {
-            Content::Memory { batches, .. } => batches.get(at).cloned().map(Ok),
-            Content::File(file) => {
-                if self.reader.is_none() {
-                    match file.open() {
-                        Ok(reader) => self.reader = Some(reader),
-                        Err(error) => return Some(Err(error)),
-                    }
-                }
-                self.reader.as_mut().map(|reader| reader.read(at))
+        while self.next < self.rows.len() {
+            let at = self.next;
+            self.next += 1;
+            let batch = match self.rows.content.as_ref() {
+                Content::Memory { batches, .. } => Ok(batches[at].clone()),
+                Content::File(file) => read(file, &mut self.reader, at),
+            };
+            match batch {
+                Ok(batch) if batch.num_rows() == 0 => {}
+                other => return Some(other),
             }
         }
+        None
     }
+}
+
+/// A batch of a file, by a reader that is opened when the first one is read.
+pub(super) fn read(
+    file: &Arc<dyn SpillFile>,
+    reader: &mut Option<Box<dyn BatchReader>>,
+    at: usize,
+) -> Result<RecordBatch> {
+    let reader = match reader {
+        Some(reader) => reader,
+        None => reader.insert(file.open()?),
+    };
+    reader.read(at)
 }

@@ -145,7 +145,7 @@ impl TableProvider for ViewTable {
                 }));
             }
             for rows in snapshot.tail.iter() {
-                match rows.in_memory() {
+                match rows.batches_in_memory() {
                     Some(batches) => {
                         for batch in batches {
                             tail.push(conform(batch, &self.schema)?);

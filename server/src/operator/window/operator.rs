@@ -22,7 +22,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::operator::contract::{BadRow, Deadline, Emission, Operator, RestoredSegment, StateKind, StoredSegment};
 use crate::operator::epoch_cell::{Effects, Epoch, micros};
 use crate::operator::rows::json_rows;
-use crate::state::{Account, Merge, PaneState, PartReader, Segment, SegmentRows, parts_for};
+use crate::state::{Account, Merge, PaneState, PartReader, Rows, Segment, parts_for};
 use crate::watermark::{InputMarks, NONE};
 
 /// See the module's first line. Shared by all instances of its query's plan.
@@ -66,7 +66,7 @@ impl WindowOperator {
     }
 
     /// The rows of the window that ends at `end`, as they are kept.
-    fn rows_of(&self, end: Micros) -> Result<Vec<SegmentRows>> {
+    fn rows_of(&self, end: Micros) -> Result<Vec<Rows>> {
         let (from, to) = self.windows.panes_of(end);
         let Inner { panes, spans, .. } = &mut *self.state.lock();
         match spans {
@@ -340,7 +340,7 @@ impl Closing {
             self.closed = end;
             let keys = self.operator.merge()?.keys();
             let segments = self.operator.rows_of(end)?;
-            let rows = segments.iter().map(SegmentRows::num_rows).sum();
+            let rows = segments.iter().map(Rows::num_rows).sum();
             let parts = if keys == 0 { 1 } else { parts_for(rows) };
             let readers = segments.into_iter().map(|segment| PartReader::new(segment, keys, parts)).collect();
             self.window = Some(ClosingWindow { end, readers, part: 0, parts });

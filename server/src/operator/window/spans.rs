@@ -19,7 +19,7 @@ use super::panes::Windows;
 use crate::clock::Micros;
 use crate::error::Result;
 use crate::sql::window::WindowAssigner;
-use crate::state::{Merge, PaneState, SegmentRows, tight};
+use crate::state::{Merge, PaneState, Rows, tight};
 
 /// A merge is kept when it has at most this share of its inputs' rows.
 const KEPT_SHARE: (usize, usize) = (3, 4);
@@ -37,7 +37,7 @@ pub(super) struct Spans {
 
 #[derive(Debug)]
 enum Span {
-    Merged(SegmentRows),
+    Merged(Rows),
     /// Its two halves beside each other.
     List,
 }
@@ -66,7 +66,7 @@ impl Spans {
         from: Micros,
         to: Micros,
         merge: &impl Merge,
-    ) -> Result<Vec<SegmentRows>> {
+    ) -> Result<Vec<Rows>> {
         let (mut at, end) = (self.assigner.number_of(from), self.assigner.number_of(to));
         let mut parts = Vec::new();
         while at < end {
@@ -84,7 +84,7 @@ impl Spans {
         level: u32,
         index: i64,
         merge: &impl Merge,
-        parts: &mut Vec<SegmentRows>,
+        parts: &mut Vec<Rows>,
     ) -> Result<bool> {
         let known = match self.spans.get(&(level, index)) {
             Some(Span::Merged(rows)) => {
@@ -131,24 +131,18 @@ impl Spans {
     }
 
     /// `None` where the result would not be smaller, or not fit into memory.
-    fn merged(
-        &self,
-        panes: &PaneState,
-        level: u32,
-        parts: &[SegmentRows],
-        merge: &impl Merge,
-    ) -> Result<Option<SegmentRows>> {
-        let in_memory: Option<Vec<&[RecordBatch]>> = parts.iter().map(SegmentRows::batches_in_memory).collect();
+    fn merged(&self, panes: &PaneState, level: u32, parts: &[Rows], merge: &impl Merge) -> Result<Option<Rows>> {
+        let in_memory: Option<Vec<&[RecordBatch]>> = parts.iter().map(Rows::batches_in_memory).collect();
         let Some(batches) = in_memory else { return Ok(None) };
         let merged = merge.merge(&batches.concat())?;
-        let rows: usize = parts.iter().map(SegmentRows::num_rows).sum();
+        let rows: usize = parts.iter().map(Rows::num_rows).sum();
         // A pane's one batch takes the place of its many at commit, so it is not held twice.
         let smaller = level == 0 || merged.num_rows().saturating_mul(KEPT_SHARE.1) <= rows.saturating_mul(KEPT_SHARE.0);
         if !smaller {
             return Ok(None);
         }
         let (merged, bytes) = tight(merged)?;
-        Ok(panes.account().hold(bytes).map(|held| SegmentRows::in_memory(vec![merged], held)))
+        Ok(panes.account().hold(bytes).map(|held| Rows::held(vec![merged], held)))
     }
 
     /// The rows of a pane have changed.
@@ -162,7 +156,7 @@ impl Spans {
     }
 
     /// The merged rows of each pane, with the pane's start. The caller keeps them from now on.
-    pub(super) fn take_merged_panes(&mut self) -> Vec<(Micros, SegmentRows)> {
+    pub(super) fn take_merged_panes(&mut self) -> Vec<(Micros, Rows)> {
         let above = self.spans.split_off(&(1, i64::MIN));
         let mut merged = Vec::new();
         for ((_, index), span) in std::mem::replace(&mut self.spans, above) {
@@ -226,7 +220,7 @@ mod tests {
         batches.iter().map(|batch| batch.column(0).as_primitive::<Int64Type>().values().iter().sum::<i64>()).sum()
     }
 
-    fn sum_of(rows: &[SegmentRows]) -> i64 {
+    fn sum_of(rows: &[Rows]) -> i64 {
         rows.iter().map(|rows| sum(rows.batches_in_memory().unwrap())).sum()
     }
 
@@ -328,7 +322,7 @@ mod tests {
         drop(others);
         take(3, 16);
         let cover = spans().cover(&panes, 0, 16 * WIDTH, &merge).unwrap();
-        let rows = cover.iter().flat_map(SegmentRows::batches).collect::<Result<Vec<_>>>().unwrap();
+        let rows = cover.iter().flat_map(Rows::batches).collect::<Result<Vec<_>>>().unwrap();
         assert_eq!(sum(&rows), 0xffff);
         assert_eq!(cover.iter().filter(|rows| rows.on_disk()).count(), 3);
         assert!(cover.len() < 16);

@@ -72,12 +72,12 @@ fn rows_go_to_disk_when_memory_is_short_and_keep_their_order() {
         assert!(budget.used() <= 48_000);
     }
     let rows = spool.finish().unwrap();
-    assert!(rows.in_memory().is_none() && temporary.used() > 0);
+    assert!(rows.batches_in_memory().is_none() && temporary.used() > 0);
     assert_eq!(budget.used(), 0);
     let read: Vec<RecordBatch> = rows.batches().collect::<Result<_>>().unwrap();
     assert_eq!(read, (0..20).map(|part| batch(10 * part, 10)).collect::<Vec<_>>());
     let few = Rows::of(vec![batch(0, 3), batch(0, 0)], &account).unwrap();
-    assert_eq!((few.num_rows(), few.in_memory().map(<[_]>::len)), (3, Some(1)));
+    assert_eq!((few.num_rows(), few.batches_in_memory().map(<[_]>::len)), (3, Some(1)));
     assert!(budget.used() > 0);
     drop((rows, few));
     assert_eq!((budget.used(), temporary.used()), (0, 0));
