@@ -13,6 +13,7 @@ use proptest::prelude::*;
 mod bad_rows;
 mod kinds;
 mod lookups;
+mod ties;
 mod windows;
 
 use super::*;
