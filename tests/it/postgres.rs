@@ -11,6 +11,7 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Field, Int32Type, IntervalMonthDayNano, Schema, SchemaRef, TimeUnit};
 use libtest_mimic::Trial;
 use tokio_postgres::{Client, NoTls};
+use touchline::changelog::Changes;
 use touchline::config::Secret;
 use touchline::error::ErrorKind;
 use touchline::sink::postgres::{Applied, HotTable, PostgresSettings, PostgresSink};
@@ -89,6 +90,7 @@ fn momentum() -> HotTable {
         schema: Arc::new(schema),
         primary_key: vec!["match_id".to_owned(), "window_start".to_owned()],
         time_column: Some("window_start".to_owned()),
+        changes: Changes::Append,
     }
 }
 

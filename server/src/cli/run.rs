@@ -33,6 +33,7 @@ use self::outputs::Outputs;
 use super::infer::table_of_file;
 use super::output::{OutputFormat, StandardOutput, write_plan, write_rows};
 use crate::catalog::{Connector, Defined, Explained, OnBadRow, PlainView, Statement, TableDef, ViewDef};
+use crate::changelog::Changes;
 use crate::clock::Clock;
 use crate::config::{ByteSize, LogSettings};
 use crate::epoch::{Driver, EpochLimits, Turn};
@@ -43,6 +44,7 @@ use crate::pipeline::{
     relations,
 };
 use crate::registry::{read_text, resolve_path};
+use crate::sink::file::FileWriter;
 use crate::source::Offsets;
 use crate::source::kafka::KafkaSettings;
 use crate::source::reader::{OpenSpec, ReaderLimits, SourceDeps, spawn_reader};
@@ -88,6 +90,14 @@ pub(super) struct RunArgs {
     state_bytes_max: ByteSize,
 }
 
+/// Whether whoever gets the rows of a statement takes them, by how they relate to those before them.
+type Takes<'a> = &'a dyn Fn(&Changes) -> Result<()>;
+
+/// Of rows that are printed, or kept as a view's for other statements.
+fn result_takes(changes: &Changes) -> Result<()> {
+    changes.append_only("the result of a statement")
+}
+
 /// As the table's option spells it.
 fn on_bad_row() -> impl TypedValueParser<Value = OnBadRow> {
     let declared = || OnBadRow::DECLARED.into_iter();
@@ -128,7 +138,7 @@ pub(super) async fn mistakes(statements: Vec<Statement>, settings: PlanSettings)
             Statement::CreatePlainView(view) => session.add_plain_view(view).await,
             Statement::CreateView(view) => session.add_view(view).await,
             Statement::Insert { target, view } => session.check_insert(&target, &view).await,
-            Statement::Select(view) => session.check_read(&view).await,
+            Statement::Select(view) => session.check_read(&view, &result_takes).await,
             Statement::Explain(explained) => session.explain(&explained).await.map(|_| ()),
         };
         errors.extend(planned.err());
@@ -288,7 +298,7 @@ impl Session {
     async fn add_view(&mut self, view: ViewDef) -> Result<()> {
         self.check_name(&view.name, &view.location)?;
         self.add_named_files(&view.query, &view.location)?;
-        self.check(&view).await?;
+        self.check(&view, &result_takes).await?;
         self.views.insert(view.name.clone(), Arc::new(view));
         Ok(())
     }
@@ -351,8 +361,9 @@ impl Session {
     }
 
     /// Plans a query and what it reads.
-    async fn check(&mut self, view: &ViewDef) -> Result<()> {
-        self.planned(view).await.map(|_| ())
+    async fn check(&mut self, view: &ViewDef, takes: Takes<'_>) -> Result<()> {
+        let planned = self.planned(view).await?;
+        takes(&planned.changes()).map_err(|error| error.at(view.location.clone()))
     }
 
     async fn planned(&mut self, view: &ViewDef) -> Result<Planned> {
@@ -389,7 +400,8 @@ impl Session {
     async fn insert(&mut self, target: &str, view: ViewDef) -> Result<()> {
         let table = self.target(target, &view.location)?;
         let mut output = self.outputs.take(&table, &view.location)?;
-        let written = self.execute(&view, &mut |batch| output.write(&batch)).await;
+        let takes = |changes: &Changes| FileWriter::check_changes(&table, changes);
+        let written = self.execute(&view, &takes, &mut |batch| output.write(&batch)).await;
         written.map_err(|error| error.at(view.location.clone()))?;
         self.outputs.put_back(output)
     }
@@ -398,16 +410,16 @@ impl Session {
     async fn check_insert(&mut self, target: &str, view: &ViewDef) -> Result<()> {
         let table = self.target(target, &view.location)?;
         let output = self.outputs.take(&table, &view.location)?;
-        let checked = self.check_read(view).await;
+        let checked = self.check_read(view, &|changes: &Changes| FileWriter::check_changes(&table, changes)).await;
         self.outputs.pass(&output);
         checked
     }
 
     /// Plans a query that is to be run, and what it reads.
-    async fn check_read(&mut self, view: &ViewDef) -> Result<()> {
+    async fn check_read(&mut self, view: &ViewDef, takes: Takes<'_>) -> Result<()> {
         self.add_named_files(&view.query, &view.location)?;
         self.refuse_unfinished(view)?;
-        self.check(view).await
+        self.check(view, takes).await
     }
 
     /// All rows of a query.
@@ -417,7 +429,7 @@ impl Session {
             batches.push(batch);
             Ok(())
         };
-        self.execute(view, &mut collect).await.map_err(|error| error.at(view.location.clone()))?;
+        self.execute(view, &result_takes, &mut collect).await.map_err(|error| error.at(view.location.clone()))?;
         match batches.first() {
             Some(batch) => Ok((batch.schema(), batches)),
             None => Ok((self.schema(view).await?, batches)),
@@ -447,11 +459,18 @@ impl Session {
         Ok(read)
     }
 
-    /// Runs a query to the end of its input.
-    async fn execute(&mut self, view: &ViewDef, sink: &mut dyn FnMut(RecordBatch) -> Result<()>) -> Result<()> {
+    /// Runs a query to the end of its input. `takes`: of the `sink`, asked before it gets a row.
+    async fn execute(
+        &mut self,
+        view: &ViewDef,
+        takes: Takes<'_>,
+        sink: &mut dyn FnMut(RecordBatch) -> Result<()>,
+    ) -> Result<()> {
         self.add_named_files(&view.query, &view.location)?;
         self.refuse_unfinished(view)?;
-        match self.planned(view).await? {
+        let planned = self.planned(view).await?;
+        takes(&planned.changes())?;
+        match planned {
             Planned::Stream(pipeline) => {
                 let streamed = self.stream(*pipeline, sink).await;
                 streamed.map_err(|error| at_its_expression(error, view, &Known(self)))

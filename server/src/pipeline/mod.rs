@@ -35,6 +35,7 @@ pub use source_exec::{EpochSourceExec, StreamSlot};
 use template::Template;
 
 use crate::catalog::Emit;
+use crate::changelog::Changes;
 use crate::clock::Micros;
 use crate::error::{Error, ErrorKind, Result};
 use crate::operator::contract::{Deadline, LateRow, Operator};
@@ -90,6 +91,7 @@ pub struct StepInput {
 /// What an epoch produced.
 #[derive(Debug, Default)]
 pub struct StepOutput {
+    /// They relate to those of the steps before as [`Pipeline::changes`] says.
     pub rows: Rows,
     pub late: Vec<LateRow>,
     /// Rows that belong to no window, because their event time is NULL.
@@ -101,6 +103,11 @@ pub struct StepOutput {
 impl Pipeline {
     pub fn operators(&self) -> &[Arc<dyn Operator>] {
         &self.operators
+    }
+
+    /// How the rows that it emits relate to those before them, the same for every step: whoever takes them is to be asked first.
+    pub fn changes(&self) -> &Changes {
+        &self.edge.changes
     }
 
     /// Says who answers for its memory; until then nobody does. To be called before the first step and before anything is restored.
