@@ -119,6 +119,14 @@ impl Error {
         self
     }
 
+    /// Says in which file a line and column are that have been given without one. `None`: they are not in a file that is known here.
+    pub fn placed_in(mut self, file: Option<&str>) -> Self {
+        if let Some(place) = self.0.location.take_if(|place| place.file.is_empty()) {
+            self.0.location = file.map(|file| Location { file: file.to_owned(), ..place });
+        }
+        self
+    }
+
     /// Takes back a place that was only a stand-in for a more exact one.
     pub fn moved_from(mut self, place: &Location) -> Self {
         if self.0.location.as_ref() == Some(place) {

@@ -167,8 +167,10 @@ pub trait Operator: fmt::Debug + Send + Sync {
 
     fn restore_position(&self, _position: u64) {}
 
+    /// When it will next have something to emit, for each of the inputs that it waits for.
+    ///
     /// `marks`: where the inputs stand after the last epoch.
-    fn next_deadline(&self, marks: &[InputMarks]) -> Option<Deadline>;
+    fn next_deadlines(&self, marks: &[InputMarks]) -> Vec<Deadline>;
 
     /// The watermark of an input that would make everything final that came from it, but for what lies later than `newest`.
     fn last_deadline(&self, input: usize, newest: Micros) -> Option<Micros>;

@@ -36,10 +36,11 @@ use datafusion::physical_plan::{
 use futures::{StreamExt, TryStreamExt, stream};
 
 pub use dimension::Dimension;
-use dimension::{Index, KeyedIndex, evaluate, hash, nulls};
+use dimension::{Index, KeyedIndex};
 
 use super::contract::BadRow;
 use super::epoch_cell::{Epoch, EpochCell};
+use super::keys::{evaluate, hash, nulls};
 use crate::error::{Error, ErrorKind};
 
 /// Candidates are compared, and rows handed on, in portions of about this many.

@@ -7,7 +7,9 @@
 
 pub mod contract;
 pub mod epoch_cell;
+pub mod interval_join;
 pub mod isolate;
+mod keys;
 pub mod logical;
 pub mod lookup_join;
 pub mod node;

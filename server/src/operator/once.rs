@@ -154,8 +154,8 @@ impl Operator for OnceOperator {
         self.position.store(position, Ordering::Release);
     }
 
-    fn next_deadline(&self, _: &[InputMarks]) -> Option<Deadline> {
-        self.is_due().then_some(Deadline::Now)
+    fn next_deadlines(&self, _: &[InputMarks]) -> Vec<Deadline> {
+        self.is_due().then_some(Deadline::Now).into_iter().collect()
     }
 
     fn bytes(&self) -> usize {

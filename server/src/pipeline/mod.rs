@@ -7,6 +7,7 @@
 mod bounded;
 mod failure;
 mod isolation;
+mod joins;
 mod optimizer;
 mod plain_views;
 mod plan;
@@ -236,11 +237,10 @@ impl Pipeline {
         let marks = self.edges.lock().peek(sources);
         self.operators.iter().zip(&marks).any(|(operator, marks)| {
             let before: Vec<InputMarks> = marks.iter().map(|mark| InputMarks { close: mark.late, ..*mark }).collect();
-            match operator.next_deadline(&before) {
-                Some(Deadline::Now) => true,
-                Some(Deadline::EventTime { input, at }) => marks.get(input).is_some_and(|mark| at <= mark.close),
-                None => false,
-            }
+            operator.next_deadlines(&before).into_iter().any(|deadline| match deadline {
+                Deadline::Now => true,
+                Deadline::EventTime { input, at } => marks.get(input).is_some_and(|mark| at <= mark.close),
+            })
         })
     }
 

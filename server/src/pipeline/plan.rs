@@ -15,8 +15,6 @@ use datafusion::execution::SessionState;
 use datafusion::execution::context::SessionContext;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{LogicalPlan, TableScan, UserDefinedLogicalNode};
-use datafusion::optimizer::Optimizer;
-use datafusion::optimizer::eliminate_outer_join::EliminateOuterJoin;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use datafusion::sql::parser::Statement as DfStatement;
@@ -25,6 +23,7 @@ use parking_lot::Mutex;
 
 use super::Pipeline;
 use super::failure::ExpressionPlaces;
+use super::joins::arranged;
 use super::optimizer::stream_optimizer;
 use super::plain_views;
 use super::source_exec::{EpochSourceExec, StreamSlot, StreamTable};
@@ -187,9 +186,12 @@ async fn plan_at_view(view: &ViewDef, tables: &dyn Tables, settings: PlanSetting
     if !reads_stream(&plan, &scans) {
         return Ok(Planned::Batch(context, Box::new(expand_for_batch(plan)?)));
     }
-    let plan = without_idle_outer_joins(plan, &state)?;
+    let plan = arranged(plan, &scans, &state)?;
     let allowed_lateness_us = i64::try_from(view.options.allowed_lateness.as_micros()).unwrap_or(i64::MAX);
-    let stream = derive(plan, &scans, DeriveSettings { allowed_lateness_us })?;
+    // The conditions of a view stand in that view's file.
+    let file = Some(view.location.file.as_str())
+        .filter(|_| plain_views::plain_views_of(&view.query, tables).is_ok_and(|views| views.is_empty()));
+    let stream = derive(plan, &scans, DeriveSettings { allowed_lateness_us }).map_err(|error| error.placed_in(file))?;
     let output = stream.logical.schema().fields().iter().zip(&stream.edge.columns);
     let output = output.filter_map(|(field, facts)| Some((field.name().clone(), facts.watermark.clone()?)));
     let edges = Edges::new(stream.operators.iter().map(|inputs| inputs.watermarks.clone()).collect(), output.collect());
@@ -239,11 +241,6 @@ async fn plan_at_view(view: &ViewDef, tables: &dyn Tables, settings: PlanSetting
         context: context.task_ctx(),
         account: Account::unlimited(),
     })))
-}
-
-/// An outer join whose WHERE takes no row with the NULLs that it adds is the join that adds none.
-fn without_idle_outer_joins(plan: LogicalPlan, state: &SessionState) -> Result<LogicalPlan> {
-    Ok(Optimizer::with_rules(vec![Arc::new(EliminateOuterJoin::new())]).optimize(plan, state, |_, _| {})?)
 }
 
 /// A query's plan as it stands there, and analyzed; the size of both is bounded. `start`: its place, for errors that do not say theirs.
@@ -302,6 +299,10 @@ struct StreamScans {
 }
 
 impl Streams for StreamScans {
+    fn is_stream(&self, scan: &TableScan) -> bool {
+        source_as_provider(&scan.source).is_ok_and(|provider| provider.is::<StreamTable>())
+    }
+
     fn stream(&self, scan: &TableScan) -> Option<StreamInfo> {
         let provider = source_as_provider(&scan.source).ok()?;
         let table = provider.downcast_ref::<StreamTable>()?;

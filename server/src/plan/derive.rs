@@ -61,6 +61,7 @@ pub(super) struct Derivation<'a> {
 pub(super) struct Counted {
     /// Operators are numbered by kind in the order of the query's text: their ids name state in checkpoints.
     pub(super) windows: usize,
+    pub(super) joins: usize,
     once: usize,
     /// The watermarks of the inputs of each operator, an operator behind those that it depends on.
     pub(super) operators: Vec<super::OperatorInputs>,
@@ -283,7 +284,10 @@ impl Derivation<'_> {
     fn join(&mut self, join: Join, form: WindowForm) -> Result<Derived, Obstacle> {
         let (left, right) = (reads_stream(&join.left, self.streams), reads_stream(&join.right, self.streams));
         refuse::set_operation(&join)?;
-        refuse::join(join.join_type, left, right)?;
+        if left && right {
+            return recognize::interval::join(self, join);
+        }
+        refuse::join(join.join_type, left)?;
         let exprs = LogicalPlan::Join(join.clone()).expressions();
         let left = self.node(Arc::unwrap_or_clone(Arc::clone(&join.left)), form)?;
         let right = self.node(Arc::unwrap_or_clone(Arc::clone(&join.right)), form)?;

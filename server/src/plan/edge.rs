@@ -65,6 +65,8 @@ pub enum WindowForm {
 pub enum Bound {
     /// A window's state goes when the watermark passes its end and the allowed lateness.
     WindowClose { kind: WindowKind, allowed_lateness: Micros },
+    /// A row goes when the other side's watermark passes its time by so much, microseconds: no partner is later.
+    Interval { after_left: Micros, after_right: Micros },
 }
 
 impl WindowColumn {

@@ -7,6 +7,7 @@ use datafusion::logical_expr::Expr;
 
 use super::edge::{Bound, Edge};
 use crate::changelog::Changes;
+use crate::clock::Micros;
 use crate::sql::{interval, text_of};
 use crate::watermark::{Monotone, WatermarkExpr};
 
@@ -111,7 +112,7 @@ impl Names<'_> {
             WatermarkExpr::Monotone(inner, Monotone::FloorMonths(months)) => {
                 format!("{}, down to {months} months", self.watermark(inner))
             }
-            WatermarkExpr::Min(inputs) => {
+            WatermarkExpr::Min(inputs) | WatermarkExpr::Slowest(inputs) => {
                 let inputs: Vec<String> = inputs.iter().map(|input| self.watermark(input)).collect();
                 format!("the least of ({})", inputs.join(", "))
             }
@@ -135,6 +136,19 @@ impl fmt::Display for Bound {
         match self {
             Bound::WindowClose { kind, allowed_lateness: 0 } => {
                 write!(f, "windows of {kind} go when the watermark passes their end")
+            }
+            Bound::Interval { after_left, after_right } => {
+                let passes = |by: &Micros| match by {
+                    0 => "passes its time".to_owned(),
+                    by if *by < 0 => format!("is {} before its time", interval::shown(-by)),
+                    by => format!("passes its time by {}", interval::shown(*by)),
+                };
+                write!(
+                    f,
+                    "a row of the left goes when the watermark of the right {}, one of the right when that of the left {}",
+                    passes(after_left),
+                    passes(after_right)
+                )
             }
             Bound::WindowClose { kind, allowed_lateness } => {
                 write!(

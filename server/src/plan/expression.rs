@@ -131,7 +131,7 @@ pub(super) fn is_volatile(expr: &Expr) -> bool {
 }
 
 /// Microseconds of an interval that is the same wherever it is added.
-fn constant_length(expr: &Expr) -> Option<Micros> {
+pub(super) fn constant_length(expr: &Expr) -> Option<Micros> {
     const DAY_US: i64 = 86_400_000_000;
     let Expr::Literal(value, _) = expr else { return None };
     let (days, us) = match value {

@@ -34,7 +34,8 @@ use crate::watermark::WatermarkExpr;
 
 /// What the derivation must know of the tables.
 pub trait Streams {
-    /// The stream that a scan reads, or `None` for a static table.
+    fn is_stream(&self, scan: &TableScan) -> bool;
+    /// The stream that a scan reads, or `None` for a static table. Streams are numbered in the order in which they are asked for.
     fn stream(&self, scan: &TableScan) -> Option<StreamInfo>;
 }
 
@@ -84,7 +85,7 @@ pub struct OperatorInputs {
 pub fn reads_stream(plan: &LogicalPlan, streams: &dyn Streams) -> bool {
     let mut found = false;
     let walked = plan.apply_with_subqueries(|node| {
-        found |= matches!(node, LogicalPlan::TableScan(scan) if streams.stream(scan).is_some());
+        found |= matches!(node, LogicalPlan::TableScan(scan) if streams.is_stream(scan));
         Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     });
     debug_assert!(walked.is_ok(), "the closure raises no error");

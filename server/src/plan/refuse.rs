@@ -159,17 +159,12 @@ pub(super) fn set_operation(join: &Join) -> Result<()> {
     )))
 }
 
-/// A join that is no lookup of a stream in a static table.
-pub(super) fn join(join_type: JoinType, left: bool, right: bool) -> Result<()> {
-    if left && right {
-        return Err(Error::invalid("a join of two streams is not available yet").hint(
-            "join a stream with a static table (connector 'filesystem', no WATERMARK), or join the views in the query that reads them",
-        ));
-    }
+/// A join of a stream and static rows that is no lookup. `stream_left`: on which side the stream is.
+pub(super) fn join(join_type: JoinType, stream_left: bool) -> Result<()> {
     let fits = match join_type {
         JoinType::Inner => true,
-        JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => left,
-        JoinType::Right | JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => right,
+        JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => stream_left,
+        JoinType::Right | JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => !stream_left,
         JoinType::Full => false,
     };
     if fits {

@@ -119,6 +119,16 @@ impl WindowKind {
         }
     }
 
+    /// The length of every window, microseconds; `None` where they differ.
+    pub fn fixed_us(self) -> Option<i64> {
+        match self {
+            WindowKind::Hop { size_us, .. } | WindowKind::Tumble { size_us, origin: Origin::Offset(_) } => {
+                Some(size_us)
+            }
+            WindowKind::Tumble { .. } | WindowKind::Cumulate { .. } => None,
+        }
+    }
+
     /// Windows that one row can be in.
     pub fn windows_of_a_row(self) -> i64 {
         match self {

@@ -16,6 +16,8 @@ pub enum WatermarkExpr {
     Monotone(Box<WatermarkExpr>, Monotone),
     /// The least of several inputs that are not idle, as of a `UNION ALL`.
     Min(Vec<WatermarkExpr>),
+    /// The least of several inputs, also of those that are idle: of what an operator holds back until the other input has passed it.
+    Slowest(Vec<WatermarkExpr>),
     /// A branch without a stream: all its rows have come with the first epoch, and nothing waits for it afterwards.
     Constant,
 }
@@ -45,6 +47,13 @@ impl WatermarkExpr {
                 Mark { at: moved(at, |at| function.apply(at)), idle }
             }
             WatermarkExpr::Min(inputs) => Mark::least(inputs.iter().map(|inner| inner.evaluate(sources, input))),
+            WatermarkExpr::Slowest(inputs) => {
+                let marks = inputs.iter().map(|inner| inner.evaluate(sources, input));
+                Mark {
+                    at: marks.clone().map(|mark| mark.at).min().unwrap_or(END),
+                    idle: marks.into_iter().all(|mark| mark.idle),
+                }
+            }
             WatermarkExpr::Constant => Mark::END,
         }
     }
@@ -58,7 +67,9 @@ impl WatermarkExpr {
             WatermarkExpr::Shift(inner, by) => moved(inner.latest(newest, input), |at| at.saturating_add(*by)),
             // A function of time goes down, if anywhere.
             WatermarkExpr::Monotone(inner, _) => inner.latest(newest, input),
-            WatermarkExpr::Min(inputs) => inputs.iter().map(|inner| inner.latest(newest, input)).max().unwrap_or(NONE),
+            WatermarkExpr::Min(inputs) | WatermarkExpr::Slowest(inputs) => {
+                inputs.iter().map(|inner| inner.latest(newest, input)).max().unwrap_or(NONE)
+            }
             WatermarkExpr::Constant => NONE,
         }
     }
@@ -79,7 +90,9 @@ impl WatermarkExpr {
             WatermarkExpr::Monotone(inner, function) => {
                 inner.require(moved(at, |at| function.reach(at)), sources, input);
             }
-            WatermarkExpr::Min(inputs) => inputs.iter().for_each(|inner| inner.require(at, sources, input)),
+            WatermarkExpr::Min(inputs) | WatermarkExpr::Slowest(inputs) => {
+                inputs.iter().for_each(|inner| inner.require(at, sources, input));
+            }
             WatermarkExpr::Constant => {}
         }
     }
@@ -102,9 +115,9 @@ impl WatermarkExpr {
             WatermarkExpr::Shift(inner, _) | WatermarkExpr::Monotone(inner, _) => {
                 inner.held_by(sources, input, slot, of);
             }
-            WatermarkExpr::Min(inputs) => inputs
+            WatermarkExpr::Min(inputs) | WatermarkExpr::Slowest(inputs) => inputs
                 .iter()
-                .filter(|inner| inner.evaluate(sources, input) == mark)
+                .filter(|inner| inner.evaluate(sources, input).at == mark.at)
                 .for_each(|inner| inner.held_by(sources, input, slot, of)),
             WatermarkExpr::Constant => {}
         }
@@ -137,7 +150,9 @@ impl WatermarkExpr {
             WatermarkExpr::Source(_) | WatermarkExpr::Input(_) | WatermarkExpr::Constant => 0,
             WatermarkExpr::Shift(inner, by) => inner.delay().saturating_sub(*by),
             WatermarkExpr::Monotone(inner, function) => inner.delay().saturating_add(function.delay()),
-            WatermarkExpr::Min(inputs) => inputs.iter().map(WatermarkExpr::delay).max().unwrap_or(0),
+            WatermarkExpr::Min(inputs) | WatermarkExpr::Slowest(inputs) => {
+                inputs.iter().map(WatermarkExpr::delay).max().unwrap_or(0)
+            }
         }
     }
 }

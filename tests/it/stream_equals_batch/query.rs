@@ -1,5 +1,6 @@
 //! Random queries: windows upon one another, unions, lookups, plain views, parts of WITH. Each is one that a server takes.
 
+mod joins;
 mod lookup;
 mod windows;
 
@@ -131,7 +132,7 @@ impl Writer {
         if depth == 0 {
             return self.table();
         }
-        match self.choices().below(12) {
+        match self.choices().below(14) {
             0..=2 => self.table(),
             3 | 4 => self.projection(depth - 1),
             5 => self.union(depth - 1),
@@ -139,6 +140,7 @@ impl Writer {
             8 => self.named(depth - 1),
             9 => self.rows_of_windows(depth - 1),
             10 => self.unnested(depth - 1),
+            11 | 12 => self.joined(depth - 1),
             _ => self.windowed_relation(depth - 1),
         }
     }

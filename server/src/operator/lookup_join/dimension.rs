@@ -2,14 +2,11 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef};
-use arrow::buffer::NullBuffer;
+use arrow::array::ArrayRef;
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
-use datafusion::common::hash_utils::{RandomState, create_hashes};
 use datafusion::common::utils::memory::get_record_batch_memory_size;
-use datafusion::common::utils::normalize_float_zero;
 use datafusion::error::Result;
 use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
@@ -21,9 +18,7 @@ use tokio::sync::OnceCell;
 
 use super::NullKeys;
 use crate::error::Error;
-
-/// Both sides hash with this state; a value of its own keeps the buckets apart from DataFusion's shuffles.
-const HASH_STATE: RandomState = RandomState::with_seed(0x6c6f_6f6b_7570);
+use crate::operator::keys::{evaluate, hash, nulls};
 
 /// Ends a chain of rows in [`Index`].
 const NO_ROW: u32 = u32::MAX;
@@ -180,27 +175,4 @@ impl Index {
             Some(found)
         })
     }
-}
-
-/// The keys' values, with one zero for both of a floating point number: they are equal.
-pub(super) fn evaluate(keys: &[Arc<dyn PhysicalExpr>], batch: &RecordBatch) -> Result<Vec<ArrayRef>> {
-    let value = |key: &Arc<dyn PhysicalExpr>| key.evaluate(batch)?.into_array(batch.num_rows());
-    keys.iter().map(|key| Ok(normalize_float_zero(&value(key)?))).collect()
-}
-
-pub(super) fn hash(keys: &[ArrayRef], rows: usize) -> Result<Vec<u64>> {
-    let mut hashes = vec![0; rows];
-    create_hashes(keys, &HASH_STATE, &mut hashes)?;
-    // Tests keep three bits, so that they meet unequal keys of one hash all the time.
-    if cfg!(test) {
-        hashes.iter_mut().for_each(|hash| *hash &= 7);
-    }
-    Ok(hashes)
-}
-
-/// Rows whose key has a NULL in it are null. `None`: no row has.
-pub(super) fn nulls(keys: &[ArrayRef]) -> Option<NullBuffer> {
-    // Logical nulls: a dictionary may hide a NULL among its values.
-    let nulls: Vec<_> = keys.iter().map(|key| key.logical_nulls()).collect();
-    NullBuffer::union_many(nulls.iter().map(Option::as_ref)).filter(|nulls| nulls.null_count() > 0)
 }

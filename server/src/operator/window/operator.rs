@@ -267,11 +267,12 @@ impl Operator for WindowOperator {
     }
 
     /// The end of the earliest window that is open and holds rows.
-    fn next_deadline(&self, marks: &[InputMarks]) -> Option<Deadline> {
+    fn next_deadlines(&self, marks: &[InputMarks]) -> Vec<Deadline> {
         let closed = self.windows.closed_through(only(marks).close);
         let inner = self.state.lock();
-        let end = inner.panes.pane_starts().into_iter().find_map(|pane| self.windows.next_end(pane, closed))?;
-        Some(Deadline::EventTime { input: 0, at: end.saturating_add(self.windows.allowed_lateness) })
+        let end = inner.panes.pane_starts().into_iter().find_map(|pane| self.windows.next_end(pane, closed));
+        let at = end.map(|end| end.saturating_add(self.windows.allowed_lateness));
+        at.map(|at| Deadline::EventTime { input: 0, at }).into_iter().collect()
     }
 
     fn last_deadline(&self, _: usize, newest: Micros) -> Option<Micros> {

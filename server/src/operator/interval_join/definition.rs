@@ -1,0 +1,93 @@
+//! What a join of two streams becomes: how its sides are read, and which pairs of rows are partners.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::common::{DFSchemaRef, JoinType};
+use datafusion::logical_expr::Expr;
+use datafusion::physical_plan::ExecutionPlan;
+use parking_lot::Mutex;
+
+use super::operator::IntervalJoinOperator;
+use crate::clock::Micros;
+use crate::error::{Error, Result};
+use crate::operator::contract::Operator;
+use crate::operator::logical::{Definition, Lowering, OperatorNode};
+
+/// How a side is read: first the columns that the query names, then computed keys, and last the hidden one of rows' places.
+#[derive(Debug, Clone)]
+pub struct SideColumns {
+    pub shown: usize,
+    /// The column of the time.
+    pub time: usize,
+    /// The columns that have to be equal, in the same order on both sides.
+    pub keys: Vec<usize>,
+    /// Rows at the watermark itself have all come: the time is the bound of a window.
+    pub is_inclusive: bool,
+}
+
+/// Which rows are partners, and what is emitted of them.
+#[derive(Debug, Clone)]
+pub struct Shape {
+    /// One of those that [`IntervalJoin::can_be`] names.
+    pub join_type: JoinType,
+    /// The time of the right row less that of the left, microseconds, both included.
+    pub from: Micros,
+    pub to: Micros,
+    /// The left one first.
+    pub sides: [SideColumns; 2],
+    /// NULL is a key like any other.
+    pub nulls_match: bool,
+}
+
+/// See the module's first line.
+#[derive(Debug)]
+pub struct IntervalJoin {
+    shape: Shape,
+    /// What a pair has to fulfil beside times and keys, over `columns`.
+    condition: Option<Expr>,
+    /// The columns of both sides that the query names.
+    columns: DFSchemaRef,
+    /// The same as the node's, in its own type.
+    operator: Mutex<Option<Arc<IntervalJoinOperator>>>,
+}
+
+impl IntervalJoin {
+    pub fn new(shape: Shape, condition: Option<Expr>, columns: DFSchemaRef) -> Self {
+        IntervalJoin { shape, condition, columns, operator: Mutex::new(None) }
+    }
+
+    /// Whether a join of this type is one of two streams: one of existence alone is a condition, and no join.
+    pub fn can_be(join_type: JoinType) -> bool {
+        !matches!(join_type, JoinType::LeftMark | JoinType::RightMark)
+    }
+}
+
+#[async_trait]
+impl Definition for IntervalJoin {
+    fn describe(&self, _: &OperatorNode) -> String {
+        format!("{} join, from {} to {} us", self.shape.join_type, self.shape.from, self.shape.to)
+    }
+
+    fn create(&self, id: &str, schema: SchemaRef) -> Arc<dyn Operator> {
+        let operator = Arc::new(IntervalJoinOperator::new(id.to_owned(), schema, self.shape.clone()));
+        *self.operator.lock() = Some(Arc::clone(&operator));
+        operator
+    }
+
+    async fn lower(
+        &self,
+        _: &OperatorNode,
+        _: &Arc<dyn Operator>,
+        _: usize,
+        context: Lowering<'_>,
+    ) -> Result<Vec<Arc<dyn ExecutionPlan>>> {
+        let operator = self.operator.lock().clone();
+        let operator = operator.ok_or_else(|| Error::bug("a join was planned before it was made"))?;
+        if let Some(condition) = &self.condition {
+            operator.set_condition(context.expr(condition, &self.columns)?);
+        }
+        Ok(context.inputs.to_vec())
+    }
+}

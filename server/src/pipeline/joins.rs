@@ -1,0 +1,49 @@
+//! Joins before they are recognised: as SQL means them, and with every condition where it belongs, whatever clause it stands in.
+
+use std::sync::Arc;
+
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery;
+use datafusion::optimizer::eliminate_cross_join::EliminateCrossJoin;
+use datafusion::optimizer::eliminate_outer_join::EliminateOuterJoin;
+use datafusion::optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate;
+use datafusion::optimizer::push_down_filter::PushDownFilter;
+use datafusion::optimizer::{Optimizer, OptimizerRule};
+
+use crate::error::Result;
+use crate::plan::{Streams, reads_stream};
+
+/// An outer join whose WHERE takes no row with the NULLs that it adds is the join that adds none. Where two streams are joined, or one
+/// has to exist for a row of another, conditions of WHERE become those of the join, and what is about one side alone is asked of
+/// that side's rows before they are kept.
+pub(super) fn arranged(plan: LogicalPlan, streams: &dyn Streams, state: &SessionState) -> Result<LogicalPlan> {
+    let outer: Arc<dyn OptimizerRule + Send + Sync> = Arc::new(EliminateOuterJoin::new());
+    let rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = match joins_streams(&plan, streams)? {
+        false => vec![outer],
+        true => vec![
+            Arc::new(DecorrelatePredicateSubquery::new()),
+            Arc::new(EliminateCrossJoin::new()),
+            Arc::new(ExtractEquijoinPredicate::new()),
+            outer,
+            Arc::new(PushDownFilter::new()),
+        ],
+    };
+    Ok(Optimizer::with_rules(rules).optimize(plan, state, |_, _| {})?)
+}
+
+fn joins_streams(plan: &LogicalPlan, streams: &dyn Streams) -> Result<bool> {
+    let mut found = false;
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::Join(join) = node {
+            found |= reads_stream(&join.left, streams) && reads_stream(&join.right, streams);
+        }
+        node.apply_subqueries(|subquery| {
+            found |= reads_stream(subquery, streams);
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    })?;
+    Ok(found)
+}
