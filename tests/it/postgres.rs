@@ -207,6 +207,7 @@ async fn every_type() -> Outcome {
         schema: batch.schema(),
         primary_key: Vec::new(),
         time_column: None,
+        changes: Changes::Append,
     };
     place.sink.prepare(&hot, 1).await?;
     // Few rows travel another way than many.

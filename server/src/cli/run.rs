@@ -21,11 +21,7 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::MemTable;
-use datafusion::error::DataFusionError;
-use datafusion::physical_plan::execute_stream;
-use datafusion::sql::parser::Statement as DfStatement;
-use datafusion::sql::sqlparser::ast::{self, Query};
-use futures::TryStreamExt;
+use datafusion::sql::sqlparser::ast::Query;
 
 use self::losses::{Losses, records};
 use self::named_file::{beside, named_files};
@@ -41,15 +37,15 @@ use crate::error::{Error, Location, Result};
 use crate::logging;
 use crate::pipeline::{
     Pipeline, PlanSettings, Planned, Tables, at_its_expression, plain_view_table, plain_views_of, plan_to_the_end,
-    relations,
+    relations, run_batch,
 };
 use crate::registry::{read_text, resolve_path};
 use crate::sink::file::FileWriter;
 use crate::source::Offsets;
 use crate::source::kafka::KafkaSettings;
 use crate::source::reader::{OpenSpec, ReaderLimits, SourceDeps, spawn_reader};
-use crate::sql::{Functions, explained, parse_file, report};
-use crate::state::Budget;
+use crate::sql::{Functions, parse_file, report};
+use crate::state::{Account, Budget};
 use crate::store::SpillDirectory;
 use crate::tables::snapshot::Snapshots;
 use crate::tables::source::SourceTable;
@@ -62,9 +58,9 @@ pub(super) const WIDE_ROWS: usize = 32 * 1024;
 const EPOCH_ROWS_MAX: usize = 256 * 1024;
 
 const AFTER_HELP: &str = "\
-Ends with 0 when all statements have run, also where records were left out: how many of how many, and why, is said on standard
-error. Ends with 64 at the first record that does not fit a table whose 'on-bad-row' is 'fail', or with --on-bad-row fail at any;
-files of INSERTs that have not all run are then left as they were.";
+Ends with 0 when all statements have run, also where records were left out, or rows that an expression cannot take: how many of
+how many, and why, is said on standard error. Ends with 64 at the first of these in a table whose 'on-bad-row' is 'fail', or with
+--on-bad-row fail at any; files of INSERTs that have not all run are then left as they were.";
 
 #[derive(Debug, Clone, Args)]
 #[command(after_help = AFTER_HELP)]
@@ -81,8 +77,8 @@ pub(super) struct RunArgs {
     /// Partitions of large epochs; 0 is one for each core.
     #[arg(long, default_value_t = 0)]
     partitions: usize,
-    /// What becomes of records that do not fit their table, instead of the tables' 'on-bad-row': left out and counted, or the
-    /// first one ends the run
+    /// What becomes of records that do not fit their table, and of rows that an expression cannot take, instead of the tables'
+    /// 'on-bad-row': left out and counted, or the first one ends the run
     #[arg(long, value_name = "WHAT", value_parser = on_bad_row())]
     on_bad_row: Option<OnBadRow>,
     /// Memory for open windows and waiting rows of one statement; what has no room goes to temporary files
@@ -475,26 +471,27 @@ impl Session {
                 let streamed = self.stream(*pipeline, sink).await;
                 streamed.map_err(|error| at_its_expression(error, view, &Known(self)))
             }
-            Planned::Batch(context, logical) => {
-                let state = context.state();
-                let outcome = async {
-                    let physical = state.create_physical_plan(&logical).await?;
-                    let mut batches = execute_stream(physical, context.task_ctx())?;
-                    while let Some(batch) = batches.try_next().await? {
-                        sink(batch)?;
-                    }
-                    Ok::<_, DataFusionError>(())
-                };
-                match outcome.await {
-                    Ok(()) => Ok(()),
-                    Err(error) => {
-                        let statement = DfStatement::Statement(Box::new(ast::Statement::Query(view.query.clone())));
-                        let error = explained(error, &statement, &state, &view.location).await;
-                        Err(at_its_expression(error, view, &Known(self)))
-                    }
-                }
+            Planned::Batch(context, plan) => {
+                let (on_bad_row, account) = (self.on_bad_row_of(&view.query)?, self.account());
+                let output = run_batch(view, &context, &plan, &Known(self), on_bad_row, &account).await?;
+                self.losses.bad(&output.bad, &[]);
+                output.rows.batches().try_for_each(|batch| sink(batch?))
             }
         }
+    }
+
+    /// What becomes of rows that are of no table alone: one table that says so is enough to fail at them.
+    fn on_bad_row_of(&self, query: &Query) -> Result<OnBadRow> {
+        let read = self.read_by(query)?;
+        let mut tables = read.iter().filter_map(|name| self.defined.tables.get(name));
+        let fails = tables.any(|table| table.on_bad_row == OnBadRow::Fail);
+        Ok(self.on_bad_row.unwrap_or(if fails { OnBadRow::Fail } else { OnBadRow::DeadLetter }))
+    }
+
+    /// For what a statement holds: in memory as far as it may, else in temporary files.
+    fn account(&self) -> Arc<Account> {
+        let disk = Arc::new(SpillDirectory::temporary(u64::MAX));
+        Budget::new(self.state_bytes_max, Some(disk)).account("the statement")
     }
 
     /// What a query's rows look like, where there are none.
@@ -503,8 +500,7 @@ impl Session {
     }
 
     async fn stream(&self, mut pipeline: Pipeline, sink: &mut dyn FnMut(RecordBatch) -> Result<()>) -> Result<()> {
-        let memory = self.state_bytes_max;
-        let account = Budget::new(memory, Some(Arc::new(SpillDirectory::temporary(u64::MAX)))).account("the statement");
+        let (memory, account) = (self.state_bytes_max, self.account());
         pipeline.charge_to(Arc::clone(&account))?;
         let (mut readers, mut watermarks, mut offsets) = (Vec::new(), Vec::new(), Vec::new());
         for slot in &pipeline.slots {

@@ -4,6 +4,7 @@
 //! clock and does no I/O (static tables apart, which are read once). [`Pipeline::commit`] makes the step final,
 //! [`Pipeline::abort`] undoes it, and until one of them is called no further step may run.
 
+mod batch;
 mod bounded;
 mod failure;
 mod isolation;
@@ -27,6 +28,7 @@ use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use parking_lot::Mutex;
 
+pub use batch::{BatchOutput, run_batch};
 pub use bounded::{plan_bounded, plan_to_the_end};
 use failure::ExpressionPlaces;
 pub use failure::at_its_expression;

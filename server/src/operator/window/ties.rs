@@ -166,8 +166,9 @@ mod tests {
     #[test]
     fn places_are_in_the_order_of_slot_partition_offset_and_position() {
         let mut of_one_record = Origins::default();
-        [(0, i64::MAX), (0, i64::MAX), (1, 0), (i32::MAX, 0)]
-            .map(|(partition, offset)| of_one_record.push(partition, offset));
+        for (partition, offset) in [(0, i64::MAX - 9), (0, i64::MAX - 9), (1, 0), (i32::MAX, 0)] {
+            of_one_record.push(partition, offset);
+        }
         let origins = vec![Origins::records(0, 5, 2), of_one_record];
         let source = || SourceRows { origins: origins.clone(), ..SourceRows::default() };
         let epoch = Epoch::new(1, 0, 0, vec![source(), source()], vec![]);
