@@ -245,6 +245,12 @@ async fn rows_that_an_expression_cannot_take_are_left_out_of_what_no_stream_can_
         ("SELECT n / id AS q, count(*) AS c FROM e GROUP BY n / id ORDER BY q", "q,c\n3,1\n6,1\n", 8, division),
         ("SELECT id, sum(n / id) OVER (ORDER BY n) AS s FROM e ORDER BY n", "id,s\n1,6\n3,9\n", 16, division),
         ("SELECT a.n FROM e a JOIN e b ON CAST(a.k AS BIGINT) = b.id", "n\n6\n", 38, cast),
+        (
+            "SELECT a.n FROM e a JOIN e b ON a.id = b.id AND a.n / b.id > 0",
+            "n\n6\n9\n",
+            49,
+            "division by zero in \"n / id\" (5 / 0)",
+        ),
         // What a filter keeps from being evaluated makes no row bad.
         ("SELECT sum(n / id) FILTER (WHERE id <> 0) AS s, sum(CAST(k AS BIGINT)) AS c FROM e", "s,c\n6,3\n", 58, cast),
         ("SELECT id FROM e WHERE n > (SELECT min(n / id) FROM e) ORDER BY id", "id\n0\n1\n3\n", 40, division),
@@ -313,7 +319,6 @@ async fn where_no_row_is_to_blame_alone_the_statement_fails_with_the_first_error
     let create = three_rows(folder.path(), "");
     for (query, said) in [
         ("SELECT sum(n + 9223372036854775000) AS s FROM e", "does not fit into BIGINT"),
-        ("SELECT a.n FROM e a JOIN e b ON a.id = b.id AND a.n / b.id > 0", "division by zero"),
         // Instead of NULL for what was to be compared with.
         ("SELECT id FROM e WHERE n > (SELECT 1 / (sum(id) - 4) FROM e)", "division by zero"),
     ] {
