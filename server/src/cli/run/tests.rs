@@ -246,7 +246,7 @@ async fn rows_that_an_expression_cannot_take_are_left_out_of_what_no_stream_can_
         ("SELECT id, sum(n / id) OVER (ORDER BY n) AS s FROM e ORDER BY n", "id,s\n1,6\n3,9\n", 16, division),
         ("SELECT a.n FROM e a JOIN e b ON CAST(a.k AS BIGINT) = b.id", "n\n6\n", 38, cast),
         (
-            "SELECT a.n FROM e a JOIN e b ON a.id = b.id AND a.n / b.id > 0",
+            "SELECT a.n FROM e a JOIN e b ON a.id = b.id AND a.n / b.id > 0 ORDER BY a.n",
             "n\n6\n9\n",
             49,
             "division by zero in \"n / id\" (5 / 0)",
