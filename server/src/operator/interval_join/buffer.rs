@@ -44,10 +44,10 @@ pub(super) struct Place {
 /// A segment as a checkpoint names it.
 #[derive(Debug)]
 pub(super) struct Stored {
-    pub bucket: Micros,
-    pub segment: Segment,
+    pub(super) bucket: Micros,
+    pub(super) segment: Segment,
     /// It holds which rows of the bucket have found a partner, and not the rows.
-    pub is_matches: bool,
+    pub(super) is_matches: bool,
 }
 
 /// See the module's first lines.
@@ -65,7 +65,7 @@ pub(super) struct Buffer {
 
 impl Buffer {
     /// `length`: of the interval in which a row's partners lie.
-    pub fn new(schema: SchemaRef, length: Micros, account: &Arc<Account>) -> Self {
+    pub(super) fn new(schema: SchemaRef, length: Micros, account: &Arc<Account>) -> Self {
         Buffer {
             schema,
             width: (length / BUCKETS_OF_INTERVAL).clamp(WIDTH_MIN, WIDTH_MAX),
@@ -77,7 +77,7 @@ impl Buffer {
     }
 
     /// Columns that are kept of a row.
-    pub fn width_of_rows(&self) -> usize {
+    pub(super) fn width_of_rows(&self) -> usize {
         self.schema.fields().len()
     }
 
@@ -89,7 +89,7 @@ impl Buffer {
     ///
     /// # Errors
     /// `OverBudget` where there is no room for them.
-    pub fn insert(&mut self, batch: &RecordBatch, times: &[Micros], hashes: &[u64]) -> Result<Vec<Place>> {
+    pub(super) fn insert(&mut self, batch: &RecordBatch, times: &[Micros], hashes: &[u64]) -> Result<Vec<Place>> {
         let mut rows: BTreeMap<Micros, Vec<u32>> = BTreeMap::new();
         for (row, time) in (0_u32..).zip(times) {
             rows.entry(self.bucket_of(*time)).or_default().push(row);
@@ -114,14 +114,14 @@ impl Buffer {
     }
 
     /// The rows with a time in `from..=to` whose key has this hash. `committed`: those of the running epoch are left out.
-    pub fn candidates(&self, from: Micros, to: Micros, hash: u64, committed: bool, found: &mut Vec<Place>) {
+    pub(super) fn candidates(&self, from: Micros, to: Micros, hash: u64, committed: bool, found: &mut Vec<Place>) {
         for (start, bucket) in self.buckets.range(self.bucket_of(from)..=to) {
             bucket.candidates(from, to, hash, committed, |row| found.push(Place { bucket: *start, row }));
         }
     }
 
     /// Rows, in the order of their places.
-    pub fn gather(&self, places: &[Place]) -> Result<RecordBatch> {
+    pub(super) fn gather(&self, places: &[Place]) -> Result<RecordBatch> {
         let mut batches: Vec<&RecordBatch> = Vec::new();
         let mut known: BTreeMap<(Micros, usize), usize> = BTreeMap::new();
         let mut rows = Vec::with_capacity(places.len());
@@ -141,7 +141,7 @@ impl Buffer {
     }
 
     /// Notes that a row has found a partner; false where it had one before.
-    pub fn set_matched(&mut self, place: Place) -> bool {
+    pub(super) fn set_matched(&mut self, place: Place) -> bool {
         let Some(bucket) = self.buckets.get_mut(&place.bucket) else { return false };
         let new = !bucket.matched.get(place.row);
         if new {
@@ -152,12 +152,12 @@ impl Buffer {
         new
     }
 
-    pub fn is_matched(&self, place: Place) -> bool {
+    pub(super) fn is_matched(&self, place: Place) -> bool {
         self.buckets.get(&place.bucket).is_some_and(|bucket| bucket.matched.get(place.row))
     }
 
     /// The rows with a time in `from..to` that have no partner, those of the running epoch left out; in the order of their times.
-    pub fn unmatched(&mut self, from: Micros, to: Micros) -> Vec<Place> {
+    pub(super) fn unmatched(&mut self, from: Micros, to: Micros) -> Vec<Place> {
         let mut found = Vec::new();
         if from >= to {
             return found;
@@ -170,13 +170,13 @@ impl Buffer {
     }
 
     /// The time of the first row from `from` on, whether it has a partner or not.
-    pub fn first_time(&mut self, from: Micros) -> Option<Micros> {
+    pub(super) fn first_time(&mut self, from: Micros) -> Option<Micros> {
         let first = self.bucket_of(from);
         self.buckets.range_mut(first..).find_map(|(_, bucket)| bucket.first_time(from))
     }
 
     /// The time of the last row up to `to`.
-    pub fn last_time(&self, to: Micros) -> Option<Micros> {
+    pub(super) fn last_time(&self, to: Micros) -> Option<Micros> {
         self.buckets.range(..=to).rev().find_map(|(_, bucket)| bucket.last_time(to))
     }
 
@@ -184,7 +184,7 @@ impl Buffer {
     ///
     /// # Errors
     /// `OverBudget` where there is no room for them.
-    pub fn commit(&mut self, done: Micros, next_segment: &mut u64) -> Result<()> {
+    pub(super) fn commit(&mut self, done: Micros, next_segment: &mut u64) -> Result<()> {
         while let Some(bucket) = self.buckets.first_entry() {
             if bucket.key().saturating_add(self.width) > done {
                 break;
@@ -201,7 +201,7 @@ impl Buffer {
     }
 
     /// Forgets what the epoch did.
-    pub fn abort(&mut self) {
+    pub(super) fn abort(&mut self) {
         for start in std::mem::take(&mut self.touched) {
             let Some(bucket) = self.buckets.get_mut(&start) else { continue };
             bucket.abort();
@@ -213,7 +213,7 @@ impl Buffer {
     }
 
     /// Everything committed. Segments of rows come in the order in which they have to be restored.
-    pub fn stored(&mut self, next_segment: &mut u64) -> Vec<Stored> {
+    pub(super) fn stored(&mut self, next_segment: &mut u64) -> Vec<Stored> {
         let mut stored = Vec::new();
         for (start, bucket) in &mut self.buckets {
             let segments = bucket.segments.iter().cloned();
@@ -228,7 +228,7 @@ impl Buffer {
     ///
     /// # Errors
     /// `OverBudget` where there is no room for it.
-    pub fn restore(
+    pub(super) fn restore(
         &mut self,
         start: Micros,
         id: u64,
@@ -249,7 +249,7 @@ impl Buffer {
     }
 
     /// Puts back which rows of a bucket have found a partner.
-    pub fn restore_matches(&mut self, start: Micros, id: u64, batches: &[RecordBatch]) -> Result<()> {
+    pub(super) fn restore_matches(&mut self, start: Micros, id: u64, batches: &[RecordBatch]) -> Result<()> {
         let bucket = self.buckets.get_mut(&start);
         let bucket =
             bucket.ok_or_else(|| Error::corrupt("a checkpoint holds partners of rows that it does not hold"))?;
@@ -267,11 +267,11 @@ impl Buffer {
     }
 
     /// Bytes of memory.
-    pub fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         self.buckets.values().map(Bucket::bytes).sum::<usize>() + self.counted.bytes()
     }
 
-    pub fn buckets(&self) -> usize {
+    pub(super) fn buckets(&self) -> usize {
         self.buckets.len()
     }
 

@@ -11,12 +11,12 @@ pub(super) const PAIRS: usize = 8192;
 /// Rows of a batch that are in their side's buffer already.
 #[derive(Debug)]
 pub(super) struct Probe {
-    pub side: usize,
-    pub batch: RecordBatch,
-    pub times: Vec<Micros>,
-    pub keys: Vec<ArrayRef>,
-    pub hashes: Vec<u64>,
-    pub places: Vec<Place>,
+    pub(super) side: usize,
+    pub(super) batch: RecordBatch,
+    pub(super) times: Vec<Micros>,
+    pub(super) keys: Vec<ArrayRef>,
+    pub(super) hashes: Vec<u64>,
+    pub(super) places: Vec<Place>,
     /// The first row that has not been looked up.
     next: usize,
     /// Pairs of a row of the batch and a place in the other side's buffer that have not been handed on, the next one last.
@@ -24,7 +24,7 @@ pub(super) struct Probe {
 }
 
 impl Probe {
-    pub fn new(
+    pub(super) fn new(
         side: usize,
         batch: RecordBatch,
         times: Vec<Micros>,
@@ -38,7 +38,7 @@ impl Probe {
     /// The next pairs of equal hashes: rows of the batch, and the places of the others. `None` behind the last ones.
     ///
     /// `interval`: of the partners' times, for a row's own. `committed`: rows of the running epoch meet those of this batch elsewhere.
-    pub fn next_pairs(
+    pub(super) fn next_pairs(
         &mut self,
         other: &Buffer,
         interval: impl Fn(Micros) -> (Micros, Micros),
