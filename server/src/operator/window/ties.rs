@@ -36,7 +36,15 @@ pub(super) fn told_apart(aggregates: &[Expr], input: &LogicalPlan, cell: &Arc<Ep
         Ok(match expr {
             Expr::AggregateFunction(mut call) if is_ordered(&call.params) => {
                 let asc = call.params.order_by[0].asc;
-                call.params.order_by.extend(terms.iter().map(|term| Sort::new(term.clone(), asc, asc)));
+                let added = terms.iter().map(|term| Sort::new(term.clone(), asc, asc));
+                // DataFusion keeps a term that stands there twice once, but has state for both.
+                let mut order: Vec<Sort> = Vec::new();
+                for term in std::mem::take(&mut call.params.order_by).into_iter().chain(added) {
+                    if order.iter().all(|before| before.expr != term.expr) {
+                        order.push(term);
+                    }
+                }
+                call.params.order_by = order;
                 Transformed::yes(Expr::AggregateFunction(call))
             }
             other => Transformed::no(other),

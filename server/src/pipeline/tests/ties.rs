@@ -61,6 +61,16 @@ async fn ties_go_by_partition_and_offset_however_rows_are_read_and_cut() {
 }
 
 #[tokio::test]
+async fn what_is_ordered_by_itself_or_twice_is_ordered() {
+    let query =
+        "SELECT window_end, array_agg(v ORDER BY v) AS vs, first_value(v ORDER BY v, ts, v) AS first FROM TUMBLE(
+        (SELECT ts, unnest(make_array(n, 7, id)) AS v FROM clicks), ts, INTERVAL '10 seconds') GROUP BY window_end";
+    let pipeline = planned(query, 1).await;
+    let shown = shown(&take(&pipeline, &[7, 1, 2], END).await.batches);
+    assert!(shown.contains("| [1, 1, 1, 2, 2, 7, 7, 7, 7] | 1 "), "{shown}");
+}
+
+#[tokio::test]
 async fn several_rows_of_one_record_are_told_apart_by_their_values() {
     let query =
         "SELECT window_end, array_agg(v ORDER BY ts) AS vs, first_value(v ORDER BY ts DESC) AS newest FROM TUMBLE(
