@@ -39,6 +39,8 @@ pub struct Shape {
     pub sides: [SideColumns; 2],
     /// NULL is a key like any other.
     pub nulls_match: bool,
+    /// So far behind its side's watermark a row still counts, microseconds.
+    pub allowed_lateness: Micros,
 }
 
 /// See the module's first line.

@@ -119,9 +119,15 @@ impl IntervalJoinOperator {
         }
     }
 
+    /// What an input's watermark promises where rows behind it still count.
+    fn promised(&self, mark: Micros) -> Micros {
+        if [NONE, END].contains(&mark) { mark } else { mark.saturating_sub(self.shape.allowed_lateness) }
+    }
+
     /// The watermark of the other side at which a row of `side` finds no partner any more.
     fn needs(&self, side: usize, time: Micros) -> Micros {
-        time.saturating_add(self.reach(side)).saturating_add(1 - self.at_mark(side))
+        let passed = time.saturating_add(self.reach(side)).saturating_add(1 - self.at_mark(side));
+        passed.saturating_add(self.shape.allowed_lateness)
     }
 
     /// One tick where rows of the other side at the watermark itself have all come.
@@ -419,7 +425,8 @@ impl Operator for IntervalJoinOperator {
 
     fn close(self: Arc<Self>, marks: &[InputMarks], epoch: &Arc<Epoch>) -> Result<Emission> {
         let marks = both(marks);
-        let limits = |mark: fn(&InputMarks) -> Micros| SIDES.map(|side| self.done(side, mark(&marks[1 - side])));
+        let limits =
+            |mark: fn(&InputMarks) -> Micros| SIDES.map(|side| self.done(side, self.promised(mark(&marks[1 - side]))));
         let (before, done) = (limits(|marks| marks.late), limits(|marks| marks.close));
         let (mut probes, mut alone) = (VecDeque::new(), Vec::new());
         let mut state = self.state.lock();
@@ -428,7 +435,8 @@ impl Operator for IntervalJoinOperator {
         let buffers = state.buffers()?;
         for (side, batches) in pending.into_iter().enumerate() {
             for batch in batches {
-                probes.extend(self.admit(side, &batch, marks[side].late, epoch, &mut buffers[side], &mut alone)?);
+                let late = self.promised(marks[side].late);
+                probes.extend(self.admit(side, &batch, late, epoch, &mut buffers[side], &mut alone)?);
             }
         }
         drop(state);
@@ -515,7 +523,7 @@ impl Operator for IntervalJoinOperator {
         let Some(buffers) = &mut state.buffers else { return vec![] };
         let waiting = SIDES.into_iter().filter(|side| self.keeps_unmatched(*side));
         let deadline = |side: usize| {
-            let first = buffers[side].first_time(self.done(side, marks[1 - side].close))?;
+            let first = buffers[side].first_time(self.done(side, self.promised(marks[1 - side].close)))?;
             Some(Deadline::EventTime { input: 1 - side, at: self.needs(side, first) })
         };
         waiting.filter_map(deadline).collect()

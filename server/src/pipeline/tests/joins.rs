@@ -195,6 +195,31 @@ async fn late_rows_of_either_side_are_in_the_ledger_with_their_origin_and_rows_w
 }
 
 #[tokio::test]
+async fn rows_behind_the_watermark_count_as_long_as_lateness_is_allowed() {
+    let query =
+        "CREATE MATERIALIZED VIEW v WITH ('allowed-lateness' = '4 seconds') AS SELECT c.id, t.id AS tap FROM clicks c
+        LEFT JOIN taps t ON t.page = c.page AND t.ts BETWEEN c.ts AND c.ts + INTERVAL '2 seconds'";
+    let pipeline = planned(query, 1).await;
+    pipeline.pass(&[Mark::new(20 * SECOND); 2]);
+    let input = |clicks: &[Row], taps: &[Row], at: Micros| StepInput {
+        epoch: 1,
+        batches: read(&pipeline, clicks, taps),
+        sources: vec![Mark::new(at); 2],
+        ..StepInput::default()
+    };
+    let step = async |input| {
+        let output = Emitted::of(pipeline.step(input).await.unwrap());
+        pipeline.commit().unwrap();
+        (lines(&output.batches), output.late.len())
+    };
+    let first = input(&[(1, "a", 0, 16), (2, "b", 0, 16), (3, "a", 0, 15)], &[], 22 * SECOND);
+    assert_eq!(step(first).await, (vec![], 1));
+    assert_eq!(step(input(&[], &[(7, "a", 0, 18)], 22 * SECOND)).await, (vec!["1,7".to_owned()], 0));
+    assert!(!pipeline.due(&[Mark::new(22 * SECOND); 2]) && pipeline.due(&[Mark::new(22 * SECOND + 1); 2]));
+    assert_eq!(step(input(&[], &[], 22 * SECOND + 1)).await, (vec!["2".to_owned()], 0));
+}
+
+#[tokio::test]
 async fn what_a_checkpoint_holds_of_a_join_is_gone_on_from() {
     for query in queries().into_iter().filter(|query| !query.contains("clicks d") && !query.contains("clicks b")) {
         let clicks: Vec<Row> = (0..40).map(|id| (id, ["a", "b", "c"][id as usize % 3], id % 4, id / 2)).collect();

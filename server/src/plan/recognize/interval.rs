@@ -51,20 +51,22 @@ pub(in crate::plan) fn join(derivation: &mut Derivation<'_>, join: Join) -> Resu
     let at = derivation.counted.operators.len();
     let watermarks = vec![interval.watermarks[0].clone(), interval.watermarks[1].clone()];
     derivation.counted.operators.push(OperatorInputs { id: id.clone(), watermarks });
-    let facts = [0, 1].map(|side| facts(side, &sides, &interval, at));
+    let allowed_lateness = derivation.settings.allowed_lateness_us;
+    let facts = [0, 1].map(|side| facts(side, &sides, &interval, at, allowed_lateness));
     let facts = match join_type {
         JoinType::LeftSemi | JoinType::LeftAnti => facts[0].clone(),
         JoinType::RightSemi | JoinType::RightAnti => facts[1].clone(),
         _ => facts.concat(),
     };
     let edge = Edge { columns: facts, ..Edge::default() };
-    let explain = explained(&id, join_type, &interval, &edge, &schema, &sides);
+    let explain = explained(&id, join_type, &interval, allowed_lateness, &edge, &schema, &sides);
     let shape = Shape {
         join_type,
         from: interval.from,
         to: interval.to,
         sides: [of_left, of_right],
         nulls_match: conditions.nulls_match,
+        allowed_lateness,
     };
     let condition = conjunction(conditions.others(&interval));
     let node = OperatorNode {
@@ -437,8 +439,14 @@ fn read(side: usize, of: &Derived, conditions: &Conditions, interval: &Interval)
 }
 
 /// What is known of a side's columns above the join: a row comes out as long as its partners can come.
-fn facts(side: usize, sides: &[Derived; 2], interval: &Interval, operator: usize) -> Vec<ColumnFacts> {
-    let mark = |input| WatermarkExpr::Input(InputRef { operator, input });
+fn facts(
+    side: usize,
+    sides: &[Derived; 2],
+    interval: &Interval,
+    operator: usize,
+    allowed_lateness: Micros,
+) -> Vec<ColumnFacts> {
+    let mark = |input| WatermarkExpr::Input(InputRef { operator, input }).behind(allowed_lateness);
     let reach = if side == 0 { interval.to } else { -interval.from };
     let held = WatermarkExpr::Slowest(vec![mark(side), mark(1 - side).shifted(-reach)]);
     let of = &sides[side];
@@ -446,7 +454,7 @@ fn facts(side: usize, sides: &[Derived; 2], interval: &Interval, operator: usize
         let ColumnFacts { watermark, window } = &of.edge.columns[at];
         ColumnFacts {
             watermark: watermark.as_ref().and_then(|of| replaced(of, &interval.watermarks[side], &held)),
-            window: window.as_ref().and_then(|window| window_above(window, interval, operator)),
+            window: window.as_ref().and_then(|window| window_above(window, interval, mark)),
         }
     });
     columns.collect()
@@ -467,18 +475,19 @@ fn replaced(of: &WatermarkExpr, from: &WatermarkExpr, to: &WatermarkExpr) -> Opt
 }
 
 /// Windows that are joined with themselves are complete when both sides' are.
-fn window_above(window: &WindowColumn, interval: &Interval, operator: usize) -> Option<WindowColumn> {
+fn window_above(
+    window: &WindowColumn,
+    interval: &Interval,
+    mark: impl Fn(usize) -> WatermarkExpr,
+) -> Option<WindowColumn> {
     let [Some(left), Some(right)] = &interval.windows else { return None };
     let same = |other: &WindowColumn| (other.kind, other.form) == (window.kind, window.form);
     if !(same(left) && same(right) && left.part == right.part && (interval.from, interval.to) == (0, 0)) {
         return None;
     }
-    let ends = |input| {
-        let mark = WatermarkExpr::Input(InputRef { operator, input });
-        match left.part {
-            WindowPart::End => Some(mark),
-            _ => Some(mark.shifted(window.kind.fixed_us()?)),
-        }
+    let ends = |input| match left.part {
+        WindowPart::End => Some(mark(input)),
+        _ => Some(mark(input).shifted(window.kind.fixed_us()?)),
     };
     let close = WatermarkExpr::Slowest(vec![ends(0)?, ends(1)?]);
     Some(WindowColumn { below: true, close, ..window.clone() })
@@ -488,6 +497,7 @@ fn explained(
     id: &str,
     join_type: JoinType,
     interval: &Interval,
+    allowed_lateness: Micros,
     edge: &Edge,
     schema: &DFSchema,
     sides: &[Derived; 2],
@@ -506,7 +516,10 @@ fn explained(
     node.state = Some(ExplainState {
         operator: id.to_owned(),
         per: "row of both sides".to_owned(),
-        bound: Bound::Interval { after_left: interval.to, after_right: -interval.from },
+        bound: Bound::Interval {
+            after_left: interval.to.saturating_add(allowed_lateness),
+            after_right: allowed_lateness.saturating_sub(interval.from),
+        },
         emits: match join_type {
             JoinType::Inner | JoinType::LeftSemi | JoinType::RightSemi => "a row as soon as it has found a partner",
             JoinType::LeftAnti | JoinType::RightAnti => "a row when no partner can come any more",
