@@ -14,6 +14,7 @@ pub mod clock;
 pub mod catalog;
 pub mod sql;
 
+pub mod changelog;
 pub mod plan;
 
 pub mod source;

@@ -11,6 +11,7 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Field, Int32Type, IntervalMonthDayNano, Schema, SchemaRef, TimeUnit};
 use libtest_mimic::Trial;
 use tokio_postgres::{Client, NoTls};
+use touchline::changelog::Changes;
 use touchline::config::Secret;
 use touchline::error::ErrorKind;
 use touchline::sink::postgres::{Applied, HotTable, PostgresSettings, PostgresSink};
@@ -89,6 +90,7 @@ fn momentum() -> HotTable {
         schema: Arc::new(schema),
         primary_key: vec!["match_id".to_owned(), "window_start".to_owned()],
         time_column: Some("window_start".to_owned()),
+        changes: Changes::Append,
     }
 }
 
@@ -205,6 +207,7 @@ async fn every_type() -> Outcome {
         schema: batch.schema(),
         primary_key: Vec::new(),
         time_column: None,
+        changes: Changes::Append,
     };
     place.sink.prepare(&hot, 1).await?;
     // Few rows travel another way than many.

@@ -5,11 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use arrow::datatypes::Schema;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::sha256;
+use crate::changelog::Changes;
 use crate::clock::Micros;
 use crate::error::{Error, Result};
 use crate::source::{Offset, Partition};
@@ -132,6 +134,37 @@ pub struct OutputState {
     /// How far the rows in `tail` and `sealed` have got: by time column, for whoever reads on from here.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub watermarks: BTreeMap<String, OutputMark>,
+    /// Of the rows in all of these. Whoever writes the first that are not appended raises [`FORMAT_VERSION`]: to a version that does
+    /// not know the field the manifest is damaged.
+    #[serde(default, skip_serializing_if = "OutputChanges::is_append")]
+    pub changes: OutputChanges,
+}
+
+/// [`Changes`] of an output, with columns by their names.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OutputChanges {
+    #[default]
+    Append,
+    Upsert(Vec<String>),
+    Retract,
+}
+
+impl OutputChanges {
+    /// `schema`: of the rows.
+    pub fn of(changes: &Changes, schema: &Schema) -> Self {
+        match changes {
+            Changes::Append => OutputChanges::Append,
+            Changes::Upsert(key) => {
+                OutputChanges::Upsert(key.iter().map(|at| schema.field(*at).name().clone()).collect())
+            }
+            Changes::Retract => OutputChanges::Retract,
+        }
+    }
+
+    fn is_append(&self) -> bool {
+        *self == OutputChanges::Append
+    }
 }
 
 /// The watermark of a time column of an output.
@@ -294,7 +327,11 @@ impl Manifest {
                 ))
                 .hint("start the newer version again"));
         }
-        let manifest = serde_json::from_slice(body).map_err(|error| corrupt(object).caused_by(error))?;
+        // Whole, but it may say something of a later version.
+        let manifest = serde_json::from_slice(body).map_err(|error| {
+            let this = env!("CARGO_PKG_VERSION");
+            corrupt(object).detail(format!("touchline {engine_version} wrote it; this is {this}")).caused_by(error)
+        })?;
         Ok((manifest, found))
     }
 
@@ -378,6 +415,7 @@ pub(super) mod tests {
             hot: vec![entry(4, "both")],
             hot_runs: vec![HotRun { from: 1, to: 2, created_at: 1_700_000_000_000_000, section: section("run") }],
             watermarks: BTreeMap::from([("window_end".to_owned(), OutputMark { at: Some(7), idle: true })]),
+            changes: OutputChanges::Upsert(vec!["team".to_owned(), "window_end".to_owned()]),
         };
         let operator = OperatorState {
             id: "window-1".to_owned(),
@@ -450,9 +488,39 @@ pub(super) mod tests {
         let segment = &operator.segments[0];
         assert_eq!((segment.id, segment.input, segment.shard, segment.pane), (3, 0, 0, -10));
         assert!(read.outputs["q"].watermarks.is_empty());
+        assert_eq!(read.outputs["q"].changes, OutputChanges::Append);
         assert_eq!((read.accounting.late, read.accounting.late_partly), (2, 0));
         // What this version writes of it is read again.
         assert_eq!(Manifest::decode(&read.encode().unwrap().bytes, "m").unwrap().0, read);
+    }
+
+    #[test]
+    fn an_output_says_how_its_rows_change_and_nothing_where_they_only_come() {
+        for (changes, said) in [
+            (OutputChanges::Append, serde_json::Value::Null),
+            (OutputChanges::Upsert(vec!["k".to_owned()]), serde_json::json!({"upsert": ["k"]})),
+            (OutputChanges::Retract, serde_json::json!("retract")),
+        ] {
+            let mut manifest = sample();
+            manifest.outputs.entry("momentum".to_owned()).or_default().changes = changes;
+            let encoded = manifest.encode().unwrap();
+            let json: serde_json::Value = serde_json::from_slice(&encoded.bytes).unwrap();
+            let output = &json["manifest"]["outputs"]["momentum"];
+            assert_eq!((output.get("changes").is_some(), &output["changes"]), (!said.is_null(), &said));
+            assert_eq!(Manifest::decode(&encoded.bytes, "m").unwrap().0, manifest);
+        }
+    }
+
+    #[test]
+    fn changes_of_a_kind_that_is_not_known_are_an_error_that_says_who_wrote_them() {
+        let mut manifest = sample();
+        manifest.outputs.entry("momentum".to_owned()).or_default().changes = OutputChanges::Retract;
+        let body = serde_json::to_string(&manifest).unwrap().replace("\"retract\"", "\"later\"");
+        let bytes = [OPENING, &sha256(body.as_bytes()), BETWEEN, &body, CLOSING].concat();
+        let error = Manifest::decode(bytes.as_bytes(), "m").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+        let report = error.report();
+        assert!(report.contains("`later`") && report.contains("touchline 0.1.0 wrote it"), "{report}");
     }
 
     #[test]

@@ -9,10 +9,10 @@ use crate::source::DeadLetter;
 use crate::source::filesystem::open_text;
 
 /// `clicks.ndjson:17`, for one of `tables`. The number of the record among those of the file where its line cannot be found; the
-/// file alone where the record cannot; of a result, the result.
+/// file alone where the record cannot; of a row that is no record, the row.
 pub(super) fn place(letter: &DeadLetter, tables: &[Arc<TableDef>]) -> String {
     let Some(path) = letter.topic.as_deref().map(Path::new) else {
-        return format!("result {}", String::from_utf8_lossy(letter.value.as_deref().unwrap_or_default()));
+        return format!("row {}", String::from_utf8_lossy(letter.value.as_deref().unwrap_or_default()));
     };
     let here = std::env::current_dir().unwrap_or_default();
     let shown = path.strip_prefix(here).unwrap_or(path).display();

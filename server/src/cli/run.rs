@@ -21,11 +21,7 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::MemTable;
-use datafusion::error::DataFusionError;
-use datafusion::physical_plan::execute_stream;
-use datafusion::sql::parser::Statement as DfStatement;
-use datafusion::sql::sqlparser::ast::{self, Query};
-use futures::TryStreamExt;
+use datafusion::sql::sqlparser::ast::Query;
 
 use self::losses::{Losses, records};
 use self::named_file::{beside, named_files};
@@ -33,6 +29,7 @@ use self::outputs::Outputs;
 use super::infer::table_of_file;
 use super::output::{OutputFormat, StandardOutput, write_plan, write_rows};
 use crate::catalog::{Connector, Defined, Explained, OnBadRow, PlainView, Statement, TableDef, ViewDef};
+use crate::changelog::Changes;
 use crate::clock::Clock;
 use crate::config::{ByteSize, LogSettings};
 use crate::epoch::{Driver, EpochLimits, Turn};
@@ -40,14 +37,15 @@ use crate::error::{Error, Location, Result};
 use crate::logging;
 use crate::pipeline::{
     Pipeline, PlanSettings, Planned, Tables, at_its_expression, plain_view_table, plain_views_of, plan_to_the_end,
-    relations,
+    relations, run_batch,
 };
 use crate::registry::{read_text, resolve_path};
+use crate::sink::file::FileWriter;
 use crate::source::Offsets;
 use crate::source::kafka::KafkaSettings;
 use crate::source::reader::{OpenSpec, ReaderLimits, SourceDeps, spawn_reader};
-use crate::sql::{Functions, explained, parse_file, report};
-use crate::state::Budget;
+use crate::sql::{Functions, parse_file, report};
+use crate::state::{Account, Budget};
 use crate::store::SpillDirectory;
 use crate::tables::snapshot::Snapshots;
 use crate::tables::source::SourceTable;
@@ -60,9 +58,9 @@ pub(super) const WIDE_ROWS: usize = 32 * 1024;
 const EPOCH_ROWS_MAX: usize = 256 * 1024;
 
 const AFTER_HELP: &str = "\
-Ends with 0 when all statements have run, also where records were left out: how many of how many, and why, is said on standard
-error. Ends with 64 at the first record that does not fit a table whose 'on-bad-row' is 'fail', or with --on-bad-row fail at any;
-files of INSERTs that have not all run are then left as they were.";
+Ends with 0 when all statements have run, also where records were left out, or rows that an expression cannot take: how many of
+how many, and why, is said on standard error. Ends with 64 at the first of these in a table whose 'on-bad-row' is 'fail', or with
+--on-bad-row fail at any; files of INSERTs that have not all run are then left as they were.";
 
 #[derive(Debug, Clone, Args)]
 #[command(after_help = AFTER_HELP)]
@@ -79,13 +77,21 @@ pub(super) struct RunArgs {
     /// Partitions of large epochs; 0 is one for each core.
     #[arg(long, default_value_t = 0)]
     partitions: usize,
-    /// What becomes of records that do not fit their table, instead of the tables' 'on-bad-row': left out and counted, or the
-    /// first one ends the run
+    /// What becomes of records that do not fit their table, and of rows that an expression cannot take, instead of the tables'
+    /// 'on-bad-row': left out and counted, or the first one ends the run
     #[arg(long, value_name = "WHAT", value_parser = on_bad_row())]
     on_bad_row: Option<OnBadRow>,
     /// Memory for open windows and waiting rows of one statement; what has no room goes to temporary files
     #[arg(long, value_name = "SIZE", default_value = "4GiB", value_parser = ByteSize::parse)]
     state_bytes_max: ByteSize,
+}
+
+/// Whether whoever gets the rows of a statement takes them, by how they relate to those before them.
+type Takes<'a> = &'a dyn Fn(&Changes) -> Result<()>;
+
+/// Of rows that are printed, or kept as a view's for other statements.
+fn result_takes(changes: &Changes) -> Result<()> {
+    changes.append_only("the result of a statement")
 }
 
 /// As the table's option spells it.
@@ -128,7 +134,7 @@ pub(super) async fn mistakes(statements: Vec<Statement>, settings: PlanSettings)
             Statement::CreatePlainView(view) => session.add_plain_view(view).await,
             Statement::CreateView(view) => session.add_view(view).await,
             Statement::Insert { target, view } => session.check_insert(&target, &view).await,
-            Statement::Select(view) => session.check_read(&view).await,
+            Statement::Select(view) => session.check_read(&view, &result_takes).await,
             Statement::Explain(explained) => session.explain(&explained).await.map(|_| ()),
         };
         errors.extend(planned.err());
@@ -288,7 +294,7 @@ impl Session {
     async fn add_view(&mut self, view: ViewDef) -> Result<()> {
         self.check_name(&view.name, &view.location)?;
         self.add_named_files(&view.query, &view.location)?;
-        self.check(&view).await?;
+        self.check(&view, &result_takes).await?;
         self.views.insert(view.name.clone(), Arc::new(view));
         Ok(())
     }
@@ -351,8 +357,9 @@ impl Session {
     }
 
     /// Plans a query and what it reads.
-    async fn check(&mut self, view: &ViewDef) -> Result<()> {
-        self.planned(view).await.map(|_| ())
+    async fn check(&mut self, view: &ViewDef, takes: Takes<'_>) -> Result<()> {
+        let planned = self.planned(view).await?;
+        takes(&planned.changes()).map_err(|error| error.at(view.location.clone()))
     }
 
     async fn planned(&mut self, view: &ViewDef) -> Result<Planned> {
@@ -389,7 +396,8 @@ impl Session {
     async fn insert(&mut self, target: &str, view: ViewDef) -> Result<()> {
         let table = self.target(target, &view.location)?;
         let mut output = self.outputs.take(&table, &view.location)?;
-        let written = self.execute(&view, &mut |batch| output.write(&batch)).await;
+        let takes = |changes: &Changes| FileWriter::check_changes(&table, changes);
+        let written = self.execute(&view, &takes, &mut |batch| output.write(&batch)).await;
         written.map_err(|error| error.at(view.location.clone()))?;
         self.outputs.put_back(output)
     }
@@ -398,16 +406,16 @@ impl Session {
     async fn check_insert(&mut self, target: &str, view: &ViewDef) -> Result<()> {
         let table = self.target(target, &view.location)?;
         let output = self.outputs.take(&table, &view.location)?;
-        let checked = self.check_read(view).await;
+        let checked = self.check_read(view, &|changes: &Changes| FileWriter::check_changes(&table, changes)).await;
         self.outputs.pass(&output);
         checked
     }
 
     /// Plans a query that is to be run, and what it reads.
-    async fn check_read(&mut self, view: &ViewDef) -> Result<()> {
+    async fn check_read(&mut self, view: &ViewDef, takes: Takes<'_>) -> Result<()> {
         self.add_named_files(&view.query, &view.location)?;
         self.refuse_unfinished(view)?;
-        self.check(view).await
+        self.check(view, takes).await
     }
 
     /// All rows of a query.
@@ -417,7 +425,7 @@ impl Session {
             batches.push(batch);
             Ok(())
         };
-        self.execute(view, &mut collect).await.map_err(|error| error.at(view.location.clone()))?;
+        self.execute(view, &result_takes, &mut collect).await.map_err(|error| error.at(view.location.clone()))?;
         match batches.first() {
             Some(batch) => Ok((batch.schema(), batches)),
             None => Ok((self.schema(view).await?, batches)),
@@ -447,35 +455,43 @@ impl Session {
         Ok(read)
     }
 
-    /// Runs a query to the end of its input.
-    async fn execute(&mut self, view: &ViewDef, sink: &mut dyn FnMut(RecordBatch) -> Result<()>) -> Result<()> {
+    /// Runs a query to the end of its input. `takes`: of the `sink`, asked before it gets a row.
+    async fn execute(
+        &mut self,
+        view: &ViewDef,
+        takes: Takes<'_>,
+        sink: &mut dyn FnMut(RecordBatch) -> Result<()>,
+    ) -> Result<()> {
         self.add_named_files(&view.query, &view.location)?;
         self.refuse_unfinished(view)?;
-        match self.planned(view).await? {
+        let planned = self.planned(view).await?;
+        takes(&planned.changes())?;
+        match planned {
             Planned::Stream(pipeline) => {
                 let streamed = self.stream(*pipeline, sink).await;
                 streamed.map_err(|error| at_its_expression(error, view, &Known(self)))
             }
-            Planned::Batch(context, logical) => {
-                let state = context.state();
-                let outcome = async {
-                    let physical = state.create_physical_plan(&logical).await?;
-                    let mut batches = execute_stream(physical, context.task_ctx())?;
-                    while let Some(batch) = batches.try_next().await? {
-                        sink(batch)?;
-                    }
-                    Ok::<_, DataFusionError>(())
-                };
-                match outcome.await {
-                    Ok(()) => Ok(()),
-                    Err(error) => {
-                        let statement = DfStatement::Statement(Box::new(ast::Statement::Query(view.query.clone())));
-                        let error = explained(error, &statement, &state, &view.location).await;
-                        Err(at_its_expression(error, view, &Known(self)))
-                    }
-                }
+            Planned::Batch(context, plan) => {
+                let (on_bad_row, account) = (self.on_bad_row_of(&view.query)?, self.account());
+                let output = run_batch(view, &context, &plan, &Known(self), on_bad_row, &account).await?;
+                self.losses.bad(&output.bad, &[]);
+                output.rows.batches().try_for_each(|batch| sink(batch?))
             }
         }
+    }
+
+    /// What becomes of rows that are of no table alone: one table that says so is enough to fail at them.
+    fn on_bad_row_of(&self, query: &Query) -> Result<OnBadRow> {
+        let read = self.read_by(query)?;
+        let mut tables = read.iter().filter_map(|name| self.defined.tables.get(name));
+        let fails = tables.any(|table| table.on_bad_row == OnBadRow::Fail);
+        Ok(self.on_bad_row.unwrap_or(if fails { OnBadRow::Fail } else { OnBadRow::DeadLetter }))
+    }
+
+    /// For what a statement holds: in memory as far as it may, else in temporary files.
+    fn account(&self) -> Arc<Account> {
+        let disk = Arc::new(SpillDirectory::temporary(u64::MAX));
+        Budget::new(self.state_bytes_max, Some(disk)).account("the statement")
     }
 
     /// What a query's rows look like, where there are none.
@@ -484,8 +500,7 @@ impl Session {
     }
 
     async fn stream(&self, mut pipeline: Pipeline, sink: &mut dyn FnMut(RecordBatch) -> Result<()>) -> Result<()> {
-        let memory = self.state_bytes_max;
-        let account = Budget::new(memory, Some(Arc::new(SpillDirectory::temporary(u64::MAX)))).account("the statement");
+        let (memory, account) = (self.state_bytes_max, self.account());
         pipeline.charge_to(Arc::clone(&account))?;
         let (mut readers, mut watermarks, mut offsets) = (Vec::new(), Vec::new(), Vec::new());
         for slot in &pipeline.slots {

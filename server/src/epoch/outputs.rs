@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use super::backlog::{self, Backlog, Waiting};
 use super::ledger;
+use crate::changelog::Changes;
 use crate::checkpoint::{
-    BundleBuilder, DEAD_LETTER_LEDGER, Generation, LATE_LEDGER, Manifest, OutputMark, QueryPaths, SealIntent,
-    TailEntry, read_section_by_batches,
+    BundleBuilder, DEAD_LETTER_LEDGER, Generation, LATE_LEDGER, Manifest, OutputChanges, OutputMark, QueryPaths,
+    SealIntent, TailEntry, read_section_by_batches,
 };
 use crate::clock::Micros;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::sink::parquet::{SealLimits, SealNames, plan_seal, tail_entry, write_sealed};
 use crate::state::{Account, Rows, Spool};
 use crate::store::{SpillDirectory, Store};
@@ -24,6 +25,8 @@ pub(super) struct Output {
     name: String,
     /// The column that dates its rows.
     date_column: Option<String>,
+    /// How its rows relate to those before them.
+    changes: OutputChanges,
     view: Arc<PublishedView>,
     /// Rows that no checkpoint holds yet.
     fresh: Vec<Rows>,
@@ -46,10 +49,11 @@ pub(super) struct Output {
 }
 
 impl Output {
-    pub(super) fn new(name: String, date_column: Option<String>, view: Arc<PublishedView>) -> Self {
+    pub(super) fn new(name: String, date_column: Option<String>, changes: &Changes, view: Arc<PublishedView>) -> Self {
         Output {
             name,
             date_column,
+            changes: OutputChanges::of(changes, &view.schema),
             view,
             fresh: Vec::new(),
             rows: BTreeMap::new(),
@@ -65,6 +69,9 @@ impl Output {
     }
 
     /// Reads back what the head holds: its sealed files' names and the rows of its tail.
+    ///
+    /// # Errors
+    /// `Invalid` where its rows relate to one another in another way than those to come; `Corrupt`, `Unavailable`.
     pub(super) async fn restore(
         &mut self,
         private: &Store,
@@ -73,6 +80,14 @@ impl Output {
         disk: Option<&SpillDirectory>,
     ) -> Result<()> {
         let Some(state) = super::output_state(head, &self.name) else { return Ok(()) };
+        if state.changes != self.changes {
+            return Err(Error::invalid(format!("the rows of query {:?} were written in another form", head.query))
+                .detail(format!(
+                    "output {:?} of checkpoint {} is {:?}, the query needs {:?}",
+                    self.name, head.id, state.changes, self.changes
+                ))
+                .hint("rename the view, so that it starts anew beside the old one"));
+        }
         self.sealed = crate::checkpoint::read_sealed_files(private, &state.sealed).await?;
         for entry in &state.tail {
             let mut rows = Spool::new(account);
@@ -100,6 +115,7 @@ impl Output {
     /// Puts this output's part into a checkpoint: new rows, seals that are done, seals that are next.
     pub(super) fn stage(&mut self, draft: &mut Manifest, bundle: &mut BundleBuilder, hot: bool) -> Result<()> {
         let state = draft.outputs.entry(self.name.clone()).or_default();
+        state.changes = self.changes.clone();
         for (seal, files) in &self.done {
             state.mark_sealed(*seal, files.clone())?;
         }

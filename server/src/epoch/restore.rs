@@ -13,6 +13,7 @@ use super::ledger::{dead_letter_schema, late_schema};
 use super::outputs::Output;
 use super::{LoopSettings, QueryLoop};
 use crate::catalog::ViewDef;
+use crate::changelog::Changes;
 use crate::checkpoint::{
     Chain, DEAD_LETTER_LEDGER, Generation, LATE_LEDGER, Manifest, Section, SegmentRef, segment_home,
 };
@@ -20,7 +21,7 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::operator::contract::RemoteSegment;
 use crate::pipeline::{Pipeline, fetch};
-use crate::sink::parquet::public_schema;
+use crate::sink::parquet::check_sealable;
 use crate::sink::postgres::{HotTable, PostgresSink};
 use crate::source::Offsets;
 use crate::source::reader::{OpenSpec, ReaderLimits, SourceDeps, spawn_reader};
@@ -68,13 +69,14 @@ impl QueryLoop {
     /// Takes the query's chain over, restores state and outputs, starts the readers and shows the view to readers.
     ///
     /// # Errors
-    /// `Fenced` where a newer server owns the query, `Corrupt` for damaged checkpoints, `Invalid` where the view's columns
-    /// cannot be stored, `Unavailable`.
+    /// `Fenced` where a newer server owns the query, `Corrupt` for damaged checkpoints, `Invalid` where the view's rows
+    /// cannot be stored or were in another form, `Unavailable`.
     pub async fn open(plan: QueryPlan, deps: QueryDeps, status: Arc<QueryStatus>) -> Result<QueryLoop> {
         let QueryPlan { view, mut pipeline, fingerprint } = plan;
         let account = deps.budget.account(format!("query \"{}\"", view.name));
         pipeline.charge_to(Arc::clone(&account))?;
-        public_schema(&pipeline.schema).map_err(|error| error.at(view.location.clone()))?;
+        check_sealable(&view.name, &pipeline.schema, pipeline.changes())
+            .map_err(|error| error.at(view.location.clone()))?;
         let (chain, name) = take_over(&view.name, &fingerprint, &deps).await?;
         let head = chain.head().clone();
         let written = restore_operators(&pipeline, &deps.private, &head).await?;
@@ -116,7 +118,10 @@ impl QueryLoop {
                     schema: Arc::clone(&pipeline.schema),
                     primary_key: view.options.primary_key.clone(),
                     time_column: date_column(&pipeline.schema, true),
+                    changes: pipeline.changes().clone(),
                 };
+                // Here, because the task that writes the table would be tried again for ever.
+                table.check_changes().map_err(|error| error.at(view.location.clone()))?;
                 Some(Hot::new(Arc::clone(sink), table, deps.private.clone()))
             }
             _ => None,
@@ -224,13 +229,13 @@ fn outputs(view: &ViewDef, name: &str, pipeline: &Pipeline, published: &Publishe
     let ledger = |kind: &str, schema| {
         let shown = Arc::new(PublishedView::new(format!("{kind}.{}", view.name), schema));
         published.put_view(Arc::clone(&shown));
-        Output::new(kind.to_owned(), None, shown)
+        Output::new(kind.to_owned(), None, &Changes::Append, shown)
     };
     let late = ledger(LATE_LEDGER, late_schema());
     let dead_letters = ledger(DEAD_LETTER_LEDGER, dead_letter_schema());
     let shown = Arc::new(PublishedView::new(view.name.clone(), Arc::clone(&pipeline.schema)));
     published.put_view(Arc::clone(&shown));
-    let main = Output::new(name.to_owned(), date_column(&pipeline.schema, false), shown);
+    let main = Output::new(name.to_owned(), date_column(&pipeline.schema, false), pipeline.changes(), shown);
     vec![main, late, dead_letters]
 }
 

@@ -1,8 +1,8 @@
 //! A step that takes what it can of a batch: rows that its expressions cannot take are noted, and go no further.
 //!
-//! Epochs run on DataFusion's own nodes, which fail as a whole. Only then does an epoch run once more, with this node in the place
-//! of those that evaluate expressions. A row is bad if an expression fails for that row alone: AND, OR, CASE and COALESCE are
-//! then taken in the order of the text, which a node that looks at a whole batch does not keep to.
+//! Epochs, and statements in batch, run on DataFusion's own nodes, which fail as a whole. Only then do they run once more, with this
+//! node in the place of those that evaluate expressions. A row is bad if an expression fails for that row alone: AND, OR, CASE and
+//! COALESCE are then taken in the order of the text, which a node that looks at a whole batch does not keep to.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,17 +14,21 @@ use datafusion::common::cast::as_boolean_array;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
-use datafusion::physical_expr::expressions::{Column, Literal};
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
-use datafusion::physical_plan::aggregates::AggregateExec;
-use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_expr::expressions::{Column, Literal, case};
+use datafusion::physical_expr::{Partitioning, PhysicalExpr, PhysicalSortExpr};
+use datafusion::physical_plan::aggregates::{AggregateExec, AggregateInputMode};
 use datafusion::physical_plan::filter::FilterExec;
+use datafusion::physical_plan::joins::{HashJoinExec, SortMergeJoinExec};
 use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::repartition::RepartitionExec;
+use datafusion::physical_plan::scalar_subquery::ScalarSubqueryExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
+use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
 use datafusion::physical_plan::{
-    ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
-    ReplaceChildrenOptions, SendableRecordBatchStream,
+    ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, ReplaceChildrenOptions,
+    SendableRecordBatchStream,
 };
 use futures::{StreamExt, TryStreamExt, stream};
 
@@ -52,6 +56,7 @@ enum Step {
 pub struct IsolateExec {
     input: Arc<dyn ExecutionPlan>,
     isolation: Isolation,
+    /// Those of the node that it stands for, or of its input: without some rows all of it is as true as with them.
     properties: Arc<PlanProperties>,
 }
 
@@ -67,60 +72,124 @@ struct Isolation {
 /// # Errors
 /// Those of DataFusion where a node cannot be made over other children.
 pub fn isolating(node: &Arc<dyn ExecutionPlan>, cell: &Arc<EpochCell>) -> Result<Arc<dyn ExecutionPlan>> {
-    let children = node.children().into_iter().map(|child| isolating(child, cell)).collect::<Result<Vec<_>>>()?;
-    let over = |step, child: &Arc<dyn ExecutionPlan>, schema| {
-        let isolation = Isolation { step, schema, cell: Arc::clone(cell) };
-        Arc::new(IsolateExec::new(Arc::clone(child), isolation)) as Arc<dyn ExecutionPlan>
+    let is_value = |nth: usize| nth > 0 && node.is::<ScalarSubqueryExec>();
+    let children = node.children().into_iter().enumerate().map(|(nth, child)| match is_value(nth) {
+        true => isolating_value(child, cell),
+        false => isolating(child, cell),
+    });
+    let children = children.collect::<Result<Vec<_>>>()?;
+    let isolated = |step: Step, input: Arc<dyn ExecutionPlan>, like: &Arc<dyn ExecutionPlan>| {
+        let isolation = Isolation { step, schema: like.schema(), cell: Arc::clone(cell) };
+        Arc::new(IsolateExec { input, isolation, properties: Arc::clone(like.properties()) }) as Arc<dyn ExecutionPlan>
     };
-    let (tested, child) = match children.as_slice() {
-        [child] => {
-            if let Some(projection) = node.downcast_ref::<ProjectionExec>() {
-                let exprs: Exprs = projection.expr().iter().map(|expr| Arc::clone(&expr.expr)).collect();
-                if !exprs.iter().all(cannot_fail) {
-                    return Ok(over(Step::Project(exprs), child, node.schema()));
-                }
-            } else if let Some(filter) = node.downcast_ref::<FilterExec>() {
-                let predicate = Arc::clone(filter.predicate());
-                let projection = filter.projection().as_ref().map(|columns| columns.to_vec());
-                return Ok(over(Step::Filter { predicate, projection }, child, node.schema()));
-            }
-            (evaluated_within(node), child)
-        }
-        _ => (vec![], node),
-    };
+    if let ([child], Some(step)) = (children.as_slice(), step_of(node)) {
+        return Ok(isolated(step, Arc::clone(child), node));
+    }
     // The conditions of a lookup beside its keys are on pairs of rows, which it alone sees.
     let node = match node.downcast_ref::<LookupJoinExec>() {
         Some(lookup) => Arc::new(lookup.isolating(cell)) as Arc<dyn ExecutionPlan>,
         None => Arc::clone(node),
     };
-    let keep = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep);
-    if tested.iter().all(cannot_fail) {
-        return if children.is_empty() { Ok(node) } else { node.replace_children(children, keep) };
+    if children.is_empty() {
+        return Ok(node);
     }
-    let tested = over(Step::Test(tested), child, child.schema());
-    node.replace_children(vec![tested], keep)
+    let mut tested = evaluated_within(&node)?;
+    tested.resize(children.len(), vec![]);
+    let children = children.into_iter().zip(tested).map(|(child, exprs)| match exprs.iter().all(cannot_fail) {
+        true => child,
+        false => isolated(Step::Test(exprs), Arc::clone(&child), &child),
+    });
+    node.replace_children(children.collect(), ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep))
+}
+
+/// [`isolating`] for a subquery that stands for a value: without its one row the value would be NULL, which nobody has computed, so
+/// only what that row is made of is isolated.
+fn isolating_value(node: &Arc<dyn ExecutionPlan>, cell: &Arc<EpochCell>) -> Result<Arc<dyn ExecutionPlan>> {
+    match node.children().as_slice() {
+        _ if node.is::<AggregateExec>() => isolating(node, cell),
+        [child] => {
+            let keep = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep);
+            Arc::clone(node).replace_children(vec![isolating_value(child, cell)?], keep)
+        }
+        _ => Ok(Arc::clone(node)),
+    }
 }
 
 fn cannot_fail(expr: &Arc<dyn PhysicalExpr>) -> bool {
     expr.is::<Column>() || expr.is::<Literal>()
 }
 
-/// What a node evaluates that stays as it is.
-fn evaluated_within(node: &Arc<dyn ExecutionPlan>) -> Exprs {
+/// What takes the place of a node that does nothing but evaluate; `None` for one that stays.
+fn step_of(node: &Arc<dyn ExecutionPlan>) -> Option<Step> {
+    if let Some(projection) = node.downcast_ref::<ProjectionExec>() {
+        let exprs: Exprs = projection.expr().iter().map(|expr| Arc::clone(&expr.expr)).collect();
+        return (!exprs.iter().all(cannot_fail)).then_some(Step::Project(exprs));
+    }
+    // A filter that has a limit in it counts its rows.
+    let filter = node.downcast_ref::<FilterExec>().filter(|_| node.fetch().is_none())?;
+    let projection = filter.projection().as_ref().map(|columns| columns.to_vec());
+    Some(Step::Filter { predicate: Arc::clone(filter.predicate()), projection })
+}
+
+/// What a node that stays evaluates on the rows of each of its inputs.
+fn evaluated_within(node: &Arc<dyn ExecutionPlan>) -> Result<Vec<Exprs>> {
+    if let Some(aggregate) = node.downcast_ref::<AggregateExec>() {
+        return Ok(vec![aggregated(aggregate)?]);
+    }
+    if let Some(filter) = node.downcast_ref::<FilterExec>() {
+        return Ok(vec![vec![Arc::clone(filter.predicate())]]);
+    }
     if let Some(sort) = node.downcast_ref::<SortExec>() {
-        return sort.expr().iter().map(|sort| Arc::clone(&sort.expr)).collect();
+        return Ok(vec![keys_of(sort.expr()).collect()]);
+    }
+    if let Some(merge) = node.downcast_ref::<SortPreservingMergeExec>() {
+        return Ok(vec![keys_of(merge.expr()).collect()]);
+    }
+    if let Some(repartition) = node.downcast_ref::<RepartitionExec>()
+        && let Partitioning::Hash(keys, _) = repartition.partitioning()
+    {
+        return Ok(vec![keys.clone()]);
     }
     if let Some(lookup) = node.downcast_ref::<LookupJoinExec>() {
-        return lookup.stream_keys().cloned().collect();
+        return Ok(vec![lookup.stream_keys().cloned().collect()]);
     }
-    let Some(aggregate) = node.downcast_ref::<AggregateExec>() else { return vec![] };
-    let keys = aggregate.group_expr().expr().iter().map(|(expr, _)| Arc::clone(expr));
-    let filters = aggregate.filter_expr().iter().flatten().cloned();
-    let of_functions = aggregate.aggr_expr().iter().flat_map(|function| {
-        let orders = function.order_bys().iter().map(|order| Arc::clone(&order.expr));
-        function.expressions().into_iter().chain(orders).collect::<Vec<_>>()
+    let hash_join = node.downcast_ref::<HashJoinExec>().map(HashJoinExec::on);
+    if let Some(on) = hash_join.or_else(|| node.downcast_ref::<SortMergeJoinExec>().map(SortMergeJoinExec::on)) {
+        let (left, right): (Exprs, Exprs) = on.iter().cloned().unzip();
+        return Ok(vec![left, right]);
+    }
+    let bounded = node.downcast_ref::<BoundedWindowAggExec>().map(BoundedWindowAggExec::window_expr);
+    let windows = bounded.or_else(|| node.downcast_ref::<WindowAggExec>().map(WindowAggExec::window_expr));
+    let of_windows = windows.unwrap_or_default().iter().flat_map(|window| {
+        let keys = window.partition_by().iter().cloned().chain(keys_of(window.order_by()));
+        window.expressions().into_iter().chain(keys).collect::<Exprs>()
     });
-    keys.chain(filters).chain(of_functions).collect()
+    Ok(vec![of_windows.collect()])
+}
+
+fn keys_of(order: &[PhysicalSortExpr]) -> impl Iterator<Item = Arc<dyn PhysicalExpr>> {
+    order.iter().map(|key| Arc::clone(&key.expr))
+}
+
+fn aggregated(aggregate: &AggregateExec) -> Result<Exprs> {
+    // What reads states has its expressions still, but they mean columns of the rows that these were made of.
+    if aggregate.mode().input_mode() == AggregateInputMode::Partial {
+        return Ok(vec![]);
+    }
+    let groups = aggregate.group_expr();
+    let mut exprs: Exprs = groups.expr().iter().map(|(expr, _)| Arc::clone(expr)).collect();
+    for (function, filter) in aggregate.aggr_expr().iter().zip(aggregate.filter_expr()) {
+        exprs.extend(filter.clone());
+        let arguments = function.expressions().into_iter().chain(keys_of(function.order_bys()));
+        for argument in arguments.filter(|argument| !cannot_fail(argument)) {
+            exprs.push(match filter {
+                // Without groups an argument is evaluated for what passes the filter, else for all rows.
+                Some(filter) if groups.is_true_no_grouping() => case(None, vec![(Arc::clone(filter), argument)], None)?,
+                _ => argument,
+            });
+        }
+    }
+    Ok(exprs)
 }
 
 impl Isolation {
@@ -172,18 +241,6 @@ impl Isolation {
     }
 }
 
-impl IsolateExec {
-    fn new(input: Arc<dyn ExecutionPlan>, isolation: Isolation) -> Self {
-        let properties = PlanProperties::new(
-            EquivalenceProperties::new(Arc::clone(&isolation.schema)),
-            input.output_partitioning().clone(),
-            EmissionType::Incremental,
-            Boundedness::Bounded,
-        );
-        IsolateExec { input, isolation, properties: Arc::new(properties) }
-    }
-}
-
 impl DisplayAs for IsolateExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let list = |exprs: &Exprs| exprs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -221,7 +278,8 @@ impl ExecutionPlan for IsolateExec {
         _: ReplaceChildrenOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let input = children.pop().ok_or_else(|| Error::bug("a step without an input"))?;
-        Ok(Arc::new(IsolateExec::new(input, self.isolation.clone())))
+        let (isolation, properties) = (self.isolation.clone(), Arc::clone(&self.properties));
+        Ok(Arc::new(IsolateExec { input, isolation, properties }))
     }
 
     fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::failure::ExpressionPlaces;
 use super::{Pipeline, StepOutput};
 use crate::catalog::OnBadRow;
 use crate::error::{Error, Result};
@@ -66,25 +67,31 @@ impl Pipeline {
     }
 
     fn dead_letter(&self, epoch: &Epoch, row: BadRow) -> DeadLetter {
-        let BadRow { id, row, error } = row;
-        let error = self.places.locate(error);
-        let place = error.location().map(|place| format!("{place}: ")).unwrap_or_default();
-        let detail = error.detail_text().map(|detail| format!(" ({detail})")).unwrap_or_default();
-        let slot = id.and_then(|id| self.slots.get(id.slot));
-        let origin = id.and_then(|id| epoch.origin_of(id));
+        let slot = row.id.and_then(|id| self.slots.get(id.slot));
+        let origin = row.id.and_then(|id| epoch.origin_of(id));
+        let topic = origin.as_ref().map(|origin| &origin.topic).or(slot.map(|slot| slot.topic()));
         DeadLetter {
-            topic: origin
-                .as_ref()
-                .map(|origin| &origin.topic)
-                .or(slot.map(|slot| slot.topic()))
-                .map(ToString::to_string),
+            topic: topic.map(ToString::to_string),
             partition: origin.as_ref().map(|origin| origin.partition),
             offset: origin.as_ref().map(|origin| origin.offset),
-            timestamp_ms: None,
-            key: None,
-            value: Some(row.into_bytes()),
-            column: None,
-            reason: format!("{place}{}{detail}", error.primary()),
+            ..without_origin(row, &self.places)
         }
+    }
+}
+
+/// The dead letter of a row that was read nobody knows where.
+pub(super) fn without_origin(row: BadRow, places: &ExpressionPlaces) -> DeadLetter {
+    let error = places.locate(row.error);
+    let place = error.location().map(|place| format!("{place}: ")).unwrap_or_default();
+    let detail = error.detail_text().map(|detail| format!(" ({detail})")).unwrap_or_default();
+    DeadLetter {
+        topic: None,
+        partition: None,
+        offset: None,
+        timestamp_ms: None,
+        key: None,
+        value: Some(row.row.into_bytes()),
+        column: None,
+        reason: format!("{place}{}{detail}", error.primary()),
     }
 }

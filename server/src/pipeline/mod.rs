@@ -4,6 +4,7 @@
 //! clock and does no I/O (static tables apart, which are read once, and state that only a checkpoint holds, which is fetched first).
 //! [`Pipeline::commit`] makes the step final, [`Pipeline::abort`] undoes it, and until one of them is called no further step may run.
 
+mod batch;
 mod bounded;
 mod failure;
 mod isolation;
@@ -27,6 +28,7 @@ use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use parking_lot::Mutex;
 
+pub use batch::{BatchOutput, run_batch};
 pub use bounded::{plan_bounded, plan_to_the_end};
 use failure::ExpressionPlaces;
 pub use failure::at_its_expression;
@@ -37,6 +39,7 @@ pub use source_exec::{EpochSourceExec, StreamSlot};
 use template::Template;
 
 use crate::catalog::Emit;
+use crate::changelog::Changes;
 use crate::clock::Micros;
 use crate::error::{Error, ErrorKind, Result};
 use crate::operator::contract::{Deadline, LateRow, Operator};
@@ -92,6 +95,7 @@ pub struct StepInput {
 /// What an epoch produced.
 #[derive(Debug, Default)]
 pub struct StepOutput {
+    /// They relate to those of the steps before as [`Pipeline::changes`] says.
     pub rows: Rows,
     pub late: Vec<LateRow>,
     /// Rows that belong to no window, because their event time is NULL.
@@ -103,6 +107,11 @@ pub struct StepOutput {
 impl Pipeline {
     pub fn operators(&self) -> &[Arc<dyn Operator>] {
         &self.operators
+    }
+
+    /// How the rows that it emits relate to those before them, the same for every step: whoever takes them is to be asked first.
+    pub fn changes(&self) -> &Changes {
+        &self.edge.changes
     }
 
     /// Says who answers for its memory; until then nobody does. To be called before the first step and before anything is restored.

@@ -31,6 +31,7 @@ use super::source_exec::{EpochSourceExec, StreamSlot, StreamTable};
 use super::subqueries::Subqueries;
 use super::template::{Template, visit};
 use crate::catalog::{Defined, PlainView, TableDef, ViewDef};
+use crate::changelog::Changes;
 use crate::error::{Error, Location, Result};
 use crate::operator::contract::Operator;
 use crate::operator::epoch_cell::EpochCell;
@@ -94,6 +95,15 @@ impl Planned {
         match self {
             Planned::Stream(pipeline) => Arc::clone(&pipeline.schema),
             Planned::Batch(_, plan) => Arc::clone(plan.schema().inner()),
+        }
+    }
+
+    /// How its rows relate to those before them.
+    pub fn changes(&self) -> Changes {
+        match self {
+            Planned::Stream(pipeline) => pipeline.changes().clone(),
+            // It runs once, over all that there is.
+            Planned::Batch(..) => Changes::Append,
         }
     }
 }

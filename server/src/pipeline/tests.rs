@@ -14,6 +14,7 @@ mod bad_rows;
 mod kinds;
 mod lookups;
 mod remote;
+mod ties;
 mod windows;
 
 use super::*;

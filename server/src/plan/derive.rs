@@ -11,10 +11,11 @@ use datafusion::logical_expr::{
     Union, Unnest, UserDefinedLogicalNodeCore, lit,
 };
 
-use super::edge::{Changes, ColumnFacts, Edge, WindowColumn, WindowForm, WindowPart};
+use super::edge::{ColumnFacts, Edge, WindowColumn, WindowForm, WindowPart};
 use super::explain::{ExplainNode, written};
 use super::expression::{Columns, as_column, is_volatile, part_watermark};
 use super::{DeriveSettings, StreamPlan, Streams, reads_stream, recognize, refuse};
+use crate::changelog::Changes;
 use crate::error::{Error, Result};
 use crate::operator::logical::ROW;
 use crate::operator::once;

@@ -2,6 +2,7 @@
 
 use datafusion::common::DFSchema;
 
+use crate::changelog::Changes;
 use crate::clock::Micros;
 use crate::sql::window::WindowKind;
 use crate::watermark::WatermarkExpr;
@@ -25,18 +26,6 @@ pub struct ColumnFacts {
     /// Of a time column: no later row has an earlier time than this.
     pub watermark: Option<WatermarkExpr>,
     pub window: Option<WindowColumn>,
-}
-
-/// How rows of an edge relate to those before them.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Changes {
-    /// Rows only come.
-    #[default]
-    Append,
-    /// A row takes the place of the one before it with the same key, by column index.
-    Upsert(Vec<usize>),
-    /// Rows come and go: the last column, hidden, is a weight of +1 or −1.
-    Retract,
 }
 
 /// A column that says which window a row belongs to.

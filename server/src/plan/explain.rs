@@ -5,7 +5,8 @@ use std::fmt;
 use datafusion::common::DFSchema;
 use datafusion::logical_expr::Expr;
 
-use super::edge::{Bound, Changes, Edge};
+use super::edge::{Bound, Edge};
+use crate::changelog::Changes;
 use crate::sql::{interval, text_of};
 use crate::watermark::{Monotone, WatermarkExpr};
 
@@ -142,16 +143,6 @@ impl fmt::Display for Bound {
                     interval::shown(*allowed_lateness)
                 )
             }
-        }
-    }
-}
-
-impl fmt::Display for Changes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Changes::Append => f.write_str("rows only come"),
-            Changes::Upsert(_) => f.write_str("a row replaces the one with its key"),
-            Changes::Retract => f.write_str("rows come and go"),
         }
     }
 }

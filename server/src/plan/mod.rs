@@ -23,7 +23,7 @@ use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::logical_expr::{LogicalPlan, TableScan, TableSource};
 
 pub use derive::derive;
-pub use edge::{Bound, Changes, Edge, WindowColumn, WindowPart};
+pub use edge::{Bound, Edge, WindowColumn, WindowPart};
 pub use explain::{ExplainNode, Names};
 pub use recognize::lookup::lookups;
 pub use refuse::refuse_unordered;

@@ -27,7 +27,7 @@ use crate::catalog::{CSV_DELIMITER_DEFAULT, PlainView, TableDef, ViewDef, Waterm
 use crate::epoch::{QueryDeps, QueryPlan};
 use crate::error::{Error, Result};
 use crate::pipeline::{PlanSettings, Planned, StreamSlot, plain_view_table, plain_views_of, plan};
-use crate::sink::parquet::public_schema;
+use crate::sink::parquet::check_sealable;
 use crate::status::{QueryState, QueryStatus};
 use crate::tables::snapshot::Snapshots;
 use crate::tables::source::SnapshotReader;
@@ -243,7 +243,8 @@ pub fn planned(
     async move {
         match plan(&view, catalog.as_ref(), settings).await? {
             Planned::Stream(pipeline) => {
-                public_schema(&pipeline.schema).map_err(|error| error.at(view.location.clone()))?;
+                check_sealable(&view.name, &pipeline.schema, pipeline.changes())
+                    .map_err(|error| error.at(view.location.clone()))?;
                 let plain_views = plain_views_of(&view.query, catalog.as_ref())?;
                 let read = std::iter::once(&view.query).chain(plain_views.iter().map(|view| &view.query));
                 let functions: BTreeSet<&str> = read.flat_map(|query| catalog.functions.used_by(query)).collect();

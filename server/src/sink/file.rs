@@ -16,6 +16,7 @@ use parquet::file::properties::WriterProperties;
 use self::compressed::TextWriter;
 use super::parquet::public_schema;
 use crate::catalog::{Check, Column, ColumnKind, Connector, FilesystemPath, Format, TableDef};
+use crate::changelog::Changes;
 use crate::decode::json::{refusal, sql_type};
 use crate::error::{Error, Result};
 
@@ -62,6 +63,14 @@ enum Encoder {
 }
 
 impl FileWriter {
+    /// Whether a table's file takes rows that relate so to those before them: to be asked before the first of them.
+    ///
+    /// # Errors
+    /// `Invalid` where they do not only come.
+    pub fn check_changes(table: &TableDef, changes: &Changes) -> Result<()> {
+        changes.append_only(&format!("the file of table \"{}\"", table.name))
+    }
+
     /// Begins the file of a table: its path, or `part-0` in it where the path is a folder or has no extension.
     ///
     /// # Errors
@@ -266,4 +275,26 @@ fn fit(column: &ArrayRef, field: &Field) -> Result<ArrayRef> {
             .caused_by(cause)
             .hint("columns are matched by position; write CAST or TRY_CAST in the SELECT, or correct the CREATE TABLE")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::Statement;
+    use crate::error::ErrorKind;
+    use crate::sql::parse_file;
+
+    #[test]
+    fn a_file_takes_rows_that_only_come() {
+        let text = "CREATE TABLE o (k BIGINT) WITH ('connector' = 'filesystem', 'path' = 'o.json');";
+        let Some(Statement::CreateTable(table)) = parse_file("o.sql", text).expect("right").pop() else {
+            panic!("it is a table")
+        };
+        assert!(FileWriter::check_changes(&table, &Changes::Append).is_ok());
+        for changes in [Changes::Upsert(vec![0]), Changes::Retract] {
+            let error = FileWriter::check_changes(&table, &changes).expect_err("refused");
+            assert_eq!(error.kind(), ErrorKind::Invalid);
+            assert!(error.primary().contains("cannot go into the file of table \"o\" yet"), "{}", error.report());
+        }
+    }
 }

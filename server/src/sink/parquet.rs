@@ -21,6 +21,7 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 
+use crate::changelog::Changes;
 use crate::checkpoint::{Generation, IntentFile, OutputState, QueryPaths, SealIntent, Section, TailEntry};
 use crate::clock::Micros;
 use crate::error::{Error, Result};
@@ -338,11 +339,20 @@ fn not_parquet(error: ParquetError) -> Error {
     }
 }
 
+/// Whether rows of a view can be sealed: to be asked before its query is accepted.
+///
+/// # Errors
+/// `Invalid` for rows that do not only come, and for a column that Parquet cannot hold.
+pub fn check_sealable(view: &str, schema: &Schema, changes: &Changes) -> Result<()> {
+    changes.append_only(&format!("the Parquet files of view {view:?}"))?;
+    public_schema(schema).map(|_| ())
+}
+
 /// The schema of public files: types that any Parquet reader knows. Views become plain strings and bytes,
 /// dictionaries their values, seconds milliseconds.
 ///
 /// # Errors
-/// `Invalid` for a column that Parquet cannot hold. Ask before a query is accepted.
+/// `Invalid` for a column that Parquet cannot hold.
 pub fn public_schema(schema: &Schema) -> Result<SchemaRef> {
     let fields = schema.fields().iter().map(|field| public_field(field)).collect::<Result<Fields>>()?;
     Ok(Schema::new(fields).into())

@@ -24,6 +24,7 @@ pub use self::settings::PostgresSettings;
 
 use self::connection::{Lease, Pool, failed, timed_out};
 use self::ddl::{MARKER_TABLE, SET_ASIDE_TABLE};
+use crate::changelog::Changes;
 use crate::clock::Micros;
 use crate::error::{Error, Result};
 
@@ -41,6 +42,18 @@ pub struct HotTable {
     /// The event time that retention goes by. The table is partitioned by its day where the column is part of the key, or where
     /// there is no key and it is never null.
     pub time_column: Option<String>,
+    /// How the view's rows relate to those before them.
+    pub changes: Changes,
+}
+
+impl HotTable {
+    /// Whether such rows can be written: asked before the table is made, and before each range.
+    ///
+    /// # Errors
+    /// `Invalid` where they do not only come.
+    pub fn check_changes(&self) -> Result<()> {
+        self.changes.append_only(&format!("hot table {:?}", self.table))
+    }
 }
 
 /// What became of a checkpoint range.

@@ -16,7 +16,7 @@ use datafusion::execution::context::SessionContext;
 use datafusion::functions_aggregate::min_max::{max_udaf, min_udaf};
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{AggregateUDF, BinaryExpr, Expr, ExprSchemable, LogicalPlan};
-use datafusion::optimizer::AnalyzerRule;
+use datafusion::optimizer::{AnalyzerRule, ApplyOrder, OptimizerConfig, OptimizerRule};
 
 use self::cast::CheckedCast;
 use self::checked::{Checked, Operation};
@@ -34,9 +34,45 @@ pub use text::text_of;
 /// Makes a session compute with integers as the module says.
 pub fn add_arithmetic(session: &SessionContext) {
     session.add_analyzer_rule(Arc::new(CheckedIntegers));
+    session.add_optimizer_rule(Arc::new(NamedJoinKeys));
     session.register_udaf(AggregateUDF::from(Sum::default()));
     for others in [min_udaf(), max_udaf()] {
         session.register_udaf(AggregateUDF::from(Extreme::new(others)));
+    }
+}
+
+/// DataFusion computes the keys of a join beside all columns of its input, where a cast has the name of the column that it casts. It
+/// gives its own casts another one there, and this rule ours.
+#[derive(Debug, Default, Clone, Copy)]
+struct NamedJoinKeys;
+
+impl OptimizerRule for NamedJoinKeys {
+    fn name(&self) -> &str {
+        "named_join_keys"
+    }
+
+    fn apply_order(&self) -> Option<ApplyOrder> {
+        Some(ApplyOrder::BottomUp)
+    }
+
+    fn supports_rewrite(&self) -> bool {
+        true
+    }
+
+    fn rewrite(&self, plan: LogicalPlan, _config: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
+        let LogicalPlan::Join(mut join) = plan else { return Ok(Transformed::no(plan)) };
+        let is_cast = |key: &Expr| match key {
+            Expr::ScalarFunction(call) => call.func.inner().is::<CheckedCast>(),
+            _ => false,
+        };
+        let mut transformed = false;
+        for key in join.on.iter_mut().flat_map(|(left, right)| [left, right]).filter(|key| is_cast(key)) {
+            let name = key.to_string();
+            *key = key.clone().alias(name);
+            transformed = true;
+        }
+        let plan = LogicalPlan::Join(join);
+        Ok(if transformed { Transformed::yes(plan) } else { Transformed::no(plan) })
     }
 }
 

@@ -14,8 +14,8 @@ use crate::tables::snapshot::BadRecords;
 
 /// Bad records that are named on standard error; the rest is counted.
 const SHOWN: usize = 10;
-/// Stands for the results of a statement, which are of no table.
-const RESULTS: &str = "";
+/// Stands for rows of a statement that are no records of a table: it has made them, or does not know where they were read.
+const NO_TABLE: &str = "";
 
 /// Shared by all that reads a table for one statement.
 #[derive(Debug, Default)]
@@ -52,10 +52,10 @@ impl Losses {
         *self.late.lock() += rows;
     }
 
-    /// Takes note of bad records of whichever of `tables` they are.
+    /// Takes note of bad records of whichever of `tables` they are, and of bad rows.
     pub(super) fn bad(&self, letters: &[DeadLetter], tables: &[Arc<TableDef>]) {
         letters.iter().for_each(|letter| {
-            let table = tables.iter().find(|table| is_of(letter, table)).map_or(RESULTS, |table| table.name.as_str());
+            let table = tables.iter().find(|table| is_of(letter, table)).map_or(NO_TABLE, |table| table.name.as_str());
             if let Some(nth) = self.count(letter, table)
                 && nth < SHOWN
             {
@@ -92,7 +92,7 @@ impl Losses {
                 count => format!(", most often ({count} times)"),
             };
             let what = match table.as_str() {
-                RESULTS => format!("{bad} results"),
+                NO_TABLE => format!("{bad} {} of the statement", if bad == 1 { "row" } else { "rows" }),
                 table => format!("{bad} of {records} records of table \"{table}\""),
             };
             let _ = writeln!(summary, "{what} left out{often}: {}", commonest.first);

@@ -83,11 +83,12 @@ async fn a_run_that_fails_leaves_the_old_file_and_nothing_beside_it() {
     let report = refused(
         folder.path(),
         &format!(
-            "{create}INSERT INTO o SELECT 'a', 1;\nINSERT INTO o SELECT 'b', 1 / (n - n) FROM (VALUES (2)) v(n);\n"
+            "{create}INSERT INTO o SELECT 'a', 1;\n\
+             INSERT INTO o SELECT 'b', sum(n) FROM (VALUES (9223372036854775807), (1)) v(n);\n"
         ),
     )
     .await;
-    assert!(report.contains("division by zero"), "{report}");
+    assert!(report.contains("does not fit into BIGINT"), "{report}");
     assert_eq!(fs::read_to_string(folder.path().join("o.csv")).expect("text"), "k,n\nold,0\n");
     let names = fs::read_dir(folder.path()).expect("a folder").map(|entry| entry.expect("one").file_name());
     let mut names: Vec<String> = names.map(|name| name.to_string_lossy().into_owned()).collect();
@@ -126,12 +127,23 @@ async fn a_file_has_one_schema_and_is_not_read_before_its_last_row() {
 
 /// What a run of one file says of its last statement on standard error at the end, where it succeeds.
 async fn summary(folder: &Path, on_bad_row: Option<OnBadRow>, text: &str) -> Result<String> {
+    Ok(printed_and_said(folder, on_bad_row, 1, text).await?.1)
+}
+
+/// What a run of one file prints, and its [`summary`].
+async fn printed_and_said(
+    folder: &Path,
+    on_bad_row: Option<OnBadRow>,
+    partitions: usize,
+    text: &str,
+) -> Result<(String, String)> {
     fs::write(folder.join("a.sql"), text).expect("written");
     let (statements, functions) = read_statements(&[folder.join("a.sql")])?;
-    let mut session = Session::new(functions, PlanSettings { partitions: 1, wide_rows: WIDE_ROWS });
+    let mut session = Session::new(functions, PlanSettings { partitions, wide_rows: WIDE_ROWS });
     session.on_bad_row = on_bad_row;
-    session.run(statements, OutputFormat::Csv, &mut Vec::new()).await?;
-    Ok(session.losses.summary())
+    let mut out = Vec::new();
+    session.run(statements, OutputFormat::Csv, &mut out).await?;
+    Ok((String::from_utf8(out).expect("text"), session.losses.summary()))
 }
 
 #[tokio::test]
@@ -207,6 +219,111 @@ async fn a_run_says_how_many_of_how_many_records_it_has_left_out_and_why_most_of
                 assert!(error.report().contains("e.json\", record 1"), "{}", error.report());
             }
         }
+    }
+}
+
+/// Rows of which `n / id` cannot take the second, and `CAST(k AS BIGINT)` the third.
+fn three_rows(folder: &Path, option: &str) -> String {
+    fs::write(folder.join("e.csv"), "id,n,k\n1,6,1\n0,5,2\n3,9,x\n").expect("written");
+    table("e", "id BIGINT, n BIGINT, k VARCHAR", "e.csv").replace("');", &format!("'{option});"))
+}
+
+#[tokio::test]
+async fn rows_that_an_expression_cannot_take_are_left_out_of_what_no_stream_can_do() {
+    let folder = folder();
+    let create = three_rows(folder.path(), "");
+    let (division, cast) = ("division by zero in \"n / id\" (5 / 0)", "\"CAST(k AS BIGINT)\" cannot take 'x'");
+    for (query, want, column, reason) in [
+        ("SELECT n / id AS q FROM e ORDER BY n DESC", "q\n3\n6\n", 8, division),
+        ("SELECT id FROM e ORDER BY n / id", "id\n3\n1\n", 27, division),
+        ("SELECT id FROM e ORDER BY n / id LIMIT 1", "id\n3\n", 27, division),
+        ("SELECT id FROM e WHERE n / id > 0 ORDER BY id", "id\n1\n3\n", 24, division),
+        // Its limit goes into the filter.
+        ("SELECT id FROM e WHERE n / id > 0 LIMIT 1", "id\n1\n", 24, division),
+        ("SELECT sum(n / id) AS s FROM e", "s\n9\n", 12, division),
+        ("SELECT k, sum(n / id) AS s FROM e GROUP BY k ORDER BY k", "k,s\n1,6\nx,3\n", 15, division),
+        ("SELECT n / id AS q, count(*) AS c FROM e GROUP BY n / id ORDER BY q", "q,c\n3,1\n6,1\n", 8, division),
+        ("SELECT id, sum(n / id) OVER (ORDER BY n) AS s FROM e ORDER BY n", "id,s\n1,6\n3,9\n", 16, division),
+        ("SELECT a.n FROM e a JOIN e b ON CAST(a.k AS BIGINT) = b.id", "n\n6\n", 38, cast),
+        (
+            "SELECT a.n FROM e a JOIN e b ON a.id = b.id AND a.n / b.id > 0 ORDER BY a.n",
+            "n\n6\n9\n",
+            49,
+            "division by zero in \"n / id\" (5 / 0)",
+        ),
+        // What a filter keeps from being evaluated makes no row bad.
+        ("SELECT sum(n / id) FILTER (WHERE id <> 0) AS s, sum(CAST(k AS BIGINT)) AS c FROM e", "s,c\n6,3\n", 58, cast),
+        ("SELECT id FROM e WHERE n > (SELECT min(n / id) FROM e) ORDER BY id", "id\n0\n1\n3\n", 40, division),
+    ] {
+        let place = format!("{}:2:{column}", folder.path().join("a.sql").display());
+        for partitions in [1, 3] {
+            let found = printed_and_said(folder.path(), None, partitions, &format!("{create}{query};\n")).await;
+            let (printed, said) = found.unwrap_or_else(|error| panic!("{query}\n{}", error.report()));
+            assert_eq!(printed, want, "{query}");
+            assert_eq!(said, format!("1 row of the statement left out: {place}: {reason}\n"), "{query}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_row_of_a_table_that_says_so_fails_what_no_stream_can_do() {
+    let folder = folder();
+    let query = "SELECT n / id AS q FROM e ORDER BY n;\n";
+    for (option, on_bad_row, fails) in [
+        (", 'on-bad-row' = 'fail'", None, true),
+        ("", Some(OnBadRow::Fail), true),
+        (", 'on-bad-row' = 'fail'", Some(OnBadRow::DeadLetter), false),
+    ] {
+        let create = three_rows(folder.path(), option);
+        // It also says so to who reads it by a view.
+        for query in [query.to_owned(), format!("CREATE VIEW v AS SELECT * FROM e; {}", query.replace(" e ", " v "))] {
+            match printed_and_said(folder.path(), on_bad_row, 1, &format!("{create}{query}")).await {
+                Ok((printed, _)) => assert!(!fails && printed == "q\n6\n3\n", "{query}\n{printed}"),
+                Err(error) => {
+                    let report = error.report();
+                    assert!(fails && error.kind().exit_code() == 64, "{report}");
+                    assert!(
+                        report.contains("a.sql:2:") && report.contains("division by zero in \"n / id\""),
+                        "{report}"
+                    );
+                }
+            }
+        }
+    }
+    // Without a table the command line has the only word.
+    let of_none = "SELECT 1 / n AS q FROM (VALUES (0), (1)) v(n) ORDER BY n;\n";
+    assert_eq!(prints(folder.path(), of_none).await, "q\n1\n");
+    let error = summary(folder.path(), Some(OnBadRow::Fail), of_none).await.expect_err("refused");
+    assert!(error.report().contains("a.sql:1:8: division by zero"), "{}", error.report());
+}
+
+#[tokio::test]
+async fn rows_before_one_that_an_expression_cannot_take_are_written_once() {
+    let folder = folder();
+    let create = three_rows(folder.path(), "") + &table("o", "k VARCHAR, q BIGINT", "o.csv");
+    let insert = "INSERT INTO o SELECT k, n AS q FROM e UNION ALL SELECT k, n / id AS q FROM e;\n";
+    for partitions in [1, 3] {
+        let (_, said) =
+            printed_and_said(folder.path(), None, partitions, &format!("{create}{insert}")).await.expect("it runs");
+        assert!(said.starts_with("1 row of the statement left out: "), "{said}");
+        let written = fs::read_to_string(folder.path().join("o.csv")).expect("text");
+        let mut rows: Vec<&str> = written.lines().collect();
+        rows.sort_unstable();
+        assert_eq!(rows, ["1,6", "1,6", "2,5", "k,q", "x,3", "x,9"]);
+    }
+}
+
+#[tokio::test]
+async fn where_no_row_is_to_blame_alone_the_statement_fails_with_the_first_error() {
+    let folder = folder();
+    let create = three_rows(folder.path(), "");
+    for (query, said) in [
+        ("SELECT sum(n + 9223372036854775000) AS s FROM e", "does not fit into BIGINT"),
+        // Instead of NULL for what was to be compared with.
+        ("SELECT id FROM e WHERE n > (SELECT 1 / (sum(id) - 4) FROM e)", "division by zero"),
+    ] {
+        let report = refused(folder.path(), &format!("{create}{query};\n")).await;
+        assert!(report.contains("a.sql:2:") && report.contains(said), "{query}\n{report}");
     }
 }
 

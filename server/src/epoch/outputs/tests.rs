@@ -7,6 +7,7 @@ use object_store::memory::InMemory;
 use super::*;
 use crate::checkpoint::Chain;
 use crate::clock::Clock;
+use crate::error::ErrorKind;
 
 const CHECKPOINTS: i64 = 500;
 
@@ -20,7 +21,11 @@ fn batch(value: i64) -> RecordBatch {
 }
 
 fn new_output(schema: SchemaRef) -> Output {
-    Output::new("v".to_owned(), None, Arc::new(PublishedView::new("v", schema)))
+    output_of(&Changes::Append, schema)
+}
+
+fn output_of(changes: &Changes, schema: SchemaRef) -> Output {
+    Output::new("v".to_owned(), None, changes, Arc::new(PublishedView::new("v", schema)))
 }
 
 /// What the loop does at a checkpoint, in its order.
@@ -94,5 +99,33 @@ async fn what_postgres_has_is_forgotten_by_the_next_checkpoint() -> Result<()> {
     checkpoint(&mut output, &mut chain, &private, &public).await?;
     let state = super::super::output_state(chain.head(), "v").expect("it has rows");
     assert_eq!((state.hot.len(), state.hot_runs.len()), (0, 0));
+    Ok(())
+}
+
+#[tokio::test]
+async fn only_rows_that_change_as_those_before_them_go_on_from_a_checkpoint() -> Result<()> {
+    let private = store();
+    let generation = Generation::claim(&private).await?;
+    let chain = Chain::open(&private, "v", generation, "f1", &Clock::manual(7)).await?.chain;
+    let kinds = [
+        (Changes::Append, OutputChanges::Append),
+        (Changes::Upsert(vec![0]), OutputChanges::Upsert(vec!["n".to_owned()])),
+        (Changes::Retract, OutputChanges::Retract),
+    ];
+    for (written, said) in &kinds {
+        let mut draft = chain.draft(7);
+        let mut bundle = chain.bundle(&draft, None);
+        output_of(written, batch(0).schema()).stage(&mut draft, &mut bundle, true)?;
+        assert_eq!(draft.outputs["v"].changes, *said);
+        for (own, needed) in &kinds {
+            let mut output = output_of(own, batch(0).schema());
+            let restored = output.restore(&private, &draft, &Account::unlimited(), None).await;
+            assert_eq!(restored.is_ok(), own == written, "{written:?}, {own:?}");
+            let Err(error) = restored else { continue };
+            assert_eq!(error.kind(), ErrorKind::Invalid);
+            let (report, differs) = (error.report(), format!("is {said:?}, the query needs {needed:?}"));
+            assert!(report.contains(&differs) && report.contains("rename the view"), "{report}");
+        }
+    }
     Ok(())
 }

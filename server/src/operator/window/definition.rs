@@ -13,6 +13,7 @@ use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode, Physic
 use super::gate::LateGateExec;
 use super::operator::WindowOperator;
 use super::panes::Windows;
+use super::ties::told_apart;
 use crate::error::{Error, Result};
 use crate::operator::contract::Operator;
 use crate::operator::logical::{Definition, Lowering, OperatorNode};
@@ -83,7 +84,7 @@ impl Definition for WindowAggregate {
         }
         let schema = input.schema();
         let (mut lowered, mut filters) = (Vec::new(), Vec::new());
-        for aggregate in aggregates {
+        for aggregate in &told_apart(aggregates, context.logical[0], context.cell)? {
             let properties = context.session.execution_props();
             let LoweredAggregate { aggregate, filter, .. } =
                 LoweredAggregateBuilder::new(aggregate, logical, &schema, properties, context.context).build()?;

@@ -7,8 +7,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::error::Result;
 use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
 use datafusion::physical_expr::GroupsAccumulatorAdapter;
@@ -16,6 +15,7 @@ use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_plan::aggregates::group_values::new_group_values;
 use datafusion::physical_plan::aggregates::order::GroupOrdering;
 
+use super::restored::as_of_today;
 use crate::error::Error;
 use crate::state::Merge;
 
@@ -66,26 +66,7 @@ impl StateMerge {
     /// # Errors
     /// `Invalid` where its columns are others.
     pub(super) fn as_of_today(&self, segment: &RecordBatch) -> crate::error::Result<RecordBatch> {
-        let columns = segment.columns().iter().zip(self.schema.fields()).map(|(column, field)| {
-            match (column.data_type(), field.data_type()) {
-                (found, wanted) if found == wanted => Ok(Arc::clone(column)),
-                // Sums of whole numbers were kept in 64 bits once.
-                (DataType::Int64 | DataType::UInt64, wanted @ DataType::Decimal128(38, 0)) => Ok(cast(column, wanted)?),
-                // And those of decimals in 128.
-                (DataType::Decimal128(_, found), wanted @ DataType::Decimal256(_, scale)) if found == scale => {
-                    Ok(cast(column, wanted)?)
-                }
-                (found, wanted) => {
-                    Err(Error::invalid(format!("a column of the state is {found}, and should be {wanted}")))
-                }
-            }
-        });
-        let columns = columns.collect::<crate::error::Result<Vec<_>>>()?;
-        if segment.num_columns() != self.schema.fields().len() {
-            let (found, wanted) = (segment.num_columns(), self.schema.fields().len());
-            return Err(Error::invalid(format!("the state has {found} columns, and should have {wanted}")));
-        }
-        Ok(batch(Arc::clone(&self.schema), columns, segment.num_rows())?)
+        as_of_today(segment, &self.schema, self.keys, &self.aggregates)
     }
 
     /// Final values of the keys of one part: one array for each key, then one for each aggregate, and the number of rows.

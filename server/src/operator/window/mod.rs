@@ -13,7 +13,9 @@ mod gate;
 mod merge;
 mod operator;
 pub mod panes;
+mod restored;
 mod spans;
+mod ties;
 
 pub use definition::{OutputColumn, PANE, WindowAggregate};
 pub use gate::LateGateExec;

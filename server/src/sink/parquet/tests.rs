@@ -179,6 +179,17 @@ async fn rows_other_than_those_planned_are_not_written() {
 }
 
 #[test]
+fn a_view_whose_rows_change_others_is_not_sealed() {
+    let schema = rows(&[], 0).schema();
+    assert!(check_sealable("v", &schema, &Changes::Append).is_ok());
+    for changes in [Changes::Upsert(vec![0]), Changes::Retract] {
+        let error = check_sealable("v", &schema, &changes).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(error.primary().contains("cannot go into the Parquet files of view \"v\" yet"), "{}", error.report());
+    }
+}
+
+#[test]
 fn marking_files_other_than_those_intended_changes_nothing() {
     let batch = rows(&[Some(0), Some(DAY)], 0);
     let mut output = OutputState { tail: vec![entry(1, 0, std::slice::from_ref(&batch))], ..OutputState::default() };

@@ -138,8 +138,9 @@ pub(crate) struct TableSql {
 
 impl TableSql {
     /// # Errors
-    /// `Invalid` where a name or a type cannot be kept in Postgres, or a key or time column does not exist.
+    /// `Invalid` where a name or a type cannot be kept in Postgres, a key or time column does not exist, or rows do not only come.
     pub(crate) fn new(schema: &str, hot: &HotTable) -> Result<Self> {
+        hot.check_changes()?;
         let index = |name: &str| {
             hot.schema.index_of(name).map_err(|_| {
                 Error::invalid(format!("view {} has no column {name}", hot.query))

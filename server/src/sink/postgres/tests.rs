@@ -26,6 +26,7 @@ fn hot(schema: Schema, key: &[&str], time: Option<&str>) -> HotTable {
         schema: Arc::new(schema),
         primary_key: key.iter().map(|name| (*name).to_owned()).collect(),
         time_column: time.map(str::to_owned),
+        changes: Changes::Append,
     }
 }
 
@@ -299,6 +300,16 @@ fn rows_before_the_boundary_or_beyond_all_days_are_left_out_and_counted() {
     assert_eq!((placed.rows, placed.days, placed.expired), (vec![0, 1], BTreeSet::from([2, 3]), 2));
     let placed = place(&hot, &table, &batch, None).expect("no nulls");
     assert_eq!((placed.rows, placed.expired), (vec![0, 1, 2], 1));
+}
+
+#[test]
+fn rows_that_change_those_before_them_make_no_table() {
+    let appended = hot(Schema::new(vec![time(false)]), &["window_start"], None);
+    for changes in [Changes::Upsert(vec![0]), Changes::Retract] {
+        let error = TableSql::new("public", &HotTable { changes, ..appended.clone() }).expect_err("refused");
+        assert_eq!(error.kind(), crate::error::ErrorKind::Invalid);
+        assert!(error.primary().contains("cannot go into hot table \"momentum\" yet"), "{}", error.report());
+    }
 }
 
 #[test]
