@@ -53,6 +53,8 @@ pub struct PaneState {
     next_segment: u64,
     /// The running epoch reads panes up to this: until it commits they are not given up, however often it is run.
     needed_through: Micros,
+    /// A checkpoint holds some of it.
+    is_stored: bool,
     /// Of all segments: in memory, and on local disk.
     bytes: usize,
     disk_bytes: u64,
@@ -67,6 +69,7 @@ impl PaneState {
             counted: Reservation::empty(account),
             next_segment: 0,
             needed_through: Micros::MIN,
+            is_stored: false,
             bytes: 0,
             disk_bytes: 0,
         }
@@ -177,6 +180,7 @@ impl PaneState {
 
     /// Takes a segment up without its rows.
     pub fn restore_remote(&mut self, pane: Micros, id: u64, level: u8, home: Arc<dyn SegmentHome>) {
+        self.is_stored = true;
         self.take_up(pane, Segment { id, level, rows: Rows::remote(home.rows()), home: Some(home) });
     }
 
@@ -184,7 +188,13 @@ impl PaneState {
     pub fn stored(&mut self, pane: Micros, id: u64, home: Arc<dyn SegmentHome>) {
         if let Some(segment) = self.find(pane, id) {
             segment.home = Some(home);
+            self.is_stored = true;
         }
+    }
+
+    /// Whether a checkpoint holds some of it: else all of it is here.
+    pub fn is_stored(&self) -> bool {
+        self.is_stored
     }
 
     /// The running epoch reads the panes up to `through`: what is here of them stays here until it commits. Returns what is not, with its

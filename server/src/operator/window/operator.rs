@@ -284,6 +284,9 @@ impl Operator for WindowOperator {
         let (closed, to) = (self.windows.closed_through(late), self.windows.closed_through(close));
         let closes = |pane: &Micros| self.windows.next_end(*pane, closed).is_some_and(|end| end <= to);
         let mut inner = self.state.lock();
+        if !inner.panes.is_stored() {
+            return vec![];
+        }
         // The later a pane is, the later is the next end of a window that holds it.
         let through = inner.panes.pane_starts().into_iter().rfind(closes).unwrap_or(NONE);
         let remote = |(pane, Segment { id, level, home, .. }): (Micros, Segment)| {
