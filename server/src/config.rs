@@ -126,8 +126,8 @@ pub struct EngineSettings {
     /// rows that wait for a query, ad-hoc statements. From three quarters on, what can lie on local disk goes there; a query that needs
     /// more of what cannot stops with an error and keeps its last checkpoint, and the others go on.
     pub state_bytes_max: ByteSize,
-    /// Room on local disk, under `data_dir`, for what has none in memory. It is empty after a start. 0: nothing goes there, and memory
-    /// is all there is.
+    /// Room on local disk, under `data_dir`, for what has none in memory. It is empty after a start. 0: nothing goes there. State that
+    /// has room in neither is left in the checkpoints that hold it, and a window that closes waits until its own is fetched.
     pub spill_bytes_max: ByteSize,
     /// Committed rows go into a public Parquet file at this age at the latest. Shorter makes files appear sooner and be smaller;
     /// Flight SQL and Postgres do not wait for it.

@@ -4,6 +4,7 @@
 //! [`Section`] with its own hash, read alone by a range request, and verified before it is decoded.
 
 use std::io::{self, Cursor, Write};
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
@@ -11,7 +12,8 @@ use arrow::ipc::CompressionType;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use object_store::path::Path;
 use object_store::{Error as ObjectError, ObjectStoreExt};
 use sha2::{Digest, Sha256};
@@ -19,11 +21,8 @@ use sha2::{Digest, Sha256};
 use super::manifest::{Section, corrupt};
 use super::{hex, sha256};
 use crate::error::{Error, Result};
-use crate::state::compact;
+use crate::state::{SegmentHome, compact};
 use crate::store::{ByteSpool, Content, SpillDirectory, Store, disk_refusal};
-
-/// Sections read at the same time.
-const READS_AT_ONCE: usize = 8;
 
 /// Bytes of a section that is read by one request, and of the requests by which a larger one is.
 const FETCHED_WHOLE_MAX: u64 = 8 << 20;
@@ -196,14 +195,29 @@ pub async fn read_section_by_batches(
     }
 }
 
-/// Reads sections, several at a time, in the order given.
-pub async fn read_sections(store: &Store, sections: &[Section]) -> Result<Vec<Vec<RecordBatch>>> {
-    // Owned, so that the future stays `Send` wherever it is awaited: rust-lang/rust#89976.
-    let reads = sections.iter().cloned().map(|section| {
-        let store = store.clone();
-        async move { read_section(&store, &section).await }
-    });
-    stream::iter(reads.collect::<Vec<_>>()).buffered(READS_AT_ONCE).try_collect().await
+/// Where the segment of state is read back from that was written as this section.
+pub fn segment_home(store: &Store, section: &Section) -> Arc<dyn SegmentHome> {
+    Arc::new(BundledSegment { store: store.clone(), section: section.clone() })
+}
+
+#[derive(Debug)]
+struct BundledSegment {
+    store: Store,
+    section: Section,
+}
+
+impl SegmentHome for BundledSegment {
+    fn rows(&self) -> usize {
+        usize::try_from(self.section.rows).unwrap_or(usize::MAX)
+    }
+
+    fn bytes(&self) -> u64 {
+        self.section.length
+    }
+
+    fn fetch(self: Arc<Self>) -> BoxFuture<'static, Result<Vec<RecordBatch>>> {
+        async move { read_section(&self.store, &self.section).await }.boxed()
+    }
 }
 
 fn other_hash(section: &Section, found: &str) -> Error {

@@ -16,7 +16,7 @@ mod sealed;
 #[cfg(test)]
 pub(crate) mod faulty;
 
-pub use bundle::{BundleBuilder, read_section, read_section_by_batches, read_sections};
+pub use bundle::{BundleBuilder, read_section, read_section_by_batches, segment_home};
 pub use chain::{Chain, Committed, Opened};
 pub use garbage::Collected;
 pub use generation::Generation;

@@ -32,10 +32,12 @@ pub use ledger::{dead_letter_schema, late_schema};
 use outputs::Output;
 pub use restore::{QueryDeps, QueryPlan};
 
-use crate::checkpoint::{Accounting, Chain, Manifest, OperatorState, PartitionState, Section, SegmentRef, SourceState};
+use crate::checkpoint::{
+    Accounting, Chain, Manifest, OperatorState, PartitionState, Section, SegmentRef, SourceState, segment_home,
+};
 use crate::clock::Clock;
 use crate::error::{ErrorKind, Result};
-use crate::operator::contract::{LateRow, StoredSegment};
+use crate::operator::contract::{LateRow, RemoteSegment, StoredSegment};
 use crate::sink::parquet::SealLimits;
 use crate::source::DeadLetter;
 use crate::state::{Account, Reservation, Rows};
@@ -76,6 +78,7 @@ pub struct LoopSettings {
 pub struct QueryLoop {
     driver: Driver,
     chain: Chain,
+    private: Store,
     public: Store,
     /// Takes what is too much for memory.
     disk: Option<SpillDirectory>,
@@ -240,7 +243,7 @@ impl QueryLoop {
 
         let mut draft = self.chain.draft(now);
         let mut bundle = self.chain.bundle(&draft, self.disk.clone());
-        let mut written = HashMap::new();
+        let (mut written, mut new) = (HashMap::new(), Vec::new());
         draft.operators = Vec::new();
         let marks = self.driver.pipeline.kept_marks();
         for (operator, marks) in self.driver.pipeline.operators().iter().zip(marks) {
@@ -249,7 +252,13 @@ impl QueryLoop {
                 let key = (operator.id().to_owned(), segment.id);
                 let section = match self.written.get(&key) {
                     Some(section) => section.clone(),
-                    None => bundle.add_each(segment.rows.batches().flat_map(in_slices))?,
+                    None => {
+                        let section = bundle.add_each(segment.rows.batches().flat_map(in_slices))?;
+                        let home = segment_home(&self.private, &section);
+                        let stored = RemoteSegment { input, shard, pane, id: segment.id, level: segment.level, home };
+                        new.push((Arc::clone(operator), stored));
+                        section
+                    }
                 };
                 written.insert(key, section.clone());
                 segments.push(SegmentRef { id: segment.id, input, shard, pane, level: segment.level, section });
@@ -296,6 +305,7 @@ impl QueryLoop {
         let committed = committed?;
         self.status.trouble(Part::Store, None);
         self.written = written;
+        new.into_iter().for_each(|(operator, segment)| operator.stored(segment));
         self.dirty = false;
         self.status.checkpoint.store(committed.id, Ordering::Relaxed);
         self.status.checkpoint_at.store(now, Ordering::Relaxed);

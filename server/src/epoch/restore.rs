@@ -15,12 +15,12 @@ use super::{LoopSettings, QueryLoop};
 use crate::catalog::ViewDef;
 use crate::changelog::Changes;
 use crate::checkpoint::{
-    Chain, DEAD_LETTER_LEDGER, Generation, LATE_LEDGER, Manifest, Section, SegmentRef, read_sections,
+    Chain, DEAD_LETTER_LEDGER, Generation, LATE_LEDGER, Manifest, Section, SegmentRef, segment_home,
 };
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::operator::contract::RestoredSegment;
-use crate::pipeline::Pipeline;
+use crate::operator::contract::RemoteSegment;
+use crate::pipeline::{Pipeline, fetch};
 use crate::sink::parquet::check_sealable;
 use crate::sink::postgres::{HotTable, PostgresSink};
 use crate::source::Offsets;
@@ -31,9 +31,11 @@ use crate::store::{SpillDirectory, Store};
 use crate::tables::{Published, PublishedView};
 use crate::watermark::{Mark, NONE, SourceWatermark};
 
-/// Segments that are read back side by side, and their bytes, compressed.
-const SEGMENTS_AT_ONCE: usize = 8;
-const BYTES_AT_ONCE: u64 = 16 << 20;
+/// A segment of more bytes, compressed, is not read at a start but when a window first needs it. A large state is a few of these for the
+/// most part; each small one would be a request for which its window waits.
+///
+/// Tests leave all but single rows where they are.
+const READ_AT_START_MAX: u64 = if cfg!(test) { 4 << 10 } else { 8 << 20 };
 
 /// What all queries of a server share.
 #[derive(Debug, Clone)]
@@ -131,6 +133,7 @@ impl QueryLoop {
         Ok(QueryLoop {
             driver: Driver::new(Arc::new(pipeline), readers, watermarks, offsets, clock.clone(), limits),
             chain,
+            private: deps.private.clone(),
             public: deps.public.clone(),
             disk: deps.disk.clone(),
             ledger: Reservation::empty(&account),
@@ -171,17 +174,7 @@ async fn take_over(view: &str, fingerprint: &str, deps: &QueryDeps) -> Result<(C
     }
 }
 
-/// How many of the first segments are read back side by side: at least one.
-fn at_once(segments: &[SegmentRef]) -> usize {
-    let mut bytes = 0;
-    let few = segments.iter().take(SEGMENTS_AT_ONCE).take_while(|segment| {
-        bytes += segment.section.length;
-        bytes <= BYTES_AT_ONCE
-    });
-    few.count().max(1)
-}
-
-/// Reads the segments that the checkpoint lists back into the operators; returns where each is stored.
+/// Restores the segments that the checkpoint lists, the large ones without their rows; returns where each is stored.
 async fn restore_operators(
     pipeline: &Pipeline,
     private: &Store,
@@ -210,31 +203,23 @@ async fn restore_operators(
         }
         operator.restore_position(state.position);
         pipeline.restore_marks(number, |input| state.mark_of(input));
-        // A few at a time: what memory has no room for is on disk before the next are read.
-        let mut left = state.segments.as_slice();
-        while !left.is_empty() {
-            let (segments, rest) = left.split_at(at_once(left));
-            left = rest;
-            let sections: Vec<Section> = segments.iter().map(|segment| segment.section.clone()).collect();
-            for (segment, batches) in segments.iter().zip(read_sections(private, &sections).await?) {
-                let restored = operator.restore(RestoredSegment {
-                    input: segment.input,
-                    shard: segment.shard,
-                    pane: segment.pane,
-                    id: segment.id,
-                    level: segment.level,
-                    batches,
-                });
-                restored.map_err(|error| match error.kind() {
-                    ErrorKind::Invalid => {
-                        let detail = format!("operator {:?} of checkpoint {}: {}", state.id, head.id, error.primary());
-                        other_form().detail(detail)
-                    }
-                    _ => error,
-                })?;
-                written.insert((state.id.clone(), segment.id), segment.section.clone());
+        let mut read = Vec::new();
+        for SegmentRef { id, input, shard, pane, level, section } in state.segments.iter().cloned() {
+            let home = segment_home(private, &section);
+            let segment = RemoteSegment { input, shard, pane, id, level, home };
+            // One that is read now is taken up as well, so that it can be given up for those that come after it.
+            if !operator.restore_remote(segment.clone()) || section.length <= READ_AT_START_MAX {
+                read.push(segment);
             }
+            written.insert((state.id.clone(), id), section);
         }
+        fetch(operator.as_ref(), read).await.map_err(|error| match error.kind() {
+            ErrorKind::Invalid => {
+                let detail = format!("operator {:?} of checkpoint {}: {}", state.id, head.id, error.primary());
+                other_form().detail(detail)
+            }
+            _ => error,
+        })?;
     }
     Ok(written)
 }
@@ -267,3 +252,6 @@ fn date_column(schema: &Schema, plain: bool) -> Option<String> {
     let first = || schema.fields().iter().find(|field| is_time(field.data_type())).map(|field| field.name().clone());
     named.or_else(first).or_else(window)
 }
+
+#[cfg(test)]
+mod tests;

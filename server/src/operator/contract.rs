@@ -17,7 +17,7 @@ use super::epoch_cell::{Epoch, RowId};
 use super::rows::{json_rows, row_ids};
 use crate::clock::Micros;
 use crate::error::{Error, Result};
-use crate::state::{Account, Segment};
+use crate::state::{Account, Segment, SegmentHome};
 use crate::watermark::InputMarks;
 
 /// Names what an operator keeps, so that a checkpoint is only read into an operator that means the same by it.
@@ -47,6 +47,26 @@ pub struct RestoredSegment {
     pub id: u64,
     pub level: u8,
     pub batches: Vec<RecordBatch>,
+}
+
+/// A segment of state that a checkpoint holds, without its rows.
+#[derive(Debug, Clone)]
+pub struct RemoteSegment {
+    pub input: u32,
+    pub shard: u32,
+    /// As in [`StoredSegment`].
+    pub pane: Micros,
+    pub id: u64,
+    pub level: u8,
+    pub home: Arc<dyn SegmentHome>,
+}
+
+impl RemoteSegment {
+    /// The segment with what its home has returned.
+    pub fn with(self, batches: Vec<RecordBatch>) -> RestoredSegment {
+        let RemoteSegment { input, shard, pane, id, level, home: _ } = self;
+        RestoredSegment { input, shard, pane, id, level, batches }
+    }
 }
 
 /// What closing emits, computed as it is asked for: results can be many times what is held in memory.
@@ -148,17 +168,32 @@ pub trait Operator: fmt::Debug + Send + Sync {
     /// Forgets the running epoch.
     fn abort(&self);
 
-    /// All committed segments.
+    /// All committed segments, also those without rows.
     fn segments(&self) -> Vec<StoredSegment>;
 
     /// A hash of the columns of its segments: state in another form cannot be read back. Empty without segments.
     fn state_schema_sha256(&self) -> Result<String>;
 
-    /// Puts a segment back that a checkpoint held.
+    /// Puts a segment back that a checkpoint held, in the place of the one without rows where there is one.
     ///
     /// # Errors
     /// `Invalid` where its columns are others, `OverBudget` where there is no room for it.
     fn restore(&self, segment: RestoredSegment) -> Result<()>;
+
+    /// Takes a segment up without its rows, which [`Operator::needed`] asks for. False where the operator can only have all of its state at
+    /// once: the rows are then to be restored now.
+    fn restore_remote(&self, _segment: RemoteSegment) -> bool {
+        false
+    }
+
+    /// A checkpoint holds the segment: where there is no room for its rows the operator may let them go.
+    fn stored(&self, _segment: RemoteSegment) {}
+
+    /// The segments without rows that the epoch of these marks reads: they are restored before anything is taken. Whatever it reads stays
+    /// until it is committed, however often it is run.
+    fn needed(&self, _marks: &[InputMarks]) -> Vec<RemoteSegment> {
+        vec![]
+    }
 
     /// How far a bounded input inside the operator has been read; 0 where there is none.
     fn position(&self) -> u64 {

@@ -1,8 +1,8 @@
 //! One continuous query as a plan that runs once per epoch: pure but for the state it carries.
 //!
 //! Given an epoch's batches and the watermarks before and after it, [`Pipeline::step`] returns the rows to emit. It reads no
-//! clock and does no I/O (static tables apart, which are read once). [`Pipeline::commit`] makes the step final,
-//! [`Pipeline::abort`] undoes it, and until one of them is called no further step may run.
+//! clock and does no I/O (static tables apart, which are read once, and state that only a checkpoint holds, which is fetched first).
+//! [`Pipeline::commit`] makes the step final, [`Pipeline::abort`] undoes it, and until one of them is called no further step may run.
 
 mod batch;
 mod bounded;
@@ -12,6 +12,7 @@ mod joins;
 mod optimizer;
 mod plain_views;
 mod plan;
+mod remote;
 mod source_exec;
 mod subqueries;
 mod template;
@@ -34,6 +35,7 @@ use failure::ExpressionPlaces;
 pub use failure::at_its_expression;
 pub use plain_views::{plain_view_table, plain_views_of, relations};
 pub use plan::{PlanSettings, Planned, Tables, plan};
+pub use remote::fetch;
 pub use source_exec::{EpochSourceExec, StreamSlot};
 use template::Template;
 
@@ -144,7 +146,8 @@ impl Pipeline {
     /// Rows that an expression cannot take are left out and returned, where their table says `'on-bad-row' = 'dead-letter'`.
     ///
     /// # Errors
-    /// Whatever else an expression of the query raises on this data. The state is then as before; call [`Pipeline::abort`].
+    /// Whatever else an expression of the query raises on this data; those of [`fetch`]. The state is then as before; call
+    /// [`Pipeline::abort`].
     pub async fn step(&self, input: StepInput) -> Result<StepOutput> {
         let rows: usize = input.batches.iter().flatten().map(RecordBatch::num_rows).sum();
         let template = match &self.wide {
@@ -152,6 +155,9 @@ impl Pipeline {
             _ => &self.narrow,
         };
         let marks = self.edges.lock().begin(&input.sources);
+        for (operator, marks) in self.operators.iter().zip(&marks) {
+            fetch(operator.as_ref(), operator.needed(marks)).await?;
+        }
         let mut origins = input.origins.into_iter();
         let sources = self.slots.iter().zip(input.batches).map(|(slot, batches)| SourceRows {
             batches,

@@ -14,13 +14,15 @@ mod bad_rows;
 mod joins;
 mod kinds;
 mod lookups;
+mod remote;
 mod ties;
 mod windows;
 
 use super::*;
 use crate::catalog::{Defined, Statement, TableDef, ViewDef};
 use crate::sql::parse_file;
-use crate::state::{Budget, Reservation};
+use crate::state::by_hand::Elsewhere;
+use crate::state::{Budget, Reservation, SpillSpace};
 use crate::store::SpillDirectory;
 use crate::watermark::{END, Mark, NONE};
 
@@ -95,19 +97,21 @@ fn text(rows: &[(i64, &str, i64, i64)]) -> String {
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// A budget of which others hold all that could be on disk: what a query holds goes there at once.
+/// A budget of which others hold all that could be on disk: what a query holds goes there at once. Without a disk it is given up once a
+/// checkpoint holds it.
 struct Crowd {
     disk: SpillDirectory,
+    elsewhere: Arc<Elsewhere>,
     account: Arc<Account>,
     _others: Reservation,
 }
 
 impl Crowd {
-    fn new() -> Self {
+    fn new(with_disk: bool) -> Self {
         let disk = SpillDirectory::temporary(u64::MAX);
-        let budget = Budget::new(64 << 20, Some(Arc::new(disk.clone())));
+        let budget = Budget::new(64 << 20, with_disk.then(|| Arc::new(disk.clone()) as Arc<dyn SpillSpace>));
         let others = budget.account("the others").hold(48 << 20).unwrap();
-        Crowd { disk, account: budget.account("the query"), _others: others }
+        Crowd { disk, elsewhere: Arc::default(), account: budget.account("the query"), _others: others }
     }
 }
 
@@ -449,8 +453,8 @@ proptest! {
         delay in prop::sample::select(vec![None, Some(0), Some(30), Some(300)]),
         lateness in prop::sample::select(vec![0, 25]),
         offset in prop::sample::select(vec![0, 0, 3, -2]),
-        // Memory is taken, and everything goes to disk.
-        crowded in any::<bool>(),
+        // Where memory is taken, everything goes to disk, or is left to checkpoints.
+        crowd in prop::sample::select(vec![None, Some(true), Some(false)]),
     ) {
         const PAGES: [&str; 4] = ["a", "b", "a longer page name than fits into a view", ""];
         let mut input: Vec<Row> = input.into_iter().map(|(page, n, at)| (0, PAGES[page], n, at)).collect();
@@ -467,8 +471,8 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
         let (output, late, known) = runtime.block_on(async {
             let mut pipeline = planned(&query, partitions).await;
-            let crowd = Crowd::new();
-            if crowded {
+            let crowd = crowd.map(Crowd::new);
+            if let Some(crowd) = &crowd {
                 pipeline.charge_to(Arc::clone(&crowd.account)).unwrap();
             }
             let (mut emitted, mut late, mut known) = (Vec::new(), 0, Vec::new());
@@ -494,10 +498,14 @@ proptest! {
                 emitted.extend(output.batches);
                 late += output.late.len();
                 watermark = after;
+                if let Some(crowd) = &crowd {
+                    remote::checkpoint(&pipeline, &crowd.elsewhere);
+                }
             }
             let last = epoch(&pipeline, vec![vec![]], micros(watermark), END).await;
             assert!(last.late.is_empty());
-            assert_eq!((pipeline.open_panes(), pipeline.state_bytes(), crowd.disk.used()), (0, 0, 0));
+            assert_eq!((pipeline.open_panes(), pipeline.state_bytes()), (0, 0));
+            assert_eq!(crowd.map_or(0, |crowd| crowd.disk.used()), 0);
             emitted.extend(last.batches);
             (emitted, late, known)
         });

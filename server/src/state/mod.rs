@@ -1,8 +1,10 @@
-//! What operators and outputs hold: immutable Arrow batches, in memory while the server's budget has room, else on local disk.
+//! What operators and outputs hold: immutable Arrow batches, in memory while the server's budget has room, else on local disk. Where
+//! that has none either, state is left to the checkpoint that holds it as well.
 //!
 //! ```text
 //! budget   one limit for everything that is held; an account for each query and one for ad-hoc work
 //! spill    what a place on local disk must be able to do; no I/O here
+//! home     the same of a checkpoint that holds a segment
 //! rows     batches in their order, in memory first
 //! segment  one immutable piece of operator state, divided by the hash of its key where it is in a file
 //! parts    rows divided by the hash of their key
@@ -11,6 +13,7 @@
 
 mod budget;
 mod compact;
+mod home;
 mod panes;
 mod parts;
 mod pool;
@@ -20,6 +23,9 @@ mod spill;
 
 pub use budget::{Account, Budget, Reservation};
 pub use compact::{compact, tight};
+#[cfg(test)]
+pub(crate) use home::by_hand;
+pub use home::{SegmentHome, fetched_at_once};
 pub use panes::{Merge, PaneState};
 pub use parts::parts_for;
 pub use pool::AccountPool;

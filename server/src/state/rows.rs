@@ -1,4 +1,5 @@
-//! Batches in their order, in memory or in a file: results of an epoch, tails, segments of state.
+//! Batches in their order, in memory or in a file: results of an epoch, tails, segments of state. Of these there are also some that
+//! only a checkpoint holds.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use arrow::record_batch::RecordBatch;
 use super::budget::{Account, Reservation};
 use super::compact::tight;
 use super::spill::{BatchReader, SpillFile, SpillWriter};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Rows being collected: in memory while the budget has room, from then on in a file.
 #[derive(Debug)]
@@ -88,6 +89,8 @@ enum Content {
         held: Option<Reservation>,
     },
     File(Arc<dyn SpillFile>),
+    /// Not on this machine: they are fetched before anything reads them.
+    Remote,
 }
 
 impl Default for Rows {
@@ -105,7 +108,11 @@ impl From<Vec<RecordBatch>> for Rows {
 
 impl fmt::Debug for Rows {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = if self.on_disk() { "on disk" } else { "in memory" };
+        let place = match self.content.as_ref() {
+            Content::Memory { .. } => "in memory",
+            Content::File(_) => "on disk",
+            Content::Remote => "remote",
+        };
         write!(f, "Rows({} {place})", self.rows)
     }
 }
@@ -135,6 +142,10 @@ impl Rows {
         Rows { rows, content: Arc::new(Content::File(file)) }
     }
 
+    pub(super) fn remote(rows: usize) -> Self {
+        Rows { rows, content: Arc::new(Content::Remote) }
+    }
+
     pub fn num_rows(&self) -> usize {
         self.rows
     }
@@ -147,7 +158,7 @@ impl Rows {
     pub fn bytes(&self) -> usize {
         match self.content.as_ref() {
             Content::Memory { held, .. } => held.as_ref().map_or(0, Reservation::bytes),
-            Content::File(_) => 0,
+            Content::File(_) | Content::Remote => 0,
         }
     }
 
@@ -160,17 +171,21 @@ impl Rows {
         self.file().is_some()
     }
 
+    pub fn is_remote(&self) -> bool {
+        matches!(self.content.as_ref(), Content::Remote)
+    }
+
     /// The batches, where they are in memory.
     pub fn batches_in_memory(&self) -> Option<&[RecordBatch]> {
         match self.content.as_ref() {
             Content::Memory { batches, .. } => Some(batches),
-            Content::File(_) => None,
+            Content::File(_) | Content::Remote => None,
         }
     }
 
     pub(super) fn file(&self) -> Option<&Arc<dyn SpillFile>> {
         match self.content.as_ref() {
-            Content::Memory { .. } => None,
+            Content::Memory { .. } | Content::Remote => None,
             Content::File(file) => Some(file),
         }
     }
@@ -184,6 +199,8 @@ impl Rows {
         match self.content.as_ref() {
             Content::Memory { batches, .. } => batches.len(),
             Content::File(file) => file.batches(),
+            // So that reading them is an error.
+            Content::Remote => 1,
         }
     }
 }
@@ -211,6 +228,7 @@ impl Iterator for Batches {
             let batch = match self.rows.content.as_ref() {
                 Content::Memory { batches, .. } => Ok(batches[at].clone()),
                 Content::File(file) => read(file, &mut self.reader, at),
+                Content::Remote => Err(not_here()),
             };
             match batch {
                 Ok(batch) if batch.num_rows() == 0 => {}
@@ -219,6 +237,10 @@ impl Iterator for Batches {
         }
         None
     }
+}
+
+pub(super) fn not_here() -> Error {
+    Error::bug("rows of state are read that only a checkpoint holds")
 }
 
 /// A batch of a file, by a reader that is opened when the first one is read.

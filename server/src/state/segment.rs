@@ -6,10 +6,10 @@ use std::sync::Arc;
 use arrow::compute::concat_batches;
 use arrow::record_batch::RecordBatch;
 
-use super::budget::{Account, Reservation};
-use super::compact::tight;
+use super::budget::Account;
+use super::home::SegmentHome;
 use super::parts::{Parts, parts_of};
-use super::rows::{Rows, read};
+use super::rows::{Rows, not_here, read};
 use super::spill::BatchReader;
 use crate::error::Result;
 
@@ -28,6 +28,15 @@ pub struct Segment {
     pub level: u8,
     /// In a file each batch is a part, and their number a power of two.
     pub rows: Rows,
+    /// What its rows are fetched from where they are remote; known once a checkpoint holds it.
+    pub home: Option<Arc<dyn SegmentHome>>,
+}
+
+impl Segment {
+    /// Bytes that it takes on this machine, in memory or on disk.
+    pub(super) fn bytes_here(&self) -> u64 {
+        self.rows.bytes() as u64 + self.rows.disk_bytes()
+    }
 }
 
 /// The same rows in a file, each of its batches a part, and none of them in memory once the last handle to `rows` is gone.
@@ -103,42 +112,12 @@ impl PartReader {
                     (self.divided, self.at) = (vec![(batch, divided)], Some(at));
                 }
             }
-            (None, None) => {}
+            (None, None) => return Err(not_here()),
         }
         for (batch, divided) in &self.divided {
             rows.extend(divided.take(batch, part)?);
         }
         Ok(())
-    }
-}
-
-/// Memory for a new segment's rows, or the segment in a file where there is none. `make_room` puts something else away and says
-/// whether there was anything.
-pub(super) fn place(
-    batches: Vec<RecordBatch>,
-    account: &Arc<Account>,
-    keys: usize,
-    on_disk_from: usize,
-    mut make_room: impl FnMut() -> Result<bool>,
-) -> Result<Rows> {
-    let batches = batches.into_iter().map(tight).collect::<Result<Vec<_>>>()?;
-    let bytes = batches.iter().map(|(_, bytes)| bytes).sum();
-    let batches: Vec<RecordBatch> = batches.into_iter().map(|(batch, _)| batch).collect();
-    let mut held = Reservation::empty(account);
-    loop {
-        if held.hold(bytes) {
-            return Ok(Rows::held(batches, held));
-        }
-        if account.disk().is_some() {
-            if make_room()? {
-                continue;
-            }
-            if bytes >= on_disk_from {
-                return to_disk(&batches.into(), account, keys);
-            }
-        }
-        held.reserve(bytes, STATE)?;
-        return Ok(Rows::held(batches, held));
     }
 }
 

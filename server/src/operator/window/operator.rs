@@ -19,7 +19,9 @@ use super::panes::Windows;
 use super::spans::Spans;
 use crate::clock::Micros;
 use crate::error::{Error, ErrorKind, Result};
-use crate::operator::contract::{BadRow, Deadline, Emission, Operator, RestoredSegment, StateKind, StoredSegment};
+use crate::operator::contract::{
+    BadRow, Deadline, Emission, Operator, RemoteSegment, RestoredSegment, StateKind, StoredSegment,
+};
 use crate::operator::epoch_cell::{Effects, Epoch, micros};
 use crate::operator::rows::json_rows;
 use crate::state::{Account, Merge, PaneState, PartReader, Rows, Segment, parts_for};
@@ -264,6 +266,33 @@ impl Operator for WindowOperator {
         let merge = self.merge()?;
         let batches = batches.iter().map(|batch| merge.as_of_today(batch)).collect::<Result<_>>()?;
         self.state.lock().panes.restore(pane, id, level, batches, merge.keys())
+    }
+
+    fn restore_remote(&self, segment: RemoteSegment) -> bool {
+        let RemoteSegment { pane, id, level, home, .. } = segment;
+        self.state.lock().panes.restore_remote(pane, id, level, home);
+        true
+    }
+
+    fn stored(&self, segment: RemoteSegment) {
+        self.state.lock().panes.stored(segment.pane, segment.id, segment.home);
+    }
+
+    /// The panes of every window that closes.
+    fn needed(&self, marks: &[InputMarks]) -> Vec<RemoteSegment> {
+        let InputMarks { late, close, .. } = only(marks);
+        let (closed, to) = (self.windows.closed_through(late), self.windows.closed_through(close));
+        let closes = |pane: &Micros| self.windows.next_end(*pane, closed).is_some_and(|end| end <= to);
+        let mut inner = self.state.lock();
+        if !inner.panes.is_stored() {
+            return vec![];
+        }
+        // The later a pane is, the later is the next end of a window that holds it.
+        let through = inner.panes.pane_starts().into_iter().rfind(closes).unwrap_or(NONE);
+        let remote = |(pane, Segment { id, level, home, .. }): (Micros, Segment)| {
+            Some(RemoteSegment { input: 0, shard: 0, pane, id, level, home: home? })
+        };
+        inner.panes.need(through).into_iter().filter_map(remote).collect()
     }
 
     /// The end of the earliest window that is open and holds rows.

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::checkpoint::faulty::{Fault, FaultyStore};
-use crate::checkpoint::{BundleBuilder, Chain, Opened, read_section, read_sections};
+use crate::checkpoint::{BundleBuilder, Chain, Opened, read_section};
 use crate::clock::Clock;
 use crate::error::ErrorKind;
 
@@ -289,9 +289,11 @@ async fn live(private: &Store, public: &Store, mut steps: u32, next: &mut i64) -
         let output = chain.head().outputs.get(QUERY).cloned().unwrap_or_default();
         for intent in &output.intents {
             let entries = output.seal_inputs(intent);
-            let sections: Vec<_> = entries.iter().map(|entry| entry.section.clone()).collect();
-            let inputs: Vec<_> =
-                entries.into_iter().zip(read_sections(private, &sections).await?.into_iter().map(of)).collect();
+            let mut inputs = Vec::new();
+            for entry in entries {
+                let rows = of(read_section(private, &entry.section).await?);
+                inputs.push((entry, rows));
+            }
             let files = write_sealed(public, None, QUERY, intent, &inputs).await?;
             if !step() {
                 return Ok(false);
