@@ -28,7 +28,10 @@ use super::gate::Gate;
 use super::guard;
 use super::statement::{Bound, Outcome, Prepared, StatementError, bind, missing_table, prepare, without_rows};
 use crate::error::{Error, Result};
-use crate::sql::{ExpandWindowTvfs, add_arithmetic, add_three_valued_in, add_window_functions, session_config};
+use crate::sql::{
+    ExpandWindowTvfs, add_arithmetic, add_three_valued_in, add_window_functions, physical_optimizer_rules,
+    session_config,
+};
 use crate::state::{Account, AccountPool};
 use crate::status::QueryState;
 use crate::tables::catalog::{CATALOG, Catalog, PUBLIC_SCHEMA};
@@ -302,6 +305,7 @@ fn session_state(
         // Formats and factories serve COPY and CREATE EXTERNAL TABLE alone.
         .with_table_factories(Default::default())
         .with_file_formats(Vec::new())
+        .with_physical_optimizer_rules(physical_optimizer_rules())
         .build();
     let context = SessionContext::new_with_state(state);
     touchline_udfs::register(&context);

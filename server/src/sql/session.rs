@@ -6,13 +6,17 @@ use datafusion::execution::SessionStateBuilder;
 use datafusion::prelude::SessionContext;
 
 use super::window_tvf::WatermarkColumns;
-use super::{add_arithmetic, add_three_valued_in, add_window_functions, session_config};
+use super::{add_arithmetic, add_three_valued_in, add_window_functions, physical_optimizer_rules, session_config};
 use crate::error::Result;
 
 /// A session without tables. `partitions`: how many ways its plans run in parallel.
 pub fn session(watermarks: Arc<dyn WatermarkColumns>, partitions: usize) -> Result<SessionContext> {
     let config = session_config().with_target_partitions(partitions);
-    let state = SessionStateBuilder::new().with_config(config).with_default_features().build();
+    let state = SessionStateBuilder::new()
+        .with_config(config)
+        .with_default_features()
+        .with_physical_optimizer_rules(physical_optimizer_rules())
+        .build();
     let context = SessionContext::new_with_state(state);
     touchline_udfs::register(&context);
     add_arithmetic(&context);

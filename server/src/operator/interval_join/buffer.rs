@@ -242,7 +242,7 @@ impl Buffer {
         let rows = held(batch, account)?;
         bucket.starts.push(bucket.times.len() as u32);
         times.iter().zip(hashes).for_each(|(time, hash)| bucket.add(*time, *hash));
-        bucket.segments.push(Segment { id, level, rows });
+        bucket.segments.push(Segment { id, level, rows, home: None });
         bucket.committed = bucket.times.len();
         bucket.count_index();
         Ok(())
@@ -262,7 +262,7 @@ impl Buffer {
                 row += 1;
             }
         }
-        bucket.matches = Some(Segment { id, level: 0, rows: Rows::of(batches.to_vec(), &self.account)? });
+        bucket.matches = Some(Segment { id, level: 0, rows: Rows::of(batches.to_vec(), &self.account)?, home: None });
         Ok(())
     }
 
@@ -457,7 +457,7 @@ impl Bucket {
     fn push(&mut self, batch: RecordBatch, level: u8, account: &Arc<Account>, next_segment: &mut u64) -> Result<()> {
         let id = *next_segment;
         *next_segment += 1;
-        self.segments.push(Segment { id, level, rows: held(batch, account)? });
+        self.segments.push(Segment { id, level, rows: held(batch, account)?, home: None });
         Ok(())
     }
 
@@ -502,7 +502,7 @@ impl Bucket {
             let id = *next_segment;
             *next_segment += 1;
             let rows = self.matched.column(self.committed);
-            self.matches = Some(Segment { id, level: 0, rows: Rows::from(vec![rows]) });
+            self.matches = Some(Segment { id, level: 0, rows: Rows::from(vec![rows]), home: None });
         }
         self.matches.clone()
     }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::common::{DFSchemaRef, JoinType};
-use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::ExecutionPlan;
 use parking_lot::Mutex;
 
@@ -43,12 +42,10 @@ pub struct Shape {
     pub allowed_lateness: Micros,
 }
 
-/// See the module's first line.
+/// See the module's first line. The expression of its node, if it has one, is what a pair has to fulfil beside times and keys.
 #[derive(Debug)]
 pub struct IntervalJoin {
     shape: Shape,
-    /// What a pair has to fulfil beside times and keys, over `columns`.
-    condition: Option<Expr>,
     /// The columns of both sides that the query names.
     columns: DFSchemaRef,
     /// The same as the node's, in its own type.
@@ -56,8 +53,8 @@ pub struct IntervalJoin {
 }
 
 impl IntervalJoin {
-    pub fn new(shape: Shape, condition: Option<Expr>, columns: DFSchemaRef) -> Self {
-        IntervalJoin { shape, condition, columns, operator: Mutex::new(None) }
+    pub fn new(shape: Shape, columns: DFSchemaRef) -> Self {
+        IntervalJoin { shape, columns, operator: Mutex::new(None) }
     }
 
     /// Whether a join of this type is one of two streams: one of existence alone is a condition, and no join.
@@ -80,14 +77,14 @@ impl Definition for IntervalJoin {
 
     async fn lower(
         &self,
-        _: &OperatorNode,
+        node: &OperatorNode,
         _: &Arc<dyn Operator>,
         _: usize,
         context: Lowering<'_>,
     ) -> Result<Vec<Arc<dyn ExecutionPlan>>> {
         let operator = self.operator.lock().clone();
         let operator = operator.ok_or_else(|| Error::bug("a join was planned before it was made"))?;
-        if let Some(condition) = &self.condition {
+        if let Some(condition) = node.exprs.first() {
             operator.set_condition(context.expr(condition, &self.columns)?);
         }
         Ok(context.inputs.to_vec())

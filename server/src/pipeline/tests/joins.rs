@@ -383,3 +383,32 @@ async fn a_join_without_a_bound_in_time_is_refused_with_the_one_that_it_lacks() 
         "{report}"
     );
 }
+
+// DataFusion 55 asks it of the other side's column of the same name where it has exchanged the sides.
+#[tokio::test]
+async fn in_batch_a_condition_is_asked_of_the_side_that_it_names() {
+    struct OneRow(Fixed);
+    impl Tables for OneRow {
+        fn defined(&self) -> &Defined {
+            self.0.defined()
+        }
+
+        fn provider(&self, table: &Arc<TableDef>) -> Result<Arc<dyn TableProvider>> {
+            let row = json(table.schema(), r#"{"id":1,"page":null,"n":1,"ts":1000}"#);
+            Ok(Arc::new(MemTable::try_new(table.schema(), vec![row, vec![]])?))
+        }
+    }
+    for query in [
+        "SELECT t.tap FROM (SELECT c.ts, t.id AS tap FROM clicks c RIGHT JOIN clicks t ON c.ts = t.ts AND c.page = t.page) t
+         WHERE date_trunc('minute', ts) IS NOT NULL AND tap IS NOT NULL",
+        "SELECT count(*) AS n FROM TUMBLE((SELECT c.ts, t.id AS tap FROM clicks c RIGHT JOIN clicks t ON c.ts = t.ts AND c.page = t.page),
+         ts, INTERVAL '10 seconds') WHERE tap IS NOT NULL GROUP BY window_start",
+    ] {
+        let (known, view) = parsed(query).unwrap();
+        let settings = PlanSettings { partitions: 2, wide_rows: 3 };
+        let Planned::Batch(context, plan) = plan_bounded(&view, &OneRow(known), settings).await.unwrap() else { panic!() };
+        let physical = context.state().create_physical_plan(&plan).await.unwrap();
+        let batches = datafusion::physical_plan::collect(physical, context.task_ctx()).await.unwrap();
+        assert_eq!(lines(&batches), [] as [&str; 0], "{query}");
+    }
+}

@@ -72,9 +72,9 @@ pub(in crate::plan) fn join(derivation: &mut Derivation<'_>, join: Join) -> Resu
     let node = OperatorNode {
         id,
         inputs: vec![left, right],
-        exprs: vec![],
+        exprs: condition.into_iter().collect(),
         schema,
-        definition: Arc::new(IntervalJoin::new(shape, condition, columns)),
+        definition: Arc::new(IntervalJoin::new(shape, columns)),
     };
     Ok(Derived { plan: LogicalPlan::Extension(Extension { node: Arc::new(node) }), edge, explain })
 }
