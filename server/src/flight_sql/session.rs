@@ -29,8 +29,8 @@ use super::guard;
 use super::statement::{Bound, Outcome, Prepared, StatementError, bind, missing_table, prepare, without_rows};
 use crate::error::{Error, Result};
 use crate::sql::{
-    ExpandWindowTvfs, add_arithmetic, add_three_valued_in, add_window_functions, physical_optimizer_rules,
-    session_config,
+    ExpandWindowTvfs, add_arithmetic, add_outer_types, add_three_valued_in, add_window_functions,
+    physical_optimizer_rules, session_config,
 };
 use crate::state::{Account, AccountPool};
 use crate::status::QueryState;
@@ -309,6 +309,7 @@ fn session_state(
         .build();
     let context = SessionContext::new_with_state(state);
     touchline_udfs::register(&context);
+    add_outer_types(&context);
     add_arithmetic(&context);
     add_three_valued_in(&context);
     add_window_functions(&context, watermarks)?;

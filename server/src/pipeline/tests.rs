@@ -341,7 +341,10 @@ async fn what_would_start_anew_with_each_epoch_is_refused_with_a_way_out() {
             "SELECT row_number() OVER (PARTITION BY page ORDER BY ts) FROM clicks",
             "OVER is not available over a stream yet",
         ),
-        ("SELECT c.id FROM clicks c JOIN taps t ON t.id = c.id", "a join of two streams needs a bound in time, or every row would be kept for ever"),
+        (
+            "SELECT c.id FROM clicks c JOIN taps t ON t.id = c.id",
+            "a join of two streams needs a bound in time, or every row would be kept for ever",
+        ),
         (
             "SELECT c.id FROM pages p LEFT JOIN clicks c ON p.page = c.page",
             "Left JOIN would keep the rows of a static table that match nothing, which is never known of a stream",

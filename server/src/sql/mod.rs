@@ -2,9 +2,9 @@
 //!
 //! `parser` reads a file into the definitions of `catalog`; `window_tvf` plans `TUMBLE` and its like in FROM, `window` is
 //! their arithmetic, `zone` that of days; `function` plans users' own functions; `errors` turns whatever planning says into
-//! file:line:column, with `call` for wrong arguments. `arithmetic` keeps integers from wrapping, `three_valued` and `multiset` give
-//! `IN` and `INTERSECT ALL` the meaning that they have in SQL, and `failed_value` finds
-//! the expression that a row's value did not suit.
+//! file:line:column, with `call` for wrong arguments. `arithmetic` keeps integers from wrapping, `outer_types`, `three_valued` and
+//! `multiset` give correlated subqueries, `IN` and `INTERSECT ALL` the meaning that they have in SQL, and `failed_value` finds the
+//! expression that a row's value did not suit.
 
 use std::sync::Arc;
 
@@ -28,6 +28,7 @@ mod function;
 pub(crate) mod interval;
 mod multiset;
 mod options;
+mod outer_types;
 pub mod parser;
 mod reads;
 pub mod session;
@@ -49,6 +50,7 @@ pub use failed_value::{Code, Written, at_failed_value};
 pub use function::Functions;
 pub use multiset::is_set_operation;
 pub(crate) use options::format_of;
+pub use outer_types::add_outer_types;
 pub use parser::{parse_file, parse_statements};
 pub use reads::{names_in, refuse_reads};
 pub(crate) use source_text::SourceText;

@@ -6,7 +6,10 @@ use datafusion::execution::SessionStateBuilder;
 use datafusion::prelude::SessionContext;
 
 use super::window_tvf::WatermarkColumns;
-use super::{add_arithmetic, add_three_valued_in, add_window_functions, physical_optimizer_rules, session_config};
+use super::{
+    add_arithmetic, add_outer_types, add_three_valued_in, add_window_functions, physical_optimizer_rules,
+    session_config,
+};
 use crate::error::Result;
 
 /// A session without tables. `partitions`: how many ways its plans run in parallel.
@@ -19,6 +22,7 @@ pub fn session(watermarks: Arc<dyn WatermarkColumns>, partitions: usize) -> Resu
         .build();
     let context = SessionContext::new_with_state(state);
     touchline_udfs::register(&context);
+    add_outer_types(&context);
     add_arithmetic(&context);
     add_three_valued_in(&context);
     add_window_functions(&context, watermarks)?;

@@ -49,6 +49,7 @@ fn cells(line: &str) -> String {
 async fn in_batch(query: &str, clicks: &[Row], taps: &[Row]) -> Vec<String> {
     let (known, _) = parsed("SELECT 1 AS one").unwrap();
     let context = SessionContext::new_with_config(crate::sql::session_config());
+    crate::sql::add_outer_types(&context);
     for (name, of) in [("clicks", clicks), ("taps", taps)] {
         let schema = known.0.tables[name].schema();
         let batches = if of.is_empty() { vec![] } else { json(Arc::clone(&schema), &text(of)) };
@@ -83,6 +84,12 @@ fn queries() -> Vec<String> {
         "SELECT c.id, t.id AS tap FROM clicks c, taps t WHERE t.page = c.page AND {BOUND} AND t.n > 0 AND c.n + t.n > 2"
     ));
     // With itself, and a third one.
+    // Times of several units, which DataFusion takes for those of the first branch.
+    queries.push(
+        "SELECT u.id FROM (SELECT id, page, ts FROM clicks UNION ALL SELECT id, page, CAST(ts AS TIMESTAMP(9)) FROM clicks) u
+         WHERE EXISTS (SELECT 1 FROM taps t WHERE u.ts = t.ts AND u.page = t.page)"
+            .to_owned(),
+    );
     queries.push("SELECT a.id, b.id AS other FROM clicks a JOIN clicks b ON a.page = b.page AND b.ts BETWEEN a.ts AND a.ts + INTERVAL '4 seconds' AND a.id <> b.id".to_owned());
     queries.push(format!("SELECT c.id, t.id AS tap, d.id AS other FROM clicks c JOIN taps t ON t.page = c.page AND {BOUND} LEFT JOIN clicks d ON d.n = t.n AND d.ts BETWEEN t.ts AND t.ts + INTERVAL '2 seconds'"));
     queries

@@ -95,8 +95,8 @@ struct Comparison {
     to: Option<Micros>,
     /// As it was written; `None` where it is a key, too.
     condition: Option<Expr>,
-    /// Microseconds say all of it.
-    is_exact: bool,
+    /// As much as the bounds are wider than the condition, microseconds: where there is any, the condition itself decides.
+    slack: Micros,
 }
 
 /// The bound that a join keeps its rows by.
@@ -114,7 +114,8 @@ struct Term {
     side: usize,
     column: Column,
     by: Micros,
-    is_exact: bool,
+    /// As much as it can differ from the column, microseconds.
+    slack: Micros,
 }
 
 impl Conditions {
@@ -191,7 +192,7 @@ impl Conditions {
     /// What the join has to be asked of pairs beside its keys and its interval.
     fn others(&self, interval: &Interval) -> Vec<Expr> {
         let left =
-            self.comparisons.iter().filter(|comparison| comparison.columns != interval.columns || !comparison.is_exact);
+            self.comparisons.iter().filter(|comparison| comparison.columns != interval.columns || comparison.slack > 0);
         self.others.iter().cloned().chain(left.filter_map(|comparison| comparison.condition.clone())).collect()
     }
 
@@ -274,7 +275,7 @@ fn comparisons(condition: &Expr, sides: &[Derived; 2]) -> Vec<Comparison> {
             match (of(Operator::GtEq, low), of(Operator::LtEq, high)) {
                 (Some(low), Some(high)) => {
                     let high = Comparison { condition: None, ..high };
-                    vec![Comparison { condition: written, is_exact: low.is_exact && high.is_exact, ..low }, high]
+                    vec![Comparison { condition: written, slack: low.slack.max(high.slack), ..low }, high]
                 }
                 _ => vec![],
             }
@@ -315,25 +316,19 @@ fn difference(left: &Expr, op: Operator, right: &Expr, sides: &[Derived; 2]) -> 
 
 /// `b - a op by`
 fn bounded(op: Operator, by: Micros, [a, b]: [Term; 2]) -> Option<Comparison> {
+    let slack = a.slack.checked_add(b.slack)?;
+    // Half open is closed a tick before, where microseconds say it.
+    let tick = Micros::from(slack == 0);
+    let (least, most) = (by.checked_sub(slack)?, by.checked_add(slack)?);
     let (from, to) = match op {
-        Operator::Eq => (Some(by), Some(by)),
-        Operator::GtEq => (Some(by), None),
-        Operator::Gt => (Some(by.checked_add(1)?), None),
-        Operator::LtEq => (None, Some(by)),
-        Operator::Lt => (None, Some(by.checked_sub(1)?)),
+        Operator::Eq => (Some(least), Some(most)),
+        Operator::GtEq => (Some(least), None),
+        Operator::Gt => (Some(least.checked_add(tick)?), None),
+        Operator::LtEq => (None, Some(most)),
+        Operator::Lt => (None, Some(most.checked_sub(tick)?)),
         _ => return None,
     };
-    let is_exact = a.is_exact && b.is_exact;
-    // Where times are finer than microseconds, the condition itself decides, and the bound is wide enough for it.
-    let slack = Micros::from(!is_exact);
-    let (from, to) = (from.map(|from| from.saturating_sub(slack)), to.map(|to| to.saturating_add(slack)));
-    let (from, to) = match (op, is_exact) {
-        (Operator::Gt | Operator::Lt, false) => {
-            (from.map(|from| from.saturating_sub(1)), to.map(|to| to.saturating_add(1)))
-        }
-        _ => (from, to),
-    };
-    Some(Comparison { columns: [a.column, b.column], from, to, condition: None, is_exact })
+    Some(Comparison { columns: [a.column, b.column], from, to, condition: None, slack })
 }
 
 fn term(expr: &Expr, sides: &[Derived; 2]) -> Option<Term> {
@@ -347,18 +342,24 @@ fn term(expr: &Expr, sides: &[Derived; 2]) -> Option<Term> {
                 side,
                 column: column.clone(),
                 by: 0,
-                is_exact: unit != TimeUnit::Nanosecond,
+                slack: Micros::from(unit == TimeUnit::Nanosecond),
             })
         }
         Expr::Alias(alias) => term(&alias.expr, sides),
-        // Within one zone an instant is the same in a finer unit.
+        // Within one zone an instant is the same in another unit, but for what a coarser one cuts off.
         Expr::Cast(Cast { expr: inner, field }) => {
             let of = term(inner, sides)?;
             let from = inner.get_type(sides[of.side].plan.schema()).ok()?;
-            match (from, field.data_type()) {
-                (DataType::Timestamp(from, a), DataType::Timestamp(to, b)) if a == *b && from <= *to => Some(of),
-                _ => None,
-            }
+            let (DataType::Timestamp(from, a), DataType::Timestamp(to, b)) = (from, field.data_type()) else {
+                return None;
+            };
+            let cut = match to {
+                to if *to >= from => 0,
+                TimeUnit::Second => 1_000_000,
+                TimeUnit::Millisecond => 1_000,
+                TimeUnit::Microsecond | TimeUnit::Nanosecond => 1,
+            };
+            (a == *b).then(|| Term { slack: of.slack + cut, ..of })
         }
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
             let (time, by) = match (op, constant_length(left), constant_length(right)) {
