@@ -304,7 +304,7 @@ impl Manifest {
     /// Reads a manifest and its hash back. `object` names it in errors.
     ///
     /// # Errors
-    /// `Corrupt` where any byte is not what was written, `Invalid` for a newer format.
+    /// `Corrupt` where any byte is not what was written, and for a newer format.
     pub(super) fn decode(bytes: &[u8], object: &str) -> Result<(Manifest, String)> {
         let (expected, body) = unwrap(bytes).ok_or_else(|| {
             corrupt(object).detail(format!("its {} bytes do not begin and end as a manifest does", bytes.len()))
@@ -320,7 +320,8 @@ impl Manifest {
         let Versions { format_version, engine_version } =
             serde_json::from_slice(body).map_err(|error| corrupt(object).caused_by(error))?;
         if format_version > FORMAT_VERSION {
-            return Err(Error::invalid(format!("checkpoint manifest {object} has format {format_version}"))
+            // Not `Invalid`: a query that finds another one's checkpoints begins anew beside them, and these are its own.
+            return Err(Error::corrupt(format!("checkpoint manifest {object} has format {format_version}"))
                 .detail(format!(
                     "touchline {engine_version} wrote it; this is {} and reads up to format {FORMAT_VERSION}",
                     env!("CARGO_PKG_VERSION")
@@ -546,7 +547,7 @@ pub(super) mod tests {
         let body = r#"{"format_version":9,"engine_version":"7.0.0","novelty":[]}"#;
         let bytes = [OPENING, &sha256(body.as_bytes()), BETWEEN, body, CLOSING].concat();
         let error = Manifest::decode(bytes.as_bytes(), "m").unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
         assert!(error.report().contains("touchline 7.0.0 wrote it"), "{}", error.report());
     }
 

@@ -9,6 +9,7 @@ use datafusion::optimizer::decorrelate_predicate_subquery::DecorrelatePredicateS
 use datafusion::optimizer::eliminate_cross_join::EliminateCrossJoin;
 use datafusion::optimizer::eliminate_outer_join::EliminateOuterJoin;
 use datafusion::optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate;
+use datafusion::optimizer::optimize_projections::OptimizeProjections;
 use datafusion::optimizer::push_down_filter::PushDownFilter;
 use datafusion::optimizer::{Optimizer, OptimizerRule};
 
@@ -31,6 +32,15 @@ pub(super) fn arranged(plan: LogicalPlan, streams: &dyn Streams, state: &Session
         ],
     };
     Ok(Optimizer::with_rules(rules).optimize(plan, state, |_, _| {})?)
+}
+
+/// The plan without the columns that nobody reads, where two streams are joined: a join keeps what it is given. `None` where none are.
+pub(super) fn narrowed(plan: &LogicalPlan, streams: &dyn Streams, state: &SessionState) -> Result<Option<LogicalPlan>> {
+    if !joins_streams(plan, streams)? {
+        return Ok(None);
+    }
+    let rules = Optimizer::with_rules(vec![Arc::new(OptimizeProjections::new())]);
+    Ok(Some(rules.optimize(plan.clone(), state, |_, _| {})?))
 }
 
 fn joins_streams(plan: &LogicalPlan, streams: &dyn Streams) -> Result<bool> {

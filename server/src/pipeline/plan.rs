@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 
 use super::Pipeline;
 use super::failure::ExpressionPlaces;
-use super::joins::arranged;
+use super::joins::{arranged, narrowed};
 use super::optimizer::stream_optimizer;
 use super::plain_views;
 use super::source_exec::{EpochSourceExec, StreamSlot, StreamTable};
@@ -191,7 +191,13 @@ async fn plan_at_view(view: &ViewDef, tables: &dyn Tables, settings: PlanSetting
     // The conditions of a view stand in that view's file.
     let file = Some(view.location.file.as_str())
         .filter(|_| plain_views::plain_views_of(&view.query, tables).is_ok_and(|views| views.is_empty()));
-    let stream = derive(plan, &scans, DeriveSettings { allowed_lateness_us }).map_err(|error| error.placed_in(file))?;
+    let derived =
+        |plan| derive(plan, &scans, DeriveSettings { allowed_lateness_us }).map_err(|error| error.placed_in(file));
+    let stream = match narrowed(&plan, &scans, &state)? {
+        None => derived(plan)?,
+        // Judged as it is written: what a join lacks may be a time that nobody reads.
+        Some(narrowed) => derived(plan).and_then(|_| derived(narrowed))?,
+    };
     let output = stream.logical.schema().fields().iter().zip(&stream.edge.columns);
     let output = output.filter_map(|(field, facts)| Some((field.name().clone(), facts.watermark.clone()?)));
     let edges = Edges::new(stream.operators.iter().map(|inputs| inputs.watermarks.clone()).collect(), output.collect());

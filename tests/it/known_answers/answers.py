@@ -48,7 +48,8 @@ ESTIMATE_MIN = 3
 
 ACTS, EVENTS, FIRST = "SELECT * FROM acts", "SELECT * FROM events", "SELECT * FROM events WHERE first_report(op, revision)"
 IMPACT = "('goal', 'own_goal', 'red_card', 'penalty', 'var_review')"
-# Of every query with windows: its rows of each topic, and for each of those the slide and size of the windows (seconds) that a row is in.
+# Of every query that has late rows: its rows of each topic, and for each of those the slide and size of the windows (seconds) that a row
+# is in.
 WINDOWS = {
     "momentum_5m": [(FIRST + " AND team_id IS NOT NULL", 300, 300)],
     "momentum_index": [(FIRST, 60, 600)],
@@ -62,6 +63,9 @@ WINDOWS = {
     "spike_alerts": [(ACTS, 10, 10)],
     "concurrent_viewers": [(ACTS, 10, 60)],
     "goal_uplift": [(source, 10, size) for size in (60, 360) for source in (ACTS, f"{FIRST} AND event_type IN {IMPACT}")],
+    # A join has no windows: a late row has missed the join as a whole, and the pairs above it are never late.
+    "goal_reactions": [(source, None, None) for source in (
+        ACTS + " WHERE engagement_type = 'reaction'", FIRST + " AND event_type IN ('goal', 'own_goal')")],
     "scoreboard": [("SELECT * FROM boards", 10, 10)],
     "win_probability": [("SELECT * FROM boards", 60, 120), ("SELECT * FROM teams_so_far", 60, 120)],
     "player_ratings": [("SELECT * FROM players_so_far", 60, 60)],
@@ -79,6 +83,7 @@ READS = {
     "possession_pressure": {"match-events": {"event_type"}},
     "heatmap_15m": {"match-events": set()},
     "goal_uplift": {"match-events": {"event_id", "event_type"}, "engagements": set()},
+    "goal_reactions": {"match-events": {"event_id", "event_type"}, "engagements": {"event_id", "engagement_type"}},
     "engagement_archive": {"engagements": {"game_minute", "event_id", "engagement_type"}},
     "engagement_per_minute": {"engagements": {"engagement_type"}},
     "engagement_total_1m": {"engagements": set()},
@@ -165,6 +170,15 @@ QUERIES = {
                ((after_n + 0.5) / 60) / ((before_n + 0.5) / 300) AS uplift
         FROM impacts LEFT JOIN acts ON acts.match_id = impacts.match_id
           AND acts.happened >= tick - INTERVAL '300 seconds' AND acts.happened < tick + INTERVAL '60 seconds'
+        GROUP BY ALL""",
+    "goal_reactions": """
+        WITH goals AS (
+          SELECT match_id, event_id, any_value(team_id) AS team_id, min(happened) AS scored
+          FROM events WHERE event_type IN ('goal', 'own_goal') AND first_report(op, revision) GROUP BY match_id, event_id)
+        SELECT match_id, goals.event_id, team_id, scored AS event_time, coalesce(device_type, 'unknown') AS device_type,
+               count(DISTINCT acts.event_id) AS reactions, count(DISTINCT user_id) AS users, min(happened) AS first_at
+        FROM goals JOIN acts USING (match_id)
+        WHERE engagement_type = 'reaction' AND happened >= scored AND happened < scored + INTERVAL '60 seconds'
         GROUP BY ALL""",
     "scoreboard": """
         SELECT bucket(10, happened) AS window_start, window_start + INTERVAL '10 seconds' AS window_end, match_id,
@@ -341,10 +355,9 @@ class Answers:
         self.show("late")
         entries = {}
         for source, slide, size in WINDOWS[view]:
-            rows = self.db.execute(f"""
-                SELECT bucket({slide}, happened) - to_seconds({size - slide}) AS missed_from,
-                       bucket({slide}, happened) + to_seconds({size}) AS missed_to, match_id, count(*)
-                FROM ({source}) GROUP BY ALL""").fetchall()
+            missed = "NULL, NULL" if slide is None else (
+                f"bucket({slide}, happened) - to_seconds({size - slide}), bucket({slide}, happened) + to_seconds({size})")
+            rows = self.db.execute(f"SELECT {missed}, match_id, count(*) FROM ({source}) GROUP BY ALL").fetchall()
             for *window, count in rows:
                 entries[tuple(window)] = entries.get(tuple(window), 0) + count
         return entries

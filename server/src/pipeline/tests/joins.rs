@@ -326,6 +326,28 @@ async fn a_pair_that_a_condition_cannot_take_is_left_out_and_told() {
 }
 
 #[tokio::test]
+async fn a_join_keeps_the_columns_that_somebody_reads() {
+    let views = "CREATE VIEW all_taps AS SELECT id, upper(page) AS page, n, ts FROM taps;";
+    let query =
+        format!("{views} SELECT c.id FROM clicks c JOIN all_taps t ON t.page = c.page AND {BOUND} WHERE c.n > 0");
+    let pipeline = planned(&query, 1).await;
+    let read = |table: &str| {
+        let slot = pipeline.slots.iter().find(|slot| slot.table.name == table).unwrap();
+        slot.columns().iter().map(|at| slot.table.schema().field(*at).name().clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (read("clicks"), read("taps")),
+        (vec!["id".into(), "page".into(), "n".into(), "ts".into()], vec!["page".into(), "ts".into()])
+    );
+    epoch(&pipeline, self::read(&pipeline, &[(1, "A", 1, 1), (2, "A", 0, 1)], &[(7, "a", 0, 1)]), NONE, NONE).await;
+    let kept: Vec<_> = pipeline.operators()[0].segments().into_iter().map(|stored| stored.segment.rows).collect();
+    let columns: Vec<_> =
+        kept.iter().map(|rows| (rows.num_rows(), rows.batches_in_memory().unwrap()[0].num_columns())).collect();
+    // Without `n`, which chose the rows before they were kept.
+    assert_eq!(columns, [(1, 3), (1, 2)]);
+}
+
+#[tokio::test]
 async fn an_aborted_epoch_of_a_join_is_run_again_with_the_same_answer() {
     let query = format!("SELECT c.id, t.id AS tap FROM clicks c FULL JOIN taps t ON t.page = c.page AND {BOUND}");
     let pipeline = planned(&query, 1).await;
