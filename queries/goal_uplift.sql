@@ -1,50 +1,42 @@
 -- How much more does the crowd do after a goal, a red card, a penalty or a review?
 --
 -- Inputs   match_events and engagements
--- Columns  window_end                UTC: a minute after the ten seconds in which it happened began
---          match_id
---          event_id, event_type, team_id, event_time (UTC)  what happened
---          after_n                   acts in the minute up to window_end
---          before_n                  acts in the five minutes before that minute
+-- Columns  match_id, event_id, event_type, team_id, event_time (UTC)  what happened
+--          after_n                   acts in the minute from then on
+--          users_after               viewers whose acts these are
+--          before_n                  acts in the five minutes before
 --          uplift                    acts a second after, as a multiple of those before; half an act is added to both counts
--- Emission once, a minute after the event
+-- Emission once, when the minute after the event is over
 -- Lateness 5 s (both); later rows go to touchline.late
 --
--- The minute begins with the ten seconds of the event, not with the event: joining each event with the acts around it needs a join of
--- two streams, which the dialect cannot say yet. Here both are put into one stream and counted in two windows that end together, the
--- last minute and the last six. Of several events of a match within the same ten seconds the first is shown.
-CREATE MATERIALIZED VIEW goal_uplift WITH ('primary-key' = 'match_id, window_end') AS
-WITH happenings AS (
-  SELECT match_id, event_time, NULL AS event_id, NULL AS event_type, NULL AS team_id, 1 AS acts
-  FROM engagements
-  UNION ALL
-  SELECT match_id, event_time, event_id, event_type, team_id, 0
-  FROM match_events
+-- Each event is joined with the acts around it. One that nobody has answered has a row, too. A record of an event that came twice is one
+-- event: so the events of each second are gathered before they are joined, and a second bounds the join as well as the event itself.
+CREATE MATERIALIZED VIEW goal_uplift WITH ('primary-key' = 'match_id, event_id') AS
+WITH happened AS (
+  SELECT window_start AS at, match_id, event_id, event_type, team_id, min(event_time) AS event_time
+  FROM TUMBLE(match_events, event_time, INTERVAL '1 second')
   WHERE event_type IN ('goal', 'own_goal', 'red_card', 'penalty', 'var_review')
     AND revision = 0
+  GROUP BY window_start, match_id, event_id, event_type, team_id
 ),
-minutes AS (
-  SELECT window_time AS at, window_end AS until, match_id, sum(acts) AS after_n, 0 AS all_n,
-         min(event_time) FILTER (WHERE event_id IS NOT NULL) AS happened,
-         first_value(event_id ORDER BY event_time, event_id) FILTER (WHERE event_id IS NOT NULL) AS event_id,
-         first_value(event_type ORDER BY event_time, event_id) FILTER (WHERE event_id IS NOT NULL) AS event_type,
-         first_value(team_id ORDER BY event_time, event_id) FILTER (WHERE event_id IS NOT NULL) AS team_id
-  FROM HOP(happenings, event_time, INTERVAL '10 seconds', INTERVAL '60 seconds')
-  GROUP BY window_time, window_end, match_id
+around AS (
+  SELECT h.at, h.match_id, h.event_id, h.event_type, h.team_id, h.event_time, e.user_id,
+         e.event_time >= h.event_time AS is_after
+  FROM happened h
+  LEFT JOIN engagements e ON e.match_id = h.match_id
+    AND e.event_time BETWEEN h.at - INTERVAL '5 minutes' AND h.at + INTERVAL '61 seconds'
+    AND e.event_time >= h.event_time - INTERVAL '5 minutes'
+    AND e.event_time < h.event_time + INTERVAL '60 seconds'
 ),
-spans AS (
-  SELECT at, until, match_id, after_n, all_n, happened, event_id, event_type, team_id
-  FROM minutes
-  WHERE happened < until - INTERVAL '50 seconds'
-  UNION ALL
-  SELECT window_time, window_end, match_id, 0, sum(acts), NULL, NULL, NULL, NULL
-  FROM HOP(happenings, event_time, INTERVAL '10 seconds', INTERVAL '360 seconds')
-  GROUP BY window_time, window_end, match_id
+counted AS (
+  SELECT match_id, event_id, event_type, team_id, event_time,
+         count(*) FILTER (WHERE is_after) AS after_n,
+         count(DISTINCT user_id) FILTER (WHERE is_after) AS users_after,
+         count(*) FILTER (WHERE NOT is_after) AS before_n
+  FROM TUMBLE(around, at, INTERVAL '1 second')
+  GROUP BY window_start, match_id, event_id, event_type, team_id, event_time
 )
-SELECT until AS window_end, match_id, max(event_id) AS event_id, max(event_type) AS event_type, max(team_id) AS team_id,
-       max(happened) AS event_time, sum(after_n) AS after_n, sum(all_n) - sum(after_n) AS before_n,
-       uplift_smoothed(sum(after_n), 60.0, sum(all_n) - sum(after_n), 300.0) AS uplift
-FROM TUMBLE(spans, at, INTERVAL '10 seconds')
-GROUP BY window_end, until, match_id
-HAVING max(event_id) IS NOT NULL
+SELECT match_id, event_id, event_type, team_id, event_time, after_n, users_after, before_n,
+       uplift_smoothed(after_n, 60.0, before_n, 300.0) AS uplift
+FROM counted
 EMIT ON WINDOW CLOSE;

@@ -318,7 +318,7 @@ fn sessions_and_uplift_are_those_of_a_naive_count() {
     assert!(gaps.len() > punctual.len() && gaps.len() < 2 * punctual.len(), "{} of {}", gaps.len(), punctual.len());
 
     let mut impacts = 0;
-    for row in rows(&files["uplift.ndjson"]) {
+    for row in rows(&files["goal_uplift.ndjson"]) {
         let (at, id) = (ms(&row, "event_time"), text(&row, "match_id"));
         let of_match = || punctual.iter().filter(|(key, _)| key[0] == id);
         let count = |times: &[i64], from: i64, to: i64| times.iter().filter(|t| (from..to).contains(*t)).count() as u64;
@@ -333,7 +333,6 @@ fn sessions_and_uplift_are_those_of_a_naive_count() {
     }
     let goals = simulation.truth().goals().len();
     assert!(impacts >= goals && goals > 0, "{impacts} {goals}");
-    assert_eq!(rows(&files["goal_uplift.ndjson"]).len(), impacts, "no two of this seed fall into the same ten seconds");
 }
 
 // Shots, corners and passes in the windows add up to the first reports, and a retraction raises an alert.

@@ -62,8 +62,8 @@ WINDOWS = {
     "sentiment_30s": [(ACTS + " WHERE engagement_type = 'reaction'", 30, 30)],
     "spike_alerts": [(ACTS, 10, 10)],
     "concurrent_viewers": [(ACTS, 10, 60)],
-    "goal_uplift": [(source, 10, size) for size in (60, 360) for source in (ACTS, f"{FIRST} AND event_type IN {IMPACT}")],
-    # A join has no windows: a late row has missed the join as a whole, and the pairs above it are never late.
+    # The events are in windows of a second. A join has none: an act that is late has missed the join as a whole.
+    "goal_uplift": [(ACTS, None, None), (f"{FIRST} AND event_type IN {IMPACT}", 1, 1)],
     "goal_reactions": [(source, None, None) for source in (
         ACTS + " WHERE engagement_type = 'reaction'", FIRST + " AND event_type IN ('goal', 'own_goal')")],
     "scoreboard": [("SELECT * FROM boards", 10, 10)],
@@ -157,19 +157,15 @@ QUERIES = {
           FROM seen GROUP BY ALL)
         SELECT window_end, match_id, coalesce(device_type, 'unknown') AS device_type, count(*) AS viewers
         FROM last_seen WHERE last_act <> 'leave' GROUP BY ALL""",
-    # Every event with the acts around the ten seconds in which it happened.
     "goal_uplift": f"""
         WITH impacts AS (
-          SELECT DISTINCT ON (match_id, bucket(10, happened)) match_id, event_id, event_type, team_id, happened,
-                 bucket(10, happened) AS tick
-          FROM events WHERE event_type IN {IMPACT} AND first_report(op, revision)
-          ORDER BY match_id, bucket(10, happened), happened, event_id)
-        SELECT tick + INTERVAL '60 seconds' AS window_end, impacts.match_id, impacts.event_id, impacts.event_type, impacts.team_id,
-               impacts.happened AS event_time,
-               count(*) FILTER (acts.happened >= tick) AS after_n, count(*) FILTER (acts.happened < tick) AS before_n,
+          SELECT DISTINCT match_id, event_id, event_type, team_id, happened AS event_time
+          FROM events WHERE event_type IN {IMPACT} AND first_report(op, revision))
+        SELECT impacts.*, count(*) FILTER (happened >= event_time) AS after_n, count(*) FILTER (happened < event_time) AS before_n,
+               count(DISTINCT user_id) FILTER (happened >= event_time) AS users_after,
                ((after_n + 0.5) / 60) / ((before_n + 0.5) / 300) AS uplift
         FROM impacts LEFT JOIN acts ON acts.match_id = impacts.match_id
-          AND acts.happened >= tick - INTERVAL '300 seconds' AND acts.happened < tick + INTERVAL '60 seconds'
+          AND happened >= event_time - INTERVAL '300 seconds' AND happened < event_time + INTERVAL '60 seconds'
         GROUP BY ALL""",
     "goal_reactions": """
         WITH goals AS (
@@ -279,16 +275,6 @@ MAYBE_EMPTY = ("every change of lead", "the goals as they stand after all correc
 
 # What truth files hold beside the answers of views, from the punctual records.
 BESIDE = {
-    "uplift": f"""
-        WITH impacts AS (
-          SELECT DISTINCT match_id, event_id, event_type, team_id, happened AS event_time
-          FROM events WHERE event_type IN {IMPACT} AND first_report(op, revision))
-        SELECT impacts.*, count(*) FILTER (happened >= event_time) AS after_n, count(*) FILTER (happened < event_time) AS before_n,
-               count(DISTINCT user_id) FILTER (happened >= event_time) AS users_after,
-               ((after_n + 0.5) / 60) / ((before_n + 0.5) / 300) AS uplift
-        FROM impacts LEFT JOIN acts ON acts.match_id = impacts.match_id
-          AND happened >= event_time - INTERVAL '300 seconds' AND happened < event_time + INTERVAL '60 seconds'
-        GROUP BY ALL""",
     "sessions_by_gap": """
         WITH silences AS (
           SELECT *, happened - lag(happened) OVER (PARTITION BY match_id, user_id ORDER BY happened) > INTERVAL '5 minutes' AS begins

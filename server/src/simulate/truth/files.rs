@@ -1,5 +1,5 @@
-//! The truth as files: `summary.json`, `timeline.json`, `dead_letters.ndjson`, `uplift.ndjson`, those of the sessions, and
-//! `<query>.ndjson` with every row.
+//! The truth as files: `summary.json`, `timeline.json`, `dead_letters.ndjson`, those of the sessions, and `<query>.ndjson` with every
+//! row.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -17,8 +17,6 @@ use crate::error::{Error, Result};
 fn aggregates_of(query: &str) -> u64 {
     match query {
         "event_alerts" | "shots_with_players" | "match_archive" => 0,
-        // Windows of one minute, and of six.
-        "goal_uplift" => 2,
         _ => 1,
     }
 }
@@ -38,9 +36,7 @@ pub(in super::super) fn write(truth: &mut Truth, settings: &SimulationSettings, 
     let mut queries = Map::new();
     if let Some(answers) = &truth.answers {
         let mut rows = answers.pitch.rows();
-        let (uplift, goal_uplift): (Vec<_>, Vec<_>) = answers.uplifts.iter().map(Uplift::rows).unzip();
-        files.push(("uplift.ndjson".to_owned(), lines(uplift.concat())));
-        rows.insert("goal_uplift", goal_uplift.concat());
+        rows.insert("goal_uplift", answers.uplifts.iter().flat_map(Uplift::rows).collect());
         rows.extend(answers.rows.iter().map(|(query, rows)| (*query, rows.clone())));
         for query in ["crowd_10s", "device_minutes", "engagement_per_minute", "sentiment_30s"] {
             rows.entry(query).or_default();

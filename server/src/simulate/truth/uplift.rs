@@ -1,6 +1,4 @@
-//! How much more the crowd does after an event: counted around the event itself, and around its ten seconds as the shipped query does.
-
-use std::collections::BTreeMap;
+//! How much more the crowd does after an event.
 
 use super::super::record::{time_text, uuid_text};
 use super::CrowdAct;
@@ -9,7 +7,6 @@ use super::crowd::mark;
 /// What may stir a crowd for a minute.
 pub(in super::super) const IMPACTS: [&str; 5] = ["goal", "own_goal", "red_card", "penalty", "var_review"];
 
-const TICK: i64 = 10_000;
 const AFTER: i64 = 60_000;
 const BEFORE: i64 = 300_000;
 
@@ -27,8 +24,6 @@ pub(super) struct Uplift {
     match_id: String,
     /// By time and id.
     impacts: Vec<Counted>,
-    /// Acts by the ten seconds in which they were.
-    ticks: BTreeMap<i64, u64>,
 }
 
 #[derive(Debug)]
@@ -49,16 +44,11 @@ impl Uplift {
         impacts.sort_unstable_by_key(|impact| (impact.event_ms, impact.event_id));
         let counted =
             |impact| Counted { impact, reported: false, before: 0, after: 0, users_after: 0, seen: vec![0; words] };
-        Uplift {
-            match_id: match_id.to_owned(),
-            impacts: impacts.into_iter().map(counted).collect(),
-            ticks: BTreeMap::new(),
-        }
+        Uplift { match_id: match_id.to_owned(), impacts: impacts.into_iter().map(counted).collect() }
     }
 
     /// A punctual act.
     pub(super) fn act(&mut self, act: &CrowdAct) {
-        *self.ticks.entry(act.event_ms.div_euclid(TICK) * TICK).or_default() += 1;
         for counted in &mut self.impacts {
             let since = act.event_ms - counted.impact.event_ms;
             if (0..AFTER).contains(&since) {
@@ -78,33 +68,19 @@ impl Uplift {
             .for_each(|known| known.reported = true);
     }
 
-    /// (around each event, as `goal_uplift` answers), a row each.
-    pub(super) fn rows(&self) -> (Vec<String>, Vec<String>) {
-        let reported = || self.impacts.iter().filter(|counted| counted.reported);
-        let row = |impact: &Impact, window: &str, after: u64, before: u64, users: &str| {
+    /// A row for each event.
+    pub(super) fn rows(&self) -> impl Iterator<Item = String> + '_ {
+        self.impacts.iter().filter(|counted| counted.reported).map(|counted| {
+            let Counted { impact, before, after, users_after, .. } = counted;
             let (id, kind, time) = (uuid_text(impact.event_id), impact.kind, time_text(impact.event_ms));
             let team = impact.team_id.as_ref().map_or("null".to_owned(), |team| format!("\"{team}\""));
-            let uplift = ((after as f64 + 0.5) / 60.0) / ((before as f64 + 0.5) / 300.0);
+            let uplift = ((*after as f64 + 0.5) / 60.0) / ((*before as f64 + 0.5) / 300.0);
             format!(
-                "{{{window}\"match_id\":\"{}\",\"event_id\":\"{id}\",\"event_type\":\"{kind}\",\"team_id\":{team},\
-                 \"event_time\":\"{time}\",\"after_n\":{after},\"before_n\":{before}{users},\"uplift\":{uplift:?}}}",
+                "{{\"match_id\":\"{}\",\"event_id\":\"{id}\",\"event_type\":\"{kind}\",\"team_id\":{team},\
+                 \"event_time\":\"{time}\",\"after_n\":{after},\"before_n\":{before},\"users_after\":{users_after},\
+                 \"uplift\":{uplift:?}}}",
                 self.match_id
             )
-        };
-        let exact = reported().map(|counted| {
-            let users = format!(",\"users_after\":{}", counted.users_after);
-            row(&counted.impact, "", counted.after, counted.before, &users)
-        });
-        // Of several in the same ten seconds the first is shown.
-        let mut ticks: BTreeMap<i64, &Impact> = BTreeMap::new();
-        for counted in reported() {
-            ticks.entry(counted.impact.event_ms.div_euclid(TICK) * TICK).or_insert(&counted.impact);
-        }
-        let shown = ticks.iter().map(|(tick, impact)| {
-            let sum = |from: i64, to: i64| self.ticks.range(from..to).map(|(_, acts)| acts).sum();
-            let window = format!("\"window_end\":\"{}\",", time_text(tick + AFTER));
-            row(impact, &window, sum(*tick, tick + AFTER), sum(tick - BEFORE, *tick), "")
-        });
-        (exact.collect(), shown.collect())
+        })
     }
 }
