@@ -442,10 +442,7 @@ impl Bucket {
             let first = self.committed as u32;
             self.committed = self.times.len();
             if let Some(by_time) = &mut self.by_time {
-                for row in first..self.times.len() as u32 {
-                    let at = by_time.partition_point(|other| self.times[*other as usize] <= self.times[row as usize]);
-                    by_time.insert(at, row);
-                }
+                add_by_time(by_time, first, &self.times);
             }
             self.push(batch, 0, account, next_segment)?;
             self.merge(schema, account, next_segment)?;
@@ -529,6 +526,23 @@ fn batch_of(segment: &Segment) -> Option<RecordBatch> {
 /// Half of a hash is enough: who looks a row up compares its key.
 fn folded(hash: u64) -> u32 {
     (hash >> 32) as u32 ^ hash as u32
+}
+
+/// Adds the rows from `first` on to those that are in the order of their times; most of them belong to its end.
+fn add_by_time(by_time: &mut Vec<u32>, first: u32, times: &[u32]) {
+    let time = |row: &u32| times[*row as usize];
+    let mut new: Vec<u32> = (first..times.len() as u32).collect();
+    new.sort_by_key(time);
+    let Some(earliest) = new.first().map(time) else { return };
+    let later = by_time.split_off(by_time.partition_point(|row| time(row) <= earliest));
+    let mut later = later.into_iter().peekable();
+    for row in new {
+        while let Some(before) = later.next_if(|before| time(before) <= time(&row)) {
+            by_time.push(before);
+        }
+        by_time.push(row);
+    }
+    by_time.extend(later);
 }
 
 /// Room for a quarter more, and not for as much again: there is a lot of it.
@@ -651,6 +665,10 @@ mod tests {
                 before.set_matched(places[0]);
             }
             before.commit(Micros::MIN, &mut next).unwrap();
+            if value == 30 {
+                // From now on there is an order to be kept.
+                assert_eq!(before.first_time(3 * SECOND), Some(3 * SECOND));
+            }
         }
         let stored = before.stored(&mut next);
         assert!(stored.len() < 20, "{}", stored.len());

@@ -435,7 +435,8 @@ impl Operator for IntervalJoinOperator {
         let buffers = state.buffers()?;
         for (side, batches) in pending.into_iter().enumerate() {
             for batch in batches {
-                let late = self.promised(marks[side].late);
+                // Of what has come as a whole at the watermark itself nothing more can come.
+                let late = self.promised(marks[side].late).saturating_add(self.at_mark(1 - side));
                 probes.extend(self.admit(side, &batch, late, epoch, &mut buffers[side], &mut alone)?);
             }
         }

@@ -201,6 +201,20 @@ async fn late_rows_of_either_side_are_in_the_ledger_with_their_origin_and_rows_w
     assert_eq!(output.without_time, 2);
 }
 
+// A window's bound is behind the watermark as soon as the watermark has reached it.
+#[tokio::test]
+async fn a_row_of_a_window_that_has_been_joined_is_late() {
+    let query = "SELECT c.id, t.id AS tap FROM TUMBLE(clicks, ts, INTERVAL '10 seconds') c
+        LEFT JOIN TUMBLE(taps, ts, INTERVAL '10 seconds') t ON c.window_start = t.window_start";
+    let pipeline = planned(query, 1).await;
+    let clicks: [Row; 2] = [(1, "a", 0, 11), (2, "a", 0, 22)];
+    let output = epoch(&pipeline, read(&pipeline, &clicks, &[]), NONE, 20 * SECOND).await;
+    assert_eq!(lines(&output.batches), ["1"]);
+    let late = read(&pipeline, &[(3, "a", 0, 19)], &[(7, "a", 0, 19), (8, "a", 0, 21)]);
+    let output = epoch(&pipeline, late, 20 * SECOND, END).await;
+    assert_eq!((lines(&output.batches), output.late.len()), (vec!["2,8".to_owned()], 2));
+}
+
 #[tokio::test]
 async fn rows_behind_the_watermark_count_as_long_as_lateness_is_allowed() {
     let query =
@@ -348,6 +362,25 @@ async fn a_join_keeps_the_columns_that_somebody_reads() {
 }
 
 #[tokio::test]
+async fn what_a_join_keeps_stays_as_much_over_thousands_of_epochs_of_one_row() {
+    for join in ["JOIN", "FULL JOIN"] {
+        let query = format!("SELECT c.id, t.id AS tap FROM clicks c {join} taps t ON t.page = c.page AND {BOUND}");
+        let pipeline = planned(&query, 1).await;
+        let (mut most, mut out) = ([0, 0], 0);
+        for id in 0..6_000 {
+            let (row, at) = ([(id, "a", 0, id / 3)], (id / 3 - 1) * SECOND);
+            let of: (&[Row], &[Row]) = if id % 2 == 0 { (&row, &[]) } else { (&[], &row) };
+            out += epoch(&pipeline, read(&pipeline, of.0, of.1), at - SECOND, at).await.rows();
+            let half = usize::from(id >= 3_000);
+            most[half] = most[half].max(pipeline.state_bytes());
+        }
+        assert!(most[1] <= most[0], "{most:?} bytes");
+        // Each click has two taps in one second and one in the other, for nine of them.
+        assert!((40_000..41_000).contains(&out), "{out} pairs");
+    }
+}
+
+#[tokio::test]
 async fn an_aborted_epoch_of_a_join_is_run_again_with_the_same_answer() {
     let query = format!("SELECT c.id, t.id AS tap FROM clicks c FULL JOIN taps t ON t.page = c.page AND {BOUND}");
     let pipeline = planned(&query, 1).await;
@@ -402,6 +435,9 @@ async fn a_join_without_a_bound_in_time_is_refused_with_the_one_that_it_lacks() 
         assert!(report.contains(said) && report.contains(hint), "{report}");
         assert!(report.starts_with(&format!("test.sql:9:{column}: ")), "{report}");
     }
+    let query = "SELECT c.id FROM clicks c WHERE EXISTS (SELECT 1 FROM taps t WHERE t.ts >= c.ts AND t.page = c.page)";
+    let report = try_planned(query, 1).await.unwrap_err().report();
+    assert!(report.contains("so the rows of \"c\" would") && report.contains("AND ts <= c.ts + INTERVAL"), "{report}");
     let query =
         "SELECT c.id FROM clicks c JOIN (SELECT max(id) AS id, page FROM taps GROUP BY page) t ON t.page = c.page";
     assert!(try_planned(query, 1).await.unwrap_err().report().contains("needs a window"));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, TimeUnit};
-use datafusion::common::{Column, DFSchema, DFSchemaRef, JoinType, NullEquality, ScalarValue};
+use datafusion::common::{Column, DFSchema, DFSchemaRef, JoinType, NullEquality, ScalarValue, TableReference};
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{
     Between, BinaryExpr, Cast, Expr, ExprSchemable, Extension, Join, LogicalPlan, Operator, Projection,
@@ -179,10 +179,10 @@ impl Conditions {
             Some((interval, _)) if interval.from <= interval.to => Ok(interval),
             Some((interval, _)) => Err(self.at(Error::invalid(format!(
                 "no two rows are partners: {} would have to be {} to {} later than {}",
-                interval.columns[1],
+                named(&interval.columns[1]),
                 interval::shown(interval.from),
                 interval::shown(interval.to),
-                interval.columns[0]
+                named(&interval.columns[0])
             ))
             .hint("the lower bound has to come first: BETWEEN a.ts AND a.ts + INTERVAL '1 minute'"))),
             None => Err(self.unbounded(sides)),
@@ -200,6 +200,7 @@ impl Conditions {
     fn unbounded(&self, sides: &[Derived; 2]) -> Error {
         let times = [0, 1].map(|side| times(&sides[side]));
         let rows = |side: usize| match sides[side].plan.schema().iter().next() {
+            Some((Some(qualifier), _)) if is_of_subquery(qualifier) => "the subquery".to_owned(),
             Some((Some(qualifier), _)) => format!("\"{qualifier}\""),
             _ => ["the left side", "the right side"][side].to_owned(),
         };
@@ -212,13 +213,13 @@ impl Conditions {
             .hint("declare WATERMARK FOR its time in the CREATE TABLE, and pass the column on unchanged"));
         }
         let Some(one) = self.comparisons.first() else {
-            let (a, b) = (&times[0][0], &times[1][0]);
+            let (a, b) = (named(&times[0][0]), named(&times[1][0]));
             return self.at(Error::invalid(
                 "a join of two streams needs a bound in time, or every row would be kept for ever",
             )
             .hint(format!("AND {b} BETWEEN {a} - INTERVAL '1 minute' AND {a} + INTERVAL '1 minute'")));
         };
-        let [a, b] = &one.columns;
+        let [a, b] = one.columns.clone().map(|column| named(&column));
         // What is kept is the side whose partners can come however late.
         let (kept, lacks) = match one.to {
             None => (rows(0), format!("{b} <= {a} + INTERVAL '1 minute'")),
@@ -247,6 +248,18 @@ impl Conditions {
             None => error,
         }
     }
+}
+
+/// As it can be written: a subquery's columns have a name of DataFusion's once it is a join.
+fn named(column: &Column) -> String {
+    match &column.relation {
+        Some(qualifier) if is_of_subquery(qualifier) => column.name.clone(),
+        _ => column.to_string(),
+    }
+}
+
+fn is_of_subquery(qualifier: &TableReference) -> bool {
+    qualifier.table().starts_with("__correlated")
 }
 
 fn is_bound(part: WindowPart) -> bool {
