@@ -32,7 +32,7 @@ pub fn planning_error(error: DataFusionError, file: &str, statement_start: &Loca
     if is_ours(&error) {
         return Error::from(error).at(place);
     }
-    let described = match (unknown_column(&error), error.diagnostic()) {
+    let described = match (unknown_column(&error).or_else(|| same_name(&error)), error.diagnostic()) {
         (Some(described), _) => Some(described),
         // The diagnostic leaves out which types and which operator.
         (None, Some(diagnostic)) if diagnostic.message != INCOMPATIBLE && !without_start(&diagnostic.message) => {
@@ -89,6 +89,16 @@ fn from_diagnostic(diagnostic: &Diagnostic) -> Error {
         error = error.hint(lower_first(&help.message));
     }
     error
+}
+
+/// DataFusion 55 tells the columns of an aggregation apart by their names.
+fn same_name(error: &DataFusionError) -> Option<Error> {
+    let DataFusionError::SchemaError(schema_error, _) = error.find_root() else { return None };
+    let SchemaError::DuplicateUnqualifiedField { name } = schema_error.as_ref() else { return None };
+    Some(
+        Error::invalid(format!("two expressions here have the name \"{name}\""))
+            .hint("a CAST has the name of what it casts: cast it in a subquery, under a name of its own"),
+    )
 }
 
 /// DataFusion lists every valid field; the nearest few help more.

@@ -43,6 +43,10 @@ async fn planning_errors_stand_at_their_line_and_column_in_the_file() {
             "dir/q.sql:6:3: invalid function 'nosuch'\n  hint: did you mean 'cosh'?",
         ),
         (
+            "SELECT sum(goals), sum(CAST(goals AS DOUBLE)) FROM t",
+            "dir/q.sql:5:3: two expressions here have the name \"sum(t.goals)\"\n  hint: a CAST has the name of what it casts",
+        ),
+        (
             "SELECT team, sum(goals) FROM t",
             "dir/q.sql:5:10: 't.team' must appear in GROUP BY clause because it's not an aggregate expression\n  hint: either add 't.team' to GROUP BY clause",
         ),
