@@ -480,11 +480,12 @@ impl Session {
         }
     }
 
-    /// What becomes of rows that are of no table alone: one table that says so is enough to fail at them.
+    /// What becomes of rows that are of no table alone: one table that says so is enough to fail at them. Where none is read, there are no
+    /// others to go on with.
     fn on_bad_row_of(&self, query: &Query) -> Result<OnBadRow> {
         let read = self.read_by(query)?;
         let mut tables = read.iter().filter_map(|name| self.defined.tables.get(name));
-        let fails = tables.any(|table| table.on_bad_row == OnBadRow::Fail);
+        let fails = read.is_empty() || tables.any(|table| table.on_bad_row == OnBadRow::Fail);
         Ok(self.on_bad_row.unwrap_or(if fails { OnBadRow::Fail } else { OnBadRow::DeadLetter }))
     }
 

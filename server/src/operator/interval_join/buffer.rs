@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch, StructArray, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, StructArray, UInt32Array};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::{concat_batches, interleave_record_batch, take_record_batch};
 use arrow::datatypes::{DataType, Field, SchemaRef};
@@ -98,7 +98,7 @@ impl Buffer {
         let whole = rows.len() == 1;
         for (start, rows) in rows {
             let part = if whole { batch.clone() } else { take_record_batch(batch, &UInt32Array::from(rows.clone()))? };
-            let (part, bytes) = tight(part)?;
+            let (part, bytes) = tight(with_texts_together(part)?)?;
             self.counted.reserve(bytes, WHAT)?;
             self.touched.insert(start);
             let account = &self.account;
@@ -287,8 +287,23 @@ fn unknown(place: &Place) -> Error {
 
 /// Rows that can only be in memory: they are looked up one by one.
 fn held(batch: RecordBatch, account: &Arc<Account>) -> Result<Rows> {
-    let (batch, bytes) = tight(batch)?;
+    let (batch, bytes) = tight(with_texts_together(batch)?)?;
     Ok(Rows::held(vec![batch], account.reserve(bytes, WHAT)?))
+}
+
+/// Texts of one batch in one buffer. Rows are gathered from many batches at a time, and each gathering looks at the buffers of all of them.
+fn with_texts_together(batch: RecordBatch) -> Result<RecordBatch> {
+    let columns = batch.columns().iter().map(|column| match column.data_type() {
+        DataType::Utf8View if column.as_string_view().data_buffers().len() > 1 => {
+            Arc::new(column.as_string_view().gc()) as ArrayRef
+        }
+        DataType::BinaryView if column.as_binary_view().data_buffers().len() > 1 => {
+            Arc::new(column.as_binary_view().gc())
+        }
+        _ => Arc::clone(column),
+    });
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    Ok(RecordBatch::try_new_with_options(batch.schema(), columns.collect(), &options)?)
 }
 
 #[derive(Debug)]
@@ -593,7 +608,7 @@ impl Bits {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{AsArray, Int64Array};
+    use arrow::array::{Int64Array, StringViewArray};
     use arrow::datatypes::{Int64Type, Schema};
 
     use super::*;
@@ -716,6 +731,23 @@ mod tests {
         assert!(refused.report().starts_with("query \"v\" needs 1600"), "{}", refused.report());
         buffer.abort();
         assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn texts_are_in_as_many_buffers_as_there_are_segments() {
+        let schema = Arc::new(Schema::new(vec![Field::new("v", DataType::Utf8View, false)]));
+        let mut buffer = Buffer::new(Arc::clone(&schema), 40 * SECOND, &Account::unlimited());
+        let mut next = 0;
+        for value in 0..100 {
+            let text = StringViewArray::from(vec![format!("a text of more than twelve bytes, {value}")]);
+            let batch = RecordBatch::try_new(Arc::clone(&schema), vec![Arc::new(text)]).unwrap();
+            buffer.insert(&batch, &[0], &[value]).unwrap();
+            buffer.commit(Micros::MIN, &mut next).unwrap();
+        }
+        for stored in buffer.stored(&mut next) {
+            let rows = stored.segment.rows.batches_in_memory().unwrap()[0].clone();
+            assert_eq!(rows.column(0).as_string_view().data_buffers().len(), 1, "{} rows", rows.num_rows());
+        }
     }
 
     // Beside the row's own columns.

@@ -185,7 +185,7 @@ impl Conditions {
                 named(&interval.columns[0])
             ))
             .hint("the lower bound has to come first: BETWEEN a.ts AND a.ts + INTERVAL '1 minute'"))),
-            None => Err(self.unbounded(sides)),
+            None => Err(self.bound_lacking(sides)),
         }
     }
 
@@ -197,7 +197,7 @@ impl Conditions {
     }
 
     /// Which bound a join lacks.
-    fn unbounded(&self, sides: &[Derived; 2]) -> Error {
+    fn bound_lacking(&self, sides: &[Derived; 2]) -> Error {
         let times = [0, 1].map(|side| times(&sides[side]));
         let rows = |side: usize| match sides[side].plan.schema().iter().next() {
             Some((Some(qualifier), _)) if is_of_subquery(qualifier) => "the subquery".to_owned(),
