@@ -43,7 +43,7 @@ async fn planning_errors_stand_at_their_line_and_column_in_the_file() {
             "dir/q.sql:6:3: invalid function 'nosuch'\n  hint: did you mean 'cosh'?",
         ),
         (
-            "SELECT sum(goals), sum(CAST(goals AS DOUBLE)) FROM t",
+            "SELECT sum(goals) AS a, sum(CAST(goals AS DOUBLE)) AS b FROM t",
             "dir/q.sql:5:3: two expressions here have the name \"sum(t.goals)\"\n  hint: a CAST has the name of what it casts",
         ),
         (
