@@ -380,6 +380,32 @@ async fn what_a_join_keeps_stays_as_much_over_thousands_of_epochs_of_one_row() {
     }
 }
 
+// Without them every row within the interval would be a candidate.
+#[tokio::test]
+async fn rows_are_looked_up_by_all_keys_of_a_join_wherever_they_are_written() {
+    for (query, keys) in [
+        (format!("SELECT c.id FROM clicks c JOIN taps t ON t.page = c.page AND {BOUND}"), 1),
+        (
+            format!(
+                "SELECT c.id FROM clicks c LEFT JOIN taps t ON t.page = upper(c.page) AND {BOUND} AND c.n = t.n + 1"
+            ),
+            2,
+        ),
+        (format!("SELECT c.id FROM clicks c, taps t WHERE {BOUND} AND t.page = c.page AND c.n > t.n"), 1),
+        (
+            format!(
+                "SELECT c.id FROM clicks c WHERE NOT EXISTS (SELECT 1 FROM taps t WHERE c.page = t.page AND {BOUND})"
+            ),
+            1,
+        ),
+        ("SELECT c.id FROM clicks c JOIN taps t ON t.ts = c.ts AND c.n = t.n".to_owned(), 2),
+        (format!("SELECT c.id FROM clicks c JOIN taps t ON {BOUND} AND c.n + t.n = 3"), 0),
+    ] {
+        let explained = planned(&query, 1).await.explain().join("\n");
+        assert!(explained.contains(&format!("by {keys} key")), "{query}\n{explained}");
+    }
+}
+
 #[tokio::test]
 async fn an_aborted_epoch_of_a_join_is_run_again_with_the_same_answer() {
     let query = format!("SELECT c.id, t.id AS tap FROM clicks c FULL JOIN taps t ON t.page = c.page AND {BOUND}");

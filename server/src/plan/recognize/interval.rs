@@ -59,7 +59,8 @@ pub(in crate::plan) fn join(derivation: &mut Derivation<'_>, join: Join) -> Resu
         _ => facts.concat(),
     };
     let edge = Edge { columns: facts, ..Edge::default() };
-    let explain = explained(&id, join_type, &interval, allowed_lateness, &edge, &schema, &sides);
+    let keys = conditions.keys.len();
+    let explain = explained(&id, join_type, (&interval, keys), allowed_lateness, &edge, &schema, &sides);
     let shape = Shape {
         join_type,
         from: interval.from,
@@ -128,25 +129,16 @@ impl Conditions {
         let nulls_match = null_equality == NullEquality::NullEqualsNull;
         let mut conditions = Conditions { keys: vec![], nulls_match, comparisons: vec![], others: vec![] };
         for (left, right) in on {
-            if !nulls_match {
-                let equal =
-                    Expr::BinaryExpr(BinaryExpr::new(Box::new(left.clone()), Operator::Eq, Box::new(right.clone())));
-                for comparison in comparisons(&equal, sides) {
-                    conditions.comparisons.push(Comparison { condition: None, ..comparison });
-                }
-            }
-            let types = (left.get_type(sides[0].plan.schema())?, right.get_type(sides[1].plan.schema())?);
-            if types.0 == types.1 && !types.0.is_nested() {
-                conditions.keys.push((left, right));
-            } else {
-                let op = if nulls_match { Operator::IsNotDistinctFrom } else { Operator::Eq };
-                conditions.others.push(Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right))));
-            }
+            conditions.add_equality(left, right, sides)?;
         }
         for condition in filter.map(split_conjunction_owned).unwrap_or_default() {
             if is_volatile(&condition) {
                 return Err(Error::invalid(format!("\"{condition}\" gives another value each time it is asked"))
                     .hint("compute it above the join"));
+            }
+            if !nulls_match && let Some((left, right)) = equality(&condition, sides) {
+                conditions.add_equality(left, right, sides)?;
+                continue;
             }
             match comparisons(&condition, sides) {
                 found if found.is_empty() => conditions.others.push(condition),
@@ -154,6 +146,22 @@ impl Conditions {
             }
         }
         Ok(conditions)
+    }
+
+    /// Two expressions, one of each side.
+    fn add_equality(&mut self, left: Expr, right: Expr, sides: &[Derived; 2]) -> Result<()> {
+        let op = if self.nulls_match { Operator::IsNotDistinctFrom } else { Operator::Eq };
+        let equal = Expr::BinaryExpr(BinaryExpr::new(Box::new(left.clone()), op, Box::new(right.clone())));
+        self.comparisons.extend(
+            comparisons(&equal, sides).into_iter().map(|comparison| Comparison { condition: None, ..comparison }),
+        );
+        let types = (left.get_type(sides[0].plan.schema())?, right.get_type(sides[1].plan.schema())?);
+        // What cannot be hashed is compared.
+        match types.0 == types.1 && !types.0.is_nested() {
+            true => self.keys.push((left, right)),
+            false => self.others.push(equal),
+        }
+        Ok(())
     }
 
     /// The bound: of the pairs of columns that have one on both sides the one that waits least, bounds of windows first.
@@ -273,6 +281,17 @@ fn times(side: &Derived) -> Vec<Column> {
         watermark.is_some_and(|watermark| *watermark != WatermarkExpr::Constant)
     });
     columns.map(|at| column_at(side.plan.schema(), at)).collect()
+}
+
+/// The sides of an equality between an expression over the left input and one over the right one.
+fn equality(condition: &Expr, sides: &[Derived; 2]) -> Option<(Expr, Expr)> {
+    let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = condition else { return None };
+    let is_of = |expr: &Expr, side: usize| {
+        let columns = expr.column_refs();
+        !columns.is_empty() && columns.iter().all(|column| sides[side].plan.schema().has_column(column))
+    };
+    let pair = |left: &Expr, right: &Expr| (is_of(left, 0) && is_of(right, 1)).then(|| (left.clone(), right.clone()));
+    pair(left, right).or_else(|| pair(right, left))
 }
 
 /// What a condition says of the times of both sides; nothing where it is about something else.
@@ -510,7 +529,7 @@ fn window_above(
 fn explained(
     id: &str,
     join_type: JoinType,
-    interval: &Interval,
+    (interval, keys): (&Interval, usize),
     allowed_lateness: Micros,
     edge: &Edge,
     schema: &DFSchema,
@@ -522,9 +541,10 @@ fn explained(
         by if by < 0 => format!("{a} - {}", interval::shown(-by)),
         by => format!("{a} + {}", interval::shown(by)),
     };
+    let by = if keys == 1 { "1 key".to_owned() } else { format!("{keys} keys") };
     let what = match (interval.from, interval.to) {
-        (from, to) if from == to => format!("interval join, {join_type}, {b} = {}", moved(from)),
-        (from, to) => format!("interval join, {join_type}, {b} between {} and {}", moved(from), moved(to)),
+        (from, to) if from == to => format!("interval join, {join_type}, by {by}, {b} = {}", moved(from)),
+        (from, to) => format!("interval join, {join_type}, by {by}, {b} between {} and {}", moved(from), moved(to)),
     };
     let mut node = ExplainNode::new(what, edge, schema, sides.iter().map(|side| side.explain.clone()).collect());
     node.state = Some(ExplainState {
