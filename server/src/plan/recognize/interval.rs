@@ -241,15 +241,14 @@ impl Conditions {
 
     /// The place of the first condition that knows its own.
     fn at(&self, error: Error) -> Error {
-        let of_times = self.comparisons.iter().filter_map(|comparison| comparison.condition.as_ref());
-        let exprs = of_times.chain(self.keys.iter().map(|(left, _)| left)).chain(&self.others);
-        // Of the first one, since they come in no order.
-        let mut places = exprs.filter_map(|expr| {
-            let columns = expr.column_refs();
-            columns
-                .into_iter()
-                .filter_map(|column| column.spans.first())
-                .min_by_key(|span| (span.start.line, span.start.column))
+        let of_times =
+            self.comparisons.iter().filter_map(|comparison| comparison.condition.as_ref()).map(|one| vec![one]);
+        let of_keys = self.keys.iter().map(|(left, right)| vec![left, right]);
+        let conditions = of_times.chain(of_keys).chain(self.others.iter().map(|one| vec![one]));
+        // Of the first column, since they come in no order.
+        let mut places = conditions.filter_map(|condition| {
+            let columns = condition.into_iter().flat_map(|expr| expr.column_refs());
+            columns.filter_map(|column| column.spans.first()).min_by_key(|span| (span.start.line, span.start.column))
         });
         match places.next() {
             Some(span) => error.at(Location { file: String::new(), line: span.start.line, column: span.start.column }),
