@@ -32,10 +32,11 @@ use crate::tables::{Published, PublishedView};
 use crate::watermark::{Mark, NONE, SourceWatermark};
 
 /// A segment of more bytes, compressed, is not read at a start but when a window first needs it. A large state is a few of these for the
-/// most part; each small one would be a request for which its window waits.
+/// most part; each small one would be a request for which its window waits. At a start memory is empty: what is read then is decoded and put
+/// away beside nothing else.
 ///
 /// Tests leave all but single rows where they are.
-const READ_AT_START_MAX: u64 = if cfg!(test) { 4 << 10 } else { 8 << 20 };
+const READ_AT_START_MAX: u64 = if cfg!(test) { 4 << 10 } else { 64 << 20 };
 
 /// What all queries of a server share.
 #[derive(Debug, Clone)]

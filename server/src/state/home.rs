@@ -10,7 +10,7 @@ use crate::error::Result;
 
 /// Segments that are fetched side by side, and their bytes.
 const SEGMENTS_AT_ONCE: usize = 8;
-const BYTES_AT_ONCE: u64 = 16 << 20;
+const BYTES_AT_ONCE: u64 = 4 << 20;
 
 /// A segment as a checkpoint holds it.
 pub trait SegmentHome: fmt::Debug + Send + Sync {

@@ -199,10 +199,16 @@ impl PaneState {
 
     /// The running epoch reads the panes up to `through`: what is here of them stays here until it commits. Returns what is not, with its
     /// pane; [`PaneState::restore`] brings it.
-    pub fn need(&mut self, through: Micros) -> Vec<(Micros, Segment)> {
+    pub fn need(&mut self, through: Micros, keys: usize) -> Vec<(Micros, Segment)> {
         self.needed_through = through;
         let needed = self.panes.range(..=through).flat_map(|(pane, segments)| segments.iter().map(|one| (*pane, one)));
-        needed.filter(|(_, segment)| segment.rows.is_remote()).map(|(pane, one)| (pane, one.clone())).collect()
+        let needed: Vec<_> =
+            needed.filter(|(_, segment)| segment.rows.is_remote()).map(|(pane, one)| (pane, one.clone())).collect();
+        if !needed.is_empty() && self.account.disk().is_some() {
+            // Each is decoded beside what is here. Where that cannot be put away, there is no place for what is fetched either, which says so.
+            while self.account.is_short() && self.spill_largest(keys).unwrap_or(false) {}
+        }
+        needed
     }
 
     /// Bytes of memory, those of the running epoch included.
@@ -425,7 +431,7 @@ mod tests {
 
     /// Brings what an epoch needs that reads the panes up to `through`.
     fn fetch(state: &mut PaneState, through: Micros) -> Result<()> {
-        state.need(through).into_iter().try_for_each(|(pane, segment)| {
+        state.need(through, 1).into_iter().try_for_each(|(pane, segment)| {
             let batches = block_on(segment.home.unwrap().fetch())?;
             state.restore(pane, segment.id, segment.level, batches, 1)
         })

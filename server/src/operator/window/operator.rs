@@ -292,7 +292,7 @@ impl Operator for WindowOperator {
         let remote = |(pane, Segment { id, level, home, .. }): (Micros, Segment)| {
             Some(RemoteSegment { input: 0, shard: 0, pane, id, level, home: home? })
         };
-        inner.panes.need(through).into_iter().filter_map(remote).collect()
+        inner.panes.need(through, self.keys).into_iter().filter_map(remote).collect()
     }
 
     /// The end of the earliest window that is open and holds rows.
