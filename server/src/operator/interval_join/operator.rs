@@ -165,7 +165,7 @@ impl IntervalJoinOperator {
         &self,
         side: usize,
         batch: &RecordBatch,
-        late: Micros,
+        watermark: Micros,
         epoch: &Epoch,
         buffer: &mut Buffer,
         alone: &mut Vec<(usize, RecordBatch)>,
@@ -175,6 +175,8 @@ impl IntervalJoinOperator {
         let times = micros(time)?;
         let keys = columns(&of.keys, batch);
         let nulls = nulls(&keys).filter(|_| !self.shape.nulls_match);
+        // Of what has come as a whole at the watermark itself nothing more can come.
+        let late = self.promised(watermark).saturating_add(self.at_mark(1 - side));
         let (mut kept, mut behind, mut without) = (Vec::new(), Vec::new(), Vec::new());
         for (row, at) in (0_u32..).zip(&times) {
             let has_null = nulls.as_ref().is_some_and(|nulls| nulls.is_null(row as usize));
@@ -188,7 +190,7 @@ impl IntervalJoinOperator {
         }
         if !behind.is_empty() {
             let behind = take_record_batch(batch, &UInt32Array::from(behind))?;
-            epoch.effects.add_late(self.late_rows(side, &behind, late, epoch)?.into_iter());
+            epoch.effects.add_late(self.late_rows(side, &behind, watermark, epoch)?.into_iter());
         }
         if !without.is_empty() && self.keeps_unmatched(side) {
             alone.push((side, take_record_batch(batch, &UInt32Array::from(without))?));
@@ -435,9 +437,8 @@ impl Operator for IntervalJoinOperator {
         let buffers = state.buffers()?;
         for (side, batches) in pending.into_iter().enumerate() {
             for batch in batches {
-                // Of what has come as a whole at the watermark itself nothing more can come.
-                let late = self.promised(marks[side].late).saturating_add(self.at_mark(1 - side));
-                probes.extend(self.admit(side, &batch, late, epoch, &mut buffers[side], &mut alone)?);
+                let watermark = marks[side].late;
+                probes.extend(self.admit(side, &batch, watermark, epoch, &mut buffers[side], &mut alone)?);
             }
         }
         drop(state);

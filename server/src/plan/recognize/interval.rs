@@ -131,18 +131,16 @@ impl Conditions {
         for (left, right) in on {
             conditions.add_equality(left, right, sides)?;
         }
-        for condition in filter.map(split_conjunction_owned).unwrap_or_default() {
-            if is_volatile(&condition) {
-                return Err(Error::invalid(format!("\"{condition}\" gives another value each time it is asked"))
-                    .hint("compute it above the join"));
-            }
+        let filter = filter.map(split_conjunction_owned).unwrap_or_default();
+        for condition in filter.into_iter().flat_map(without_between) {
+            refuse_volatile(&condition)?;
             if !nulls_match && let Some((left, right)) = equality(&condition, sides) {
                 conditions.add_equality(left, right, sides)?;
                 continue;
             }
-            match comparisons(&condition, sides) {
-                found if found.is_empty() => conditions.others.push(condition),
-                found => conditions.comparisons.extend(found),
+            match comparison(&condition, sides) {
+                Some(found) => conditions.comparisons.push(found),
+                None => conditions.others.push(condition),
             }
         }
         Ok(conditions)
@@ -152,9 +150,9 @@ impl Conditions {
     fn add_equality(&mut self, left: Expr, right: Expr, sides: &[Derived; 2]) -> Result<()> {
         let op = if self.nulls_match { Operator::IsNotDistinctFrom } else { Operator::Eq };
         let equal = Expr::BinaryExpr(BinaryExpr::new(Box::new(left.clone()), op, Box::new(right.clone())));
-        self.comparisons.extend(
-            comparisons(&equal, sides).into_iter().map(|comparison| Comparison { condition: None, ..comparison }),
-        );
+        refuse_volatile(&equal)?;
+        let found = comparison(&equal, sides).map(|found| Comparison { condition: None, ..found });
+        self.comparisons.extend(found);
         let types = (left.get_type(sides[0].plan.schema())?, right.get_type(sides[1].plan.schema())?);
         // What cannot be hashed is compared.
         match types.0 == types.1 && !types.0.is_nested() {
@@ -293,26 +291,30 @@ fn equality(condition: &Expr, sides: &[Derived; 2]) -> Option<(Expr, Expr)> {
     pair(left, right).or_else(|| pair(right, left))
 }
 
-/// What a condition says of the times of both sides; nothing where it is about something else.
-fn comparisons(condition: &Expr, sides: &[Derived; 2]) -> Vec<Comparison> {
-    let written = Some(condition.clone());
-    match condition {
-        Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
-            let found = compared(left, *op, right, sides).or_else(|| difference(left, *op, right, sides));
-            found.map(|found| Comparison { condition: written, ..found }).into_iter().collect()
-        }
-        Expr::Between(Between { expr, negated: false, low, high }) => {
-            let of = |op, bound| compared(expr, op, bound, sides).or_else(|| difference(expr, op, bound, sides));
-            match (of(Operator::GtEq, low), of(Operator::LtEq, high)) {
-                (Some(low), Some(high)) => {
-                    let high = Comparison { condition: None, ..high };
-                    vec![Comparison { condition: written, slack: low.slack.max(high.slack), ..low }, high]
-                }
-                _ => vec![],
-            }
-        }
-        _ => vec![],
+fn refuse_volatile(condition: &Expr) -> Result<()> {
+    match is_volatile(condition) {
+        false => Ok(()),
+        true => Err(Error::invalid(format!("\"{condition}\" gives another value each time it is asked"))
+            .hint("compute it above the join")),
     }
+}
+
+/// Its bounds may be of different columns, and each is then a condition of its own.
+fn without_between(condition: Expr) -> Vec<Expr> {
+    match condition {
+        Expr::Between(Between { expr, negated: false, low, high }) => vec![
+            Expr::BinaryExpr(BinaryExpr::new(expr.clone(), Operator::GtEq, low)),
+            Expr::BinaryExpr(BinaryExpr::new(expr, Operator::LtEq, high)),
+        ],
+        other => vec![other],
+    }
+}
+
+/// What a condition says of the times of both sides; `None` where it is about something else.
+fn comparison(condition: &Expr, sides: &[Derived; 2]) -> Option<Comparison> {
+    let Expr::BinaryExpr(BinaryExpr { left, op, right }) = condition else { return None };
+    let found = compared(left, *op, right, sides).or_else(|| difference(left, *op, right, sides))?;
+    Some(Comparison { condition: Some(condition.clone()), ..found })
 }
 
 /// `a.ts <= b.ts + INTERVAL …`
