@@ -21,6 +21,7 @@ import extras  # noqa: E402
 import flink  # noqa: E402
 import generate  # noqa: E402
 import measure  # noqa: E402
+import operators  # noqa: E402
 import queries  # noqa: E402
 import report  # noqa: E402
 import server  # noqa: E402
@@ -28,8 +29,8 @@ import stress  # noqa: E402
 import service  # noqa: E402
 import topic  # noqa: E402
 
-OTHERS, STADIUM = ["epoch", "start", "memory"], ["simulate", "stress"]
-PARTS = ["file", "kafka", *OTHERS, *STADIUM]
+OTHERS, OPERATORS, STADIUM = ["epoch", "start", "memory"], ["operators"], ["simulate", "stress"]
+PARTS = ["file", "kafka", *OTHERS, *OPERATORS, *STADIUM]
 TOUCHLINE = "Touchline, 1 partition"
 TOUCHLINE_WIDE = "Touchline, {} partitions"
 FLINK_COLD, FLINK_WARM = "Flink, with its start", "Flink, warm"
@@ -185,6 +186,9 @@ class Bench:
             rows.append(["memory an open key of the tumble, at 1 M keys", report.shown(each, "{:.0f} bytes ({:.0f}–{:.0f})"), "< 300 bytes"])
             large, small = peaks[-1]
             rows.append(["peak memory of that run, and of one with 40 keys", f"{large / 2**20:.0f} MiB, {small / 2**20:.0f} MiB", ""])
+        if "operators" in parts:
+            say("joins and sessions beside a tumble")
+            rows.extend(operators.measured(self.binary, self.data_dir, self.folder, runs, self.flink))
         if "simulate" in parts:
             say("the simulator")
             rates = stress.simulator(self.binary, self.folder, runs)
@@ -268,7 +272,7 @@ def main():
         bench = Bench(options, binary, folder)
         others, failed, stopped = {}, None, False
         try:
-            for block, own in ("others", OTHERS), ("stadium", STADIUM):
+            for block, own in ("others", OTHERS), ("operators", OPERATORS), ("stadium", STADIUM):
                 others[block] = bench.others([part for part in own if part in options.only])
             if "file" in options.only:
                 bench.from_file()

@@ -14,6 +14,7 @@ pub mod logical;
 pub mod lookup_join;
 pub mod node;
 pub mod once;
+pub mod project;
 mod rows;
 pub mod window;
 

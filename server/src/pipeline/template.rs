@@ -23,6 +23,7 @@ use crate::error::{Error, Result};
 use crate::operator::epoch_cell::EpochCell;
 use crate::operator::isolate::isolating;
 use crate::operator::node::OperatorExec;
+use crate::operator::project::unrecorded;
 use crate::state::{Account, Rows, Spool};
 
 /// A checked plan. Never executed itself.
@@ -44,7 +45,7 @@ impl Template {
     /// `Invalid` where a node is not known to be right over a stream.
     pub(super) fn try_new(plan: Arc<dyn ExecutionPlan>, values: Option<Values>) -> Result<Self> {
         admit(&plan, false)?;
-        let drains = drains(&plan);
+        let (plan, drains) = (unrecorded(&plan)?, drains(&plan));
         Ok(Template { plan, values, drains })
     }
 
@@ -57,8 +58,9 @@ impl Template {
         values: Option<Values>,
         cell: &Arc<EpochCell>,
     ) -> Result<Self> {
-        let template = Template::try_new(plan, values)?;
-        Ok(Template { plan: isolating(&template.plan, cell)?, ..template })
+        admit(&plan, false)?;
+        let (plan, drains) = (isolating(&plan, cell)?, drains(&plan));
+        Ok(Template { plan, values, drains })
     }
 
     /// Inputs that every run reports as read to their end: partitions of leaves and of stateful operators.
