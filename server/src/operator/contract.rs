@@ -11,7 +11,10 @@ use std::sync::Arc;
 
 use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::SchemaRef;
+use datafusion::execution::TaskContext;
 use datafusion::physical_plan::ExecutionPlan;
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
 
 use super::epoch_cell::{Epoch, RowId};
 use super::rows::{json_rows, row_ids};
@@ -70,7 +73,12 @@ impl RemoteSegment {
 }
 
 /// What closing emits, computed as it is asked for: results can be many times what is held in memory.
-pub type Emission = Box<dyn Iterator<Item = Result<RecordBatch>> + Send>;
+pub type Emission = BoxStream<'static, Result<RecordBatch>>;
+
+/// The emission of an operator that waits for nothing.
+pub fn emission(batches: impl Iterator<Item = Result<RecordBatch>> + Send + 'static) -> Emission {
+    stream::iter(batches).boxed()
+}
 
 /// When an operator will have something to emit although no row comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,8 +167,9 @@ pub trait Operator: fmt::Debug + Send + Sync {
     /// Every input has been read to its end: what the marks make final, one mark for each input.
     ///
     /// The emission is read to its end before the epoch is committed. Where the epoch isolates bad rows, results that cannot be computed are
-    /// noted in its effects and left out.
-    fn close(self: Arc<Self>, marks: &[InputMarks], epoch: &Arc<Epoch>) -> Result<Emission>;
+    /// noted in its effects and left out. `context`: for plans that the emission runs, with the query's memory.
+    fn close(self: Arc<Self>, marks: &[InputMarks], epoch: &Arc<Epoch>, context: &Arc<TaskContext>)
+    -> Result<Emission>;
 
     /// Makes the running epoch part of the state.
     fn commit(&self) -> Result<()>;

@@ -7,6 +7,7 @@
 
 pub mod contract;
 pub mod epoch_cell;
+pub mod instance;
 pub mod interval_join;
 pub mod isolate;
 mod keys;
@@ -14,6 +15,7 @@ pub mod logical;
 pub mod lookup_join;
 pub mod node;
 pub mod once;
+pub mod pane;
 pub mod project;
 mod rows;
 pub mod window;

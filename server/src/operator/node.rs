@@ -18,7 +18,7 @@ use datafusion::physical_plan::{
 };
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::contract::{Emission, Operator};
+use super::contract::Operator;
 use super::epoch_cell::EpochCell;
 
 /// See the module's first line. Partition `n` of its output drains partition `n` of each input, one input after the other.
@@ -139,18 +139,15 @@ impl ExecutionPlan for OperatorExec {
         });
         let (operator, open, index) = (Arc::clone(&self.operator), Arc::clone(&self.open), self.index);
         let closed = async move {
-            if open.fetch_sub(1, Ordering::AcqRel) > 1 {
-                return Ok(emitted(Box::new(std::iter::empty())));
-            }
-            Ok::<_, DataFusionError>(emitted(operator.close(epoch.marks_of(index), &epoch)?))
+            let emission = match open.fetch_sub(1, Ordering::AcqRel) > 1 {
+                true => stream::empty().boxed(),
+                false => operator.close(epoch.marks_of(index), &epoch, &context)?,
+            };
+            Ok::<_, DataFusionError>(emission.map_err(DataFusionError::from))
         };
         let rows = taken.chain(stream::once(closed).try_flatten());
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
     }
-}
-
-fn emitted(batches: Emission) -> impl futures::Stream<Item = Result<RecordBatch>> {
-    stream::iter(batches).map(|batch| Ok(batch?))
 }
 
 fn all(batches: Vec<RecordBatch>) -> impl futures::Stream<Item = Result<RecordBatch>> {

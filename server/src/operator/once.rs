@@ -21,7 +21,7 @@ use datafusion::physical_plan::{
 use futures::stream;
 use parking_lot::Mutex;
 
-use super::contract::{Deadline, Emission, Operator, RestoredSegment, StateKind, StoredSegment};
+use super::contract::{Deadline, Emission, Operator, RestoredSegment, StateKind, StoredSegment, emission};
 use super::epoch_cell::Epoch;
 use super::logical::{Definition, Lowering, OperatorNode};
 use crate::clock::Micros;
@@ -120,9 +120,9 @@ impl Operator for OnceOperator {
         Ok(vec![batch.with_schema(Arc::clone(&self.schema))?])
     }
 
-    fn close(self: Arc<Self>, _: &[InputMarks], _: &Arc<Epoch>) -> Result<Emission> {
+    fn close(self: Arc<Self>, _: &[InputMarks], _: &Arc<Epoch>, _: &Arc<TaskContext>) -> Result<Emission> {
         self.running.store(1, Ordering::Release);
-        Ok(Box::new(std::iter::empty()))
+        Ok(emission(std::iter::empty()))
     }
 
     fn commit(&self) -> Result<()> {

@@ -1,9 +1,13 @@
-//! What a batch says of its rows beside their values: where each was read, and each as a text.
+//! What a batch says of its rows beside their values: where each was read, each as a text, and which columns it has.
 
-use arrow::array::{AsArray, Int64Array, RecordBatch};
-use arrow::datatypes::{DataType, Int64Type};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, FieldRef, Int64Type};
+use sha2::{Digest, Sha256};
 
 use super::logical::{EVENT_TIME, ROW};
+use crate::clock::Micros;
 use crate::error::{Error, Result};
 
 /// Where the rows were read, as far as they carry it: values of [`super::epoch_cell::RowId`].
@@ -26,4 +30,27 @@ pub(super) fn json_rows(batch: &RecordBatch, ours: &[usize]) -> Result<Vec<Strin
     // A row without columns is no line.
     rows.resize(batch.num_rows(), "{}".to_owned());
     Ok(rows)
+}
+
+/// A result as far as it is known where it cannot be computed, as a JSON object: operator, window and keys. `keys`: of one row each.
+pub(super) fn result_as_json(
+    operator: &str,
+    (start, end): (Micros, Micros),
+    keys: impl Iterator<Item = (String, ArrayRef)>,
+) -> Result<String> {
+    let time = |at| Arc::new(TimestampMicrosecondArray::from(vec![at])) as ArrayRef;
+    let columns = [
+        ("operator".to_owned(), Arc::new(StringArray::from(vec![operator])) as ArrayRef),
+        ("window_start".to_owned(), time(start)),
+        ("window_end".to_owned(), time(end)),
+    ];
+    let columns = columns.into_iter().chain(keys).map(|(name, value)| (name, value, true));
+    let row = RecordBatch::try_from_iter_with_nullable(columns)?;
+    json_rows(&row, &[])?.pop().ok_or_else(|| Error::bug("a row without a text"))
+}
+
+/// A hash of the types of an operator's columns, by which a checkpoint knows whether it can be read back.
+pub(super) fn types_sha256<'a>(fields: impl Iterator<Item = &'a FieldRef>) -> String {
+    let types: String = fields.map(|field| format!("{}\n", field.data_type())).collect();
+    Sha256::digest(types).iter().map(|byte| format!("{byte:02x}")).collect()
 }

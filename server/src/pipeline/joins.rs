@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery;
@@ -34,9 +34,11 @@ pub(super) fn arranged(plan: LogicalPlan, streams: &dyn Streams, state: &Session
     Ok(Optimizer::with_rules(rules).optimize(plan, state, |_, _| {})?)
 }
 
-/// The plan without the columns that nobody reads, where two streams are joined: a join keeps what it is given. `None` where none are.
+/// The plan without the columns that nobody reads, where rows of streams are kept as they are: a join and OVER keep what they are given.
+/// `None` where none are.
 pub(super) fn narrowed(plan: &LogicalPlan, streams: &dyn Streams, state: &SessionState) -> Result<Option<LogicalPlan>> {
-    if !joins_streams(plan, streams)? {
+    let is_over = |node: &LogicalPlan| Ok(matches!(node, LogicalPlan::Window(_)) && reads_stream(node, streams));
+    if !(joins_streams(plan, streams)? || plan.exists(is_over)?) {
         return Ok(None);
     }
     let rules = Optimizer::with_rules(vec![Arc::new(OptimizeProjections::new())]);

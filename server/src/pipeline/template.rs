@@ -8,11 +8,7 @@ use std::sync::Arc;
 
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
-use datafusion::physical_plan::sorts::sort::SortExec;
-use datafusion::physical_plan::{
-    ChildrenPropertiesMode, ExecutionPlan, ExecutionPlanProperties, ReplaceChildrenOptions, SendableRecordBatchStream,
-    displayable,
-};
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, SendableRecordBatchStream, displayable};
 use futures::TryStreamExt;
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
@@ -21,6 +17,7 @@ use super::source_exec::EpochSourceExec;
 use super::subqueries::Values;
 use crate::error::{Error, Result};
 use crate::operator::epoch_cell::EpochCell;
+use crate::operator::instance::instance_of;
 use crate::operator::isolate::isolating;
 use crate::operator::node::OperatorExec;
 use crate::operator::project::unrecorded;
@@ -73,7 +70,7 @@ impl Template {
         if let Some(values) = &self.values {
             values.fill(context).await?;
         }
-        let plan = instantiate(&self.plan)?;
+        let plan = instance_of(&self.plan, None)?;
         let partitions = plan.output_partitioning().partition_count();
         if partitions == 1 {
             let mut spool = Spool::new(account);
@@ -103,19 +100,6 @@ impl Template {
         let spool = std::mem::replace(&mut *spool.lock(), Spool::new(account));
         spool.finish()
     }
-}
-
-/// A plan that can be executed once. Static sides of joins stay shared, and so does operator state.
-fn instantiate(node: &Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
-    let children = node.children();
-    if children.is_empty() {
-        return Ok(Arc::clone(node));
-    }
-    let children = children.into_iter().map(instantiate).collect::<Result<Vec<_>>>()?;
-    let keep = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep);
-    let fresh = Arc::clone(node).replace_children(children, keep)?;
-    // A sort keeps a filter of its last run, which only its own reset forgets.
-    if fresh.is::<SortExec>() { Ok(fresh.reset_state()?) } else { Ok(fresh) }
 }
 
 /// `fed`: the node feeds an operator directly, which knows what to make of it.

@@ -11,12 +11,15 @@ use datafusion::datasource::MemTable;
 use proptest::prelude::*;
 
 mod bad_rows;
+mod distinct;
 mod joins;
 mod kinds;
 mod lookups;
+mod panes;
 mod remote;
 mod ties;
 mod windows;
+mod windows_in_batch;
 
 use super::*;
 use crate::catalog::{Defined, Statement, TableDef, ViewDef};
@@ -339,7 +342,7 @@ async fn what_would_start_anew_with_each_epoch_is_refused_with_a_way_out() {
         ("SELECT page FROM clicks LIMIT 3", "LIMIT is not possible over a stream"),
         (
             "SELECT row_number() OVER (PARTITION BY page ORDER BY ts) FROM clicks",
-            "OVER is not available over a stream yet",
+            "OVER over a stream needs a window in its PARTITION BY, or no partition would ever be complete",
         ),
         (
             "SELECT c.id FROM clicks c JOIN taps t ON t.id = c.id",

@@ -19,8 +19,8 @@ use crate::changelog::Changes;
 use crate::error::{Error, Result};
 use crate::operator::logical::ROW;
 use crate::operator::once;
-use crate::sql::expand_for_batch;
 use crate::sql::window_tvf::WindowTvfNode;
+use crate::sql::{expand_for_batch, is_set_operation};
 use crate::watermark::WatermarkExpr;
 
 /// Turns an analyzed plan into one that may run epoch by epoch.
@@ -62,6 +62,7 @@ pub(super) struct Counted {
     /// Operators are numbered by kind in the order of the query's text: their ids name state in checkpoints.
     pub(super) windows: usize,
     pub(super) joins: usize,
+    pub(super) panes: usize,
     once: usize,
     /// The watermarks of the inputs of each operator, an operator behind those that it depends on.
     pub(super) operators: Vec<super::OperatorInputs>,
@@ -137,6 +138,8 @@ impl Derivation<'_> {
             LogicalPlan::Unnest(unnest) => self.unnest(unnest, form),
             LogicalPlan::Join(join) => self.join(join, form),
             LogicalPlan::Aggregate(aggregate) => Ok(recognize::window::aggregate(self, aggregate)?),
+            LogicalPlan::Distinct(distinct) => recognize::distinct::distinct(self, distinct),
+            LogicalPlan::Window(window) => recognize::over::over(self, window),
             LogicalPlan::Extension(extension) => match extension.node.as_any().downcast_ref::<WindowTvfNode>() {
                 Some(window) => self.window_function(window.clone(), form),
                 None => Err(refuse::node(&LogicalPlan::Extension(extension)).into()),
@@ -283,7 +286,9 @@ impl Derivation<'_> {
 
     fn join(&mut self, join: Join, form: WindowForm) -> Result<Derived, Obstacle> {
         let (left, right) = (reads_stream(&join.left, self.streams), reads_stream(&join.right, self.streams));
-        refuse::set_operation(&join)?;
+        if is_set_operation(&join) {
+            return recognize::set_operation::set_operation(self, join);
+        }
         if left && right {
             return recognize::interval::join(self, join);
         }

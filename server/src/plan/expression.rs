@@ -8,6 +8,7 @@ use datafusion::logical_expr::{BinaryExpr, Cast, Expr, ExprSchemable, Operator, 
 
 use super::edge::{ColumnFacts, Edge, WindowColumn, WindowForm, WindowPart};
 use crate::clock::Micros;
+use crate::error::Location;
 use crate::sql::window::WindowKind;
 use crate::sql::window_functions::WindowCall;
 use crate::watermark::{Monotone, WatermarkExpr};
@@ -128,6 +129,28 @@ pub(super) fn is_volatile(expr: &Expr) -> bool {
         Ok(matches!(expr, Expr::ScalarFunction(call) if call.func.signature().volatility == Volatility::Volatile))
     })
     .unwrap_or(true)
+}
+
+/// Where expressions stand that a query has written; `None` where no column of theirs says it. Columns come in no order.
+pub(super) fn place_of<'a>(exprs: impl IntoIterator<Item = &'a Expr>) -> Option<Location> {
+    let columns = exprs.into_iter().flat_map(Expr::column_refs);
+    let starts = columns.filter_map(|column| column.spans.first().map(|span| span.start));
+    let first = starts.min_by_key(|start| (start.line, start.column))?;
+    Some(Location { file: String::new(), line: first.line, column: first.column })
+}
+
+/// A watermark made of another one, made of what this has become.
+pub(super) fn replaced(of: &WatermarkExpr, from: &WatermarkExpr, to: &WatermarkExpr) -> Option<WatermarkExpr> {
+    if of == from {
+        return Some(to.clone());
+    }
+    match of {
+        WatermarkExpr::Shift(inner, by) => Some(replaced(inner, from, to)?.shifted(*by)),
+        WatermarkExpr::Monotone(inner, function) => {
+            Some(WatermarkExpr::Monotone(Box::new(replaced(inner, from, to)?), *function))
+        }
+        _ => None,
+    }
 }
 
 /// Microseconds of an interval that is the same wherever it is added.

@@ -1,12 +1,14 @@
 //! What cannot run epoch by epoch, and what to write instead.
 
+use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, Join, JoinType, LogicalPlan, Volatility};
 
-use super::expression::is_volatile;
+use super::edge::Edge;
+use super::explain::written;
+use super::expression::{is_volatile, place_of};
 use super::{Streams, reads_stream};
 use crate::error::{Error, Result};
-use crate::sql::is_set_operation;
 
 /// `now()` and its like: the optimizer writes the time of planning in their place, and this plan runs for months.
 pub(super) fn time_of_planning(plan: &LogicalPlan) -> Result<()> {
@@ -139,10 +141,7 @@ pub(super) fn unordered(aggregates: &[Expr]) -> Result<()> {
 }
 
 /// INTERSECT and EXCEPT, with ALL or without.
-pub(super) fn set_operation(join: &Join) -> Result<()> {
-    if !is_set_operation(join) {
-        return Ok(());
-    }
+pub(super) fn set_operation(join: &Join) -> Error {
     let is_all = !matches!(join.left.as_ref(), LogicalPlan::Distinct(_));
     let (name, exists) = match join.join_type {
         JoinType::LeftAnti => ("EXCEPT", "NOT EXISTS"),
@@ -154,9 +153,68 @@ pub(super) fn set_operation(join: &Join) -> Result<()> {
         }
         false => Error::invalid(format!("{name} over a stream would keep every row for ever")),
     };
-    Err(error.hint(format!(
-        "look rows up in a static table, each as often as it comes: WHERE {exists} (SELECT 1 FROM t WHERE t.k IS NOT DISTINCT FROM s.k)"
-    )))
+    let within = match is_all {
+        true => "",
+        false => "select window_start and window_end on both sides, which are then compared within each window; or ",
+    };
+    error.hint(format!(
+        "{within}look rows up in a static table, each as often as it comes: WHERE {exists} (SELECT 1 FROM t WHERE t.k IS NOT DISTINCT FROM s.k)"
+    ))
+}
+
+/// DISTINCT of rows without a window among their columns.
+pub(super) fn distinct(edge: &Edge) -> Error {
+    let error = Error::invalid("DISTINCT over a stream would keep every row for ever");
+    error.hint(match has_window(edge) {
+        true => "select window_start and window_end, too: rows are then compared within their window",
+        false => "SELECT DISTINCT window_start, window_end, … FROM TUMBLE(t, ts, INTERVAL '1 minute')",
+    })
+}
+
+/// As [`distinct`], of DISTINCT ON.
+pub(super) fn distinct_on(edge: &Edge) -> Error {
+    let error = Error::invalid("DISTINCT ON over a stream would keep every row for ever");
+    error.hint(match has_window(edge) {
+        true => "name the window, too: DISTINCT ON (window_start, …)",
+        false => "SELECT DISTINCT ON (window_start, …) … FROM TUMBLE(t, ts, INTERVAL '1 minute') ORDER BY window_start, …, ts",
+    })
+}
+
+/// As [`distinct`], of UNION.
+pub(super) fn union(edge: &Edge) -> Error {
+    let error = Error::invalid("UNION over a stream would keep every row for ever");
+    error.hint(match has_window(edge) {
+        true => {
+            "UNION ALL, or select window_start and window_end on both sides: rows are then compared within their window"
+        }
+        false => {
+            "UNION ALL, or on both sides SELECT window_start, window_end, … FROM TUMBLE(t, ts, INTERVAL '1 minute')"
+        }
+    })
+}
+
+fn has_window(edge: &Edge) -> bool {
+    edge.columns.iter().any(|facts| facts.window.is_some())
+}
+
+/// A call of OVER whose partitions do not end with a window. `partition`: what it has.
+pub(super) fn over(call: &Expr, partition: &[Expr], edge: &Edge, schema: &DFSchema) -> Error {
+    let error =
+        Error::invalid("OVER over a stream needs a window in its PARTITION BY, or no partition would ever be complete");
+    let window = edge.shown().find(|at| edge.columns[*at].window.is_some()).map(|at| schema.field(at).name().as_str());
+    let others = partition.iter().map(written);
+    let partition = std::iter::once(window.unwrap_or("window_start").to_owned()).chain(others).collect::<Vec<_>>();
+    let partition = format!("OVER (PARTITION BY {} …)", partition.join(", "));
+    let error = error.hint(match window {
+        Some(_) => partition,
+        None => {
+            format!("{partition} FROM TUMBLE(t, ts, INTERVAL '1 minute'), or OVER in the query that reads the view")
+        }
+    });
+    match place_of([call]) {
+        Some(place) => error.at(place),
+        None => error,
+    }
 }
 
 /// A join of a stream and static rows that is no lookup. `stream_left`: on which side the stream is.
@@ -184,10 +242,6 @@ pub(super) fn node(plan: &LogicalPlan) -> Error {
         LogicalPlan::Limit(_) => {
             Error::invalid("LIMIT is not possible over a stream").hint("limit in the query that reads the view")
         }
-        LogicalPlan::Distinct(_) => Error::invalid("DISTINCT over a stream would keep every row for ever")
-            .hint("group by a window: SELECT … FROM TUMBLE(t, ts, INTERVAL '1 minute') GROUP BY window_start, …"),
-        LogicalPlan::Window(_) => Error::invalid("OVER is not available over a stream yet")
-            .hint("aggregate by a window of TUMBLE or HOP, or use OVER in the query that reads the view"),
         LogicalPlan::RecursiveQuery(_) => Error::invalid("a recursive query is not possible over a stream"),
         other => Error::invalid(format!("{} is not possible over a stream", other.display())),
     }

@@ -14,8 +14,8 @@ use datafusion::config::ConfigOptions;
 use datafusion::error::Result;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{
-    Aggregate, ColumnarValue, Expr, ExprSchemable, Filter, LogicalPlan, LogicalPlanBuilder, ReturnFieldArgs,
-    ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    Aggregate, ColumnarValue, Distinct, Expr, ExprSchemable, Filter, LogicalPlan, LogicalPlanBuilder, ReturnFieldArgs,
+    ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, Window as WindowNode,
 };
 use datafusion::optimizer::AnalyzerRule;
 
@@ -50,6 +50,8 @@ pub fn expand_for_batch(plan: LogicalPlan) -> Result<LogicalPlan> {
             None => Ok(Transformed::no(LogicalPlan::Extension(extension))),
         },
         LogicalPlan::Aggregate(aggregate) => grouped(aggregate),
+        LogicalPlan::Window(window) => partitioned(window),
+        LogicalPlan::Distinct(Distinct::All(input)) => distinct(input),
         LogicalPlan::Join(join) if is_set_operation(&join) => {
             Ok(as_multisets(&join)?.map_or_else(|| Transformed::no(LogicalPlan::Join(join)), Transformed::yes))
         }
@@ -90,17 +92,49 @@ fn grouped(aggregate: Aggregate) -> Result<Transformed<LogicalPlan>> {
 
 /// Grouped by windows that tumble, of rows that have them.
 fn of_existing_windows(mut aggregate: Aggregate) -> Result<Transformed<LogicalPlan>> {
-    let input = aggregate.input.as_ref();
-    let windows: Vec<Expr> = aggregate.group_expr.iter().filter(|expr| is_tumble(expr, input)).cloned().collect();
-    let Some(has_window) = conjunction(windows.into_iter().map(|window| window.unalias().is_not_null())) else {
-        return Ok(Transformed::no(LogicalPlan::Aggregate(aggregate)));
-    };
-    // Plans are analyzed more than once.
-    if matches!(aggregate.input.as_ref(), LogicalPlan::Filter(filter) if filter.predicate == has_window) {
-        return Ok(Transformed::no(LogicalPlan::Aggregate(aggregate)));
+    match with_windows(&aggregate.group_expr, &aggregate.input)? {
+        Some(input) => {
+            aggregate.input = Arc::new(input);
+            Ok(Transformed::yes(LogicalPlan::Aggregate(aggregate)))
+        }
+        None => Ok(Transformed::no(LogicalPlan::Aggregate(aggregate))),
     }
-    aggregate.input = Arc::new(LogicalPlan::Filter(Filter::try_new(has_window, aggregate.input)?));
-    Ok(Transformed::yes(LogicalPlan::Aggregate(aggregate)))
+}
+
+/// Compared with one another in windows that tumble, of rows that have them.
+fn partitioned(mut window: WindowNode) -> Result<Transformed<LogicalPlan>> {
+    let partitions = window.window_expr.iter().filter_map(|expr| match expr {
+        Expr::WindowFunction(call) => Some(&call.params.partition_by),
+        _ => None,
+    });
+    let partitions: Vec<Expr> = partitions.flatten().cloned().collect();
+    match with_windows(&partitions, &window.input)? {
+        Some(input) => {
+            window.input = Arc::new(input);
+            Ok(Transformed::yes(LogicalPlan::Window(window)))
+        }
+        None => Ok(Transformed::no(LogicalPlan::Window(window))),
+    }
+}
+
+/// Compared with one another as a whole, of which a window that tumbles is a part.
+fn distinct(input: Arc<LogicalPlan>) -> Result<Transformed<LogicalPlan>> {
+    let columns: Vec<Expr> = input.schema().columns().into_iter().map(Expr::Column).collect();
+    Ok(match with_windows(&columns, &input)? {
+        Some(input) => Transformed::yes(LogicalPlan::Distinct(Distinct::All(Arc::new(input)))),
+        None => Transformed::no(LogicalPlan::Distinct(Distinct::All(input))),
+    })
+}
+
+/// The rows that have every tumbling window among some expressions; `None` where there is nothing to be asked.
+fn with_windows(exprs: &[Expr], input: &Arc<LogicalPlan>) -> Result<Option<LogicalPlan>> {
+    let windows = exprs.iter().filter(|expr| is_tumble(expr, input)).cloned();
+    let Some(has_window) = conjunction(windows.map(|window| window.unalias().is_not_null())) else { return Ok(None) };
+    // Plans are analyzed more than once.
+    if matches!(input.as_ref(), LogicalPlan::Filter(filter) if filter.predicate == has_window) {
+        return Ok(None);
+    }
+    Ok(Some(LogicalPlan::Filter(Filter::try_new(has_window, Arc::clone(input))?)))
 }
 
 /// A group expression in which a column has taken the place of the call.
@@ -128,6 +162,9 @@ fn is_tumble(expr: &Expr, input: &LogicalPlan) -> bool {
             below.is_some_and(|field| is_tumble(&Expr::Column(Column::from(field)), &alias.input))
         }
         (Expr::Column(_), LogicalPlan::Filter(filter)) => is_tumble(expr, &filter.input),
+        (Expr::Column(column), LogicalPlan::Window(window)) => {
+            window.input.schema().has_column(column) && is_tumble(expr, &window.input)
+        }
         _ => false,
     }
 }

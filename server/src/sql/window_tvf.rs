@@ -101,6 +101,12 @@ impl UserDefinedLogicalNodeCore for WindowTvfNode {
         vec![Expr::Column(self.time_column.clone())]
     }
 
+    /// The time is among its expressions, and is needed in any case.
+    fn necessary_children_exprs(&self, output: &[usize]) -> Option<Vec<Vec<usize>>> {
+        let columns = self.input.schema().fields().len();
+        Some(vec![output.iter().copied().filter(|at| *at < columns).collect()])
+    }
+
     fn fmt_for_explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "WindowTvf: {}, time={}", self.kind, self.time_column)
     }

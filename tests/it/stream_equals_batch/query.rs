@@ -1,8 +1,10 @@
-//! Random queries: windows upon one another, unions, lookups, plain views, parts of WITH. Each is one that a server takes.
+//! Random queries: windows upon one another and what is compared within them, unions, joins, lookups, plain views, parts of WITH. Each is
+//! one that a server takes.
 
 mod joins;
 mod lookup;
 mod windows;
+mod within;
 
 use self::windows::Windows;
 use super::choices::Choices;
@@ -34,8 +36,9 @@ impl Query {
             parts: Vec::new(),
         };
         writer.days = writer.choices().sometimes(1);
-        let relation = match writer.choices().below(8) {
-            7 => writer.relation(3),
+        let relation = match writer.choices().below(10) {
+            7 | 8 => writer.within_windows(3),
+            9 => writer.relation(3),
             _ => writer.windowed_relation(3),
         };
         let lateness_us = writer.choices().of(&[0, 0, 0, 4_000_000]);
@@ -132,7 +135,7 @@ impl Writer {
         if depth == 0 {
             return self.table();
         }
-        match self.choices().below(14) {
+        match self.choices().below(16) {
             0..=2 => self.table(),
             3 | 4 => self.projection(depth - 1),
             5 => self.union(depth - 1),
@@ -141,6 +144,7 @@ impl Writer {
             9 => self.rows_of_windows(depth - 1),
             10 => self.unnested(depth - 1),
             11 | 12 => self.joined(depth - 1),
+            13 => self.within_windows(depth - 1),
             _ => self.windowed_relation(depth - 1),
         }
     }

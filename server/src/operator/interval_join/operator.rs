@@ -8,12 +8,12 @@ use arrow::compute::{and, concat, concat_batches, filter_record_batch, prep_null
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::JoinType;
 use datafusion::common::cast::as_boolean_array;
+use datafusion::execution::TaskContext;
 use datafusion::logical_expr::{ColumnarValue, Operator as Comparison};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr_common::datum::apply_cmp;
 use datafusion::physical_plan::ExecutionPlan;
 use parking_lot::Mutex;
-use sha2::{Digest, Sha256};
 
 use super::buffer::{Buffer, Place, Stored};
 use super::definition::Shape;
@@ -21,12 +21,12 @@ use super::probe::{PAIRS, Probe};
 use crate::clock::Micros;
 use crate::error::{Error, ErrorKind, Result};
 use crate::operator::contract::{
-    BadRow, Deadline, Emission, LateRow, Operator, RestoredSegment, StateKind, StoredSegment,
+    BadRow, Deadline, Emission, LateRow, Operator, RestoredSegment, StateKind, StoredSegment, emission,
 };
 use crate::operator::epoch_cell::{Epoch, RowId, micros};
 use crate::operator::keys::{columns, hash, nulls};
 use crate::operator::logical::ROW;
-use crate::operator::rows::{json_rows, row_ids};
+use crate::operator::rows::{json_rows, row_ids, types_sha256};
 use crate::state::Account;
 use crate::watermark::{END, InputMarks, NONE};
 
@@ -425,7 +425,7 @@ impl Operator for IntervalJoinOperator {
         Ok(vec![])
     }
 
-    fn close(self: Arc<Self>, marks: &[InputMarks], epoch: &Arc<Epoch>) -> Result<Emission> {
+    fn close(self: Arc<Self>, marks: &[InputMarks], epoch: &Arc<Epoch>, _: &Arc<TaskContext>) -> Result<Emission> {
         let marks = both(marks);
         let limits =
             |mark: fn(&InputMarks) -> Micros| SIDES.map(|side| self.done(side, self.promised(mark(&marks[1 - side]))));
@@ -444,7 +444,7 @@ impl Operator for IntervalJoinOperator {
         drop(state);
         let alone = alone.iter().map(|(side, rows)| self.alone(*side, rows)).collect::<Result<_>>()?;
         let epoch = Arc::clone(epoch);
-        Ok(Box::new(Joining {
+        Ok(emission(Joining {
             operator: self,
             epoch,
             probes,
@@ -490,9 +490,7 @@ impl Operator for IntervalJoinOperator {
 
     fn state_schema_sha256(&self) -> Result<String> {
         let schemas = self.schemas.get().ok_or_else(|| Error::bug("a join that has not been planned"))?;
-        let types = schemas.iter().flat_map(|schema| schema.fields()).map(|field| format!("{}\n", field.data_type()));
-        let digest = Sha256::digest(types.collect::<String>());
-        Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(types_sha256(schemas.iter().flat_map(|schema| schema.fields())))
     }
 
     fn restore(&self, segment: RestoredSegment) -> Result<()> {

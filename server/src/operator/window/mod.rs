@@ -10,12 +10,13 @@
 
 mod definition;
 mod gate;
+pub(super) mod held;
 mod merge;
 mod operator;
 pub mod panes;
 mod restored;
 mod spans;
-mod ties;
+pub(super) mod ties;
 
 pub use definition::{OutputColumn, PANE, WindowAggregate};
 pub use gate::LateGateExec;

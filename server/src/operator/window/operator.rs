@@ -5,26 +5,30 @@ use std::iter::Peekable;
 use std::sync::{Arc, OnceLock};
 use std::vec::IntoIter;
 
-use arrow::array::{ArrayRef, RecordBatch, StringArray, StructArray, TimestampMicrosecondArray, UInt32Array};
-use arrow::array::{TimestampMillisecondArray, TimestampNanosecondArray, TimestampSecondArray};
-use arrow::compute::{cast, take_record_batch};
+use arrow::array::{
+    ArrayRef, RecordBatch, StructArray, TimestampMicrosecondArray, TimestampMillisecondArray, TimestampNanosecondArray,
+    TimestampSecondArray,
+};
+use arrow::compute::cast;
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
+use datafusion::execution::TaskContext;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::AggregateExec;
 use parking_lot::Mutex;
 
 use super::definition::OutputColumn;
+use super::held;
 use super::merge::{StateMerge, batch};
 use super::panes::Windows;
 use super::spans::Spans;
 use crate::clock::Micros;
 use crate::error::{Error, ErrorKind, Result};
 use crate::operator::contract::{
-    BadRow, Deadline, Emission, Operator, RemoteSegment, RestoredSegment, StateKind, StoredSegment,
+    BadRow, Deadline, Emission, Operator, RemoteSegment, RestoredSegment, StateKind, StoredSegment, emission,
 };
-use crate::operator::epoch_cell::{Effects, Epoch, micros};
-use crate::operator::rows::json_rows;
-use crate::state::{Account, Merge, PaneState, PartReader, Rows, Segment, parts_for};
+use crate::operator::epoch_cell::{Effects, Epoch};
+use crate::operator::rows::{result_as_json, types_sha256};
+use crate::state::{Account, Merge, PaneState, PartReader, Rows, parts_for};
 use crate::watermark::{InputMarks, NONE};
 
 /// See the module's first line. Shared by all instances of its query's plan.
@@ -97,21 +101,14 @@ impl WindowOperator {
         Ok(results)
     }
 
-    /// A result as far as it is known without its aggregates, as a JSON object: operator, window and keys.
+    /// A result as far as it is known without its aggregates.
     fn named(&self, keys: &[ArrayRef], start: Micros, end: Micros) -> Result<String> {
-        let time = |at| Arc::new(TimestampMicrosecondArray::from(vec![at])) as ArrayRef;
-        let mut columns = vec![
-            ("operator".to_owned(), Arc::new(StringArray::from(vec![self.id.as_str()])) as ArrayRef),
-            ("window_start".to_owned(), time(start)),
-            ("window_end".to_owned(), time(end)),
-        ];
-        for (column, field) in self.columns.iter().zip(self.schema.fields()) {
-            if let OutputColumn::Key(at) = column {
-                columns.push((field.name().clone(), Arc::clone(&keys[*at])));
-            }
-        }
-        let row = RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, keys)| (name, keys, true)))?;
-        json_rows(&row, &[])?.pop().ok_or_else(|| Error::bug("a row without a text"))
+        let columns = self.columns.iter().zip(self.schema.fields());
+        let keys = columns.filter_map(|(column, field)| match column {
+            OutputColumn::Key(at) => Some((field.name().clone(), Arc::clone(&keys[*at]))),
+            _ => None,
+        });
+        result_as_json(&self.id, (start, end), keys)
     }
 
     /// `values`: one array for each key, then one for each aggregate.
@@ -174,41 +171,26 @@ impl Operator for WindowOperator {
 
     /// Takes one batch of the partial aggregation, `(pane, key…, state…)`.
     fn take(&self, _: usize, partial: RecordBatch) -> Result<Vec<RecordBatch>> {
-        let panes = micros(partial.column(0))?;
-        let columns = partial.columns()[1..].to_vec();
-        let rest = batch(Arc::clone(self.merge()?.schema()), columns, partial.num_rows())?;
-        let Some(first) = panes.first() else { return Ok(vec![]) };
-        let mut inner = self.state.lock();
-        if panes.iter().all(|pane| pane == first) {
-            inner.append(*first, rest);
-            return Ok(vec![]);
-        }
-        let mut rows: Vec<u32> =
-            (0..u32::try_from(panes.len()).map_err(|_| Error::bug("batch of over 2^32 rows"))?).collect();
-        rows.sort_by_key(|row| panes[*row as usize]);
-        for run in rows.chunk_by(|a, b| panes[*a as usize] == panes[*b as usize]) {
-            // Without keys and aggregates a row has no columns, and only their number counts.
-            let part = match rest.num_columns() {
-                0 => rest.slice(0, run.len()),
-                _ => take_record_batch(&rest, &UInt32Array::from(run.to_vec()))?,
-            };
-            inner.append(panes[run[0] as usize], part);
-        }
+        let schema = self.merge()?.schema();
+        let states = |partial: &RecordBatch| {
+            let columns = partial.columns()[1..].to_vec();
+            Ok(batch(Arc::clone(schema), columns, partial.num_rows())?)
+        };
+        held::by_pane(&partial, states, |pane, rows| self.state.lock().append(pane, rows))?;
         Ok(vec![])
     }
 
     /// The results of every window that closes in this epoch, in order of window end.
-    fn close(self: Arc<Self>, marks: &[InputMarks], epoch: &Arc<Epoch>) -> Result<Emission> {
-        let InputMarks { late, close, .. } = only(marks);
-        let (closed, to) = (self.windows.closed_through(late), self.windows.closed_through(close));
+    fn close(self: Arc<Self>, marks: &[InputMarks], epoch: &Arc<Epoch>, _: &Arc<TaskContext>) -> Result<Emission> {
+        let (closed, to) = held::closes(&self.windows, marks);
         let panes = {
             let mut inner = self.state.lock();
             let panes = inner.panes.pane_starts();
-            inner.done_through = panes.iter().copied().rfind(|pane| self.windows.last_end(*pane) <= to);
+            inner.done_through = held::done_through(&self.windows, &panes, to);
             panes
         };
         let epoch = Arc::clone(epoch);
-        Ok(Box::new(Closing {
+        Ok(emission(Closing {
             operator: self,
             epoch,
             panes: panes.into_iter().peekable(),
@@ -248,17 +230,11 @@ impl Operator for WindowOperator {
     }
 
     fn segments(&self) -> Vec<StoredSegment> {
-        let inner = self.state.lock();
-        let stored =
-            |(pane, segment): (Micros, &Segment)| StoredSegment { input: 0, shard: 0, pane, segment: segment.clone() };
-        inner.panes.segments().map(stored).collect()
+        held::segments(&self.state.lock().panes)
     }
 
     fn state_schema_sha256(&self) -> Result<String> {
-        use sha2::{Digest, Sha256};
-        let fields = self.merge()?.schema().fields().iter().map(|field| format!("{}\n", field.data_type()));
-        let digest = Sha256::digest(fields.collect::<String>());
-        Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(types_sha256(self.merge()?.schema().fields().iter()))
     }
 
     fn restore(&self, segment: RestoredSegment) -> Result<()> {
@@ -278,40 +254,20 @@ impl Operator for WindowOperator {
         self.state.lock().panes.stored(segment.pane, segment.id, segment.home);
     }
 
-    /// The panes of every window that closes.
     fn needed(&self, marks: &[InputMarks]) -> Vec<RemoteSegment> {
-        let InputMarks { late, close, .. } = only(marks);
-        let (closed, to) = (self.windows.closed_through(late), self.windows.closed_through(close));
-        let closes = |pane: &Micros| self.windows.next_end(*pane, closed).is_some_and(|end| end <= to);
-        let mut inner = self.state.lock();
-        if !inner.panes.is_stored() {
-            return vec![];
-        }
-        // The later a pane is, the later is the next end of a window that holds it.
-        let through = inner.panes.pane_starts().into_iter().rfind(closes).unwrap_or(NONE);
-        let remote = |(pane, Segment { id, level, home, .. }): (Micros, Segment)| {
-            Some(RemoteSegment { input: 0, shard: 0, pane, id, level, home: home? })
-        };
-        inner.panes.need(through, self.keys).into_iter().filter_map(remote).collect()
+        held::needed(&self.windows, &mut self.state.lock().panes, marks, self.keys)
     }
 
-    /// The end of the earliest window that is open and holds rows.
     fn next_deadlines(&self, marks: &[InputMarks]) -> Vec<Deadline> {
-        let closed = self.windows.closed_through(only(marks).close);
-        let inner = self.state.lock();
-        let end = inner.panes.pane_starts().into_iter().find_map(|pane| self.windows.next_end(pane, closed));
-        let at = end.map(|end| end.saturating_add(self.windows.allowed_lateness));
-        at.map(|at| Deadline::EventTime { input: 0, at }).into_iter().collect()
+        held::next_deadlines(&self.windows, &self.state.lock().panes, marks)
     }
 
     fn last_deadline(&self, _: usize, newest: Micros) -> Option<Micros> {
-        let inner = self.state.lock();
-        let last = inner.panes.pane_starts().into_iter().rfind(|pane| self.windows.earliest_row(*pane) <= newest)?;
-        Some(self.windows.last_end(last).saturating_add(self.windows.allowed_lateness))
+        held::last_deadline(&self.windows, &self.state.lock().panes, newest)
     }
 
     fn panes_after(&self, at: Micros) -> BTreeSet<Micros> {
-        self.state.lock().panes.pane_starts().into_iter().filter(|pane| *pane > at).collect()
+        held::panes_after(&self.state.lock().panes, at)
     }
 
     fn bytes(&self) -> usize {
@@ -351,22 +307,12 @@ struct ClosingWindow {
 }
 
 impl Closing {
-    /// The end of the next closing window that holds at least one pane with rows: ascending, and without gaps to step through.
-    fn next_end(&mut self) -> Option<Micros> {
-        while let Some(pane) = self.panes.peek() {
-            match self.operator.windows.next_end(*pane, self.closed) {
-                None => _ = self.panes.next(),
-                Some(end) if end > self.to => return None,
-                Some(end) => return Some(end),
-            }
-        }
-        None
-    }
-
     /// Emits one part more; false behind the last one.
     fn go_on(&mut self) -> Result<bool> {
         if self.window.is_none() {
-            let Some(end) = self.next_end() else { return Ok(false) };
+            let Some(end) = held::next_to_close(&self.operator.windows, &mut self.panes, self.closed, self.to) else {
+                return Ok(false);
+            };
             self.closed = end;
             let keys = self.operator.merge()?.keys();
             let segments = self.operator.rows_of(end)?;
@@ -404,10 +350,6 @@ impl Iterator for Closing {
             }
         }
     }
-}
-
-fn only(marks: &[InputMarks]) -> InputMarks {
-    marks.first().copied().unwrap_or(InputMarks::NONE)
 }
 
 impl Inner {

@@ -77,7 +77,7 @@ fn terms(aggregates: &[Expr], input: &LogicalPlan, cell: &Arc<EpochCell>) -> Res
 }
 
 /// Whether no two rows have been made of the same row that was read.
-fn one_row_a_place(input: &LogicalPlan) -> Result<bool> {
+pub(in crate::operator) fn one_row_a_place(input: &LogicalPlan) -> Result<bool> {
     let mut one = true;
     input.apply(|node| {
         one &= !matches!(node, LogicalPlan::Unnest(_) | LogicalPlan::Join(_) | LogicalPlan::Extension(_));
@@ -90,7 +90,8 @@ fn is_sortable(value: &Expr, input: &DFSchema) -> Result<bool> {
     Ok(!matches!(value, Expr::Literal(..)) && !value.get_type(input)?.is_nested())
 }
 
-fn place_of(row: Column, cell: &Arc<EpochCell>) -> Expr {
+/// The place of a row as a number, from where it was read.
+pub(in crate::operator) fn place_of(row: Column, cell: &Arc<EpochCell>) -> Expr {
     ScalarUDF::from(PlaceRead::new(Arc::clone(cell))).call(vec![Expr::Column(row)])
 }
 

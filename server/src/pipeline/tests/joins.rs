@@ -9,7 +9,7 @@ use crate::operator::contract::{RestoredSegment, StoredSegment};
 type Row = (i64, &'static str, i64, i64);
 
 /// The query's rows with everything in one epoch, and in any other way that is asked for.
-async fn in_epochs(query: &str, partitions: usize, epochs: &[(Vec<Row>, Vec<Row>, Micros)]) -> Vec<String> {
+pub(super) async fn in_epochs(query: &str, partitions: usize, epochs: &[(Vec<Row>, Vec<Row>, Micros)]) -> Vec<String> {
     let pipeline = planned(query, partitions).await;
     let mut found = Vec::new();
     let mut before = NONE;
@@ -35,7 +35,7 @@ fn read(pipeline: &Pipeline, clicks: &[Row], taps: &[Row]) -> Vec<Vec<RecordBatc
     pipeline.slots.iter().enumerate().map(of).collect()
 }
 
-fn lines(batches: &[RecordBatch]) -> Vec<String> {
+pub(super) fn lines(batches: &[RecordBatch]) -> Vec<String> {
     let batches: Vec<RecordBatch> = batches.iter().filter(|batch| batch.num_rows() > 0).cloned().collect();
     let text = pretty_format_batches(&batches).unwrap().to_string();
     text.lines().skip(3).filter(|line| line.starts_with('|')).map(cells).collect()
@@ -102,7 +102,7 @@ fn queries() -> Vec<String> {
 }
 
 /// Cuts rows that have been put in order into epochs: the watermark of each is the least time that is still to come.
-fn cut(mut clicks: Vec<Row>, mut taps: Vec<Row>, cuts: &[i64]) -> Vec<(Vec<Row>, Vec<Row>, Micros)> {
+pub(super) fn cut(mut clicks: Vec<Row>, mut taps: Vec<Row>, cuts: &[i64]) -> Vec<(Vec<Row>, Vec<Row>, Micros)> {
     let mut epochs = Vec::new();
     for end in cuts {
         let of = |rows: &mut Vec<Row>| {

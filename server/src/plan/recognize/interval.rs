@@ -10,14 +10,14 @@ use datafusion::logical_expr::{
 };
 
 use crate::clock::Micros;
-use crate::error::{Error, Location, Result};
+use crate::error::{Error, Result};
 use crate::operator::interval_join::{IntervalJoin, Shape, SideColumns};
 use crate::operator::logical::{OperatorNode, ROW};
 use crate::plan::OperatorInputs;
 use crate::plan::derive::{Derivation, Derived, Obstacle, column_at};
 use crate::plan::edge::{Bound, ColumnFacts, Edge, WindowColumn, WindowForm, WindowPart};
 use crate::plan::explain::{ExplainNode, ExplainState, written};
-use crate::plan::expression::{constant_length, is_volatile};
+use crate::plan::expression::{constant_length, is_volatile, place_of, replaced};
 use crate::sql::interval;
 use crate::watermark::{InputRef, WatermarkExpr};
 
@@ -28,18 +28,33 @@ pub(in crate::plan) fn join(derivation: &mut Derivation<'_>, join: Join) -> Resu
             .hint("write it as WHERE [NOT] EXISTS (…) by itself, beside the other conditions")
             .into());
     }
-    let number = derivation.counted.joins;
-    derivation.counted.joins += 1;
-    let Join { left, right, on, filter, join_type, null_equality, null_aware, schema, .. } = join;
-    if null_aware {
+    if join.null_aware {
         return Err(Error::invalid("NOT IN of another stream is not available")
             .hint("write it as NOT EXISTS, with the bound in time in its WHERE")
             .into());
     }
+    let (number, sides) = sides(derivation, &join)?;
+    Ok(of_sides(derivation, number, join, sides)?)
+}
+
+/// The number of a join, and what it joins.
+pub(in crate::plan) fn sides(derivation: &mut Derivation<'_>, join: &Join) -> Result<(usize, [Derived; 2]), Obstacle> {
+    let number = derivation.counted.joins;
+    derivation.counted.joins += 1;
     // A pane has no value that could be compared.
-    let sides = [left, right].map(|side| derivation.node(Arc::unwrap_or_clone(side), WindowForm::Row));
-    let [left, right] = sides;
-    let sides = [left?, right?];
+    let left = derivation.node(join.left.as_ref().clone(), WindowForm::Row)?;
+    let right = derivation.node(join.right.as_ref().clone(), WindowForm::Row)?;
+    Ok((number, [left, right]))
+}
+
+/// The join of two streams that have been derived.
+pub(in crate::plan) fn of_sides(
+    derivation: &mut Derivation<'_>,
+    number: usize,
+    join: Join,
+    sides: [Derived; 2],
+) -> Result<Derived> {
+    let Join { on, filter, join_type, null_equality, schema, .. } = join;
     let conditions = Conditions::of(on, filter, null_equality, &sides)?;
     let interval = conditions.interval(&sides)?;
     let columns = both(&sides)?;
@@ -242,14 +257,9 @@ impl Conditions {
         let of_times =
             self.comparisons.iter().filter_map(|comparison| comparison.condition.as_ref()).map(|one| vec![one]);
         let of_keys = self.keys.iter().map(|(left, right)| vec![left, right]);
-        let conditions = of_times.chain(of_keys).chain(self.others.iter().map(|one| vec![one]));
-        // Of the first column, since they come in no order.
-        let mut places = conditions.filter_map(|condition| {
-            let columns = condition.into_iter().flat_map(|expr| expr.column_refs());
-            columns.filter_map(|column| column.spans.first()).min_by_key(|span| (span.start.line, span.start.column))
-        });
-        match places.next() {
-            Some(span) => error.at(Location { file: String::new(), line: span.start.line, column: span.start.column }),
+        let mut conditions = of_times.chain(of_keys).chain(self.others.iter().map(|one| vec![one]));
+        match conditions.find_map(place_of) {
+            Some(place) => error.at(place),
             None => error,
         }
     }
@@ -492,20 +502,6 @@ fn facts(
         }
     });
     columns.collect()
-}
-
-/// A watermark made of another one, made of what this has become.
-fn replaced(of: &WatermarkExpr, from: &WatermarkExpr, to: &WatermarkExpr) -> Option<WatermarkExpr> {
-    if of == from {
-        return Some(to.clone());
-    }
-    match of {
-        WatermarkExpr::Shift(inner, by) => Some(replaced(inner, from, to)?.shifted(*by)),
-        WatermarkExpr::Monotone(inner, function) => {
-            Some(WatermarkExpr::Monotone(Box::new(replaced(inner, from, to)?), *function))
-        }
-        _ => None,
-    }
 }
 
 /// Windows that are joined with themselves are complete when both sides' are.

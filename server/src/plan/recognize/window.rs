@@ -24,6 +24,15 @@ use crate::watermark::{InputRef, WatermarkExpr};
 
 /// An aggregate over a stream.
 pub(in crate::plan) fn aggregate(derivation: &mut Derivation<'_>, aggregate: Aggregate) -> Result<Derived> {
+    grouped(derivation, aggregate, without_window)
+}
+
+/// Rows that are grouped. `lacks_window`: what to say where no window is grouped by.
+pub(in crate::plan) fn grouped(
+    derivation: &mut Derivation<'_>,
+    aggregate: Aggregate,
+    lacks_window: fn(&Edge) -> Error,
+) -> Result<Derived> {
     // The id comes before those of the operators below: it is counted as the query reads.
     let number = derivation.counted.windows;
     // The same number is the same aggregate: whatever is derived again begins where it began before.
@@ -35,11 +44,11 @@ pub(in crate::plan) fn aggregate(derivation: &mut Derivation<'_>, aggregate: Agg
     let aggregate = without_repeated_keys(aggregate);
     derivation.counted.windows += 1;
     let before = derivation.counted.clone();
-    let derived = match attempt(derivation, &aggregate, number, WindowForm::Pane) {
+    let derived = match attempt(derivation, &aggregate, number, WindowForm::Pane, lacks_window) {
         Err(Obstacle::NeedsRows(NeedsRows)) => {
             // As batch does it: a row for each window.
             derivation.counted = before;
-            attempt(derivation, &aggregate, number, WindowForm::Row)?
+            attempt(derivation, &aggregate, number, WindowForm::Row, lacks_window)?
         }
         other => other?,
     };
@@ -110,6 +119,7 @@ fn attempt(
     aggregate: &Aggregate,
     number: usize,
     form: WindowForm,
+    lacks_window: fn(&Edge) -> Error,
 ) -> Result<Derived, Obstacle> {
     let input = derivation.node(aggregate.input.as_ref().clone(), form)?;
     refuse::volatile_below(&input.plan)?;
@@ -125,7 +135,7 @@ fn attempt(
         return Err(if input.edge.in_panes {
             Obstacle::NeedsRows(NeedsRows)
         } else {
-            without_window(&input.edge).into()
+            lacks_window(&input.edge).into()
         });
     };
     let calls = groups.iter().any(|group| matches!(group, Group::Window { by: By::Call(_), .. }));
@@ -362,7 +372,10 @@ fn explained(
     input: ExplainNode,
 ) -> ExplainNode {
     let list = |exprs: &[Expr]| exprs.iter().map(written).collect::<Vec<_>>().join(", ");
-    let what = format!("aggregate {} by {}", list(&aggregate.aggr_expr), list(&aggregate.group_expr));
+    let what = match aggregate.aggr_expr.as_slice() {
+        [] => format!("distinct {}", list(&aggregate.group_expr)),
+        aggregates => format!("aggregate {} by {}", list(aggregates), list(&aggregate.group_expr)),
+    };
     let mut node = ExplainNode::new(what, edge, &aggregate.schema, vec![input]);
     let overlap = window.kind.windows_of_a_row();
     node.state = Some(ExplainState {

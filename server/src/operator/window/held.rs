@@ -1,0 +1,124 @@
+//! Rows that are held by the windows they belong to: what an epoch closes of them, what it reads for that, and when the next close is due.
+//! The same whatever the rows are: partial results of an aggregate, or rows as they came.
+
+use std::collections::BTreeSet;
+use std::iter::Peekable;
+use std::vec::IntoIter;
+
+use arrow::array::{RecordBatch, UInt32Array};
+use arrow::compute::take_record_batch;
+
+use super::panes::Windows;
+use crate::clock::Micros;
+use crate::error::{Error, Result};
+use crate::operator::contract::{Deadline, RemoteSegment, StoredSegment};
+use crate::operator::epoch_cell::micros;
+use crate::state::{PaneState, Segment};
+use crate::watermark::{InputMarks, NONE};
+
+/// Windows that end at or before the first are closed before the epoch of these marks, and those up to the second are closed by it.
+pub(in crate::operator) fn closes(windows: &Windows, marks: &[InputMarks]) -> (Micros, Micros) {
+    let InputMarks { late, close, .. } = only(marks);
+    (windows.closed_through(late), windows.closed_through(close))
+}
+
+/// The rows of each pane by themselves. `batch`: in its first column the pane of each row, in the others what is held.
+///
+/// `rows`: makes a batch of what is held.
+pub(in crate::operator) fn by_pane(
+    batch: &RecordBatch,
+    rows: impl FnOnce(&RecordBatch) -> Result<RecordBatch>,
+    mut append: impl FnMut(Micros, RecordBatch),
+) -> Result<()> {
+    let panes = micros(batch.column(0))?;
+    let Some(first) = panes.first() else { return Ok(()) };
+    let held = rows(batch)?;
+    if panes.iter().all(|pane| pane == first) {
+        append(*first, held);
+        return Ok(());
+    }
+    let mut order: Vec<u32> =
+        (0..u32::try_from(panes.len()).map_err(|_| Error::bug("batch of over 2^32 rows"))?).collect();
+    order.sort_by_key(|row| panes[*row as usize]);
+    for run in order.chunk_by(|a, b| panes[*a as usize] == panes[*b as usize]) {
+        // Without keys and aggregates a row has no columns, and only their number counts.
+        let part = match held.num_columns() {
+            0 => held.slice(0, run.len()),
+            _ => take_record_batch(&held, &UInt32Array::from(run.to_vec()))?,
+        };
+        append(panes[run[0] as usize], part);
+    }
+    Ok(())
+}
+
+/// The last pane that no window needs any more once those up to `to` are closed.
+pub(in crate::operator) fn done_through(windows: &Windows, panes: &[Micros], to: Micros) -> Option<Micros> {
+    panes.iter().copied().rfind(|pane| windows.last_end(*pane) <= to)
+}
+
+/// The end of the next window to close that holds at least one pane with rows: ascending, and without gaps to step through.
+///
+/// `panes`: those that hold rows, ascending; those that no further window holds are taken off. `closed`: the end of the last one.
+pub(in crate::operator) fn next_to_close(
+    windows: &Windows,
+    panes: &mut Peekable<IntoIter<Micros>>,
+    closed: Micros,
+    to: Micros,
+) -> Option<Micros> {
+    while let Some(pane) = panes.peek() {
+        match windows.next_end(*pane, closed) {
+            None => _ = panes.next(),
+            Some(end) if end > to => return None,
+            Some(end) => return Some(end),
+        }
+    }
+    None
+}
+
+pub(in crate::operator) fn segments(panes: &PaneState) -> Vec<StoredSegment> {
+    let stored =
+        |(pane, segment): (Micros, &Segment)| StoredSegment { input: 0, shard: 0, pane, segment: segment.clone() };
+    panes.segments().map(stored).collect()
+}
+
+/// The segments without rows in the panes of every window that closes.
+pub(in crate::operator) fn needed(
+    windows: &Windows,
+    panes: &mut PaneState,
+    marks: &[InputMarks],
+    keys: usize,
+) -> Vec<RemoteSegment> {
+    let (closed, to) = closes(windows, marks);
+    let is_read = |pane: &Micros| windows.next_end(*pane, closed).is_some_and(|end| end <= to);
+    if !panes.is_stored() {
+        return vec![];
+    }
+    // The later a pane is, the later is the next end of a window that holds it.
+    let through = panes.pane_starts().into_iter().rfind(is_read).unwrap_or(NONE);
+    let remote = |(pane, Segment { id, level, home, .. }): (Micros, Segment)| {
+        Some(RemoteSegment { input: 0, shard: 0, pane, id, level, home: home? })
+    };
+    panes.need(through, keys).into_iter().filter_map(remote).collect()
+}
+
+/// The end of the earliest window that is open and holds rows.
+pub(in crate::operator) fn next_deadlines(windows: &Windows, panes: &PaneState, marks: &[InputMarks]) -> Vec<Deadline> {
+    let (_, closed) = closes(windows, marks);
+    let end = panes.pane_starts().into_iter().find_map(|pane| windows.next_end(pane, closed));
+    let at = end.map(|end| end.saturating_add(windows.allowed_lateness));
+    at.map(|at| Deadline::EventTime { input: 0, at }).into_iter().collect()
+}
+
+/// The watermark that closes every window of rows that are no later than `newest`.
+pub(in crate::operator) fn last_deadline(windows: &Windows, panes: &PaneState, newest: Micros) -> Option<Micros> {
+    let last = panes.pane_starts().into_iter().rfind(|pane| windows.earliest_row(*pane) <= newest)?;
+    Some(windows.last_end(last).saturating_add(windows.allowed_lateness))
+}
+
+pub(in crate::operator) fn panes_after(panes: &PaneState, at: Micros) -> BTreeSet<Micros> {
+    panes.pane_starts().into_iter().filter(|pane| *pane > at).collect()
+}
+
+fn only(marks: &[InputMarks]) -> InputMarks {
+    marks.first().copied().unwrap_or(InputMarks::NONE)
+}
