@@ -43,7 +43,7 @@ impl TableDef {
     /// A stream is read epoch by epoch; anything else is a static table, read once and looked up.
     pub fn is_stream(&self) -> bool {
         match &self.connector {
-            Connector::Kafka(_) => true,
+            Connector::Kafka(_) | Connector::View(_) => true,
             Connector::Filesystem(_) => self.watermark.is_some(),
         }
     }
@@ -194,6 +194,26 @@ pub struct WatermarkDef {
 pub enum Connector {
     Kafka(KafkaTopic),
     Filesystem(FilesystemPath),
+    /// No statement declares it: it is what a materialized view is to a query that reads it.
+    View(ViewRef),
+}
+
+/// A materialized view as a source: its committed rows, checkpoint by checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ViewRef {
+    /// Names what the view computes. Rows of another version are other rows.
+    pub version: String,
+    /// By what names its checkpoints say how far its times have got.
+    pub marks: Vec<ViewMark>,
+    /// As of a table, the most of those that it is made of; `None`: times may lie ahead as far as they like.
+    pub max_future: Option<Duration>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ViewMark {
+    pub name: String,
+    /// Index of the column whose times it is about: a timestamp, or a window as a struct.
+    pub column: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -182,6 +182,32 @@ impl QueryStatus {
         }
     }
 
+    /// Why it may bring no rows, as what follows its name in a sentence; `None` while it goes on, is about to, or has ended.
+    pub fn stands_still(&self) -> Option<String> {
+        let StateAndReason { state, mut reason } = self.state.read().clone();
+        let what = match state {
+            QueryState::Failed => "has failed",
+            QueryState::Rejected => "is rejected",
+            QueryState::Fenced => "was taken over by another server",
+            QueryState::Degraded => "is degraded",
+            QueryState::Running => {
+                let troubles = self.troubles.read();
+                // Without its hot table it goes on.
+                reason = [Part::Source, Part::Store, Part::Backlog].iter().find_map(|part| troubles.get(part).cloned());
+                reason.as_ref()?;
+                "is degraded"
+            }
+            QueryState::Starting | QueryState::Finished => return None,
+        };
+        let first = reason.as_deref().and_then(|reason| reason.lines().next());
+        Some(first.map_or_else(|| what.to_owned(), |first| format!("{what}: {first}")))
+    }
+
+    /// Whether it runs, and all that brings it rows answers.
+    pub fn goes_on(&self) -> bool {
+        self.state.read().state == QueryState::Running && self.stands_still().is_none()
+    }
+
     /// Notes what is wrong with the query's file while its last good version runs, or that nothing is.
     pub fn report_file(&self, report: Option<String>) {
         *self.file_report.write() = report;
@@ -204,5 +230,27 @@ impl QueryStatus {
         }
         reasons.extend(self.file_report.read().clone());
         (state, (!reasons.is_empty()).then(|| reasons.join("\n")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_stands_still_where_it_has_ended_by_an_error_or_nothing_comes_to_it() {
+        let status = QueryStatus::new("v", "v.sql");
+        assert_eq!((status.stands_still(), status.goes_on()), (None, false));
+        status.set(QueryState::Running, None);
+        assert!(status.goes_on());
+        status.trouble(Part::HotTable, Some("Postgres is away".to_owned()));
+        assert!(status.goes_on(), "{:?}", status.stands_still());
+        status.trouble(Part::Source, Some("no answer\n  detail: for a while".to_owned()));
+        assert_eq!(status.stands_still().as_deref(), Some("is degraded: no answer"));
+        assert!(!status.goes_on());
+        status.set(QueryState::Failed, Some("division by zero".to_owned()));
+        assert_eq!(status.stands_still().as_deref(), Some("has failed: division by zero"));
+        status.set(QueryState::Finished, None);
+        assert_eq!((status.stands_still(), status.goes_on()), (None, false));
     }
 }

@@ -1,7 +1,7 @@
 //! What a reader may see: every view at one committed checkpoint, sealed files and tail, no row twice.
 //!
-//! This file holds what is published; `catalog` gives it names in SQL, and `view`, `source` and `system` make plans that
-//! read it. `stores` is the one object store that such a plan can reach.
+//! This file holds what is published, and tells those that follow a view when there is more of it; `catalog` gives it names in SQL, and
+//! `view`, `source` and `system` make plans that read it. `stores` is the one object store that such a plan can reach.
 
 pub mod catalog;
 pub mod snapshot;
@@ -18,17 +18,21 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::TableProvider;
 use parking_lot::RwLock;
+use tokio::sync::watch;
 
 use crate::catalog::TableDef;
 use crate::error::Result;
 use crate::sql::Functions;
 use crate::state::Rows;
 use crate::status::QueryStatus;
+use crate::watermark::Mark;
 
 /// Everything that has been published under a name. Written by the server as queries come, commit and go.
 #[derive(Debug, Default)]
 pub struct Published {
     views: RwLock<BTreeMap<String, Arc<PublishedView>>>,
+    /// Counts how often a view has come, gone, or been opened anew.
+    views_changed: watch::Sender<u64>,
     sources: RwLock<BTreeMap<String, Arc<TableDef>>>,
     plain_views: RwLock<BTreeMap<String, Arc<dyn TableProvider>>>,
     /// All queries, also those whose file is wrong.
@@ -52,8 +56,10 @@ pub trait StreamPlans: fmt::Debug + Send + Sync {
 #[derive(Debug)]
 pub struct PublishedView {
     pub name: String,
+    /// Names what it computes; empty for what nobody reads on from.
+    pub version: String,
     pub schema: SchemaRef,
-    snapshot: RwLock<Arc<ViewSnapshot>>,
+    snapshot: watch::Sender<Arc<ViewSnapshot>>,
 }
 
 /// A view at one committed checkpoint. Immutable: a statement that pinned it reads the same rows to its end.
@@ -62,8 +68,19 @@ pub struct ViewSnapshot {
     pub checkpoint: u64,
     /// Public Parquet files, each row in exactly one of them.
     pub sealed: Arc<[SealedFile]>,
-    /// Committed rows that are in no public file yet.
-    pub tail: Arc<[Rows]>,
+    /// Committed rows that are in no public file yet, oldest first.
+    pub tail: Arc<[TailRows]>,
+    /// How far its times have got behind all of these rows, by the names under which a checkpoint says it.
+    pub marks: BTreeMap<String, Mark>,
+    /// Its input had an end, and this is all.
+    pub finished: bool,
+}
+
+/// The rows that one checkpoint has added.
+#[derive(Debug, Clone)]
+pub struct TailRows {
+    pub checkpoint: u64,
+    pub rows: Rows,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -72,30 +89,58 @@ pub struct SealedFile {
     pub path: String,
     pub bytes: u64,
     pub rows: u64,
+    /// The checkpoints that its rows are of, where a private object beside it says which row is of which. Files of before have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoints: Option<CheckpointRange>,
+}
+
+/// Checkpoints, first and last included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct CheckpointRange {
+    pub from: u64,
+    pub to: u64,
 }
 
 impl PublishedView {
     pub fn new(name: impl Into<String>, schema: SchemaRef) -> Self {
-        PublishedView { name: name.into(), schema, snapshot: RwLock::default() }
+        PublishedView { name: name.into(), version: String::new(), schema, snapshot: watch::Sender::default() }
+    }
+
+    /// `version`: names what it computes, for those that read on from its rows.
+    pub fn of_version(self, version: impl Into<String>) -> Self {
+        PublishedView { version: version.into(), ..self }
     }
 
     /// The newest committed snapshot.
     pub fn pin(&self) -> Arc<ViewSnapshot> {
-        Arc::clone(&self.snapshot.read())
+        Arc::clone(&self.snapshot.borrow())
     }
 
     pub fn publish(&self, snapshot: ViewSnapshot) {
-        *self.snapshot.write() = Arc::new(snapshot);
+        self.snapshot.send_replace(Arc::new(snapshot));
+    }
+
+    /// The newest snapshot, and all that come after it.
+    pub fn follow(&self) -> watch::Receiver<Arc<ViewSnapshot>> {
+        self.snapshot.subscribe()
     }
 }
 
 impl Published {
+    /// Shows a view, in the place of one of its name: what it shows has to be there already.
     pub fn put_view(&self, view: Arc<PublishedView>) {
         self.views.write().insert(view.name.clone(), view);
+        self.views_changed.send_modify(|count| *count += 1);
     }
 
     pub fn remove_view(&self, name: &str) {
         self.views.write().remove(name);
+        self.views_changed.send_modify(|count| *count += 1);
+    }
+
+    /// Tells when a view comes, goes, or is opened anew.
+    pub fn views_changed(&self) -> watch::Receiver<u64> {
+        self.views_changed.subscribe()
     }
 
     pub fn view(&self, name: &str) -> Option<Arc<PublishedView>> {

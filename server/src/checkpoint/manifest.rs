@@ -16,11 +16,12 @@ use crate::clock::Micros;
 use crate::error::{Error, Result};
 use crate::source::{Offset, Partition};
 use crate::tables::SealedFile;
+use crate::watermark::{Mark, NONE};
 
 /// Written by this version. Older ones are read, newer ones refused.
 ///
-/// 2: segments name input and shard; operators their inputs' marks and position; outputs the watermarks of their time columns; rows that
-/// were late for a part of their windows are counted apart.
+/// 2: segments name input and shard; operators their inputs' marks and position; outputs the watermarks of their time columns, seals those
+/// after them, sealed files their checkpoints; rows that were late for a part of their windows are counted apart.
 pub const FORMAT_VERSION: u32 = 2;
 
 /// One checkpoint of one query.
@@ -56,8 +57,12 @@ pub struct Manifest {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SourceState {
+    /// Of a view that is read its one partition, 0, whose offsets are the view's checkpoints.
     pub offsets: BTreeMap<Partition, PartitionState>,
     pub watermark: Option<Micros>,
+    /// Of a view: the latest time that has come, by the name of each of its marks.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub newest: BTreeMap<String, Micros>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -131,7 +136,8 @@ pub struct OutputState {
     /// checkpoint is both here and in `hot`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hot_runs: Vec<HotRun>,
-    /// How far the rows in `tail` and `sealed` have got: by time column, for whoever reads on from here.
+    /// How far the rows in `tail` and `sealed` have got, for whoever reads on from here: the watermark of each time column under its
+    /// name, and of a window that no column's watermark says when it is complete (`w closes`).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub watermarks: BTreeMap<String, OutputMark>,
     /// Of the rows in all of these. Whoever writes the first that are not appended raises [`FORMAT_VERSION`]: to a version that does
@@ -175,6 +181,18 @@ pub struct OutputMark {
     pub at: Option<Micros>,
     /// Nothing comes any more until a source wakes.
     pub idle: bool,
+}
+
+impl From<Mark> for OutputMark {
+    fn from(Mark { at, idle }: Mark) -> Self {
+        OutputMark { at: Some(at).filter(|at| *at != NONE), idle }
+    }
+}
+
+impl From<OutputMark> for Mark {
+    fn from(OutputMark { at, idle }: OutputMark) -> Self {
+        Mark { at: at.unwrap_or(NONE), idle }
+    }
 }
 
 fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
@@ -237,6 +255,9 @@ pub struct SealIntent {
     pub date_column: Option<String>,
     /// One per event date, in order of dates.
     pub files: Vec<IntentFile>,
+    /// How far the rows up to `to` have got, as [`OutputState::watermarks`] says it; empty where that is not known.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub watermarks: BTreeMap<String, OutputMark>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -386,6 +407,7 @@ pub(super) mod uuid_text {
 pub(super) mod tests {
     use super::*;
     use crate::error::ErrorKind;
+    use crate::tables::CheckpointRange;
 
     pub(in super::super) fn section(object: &str) -> Section {
         Section { object: object.to_owned(), offset: 0, length: 10, rows: 2, sha256: sha256(object.as_bytes()) }
@@ -402,7 +424,12 @@ pub(super) mod tests {
         let output = OutputState {
             tail: vec![entry(3, "tail"), entry(4, "both")],
             sealed: SealedIndex {
-                recent: vec![SealedFile { path: "v/event_date=2023-11-13/a.parquet".to_owned(), bytes: 5, rows: 7 }],
+                recent: vec![SealedFile {
+                    path: "v/event_date=2023-11-13/a.parquet".to_owned(),
+                    bytes: 5,
+                    rows: 7,
+                    checkpoints: Some(CheckpointRange { from: 1, to: 2 }),
+                }],
                 indexes: vec![list],
             },
             intents: vec![SealIntent {
@@ -411,6 +438,7 @@ pub(super) mod tests {
                 to: 3,
                 date_column: Some("window_start".to_owned()),
                 files: vec![IntentFile { path: "p".to_owned(), event_date: "2023-11-14".to_owned(), rows: 2 }],
+                watermarks: BTreeMap::from([("window_end".to_owned(), OutputMark { at: Some(5), idle: false })]),
             }],
             next_seal: 9,
             hot: vec![entry(4, "both")],
@@ -429,7 +457,11 @@ pub(super) mod tests {
             segments: vec![SegmentRef { id: 1, input: 1, shard: 3, pane: -300, level: 2, section: section("segment") }],
         };
         let partition = PartitionState { next: 17, event_time_max: None };
-        let source = SourceState { offsets: BTreeMap::from([(0, partition), (11, partition)]), watermark: Some(5) };
+        let source = SourceState {
+            offsets: BTreeMap::from([(0, partition), (11, partition)]),
+            watermark: Some(5),
+            newest: BTreeMap::from([("window_end".to_owned(), 6)]),
+        };
         Manifest {
             format_version: FORMAT_VERSION,
             engine_version: "0.1.0".to_owned(),
@@ -488,7 +520,7 @@ pub(super) mod tests {
         assert_eq!((operator.mark_of(0), operator.mark_of(1), operator.position), (Some(8), None, 0));
         let segment = &operator.segments[0];
         assert_eq!((segment.id, segment.input, segment.shard, segment.pane), (3, 0, 0, -10));
-        assert!(read.outputs["q"].watermarks.is_empty());
+        assert!(read.outputs["q"].watermarks.is_empty() && read.sources["t"].newest.is_empty());
         assert_eq!(read.outputs["q"].changes, OutputChanges::Append);
         assert_eq!((read.accounting.late, read.accounting.late_partly), (2, 0));
         // What this version writes of it is read again.

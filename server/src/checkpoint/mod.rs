@@ -11,6 +11,7 @@ mod garbage;
 mod generation;
 mod manifest;
 mod paths;
+mod runs;
 mod sealed;
 
 #[cfg(test)]
@@ -25,6 +26,7 @@ pub use manifest::{
     PartitionState, SealIntent, SealedIndex, SealedIndexRef, Section, SegmentRef, SourceState, TailEntry,
 };
 pub use paths::{DEAD_LETTER_LEDGER, LATE_LEDGER, QueryPaths, public_folder};
+pub use runs::FileRuns;
 pub use sealed::read_sealed_files;
 
 /// Lower-case hexadecimal.

@@ -5,6 +5,7 @@
 //!          q/<query>/ckpt/<id>.json                      the manifest chain: creating the next one is the commit
 //!          q/<query>/bundle/<generation>-<id>-<attempt>.arrow
 //!          q/<query>/sealed/<generation>-<id>-<attempt>-<n>.json   lists of sealed files
+//!          q/<query>/runs/<path of a public file>.json   which of its rows are of which checkpoint
 //!          q/<query>/gc/<id>                             up to here manifests may have been deleted
 //! public   <view>/event_date=YYYY-MM-DD/<query>-<generation>-<instance>-<seal>-<part>.parquet
 //! ```
@@ -94,6 +95,15 @@ impl QueryPaths {
         number(path.filename()?)
     }
 
+    /// What lies beside a sealed file, as long as that does: named by it alone, so that whoever finds the file finds this. `None` for a
+    /// path that is no sealed file's.
+    pub(super) fn runs(file: &str) -> Option<Path> {
+        let stem = file.strip_suffix(".parquet")?;
+        // The query's name can have the sign in it that stands between the numbers.
+        let query = stem.rsplit('/').next()?.rsplitn(5, '-').nth(4)?;
+        Some(Path::from(format!("q/{query}/runs/{stem}.json")))
+    }
+
     /// A sealed file, within the public store. `event_date` is `YYYY-MM-DD`.
     ///
     /// The instance keeps names apart if checkpoints are ever removed and generations begin anew beside old files.
@@ -167,6 +177,25 @@ mod tests {
         seen.dedup();
         assert_eq!(seen.len(), names.len());
         assert_ne!(public_folder("late"), public_folder(LATE_LEDGER));
+    }
+
+    #[test]
+    fn what_lies_beside_a_public_file_is_in_the_folder_of_its_query() {
+        let by = Generation { number: 3, instance: Uuid::nil() };
+        for query in ["momentum", "a-b-c", "Momentum", "v-12345678"] {
+            let paths = QueryPaths::new(query);
+            let mut runs = Vec::new();
+            for output in [query, LATE_LEDGER] {
+                let file = paths.sealed_file(output, "2026-01-01", by, 4, 0);
+                let path = QueryPaths::runs(&file).expect("a sealed file");
+                assert!(path.as_ref().starts_with(&format!("q/{}/runs/", paths.name)), "{path}");
+                assert_eq!(QueryPaths::written_for(&path), None, "clean-up does not know it");
+                runs.push(path);
+            }
+            assert_ne!(runs[0], runs[1]);
+        }
+        assert_eq!(QueryPaths::runs("v/notes.txt"), None);
+        assert_eq!(QueryPaths::runs("v/a.parquet"), None);
     }
 
     #[test]

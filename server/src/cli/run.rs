@@ -516,7 +516,7 @@ impl Session {
                 watermark.idle_timeout = None;
                 watermark
             });
-            watermarks.push(SourceWatermark::new(definition.as_ref()));
+            watermarks.push(SourceWatermark::new(definition.as_ref()).into());
             offsets.push(Offsets::new());
         }
         let tables: Vec<Arc<TableDef>> = pipeline.slots.iter().map(|slot| Arc::clone(&slot.table)).collect();

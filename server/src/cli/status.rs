@@ -39,7 +39,8 @@ impl Reading {
         for query in published.queries() {
             let (state, reason) = query.get();
             let sources = query.sources.read();
-            for (source, status) in sources.iter() {
+            // Of a view the checkpoints are counted, and not what is in them.
+            for (source, status) in sources.iter().filter(|(source, _)| published.query(source).is_none()) {
                 let read: i64 = status.partitions.values().map(|partition| partition.position.max(0)).sum();
                 let most = positions.entry(source.clone()).or_default();
                 *most = read.max(*most);

@@ -130,6 +130,7 @@ impl TableDecoder {
         let (table, is_topic) = match &def.connector {
             Connector::Kafka(topic) => (topic.topic.clone(), true),
             Connector::Filesystem(files) => (files.path.clone(), false),
+            Connector::View(_) => return Err(Error::bug(format!("the rows of view \"{}\" are no records", def.name))),
         };
         Ok(TableDecoder {
             names: Names { by_partition: BTreeMap::new(), table, is_topic, declared_in: def.location.file.clone() },
@@ -290,6 +291,7 @@ impl TableDecoder {
             origins: std::mem::take(&mut self.origins),
             progress,
             dead_letters: std::mem::take(&mut self.dead_letters),
+            view: None,
             finished: polled.finished,
             bytes,
             held: None,

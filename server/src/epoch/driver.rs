@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::pipeline::{Pipeline, StepInput, StepOutput};
 use crate::source::reader::Reader;
 use crate::source::{DeadLetter, Offsets, Origins, SourceBatch};
-use crate::watermark::{END, Mark, SourceWatermark};
+use crate::watermark::{Mark, SlotWatermark};
 
 /// How much one epoch may take.
 #[derive(Debug, Clone, Copy)]
@@ -44,10 +44,12 @@ pub struct Driver {
     pub pipeline: Arc<Pipeline>,
     /// One for each slot of the pipeline; `None` once its bounded input has ended.
     readers: Vec<Option<Reader>>,
-    pub watermarks: Vec<SourceWatermark>,
+    pub watermarks: Vec<SlotWatermark>,
     pub offsets: Vec<Offsets>,
     /// The end of each partition as last seen, by slot. One that does not answer now keeps the end that it had.
     pub ends: Vec<Offsets>,
+    /// By slot: rows of a checkpoint of a view have been taken, and more of them are to come.
+    partial: Vec<bool>,
     /// The slot that is served first at the next turn, so that a busy reader starves no other.
     next_slot: usize,
     clock: Clock,
@@ -80,13 +82,14 @@ impl Driver {
     pub fn new(
         pipeline: Arc<Pipeline>,
         readers: Vec<Reader>,
-        watermarks: Vec<SourceWatermark>,
+        watermarks: Vec<SlotWatermark>,
         offsets: Vec<Offsets>,
         clock: Clock,
         limits: EpochLimits,
     ) -> Self {
         let last_rows_at = clock.now();
         let ends = offsets.clone();
+        let partial = vec![false; readers.len()];
         let readers = readers.into_iter().map(Some).collect();
         let driver = Driver {
             pipeline,
@@ -94,6 +97,7 @@ impl Driver {
             watermarks,
             offsets,
             ends,
+            partial,
             next_slot: 0,
             clock,
             limits,
@@ -132,13 +136,16 @@ impl Driver {
         for (slot, batch) in taken {
             held.extend(batch.held);
             for (partition, progress) in &batch.progress {
-                self.watermarks[slot].observe(*partition, progress, now);
+                self.watermarks[slot].observe(*partition, progress, batch.view.as_ref(), now);
                 self.offsets[slot].insert(*partition, progress.to);
                 if let Some(end) = progress.end {
                     self.ends[slot].insert(*partition, end);
                 }
                 result.records += progress.records;
                 result.far_future += progress.far_future;
+            }
+            if let Some(view) = &batch.view {
+                self.partial[slot] = view.partial;
             }
             // A batch whose source does not say where its rows were read has an empty origin.
             let unknown = batches[slot].len() + batch.batches.len();
@@ -149,7 +156,7 @@ impl Driver {
             result.dead_letters.extend(batch.dead_letters);
             if batch.finished {
                 self.readers[slot] = None;
-                self.watermarks[slot].force(END);
+                self.watermarks[slot].end();
             }
         }
         if result.records > 0 {
@@ -181,8 +188,8 @@ impl Driver {
         if self.pipeline.open_panes() == 0 {
             return Ok(Turn::Finished);
         }
-        let slots = self.watermarks.len();
-        let mut output = self.run(self.clock.now(), vec![Vec::new(); slots], vec![], vec![Mark::END; slots]).await?;
+        let (slots, marks) = (self.watermarks.len(), self.pipeline.marks());
+        let mut output = self.run(self.clock.now(), vec![Vec::new(); slots], vec![], vec![Mark::END; marks]).await?;
         let dead_letters = std::mem::take(&mut output.bad);
         Ok(Turn::Epoch(EpochResult { output, dead_letters, ..EpochResult::default() }))
     }
@@ -225,7 +232,7 @@ impl Driver {
             Some(batch) => Ok(Some((slot, batch?))),
             None => {
                 self.readers[slot] = None;
-                self.watermarks[slot].force(END);
+                self.watermarks[slot].end();
                 Ok(None)
             }
         }
@@ -259,15 +266,18 @@ impl Driver {
         let Some(timeout) = self.timeout() else { return };
         // A source that has ended will not speak.
         let open = self.watermarks.iter().zip(&self.readers).filter(|(_, reader)| reader.is_some());
-        let silent = |(watermark, _): (&SourceWatermark, _)| {
+        let silent = |(watermark, _): (&SlotWatermark, _)| {
             watermark.silent_for(self.last_rows_at).is_some_and(|lasted| lasted >= timeout)
         };
         if !open.into_iter().all(silent) {
             return;
         }
         let marks = self.closes_on_silence();
-        for (watermark, at) in self.watermarks.iter_mut().zip(marks) {
-            watermark.force(at);
+        let mut rest = marks.as_slice();
+        for (watermark, slot) in self.watermarks.iter_mut().zip(&self.pipeline.slots) {
+            let (own, behind) = rest.split_at(slot.marks().min(rest.len()));
+            watermark.force(own);
+            rest = behind;
         }
     }
 
@@ -277,7 +287,7 @@ impl Driver {
 
     /// The marks to which silence would raise the sources.
     fn closes_on_silence(&self) -> Vec<Micros> {
-        let newest: Vec<Micros> = self.watermarks.iter().map(SourceWatermark::newest).collect();
+        let newest: Vec<Micros> = self.watermarks.iter().flat_map(SlotWatermark::newest).collect();
         self.pipeline.close_all_at(&newest)
     }
 
@@ -293,9 +303,15 @@ impl Driver {
         }
     }
 
-    /// How far each source has got, by slot.
+    /// How far the sources have got, all marks of the first slot before those of the second.
     pub fn marks(&self) -> Vec<Mark> {
-        self.watermarks.iter().map(SourceWatermark::mark).collect()
+        self.watermarks.iter().flat_map(SlotWatermark::marks).collect()
+    }
+
+    /// Whether what has been taken lies behind the offsets: only then may it be made durable. A checkpoint of a view is one step of
+    /// its reader, however many epochs it takes.
+    pub fn is_whole(&self) -> bool {
+        !self.partial.contains(&true)
     }
 
     /// Why a source brings nothing, where one does not answer.

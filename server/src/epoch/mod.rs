@@ -48,7 +48,8 @@ use crate::watermark::NONE;
 /// How long a turn waits for rows before it looks after anything else.
 const TURN_WAIT: Duration = Duration::from_millis(100);
 
-/// How long a stop waits for each write of the hot table. What is not written by then is at the next start.
+/// How long a stop waits for each write of the hot table, and for the rest of a view's checkpoint. What is not written or read by then is
+/// at the next start.
 const STOP_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Late rows and dead letters that wait for a checkpoint, bytes: with more it does not wait for its interval. One epoch more can
@@ -125,34 +126,49 @@ impl QueryLoop {
     /// stays away. The last checkpoint stands, and a restart goes on from there.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<()> {
         self.status.set(QueryState::Running, None);
-        self.publish();
         loop {
             if stopping(&stop) {
                 break;
             }
-            if self.hot_is_full() {
+            // What has been taken in part only cannot be made durable, and so nothing could be written that makes room.
+            if self.hot_is_full() && self.driver.is_whole() {
                 tokio::time::sleep(self.wait()).await;
             } else if self.turn().await? {
                 self.checkpoint_and_sinks().await?;
                 self.report();
                 self.status.set(QueryState::Finished, None);
+                self.outputs.iter_mut().for_each(Output::finish);
+                self.publish();
                 self.drain_sinks(&mut stop).await?;
                 return Ok(());
             }
-            if self.last_checkpoint.elapsed() >= self.settings.checkpoint_interval
-                || self.ledger.bytes() >= self.ledger_bytes_max()
-            {
+            let due = self.last_checkpoint.elapsed() >= self.settings.checkpoint_interval
+                || self.ledger.bytes() >= self.ledger_bytes_max();
+            if due && self.driver.is_whole() {
                 self.checkpoint_and_sinks().await?;
             }
             self.watch_sources();
             self.report();
         }
-        self.checkpoint().await?;
+        self.make_whole().await?;
+        if self.driver.is_whole() {
+            self.checkpoint().await?;
+        }
         // What is under way, then what came with the last checkpoint.
         for _ in 0..3 {
             self.apply_hot(STOP_PATIENCE).await?;
         }
         info!(query = self.status.name, checkpoint = self.chain.head().id, "query stopped");
+        Ok(())
+    }
+
+    /// Takes what is left of checkpoints of views that have been taken in part, for a limited time. What is not whole then is taken from the
+    /// last checkpoint on by the next start.
+    async fn make_whole(&mut self) -> Result<()> {
+        let until = Instant::now() + STOP_PATIENCE;
+        while !self.driver.is_whole() && Instant::now() < until {
+            self.turn().await?;
+        }
         Ok(())
     }
 
@@ -188,7 +204,7 @@ impl QueryLoop {
 
     fn wait(&self) -> Duration {
         let due = self.settings.checkpoint_interval.saturating_sub(self.last_checkpoint.elapsed());
-        if self.dirty { due.min(TURN_WAIT) } else { TURN_WAIT }
+        if self.dirty && self.driver.is_whole() { due.min(TURN_WAIT) } else { TURN_WAIT }
     }
 
     /// The ledgers' own limit, or their share of a small budget.
@@ -339,14 +355,17 @@ impl QueryLoop {
         slots
             .map(|((slot, offsets), watermark)| {
                 let times: HashMap<_, _> =
-                    watermark.partitions().map(|(partition, time, _)| (partition, time.event_time_max)).collect();
+                    watermark.partitions().into_iter().map(|(partition, newest, _)| (partition, newest)).collect();
                 let offsets = offsets.iter().map(|(partition, next)| {
                     let event_time_max = times.get(partition).copied().flatten();
                     (*partition, PartitionState { next: *next, event_time_max })
                 });
+                let marks = slot.view().map(|view| &view.marks).into_iter().flatten();
+                let newest = marks.zip(watermark.newest()).filter(|(_, at)| *at != NONE);
                 let state = SourceState {
                     offsets: offsets.collect(),
-                    watermark: Some(watermark.current()).filter(|at| *at != NONE),
+                    watermark: watermark.least(),
+                    newest: newest.map(|(mark, at)| (mark.name.clone(), at)).collect(),
                 };
                 (slot.table.name.clone(), state)
             })
@@ -376,7 +395,8 @@ impl QueryLoop {
     async fn write_seals(&mut self) -> Result<()> {
         let mut trouble = None;
         for output in &mut self.outputs {
-            match output.write_seals(&self.public, self.disk.as_ref(), &self.status.name, self.chain.head()).await {
+            let (private, public, disk) = (&self.private, &self.public, self.disk.as_ref());
+            match output.write_seals(private, public, disk, &self.status.name, self.chain.head()).await {
                 Ok(wrote) => self.dirty |= wrote,
                 Err(error) if error.kind() == ErrorKind::Unavailable => {
                     warn!(query = self.status.name, error = error.report(), "public files not written yet");
@@ -426,15 +446,12 @@ impl QueryLoop {
         let mut sources = status.sources.write();
         for (at, slot) in self.driver.pipeline.slots.iter().enumerate() {
             let watermark = &self.driver.watermarks[at];
-            let partitions = watermark.partitions().map(|(partition, time, idle)| {
+            let partitions = watermark.partitions().into_iter().map(|(partition, event_time_max, idle)| {
                 let position = self.driver.offsets[at].get(&partition).copied().unwrap_or(0);
                 let end = self.driver.ends[at].get(&partition).copied().unwrap_or(position);
-                (partition, PartitionStatus { position, end, event_time_max: time.event_time_max, idle })
+                (partition, PartitionStatus { position, end, event_time_max, idle })
             });
-            let status = SourceStatus {
-                watermark: Some(watermark.current()).filter(|at| *at != NONE),
-                partitions: partitions.collect(),
-            };
+            let status = SourceStatus { watermark: watermark.least(), partitions: partitions.collect() };
             sources.insert(slot.table.name.clone(), status);
         }
     }

@@ -7,16 +7,16 @@ use super::backlog::{self, Backlog, Waiting};
 use super::ledger;
 use crate::changelog::Changes;
 use crate::checkpoint::{
-    BundleBuilder, DEAD_LETTER_LEDGER, Generation, LATE_LEDGER, Manifest, OutputChanges, OutputMark, QueryPaths,
-    SealIntent, TailEntry, read_section_by_batches,
+    BundleBuilder, DEAD_LETTER_LEDGER, FileRuns, Generation, LATE_LEDGER, Manifest, OutputChanges, OutputMark,
+    OutputState, QueryPaths, SealIntent, TailEntry, read_section_by_batches,
 };
 use crate::clock::Micros;
 use crate::error::{Error, Result};
 use crate::sink::parquet::{SealLimits, SealNames, plan_seal, tail_entry, write_sealed};
 use crate::state::{Account, Rows, Spool};
 use crate::store::{SpillDirectory, Store};
-use crate::tables::{PublishedView, SealedFile, ViewSnapshot};
-use crate::watermark::{Mark, NONE};
+use crate::tables::{CheckpointRange, PublishedView, SealedFile, TailRows, ViewSnapshot};
+use crate::watermark::Mark;
 
 /// See the module's first line.
 #[derive(Debug)]
@@ -35,7 +35,11 @@ pub(super) struct Output {
     /// Rows staged for the checkpoint under way.
     staged: Option<(u64, Arc<[Rows]>)>,
     /// All sealed files that the head lists.
-    sealed: Vec<SealedFile>,
+    sealed: Arc<[SealedFile]>,
+    /// By checkpoint of the tail: how far the rows up to it have got, as far as this process knows.
+    reached: BTreeMap<u64, BTreeMap<String, OutputMark>>,
+    /// All input has ended.
+    finished: bool,
     /// Files that are written and that the next checkpoint will list.
     done: Vec<(u64, Vec<SealedFile>)>,
     /// Seals that the next checkpoint will intend.
@@ -58,7 +62,9 @@ impl Output {
             fresh: Vec::new(),
             rows: BTreeMap::new(),
             staged: None,
-            sealed: Vec::new(),
+            sealed: Arc::default(),
+            reached: BTreeMap::new(),
+            finished: false,
             done: Vec::new(),
             planned: None,
             applied: 0,
@@ -88,7 +94,7 @@ impl Output {
                 ))
                 .hint("rename the view, so that it starts anew beside the old one"));
         }
-        self.sealed = crate::checkpoint::read_sealed_files(private, &state.sealed).await?;
+        self.sealed = crate::checkpoint::read_sealed_files(private, &state.sealed).await?.into();
         for entry in &state.tail {
             let mut rows = Spool::new(account);
             let mut keep = |batch| {
@@ -102,6 +108,7 @@ impl Output {
             self.rows.insert(entry.checkpoint, Arc::new([rows.finish()?]));
         }
         self.tail = state.tail.clone();
+        self.note_reached(state);
         self.find_waiting(head);
         Ok(())
     }
@@ -143,8 +150,7 @@ impl Output {
     /// Says how far the rows of this checkpoint have got, by time column.
     pub(super) fn stage_watermarks(&self, draft: &mut Manifest, marks: Vec<(String, Mark)>) {
         let state = draft.outputs.entry(self.name.clone()).or_default();
-        let mark = |Mark { at, idle }| OutputMark { at: Some(at).filter(|at| *at != NONE), idle };
-        state.watermarks = marks.into_iter().map(|(column, at)| (column, mark(at))).collect();
+        state.watermarks = marks.into_iter().map(|(name, at)| (name, OutputMark::from(at))).collect();
     }
 
     /// The checkpoint that [`Output::stage`] took part in is durable and is now the head.
@@ -153,14 +159,26 @@ impl Output {
             self.rows.insert(checkpoint, rows);
             self.fresh.clear();
         }
-        for (_, files) in self.done.drain(..) {
-            self.sealed.extend(files);
+        if !self.done.is_empty() {
+            let new = self.done.drain(..).flat_map(|(_, files)| files);
+            self.sealed = self.sealed.iter().cloned().chain(new).collect();
         }
         self.planned = None;
-        self.tail = super::output_state(head, &self.name).map_or_else(Vec::new, |state| state.tail.clone());
+        let state = super::output_state(head, &self.name);
+        self.tail = state.map_or_else(Vec::new, |state| state.tail.clone());
+        state.into_iter().for_each(|state| self.note_reached(state));
         let kept: BTreeSet<u64> = self.tail.iter().map(|entry| entry.checkpoint).collect();
         self.rows.retain(|checkpoint, _| kept.contains(checkpoint));
         self.find_waiting(head);
+    }
+
+    /// What the head says of its times holds behind the newest rows of its tail, also where checkpoints without rows came after these.
+    fn note_reached(&mut self, state: &OutputState) {
+        let tail: BTreeSet<u64> = state.tail.iter().map(|entry| entry.checkpoint).collect();
+        if let Some(newest) = tail.last() {
+            self.reached.insert(*newest, state.watermarks.clone());
+        }
+        self.reached.retain(|checkpoint, _| tail.contains(checkpoint));
     }
 
     fn find_waiting(&mut self, head: &Manifest) {
@@ -193,12 +211,27 @@ impl Output {
 
     /// Shows readers the head.
     pub(super) fn publish(&self, head: &Manifest) {
-        let tail = self.tail.iter().filter_map(|entry| self.rows.get(&entry.checkpoint));
+        let tail = self.tail.iter().filter_map(|entry| Some((entry.checkpoint, self.rows.get(&entry.checkpoint)?)));
+        let tail = tail.flat_map(|(checkpoint, rows)| rows.iter().map(move |rows| (checkpoint, rows.clone())));
+        let marks = super::output_state(head, &self.name).map(|state| &state.watermarks);
+        let mark = |(name, mark): (&String, &OutputMark)| (name.clone(), Mark::from(*mark));
         self.view.publish(ViewSnapshot {
             checkpoint: head.id,
-            sealed: self.sealed.clone().into(),
-            tail: tail.flat_map(|rows| rows.iter().cloned()).collect(),
+            sealed: Arc::clone(&self.sealed),
+            tail: tail.map(|(checkpoint, rows)| TailRows { checkpoint, rows }).collect(),
+            marks: marks.into_iter().flatten().map(mark).collect(),
+            finished: self.finished,
         });
+    }
+
+    /// What readers read it by.
+    pub(super) fn view(&self) -> &Arc<PublishedView> {
+        &self.view
+    }
+
+    /// There will be no more rows.
+    pub(super) fn finish(&mut self) {
+        self.finished = true;
     }
 
     /// What the hot table lacks, oldest first.
@@ -248,12 +281,16 @@ impl Output {
         }
         let names = SealNames { paths, output: &self.name, generation };
         self.planned = plan_seal(state, limits, names, self.date_column.as_deref(), None, now);
+        if let Some(intent) = &mut self.planned {
+            intent.watermarks = self.reached.get(&intent.to).cloned().unwrap_or_default();
+        }
         self.planned.is_some()
     }
 
-    /// Writes the files that the head intends. Returns whether there were any.
+    /// Writes the files that the head intends, and beside each which of its rows are of which checkpoint. Returns whether there were any.
     pub(super) async fn write_seals(
         &mut self,
+        private: &Store,
         public: &Store,
         disk: Option<&SpillDirectory>,
         query: &str,
@@ -269,7 +306,12 @@ impl Output {
                 (entry, rows)
             };
             let inputs: Vec<(TailEntry, Arc<[Rows]>)> = state.seal_inputs(intent).into_iter().map(rows_of).collect();
-            let files = write_sealed(public, disk, query, intent, &inputs).await?;
+            let mut files = write_sealed(public, disk, query, intent, &inputs).await?;
+            let entries: Vec<TailEntry> = inputs.into_iter().map(|(entry, _)| entry).collect();
+            for (file, intended) in files.iter_mut().zip(&intent.files) {
+                FileRuns::of(intent, &intended.event_date, &entries).write(private, &file.path).await?;
+                file.checkpoints = Some(CheckpointRange { from: intent.from, to: intent.to });
+            }
             self.done.push((intent.seal, files));
         }
         Ok(!self.done.is_empty())

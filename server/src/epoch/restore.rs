@@ -15,21 +15,21 @@ use super::{LoopSettings, QueryLoop};
 use crate::catalog::ViewDef;
 use crate::changelog::Changes;
 use crate::checkpoint::{
-    Chain, DEAD_LETTER_LEDGER, Generation, LATE_LEDGER, Manifest, Section, SegmentRef, segment_home,
+    Chain, DEAD_LETTER_LEDGER, Generation, LATE_LEDGER, Manifest, Section, SegmentRef, SourceState, segment_home,
 };
-use crate::clock::Clock;
+use crate::clock::{Clock, Micros};
 use crate::error::{Error, ErrorKind, Result};
 use crate::operator::contract::RemoteSegment;
-use crate::pipeline::{Pipeline, fetch};
+use crate::pipeline::{Pipeline, StreamSlot, fetch};
 use crate::sink::parquet::check_sealable;
 use crate::sink::postgres::{HotTable, PostgresSink};
 use crate::source::Offsets;
-use crate::source::reader::{OpenSpec, ReaderLimits, SourceDeps, spawn_reader};
+use crate::source::reader::{OpenSpec, ReaderLimits, SourceDeps, ViewDeps, spawn_reader};
 use crate::state::{Budget, Reservation};
 use crate::status::QueryStatus;
 use crate::store::{SpillDirectory, Store};
 use crate::tables::{Published, PublishedView};
-use crate::watermark::{Mark, NONE, SourceWatermark};
+use crate::watermark::{Mark, NONE, SlotWatermark, SourceWatermark, ViewWatermark};
 
 /// A segment of more bytes, compressed, is not read at a start but when a window first needs it. A large state is a few of these for the
 /// most part; each small one would be a request for which its window waits. At a start memory is empty: what is read then is decoded and put
@@ -57,6 +57,14 @@ pub struct QueryDeps {
     pub published: Arc<Published>,
 }
 
+impl QueryDeps {
+    /// What reading another view needs.
+    fn views(&self) -> ViewDeps {
+        let (private, public) = (self.private.clone(), self.public.clone());
+        ViewDeps { published: Arc::clone(&self.published), private, public }
+    }
+}
+
 /// A query that is planned and about to run.
 #[derive(Debug)]
 pub struct QueryPlan {
@@ -67,7 +75,7 @@ pub struct QueryPlan {
 }
 
 impl QueryLoop {
-    /// Takes the query's chain over, restores state and outputs, starts the readers and shows the view to readers.
+    /// Takes the query's chain over, restores state and outputs, starts the readers, and shows the view to readers once all of it is there.
     ///
     /// # Errors
     /// `Fenced` where a newer server owns the query, `Corrupt` for damaged checkpoints, `Invalid` where the view's rows
@@ -84,30 +92,28 @@ impl QueryLoop {
 
         if let Some(state) = super::output_state(&head, &name) {
             for (column, mark) in &state.watermarks {
-                pipeline.restore_output_mark(column, Mark { at: mark.at.unwrap_or(NONE), idle: mark.idle });
+                pipeline.restore_output_mark(column, Mark::from(*mark));
             }
         }
 
         let now = deps.clock.now();
         let (mut readers, mut watermarks, mut offsets) = (Vec::new(), Vec::new(), Vec::<Offsets>::new());
         for slot in &pipeline.slots {
-            let mut watermark = SourceWatermark::new(slot.table.watermark.as_ref());
-            let mut resume = Offsets::new();
-            if let Some(state) = head.sources.get(&slot.table.name) {
-                let times = state.offsets.iter().map(|(partition, at)| (*partition, at.event_time_max));
-                watermark.restore(state.watermark.unwrap_or(NONE), times, now);
-                resume = state.offsets.iter().map(|(partition, at)| (*partition, at.next)).collect();
-            }
-            let open = OpenSpec { resume: resume.clone(), account: Some(Arc::clone(&account)), ..OpenSpec::default() };
+            let state = head.sources.get(&slot.table.name);
+            let resume: Offsets =
+                state.into_iter().flat_map(|state| &state.offsets).map(|(at, of)| (*at, of.next)).collect();
+            let views = slot.view().map(|_| deps.views());
+            let account = Some(Arc::clone(&account));
+            let open = OpenSpec { resume: resume.clone(), account, views, ..OpenSpec::default() };
             let thread = format!("{}/{}", view.name, slot.table.name);
             let columns = slot.columns().to_vec();
             let table = Arc::clone(&slot.table);
             readers.push(spawn_reader(&thread, table, columns, open, deps.reader_limits, deps.sources.clone())?);
-            watermarks.push(watermark);
+            watermarks.push(restored_watermark(slot, state, now));
             offsets.push(resume);
         }
 
-        let mut outputs = outputs(&view, &name, &pipeline, &deps.published);
+        let mut outputs = outputs(&view, &name, &pipeline, &fingerprint);
         for output in &mut outputs {
             output.restore(&deps.private, &head, &account, deps.disk.as_ref()).await?;
         }
@@ -127,6 +133,11 @@ impl QueryLoop {
             }
             _ => None,
         };
+        // Only now: whoever reads it or follows it meanwhile sees what was there before, or nothing, and never half of it.
+        for output in &outputs {
+            output.publish(&head);
+            deps.published.put_view(Arc::clone(output.view()));
+        }
         let what = if head.sources.is_empty() { "query begins" } else { "query restored" };
         info!(query = view.name, checkpoint = head.id, generation = head.generation, "{what}");
         let limits = EpochLimits::within(deps.budget.limit(), deps.epoch_rows_max, false);
@@ -225,17 +236,32 @@ async fn restore_operators(
     Ok(written)
 }
 
-/// The view and its two ledgers, published under their names.
-fn outputs(view: &ViewDef, name: &str, pipeline: &Pipeline, published: &Published) -> Vec<Output> {
+/// How far a slot's source had got, as the checkpoint says it.
+fn restored_watermark(slot: &StreamSlot, state: Option<&SourceState>, now: Micros) -> SlotWatermark {
+    if let Some(view) = slot.view() {
+        let mut watermark = ViewWatermark::new(view.marks.len());
+        let newest = view.marks.iter().map(|mark| state?.newest.get(&mark.name).copied());
+        watermark.restore(newest.enumerate().filter_map(|(mark, at)| Some((mark, at?))));
+        return watermark.into();
+    }
+    let mut watermark = SourceWatermark::new(slot.table.watermark.as_ref());
+    if let Some(state) = state {
+        let times = state.offsets.iter().map(|(partition, at)| (*partition, at.event_time_max));
+        watermark.restore(state.watermark.unwrap_or(NONE), times, now);
+    }
+    watermark.into()
+}
+
+/// The view and its two ledgers. `version`: names what the view computes.
+fn outputs(view: &ViewDef, name: &str, pipeline: &Pipeline, version: &str) -> Vec<Output> {
     let ledger = |kind: &str, schema| {
         let shown = Arc::new(PublishedView::new(format!("{kind}.{}", view.name), schema));
-        published.put_view(Arc::clone(&shown));
         Output::new(kind.to_owned(), None, &Changes::Append, shown)
     };
     let late = ledger(LATE_LEDGER, late_schema());
     let dead_letters = ledger(DEAD_LETTER_LEDGER, dead_letter_schema());
-    let shown = Arc::new(PublishedView::new(view.name.clone(), Arc::clone(&pipeline.schema)));
-    published.put_view(Arc::clone(&shown));
+    let shown = PublishedView::new(view.name.clone(), Arc::clone(&pipeline.schema)).of_version(version);
+    let shown = Arc::new(shown);
     let main = Output::new(name.to_owned(), date_column(&pipeline.schema, false), pipeline.changes(), shown);
     vec![main, late, dead_letters]
 }

@@ -32,7 +32,7 @@ use crate::catalog::{CSV_DELIMITER_DEFAULT, Column, Connector, Format, KafkaTopi
 use crate::error::Location;
 use crate::status::{PartitionStatus, QueryState, QueryStatus, SourceStatus};
 use crate::tables::source::SnapshotBatches;
-use crate::tables::{PublishedView, SealedFile, StreamPlans, ViewSnapshot};
+use crate::tables::{PublishedView, SealedFile, StreamPlans, TailRows, ViewSnapshot};
 
 /// A topic of 10 batches of 100 rows, numbered from 0.
 #[derive(Debug)]
@@ -76,7 +76,8 @@ fn ledger(query: &str) -> Arc<PublishedView> {
     let columns: Vec<arrow::array::ArrayRef> =
         vec![Arc::new(StringArray::from(vec![query])), Arc::new(StringArray::from(vec!["bad"]))];
     let tail = RecordBatch::try_new(schema, columns).expect("a batch");
-    view.publish(ViewSnapshot { checkpoint: 1, sealed: Arc::new([]), tail: Arc::new([vec![tail].into()]) });
+    let tail = Arc::new([TailRows { checkpoint: 1, rows: vec![tail].into() }]);
+    view.publish(ViewSnapshot { checkpoint: 1, tail, ..ViewSnapshot::default() });
     Arc::new(view)
 }
 
@@ -106,13 +107,13 @@ async fn published(store: &InMemory) -> Arc<Published> {
     writer.write(&sealed).expect("writes");
     writer.close().expect("closes");
     let path = "scores/event_date=2026-06-11/scores-1-2-0-0.parquet";
-    let sealed = SealedFile { path: path.to_owned(), bytes: file.len() as u64, rows: 2 };
+    let sealed = SealedFile { path: path.to_owned(), bytes: file.len() as u64, rows: 2, checkpoints: None };
     store.put(&Path::parse(path).expect("a path"), file.into()).await.expect("puts");
 
     let published = Published::default();
     let view = PublishedView::new("scores", scores_schema());
-    let tail = Arc::new([vec![scores(&[("m3", 3)])].into()]);
-    view.publish(ViewSnapshot { checkpoint: 7, sealed: Arc::new([sealed]), tail });
+    let tail = Arc::new([TailRows { checkpoint: 7, rows: vec![scores(&[("m3", 3)])].into() }]);
+    view.publish(ViewSnapshot { checkpoint: 7, sealed: Arc::new([sealed]), tail, ..ViewSnapshot::default() });
     published.put_view(Arc::new(view));
     published.put_view(ledger("a"));
     published.put_view(ledger("b"));
@@ -577,8 +578,8 @@ async fn a_statement_waits_for_a_view_that_is_being_restored() {
     let early = tokio::time::timeout(Duration::from_millis(300), &mut asked).await;
     assert!(early.is_err(), "{early:?}");
     let view = PublishedView::new("restored", scores_schema());
-    let tail = Arc::new([vec![scores(&[("m1", 5)])].into()]);
-    view.publish(ViewSnapshot { checkpoint: 1, sealed: Arc::new([]), tail });
+    let tail = Arc::new([TailRows { checkpoint: 1, rows: vec![scores(&[("m1", 5)])].into() }]);
+    view.publish(ViewSnapshot { checkpoint: 1, tail, ..ViewSnapshot::default() });
     server.published.put_view(Arc::new(view));
     status.set(QueryState::Running, None);
     let rows = asked.await.expect("the view is there");

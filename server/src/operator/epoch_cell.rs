@@ -41,6 +41,8 @@ pub struct SourceRows {
     pub topic: Arc<str>,
     /// The column of the event time in the batches.
     pub time_column: Option<usize>,
+    /// Where a row was read does not say which of two came first.
+    pub unordered: bool,
 }
 
 impl Epoch {

@@ -16,6 +16,7 @@ mod remote;
 mod source_exec;
 mod subqueries;
 mod template;
+mod view_stream;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -38,6 +39,7 @@ pub use plan::{PlanSettings, Planned, Tables, plan};
 pub use remote::fetch;
 pub use source_exec::{EpochSourceExec, StreamSlot};
 use template::Template;
+pub use view_stream::ViewStream;
 
 use crate::catalog::Emit;
 use crate::changelog::Changes;
@@ -53,7 +55,7 @@ use crate::watermark::{Edges, InputMarks, InputRef, Mark, WatermarkExpr};
 /// A planned continuous query.
 #[derive(Debug)]
 pub struct Pipeline {
-    /// The stream tables it reads, by slot.
+    /// The streams that it reads, tables and views.
     pub slots: Vec<Arc<StreamSlot>>,
     pub schema: SchemaRef,
     pub emit: Emit,
@@ -89,7 +91,7 @@ pub struct StepInput {
     pub batches: Vec<Vec<RecordBatch>>,
     /// Where these were read, batch by batch, as far as the sources say it.
     pub origins: Vec<Vec<Origins>>,
-    /// How far each slot's source has got with this epoch.
+    /// How far the sources have got with this epoch, all marks of the first slot before those of the second.
     pub sources: Vec<Mark>,
 }
 
@@ -106,6 +108,11 @@ pub struct StepOutput {
 }
 
 impl Pipeline {
+    /// How many marks its sources have.
+    pub fn marks(&self) -> usize {
+        self.slots.iter().map(|slot| slot.marks()).sum()
+    }
+
     pub fn operators(&self) -> &[Arc<dyn Operator>] {
         &self.operators
     }
@@ -164,6 +171,7 @@ impl Pipeline {
             origins: origins.next().unwrap_or_default(),
             topic: Arc::clone(slot.topic()),
             time_column: slot.time_column(),
+            unordered: slot.view().is_some(),
         });
         let far_after = self.slots.iter().map(|slot| slot.far_after(input.now)).max().unwrap_or(Micros::MAX);
         let epoch = self.cell.enter(Epoch::new(input.epoch, input.now, far_after, sources.collect(), marks));
@@ -252,10 +260,10 @@ impl Pipeline {
         })
     }
 
-    /// The marks of the sources, by slot, that would close every open window, for `EMIT TIMEOUT`; `NONE` where a source has no part
+    /// The marks of the sources that would close every open window, for `EMIT TIMEOUT`; `NONE` where a mark has no part
     /// in that. What closes may open windows of an operator behind it, which are closed at another call.
     ///
-    /// Windows of rows later than `newest`, by slot, stay open: one row with a time in the far future must not make all rows
+    /// Windows of rows later than `newest`, mark by mark, stay open: one row with a time in the far future must not make all rows
     /// late that come before it.
     pub fn close_all_at(&self, newest: &[Micros]) -> Vec<Micros> {
         let edges = self.edges.lock();
@@ -277,9 +285,9 @@ impl Pipeline {
 
     /// The stream plan in lines, as EXPLAIN prints it.
     pub fn explain(&self) -> Vec<String> {
-        let tables: Vec<String> = self.slots.iter().map(|slot| slot.table.name.clone()).collect();
+        let sources: Vec<String> = self.slots.iter().flat_map(|slot| slot.mark_names()).collect();
         let inputs: Vec<Vec<WatermarkExpr>> = self.inputs.iter().map(|inputs| inputs.watermarks.clone()).collect();
-        self.explain.lines(Names { tables: &tables, inputs: &inputs })
+        self.explain.lines(Names { sources: &sources, inputs: &inputs })
     }
 
     pub fn open_panes(&self) -> usize {

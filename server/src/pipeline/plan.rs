@@ -29,6 +29,7 @@ use super::plain_views;
 use super::source_exec::{EpochSourceExec, StreamSlot, StreamTable};
 use super::subqueries::Subqueries;
 use super::template::{Template, visit};
+use super::view_stream::ViewStream;
 use crate::catalog::{Defined, PlainView, TableDef, ViewDef};
 use crate::changelog::Changes;
 use crate::error::{Error, Location, Result};
@@ -37,7 +38,9 @@ use crate::operator::epoch_cell::EpochCell;
 use crate::operator::logical::{Lowering, OperatorNode};
 use crate::operator::lowered_stateless;
 use crate::operator::node::OperatorExec;
-use crate::plan::{DeriveSettings, OperatorInputs, StreamInfo, Streams, derive, lookups, reads_stream, refuse_size};
+use crate::plan::{
+    DeriveSettings, OperatorInputs, StreamInfo, Streams, derive, lookups, reads_stream, refuse_size, told,
+};
 use crate::sql::session::session;
 use crate::sql::window_tvf::WatermarkColumns;
 use crate::sql::{Functions, expand_for_batch, explained, not_read_by_name, planning_error, refuse_reads, with_times};
@@ -49,7 +52,11 @@ pub trait Tables: Send + Sync {
     fn defined(&self) -> &Defined;
     /// A static table's rows.
     fn provider(&self, table: &Arc<TableDef>) -> Result<Arc<dyn TableProvider>>;
-    /// Results that are at hand under a name of their own; none on a server.
+    /// The materialized views that the query may read as streams: those that it names.
+    fn upstreams(&self) -> Vec<Arc<ViewStream>> {
+        vec![]
+    }
+    /// Results that are at hand under a name of their own.
     fn results(&self) -> Vec<(String, Arc<dyn TableProvider>)> {
         vec![]
     }
@@ -69,6 +76,10 @@ pub trait Tables: Send + Sync {
     }
     fn plain_view_names(&self) -> Vec<String> {
         self.defined().plain_views.keys().cloned().collect()
+    }
+    /// Of all materialized views that there are.
+    fn view_names(&self) -> Vec<String> {
+        vec![]
     }
 }
 
@@ -142,12 +153,11 @@ pub(super) fn name_tables(error: Error, tables: &dyn Tables) -> Error {
     if tables.plain_view(missing).is_some() {
         return error.hint("it is a view that reads itself, directly or through others: break the circle");
     }
-    let names = [tables.names(), tables.plain_view_names()].concat();
+    let names = [tables.names(), tables.plain_view_names(), tables.view_names()].concat();
     let nearest = names.iter().max_by(|a, b| similar(a).total_cmp(&similar(b))).filter(|name| similar(name) >= 0.5);
     let hint = match nearest {
         Some(name) => format!("did you mean \"{name}\"?"),
-        None => "declare it with CREATE TABLE or CREATE VIEW; a continuous query does not read materialized views"
-            .to_owned(),
+        None => "declare it with CREATE TABLE, CREATE VIEW or CREATE MATERIALIZED VIEW".to_owned(),
     };
     error.hint(hint)
 }
@@ -179,6 +189,11 @@ async fn plan_at_view(view: &ViewDef, tables: &dyn Tables, settings: PlanSetting
         };
         context.register_table(TableReference::bare(name), provider)?;
     }
+    for upstream in tables.upstreams() {
+        let name = TableReference::bare(upstream.table.name.as_str());
+        let stream = StreamTable::new(Arc::new(StreamSlot::of_view(&upstream)), Arc::clone(&cell));
+        context.register_table(name, Arc::new(stream))?;
+    }
     plain_views::register(&context, &view.query, tables).await?;
     let state = context.state();
     let (_, plan) = analyzed(&view.query, &state, watermarks.as_ref(), &view.location).await?;
@@ -198,9 +213,9 @@ async fn plan_at_view(view: &ViewDef, tables: &dyn Tables, settings: PlanSetting
         // Judged as it is written: what a join lacks may be a time that nobody reads.
         Some(narrowed) => derived(plan).and_then(|_| derived(narrowed))?,
     };
-    let output = stream.logical.schema().fields().iter().zip(&stream.edge.columns);
-    let output = output.filter_map(|(field, facts)| Some((field.name().clone(), facts.watermark.clone()?)));
-    let edges = Edges::new(stream.operators.iter().map(|inputs| inputs.watermarks.clone()).collect(), output.collect());
+    let names: Vec<String> = stream.logical.schema().fields().iter().map(|field| field.name().clone()).collect();
+    let inputs = stream.operators.iter().map(|inputs| inputs.watermarks.clone()).collect();
+    let edges = Edges::new(inputs, told(&names, &stream.edge));
     let mut static_rows = Vec::new();
     let mut optimized = |plan| {
         let optimized = stream_optimizer(&state).optimize(plan, &state, |_, _| {});
@@ -278,7 +293,7 @@ pub(super) fn watermarks_of(tables: &dyn Tables) -> Arc<dyn WatermarkColumns> {
     Arc::new(DeclaredWatermarks::of(tables))
 }
 
-/// The watermark column of each table.
+/// The watermark column of each table, and of each view that has one such column.
 #[derive(Debug)]
 struct DeclaredWatermarks(BTreeMap<String, String>);
 
@@ -288,7 +303,11 @@ impl DeclaredWatermarks {
             let column = tables.definition(&name)?.watermark.as_ref()?.column.clone();
             Some((name, column))
         });
-        DeclaredWatermarks(declared.collect())
+        let of_views = tables.upstreams().into_iter().filter_map(|view| {
+            let column = view.only_time()?.to_owned();
+            Some((view.table.name.clone(), column))
+        });
+        DeclaredWatermarks(declared.chain(of_views).collect())
     }
 }
 
@@ -314,13 +333,14 @@ impl Streams for StreamScans {
         let table = provider.downcast_ref::<StreamTable>()?;
         let slot = Arc::clone(table.slot());
         let mut slots = self.slots.lock();
-        let index = slot.number(slots.len());
+        let index = slot.number(slots.len(), slots.iter().map(|slot| slot.marks()).sum());
         if index == slots.len() {
             slots.push(Arc::clone(&slot));
         }
         Some(StreamInfo {
             slot: index,
-            watermark_column: slot.table.watermark.as_ref().map(|watermark| watermark.column.clone()),
+            is_view: slot.view().is_some(),
+            columns: slot.facts(),
             with_rows: provider_as_source(Arc::new(table.with_rows())),
         })
     }
@@ -340,8 +360,7 @@ fn finish<'a>(slots: &[Arc<StreamSlot>], plans: impl Iterator<Item = &'a Arc<dyn
         })?;
     }
     for (slot, mut columns) in slots.iter().zip(columns) {
-        let watermark = slot.table.watermark.as_ref().and_then(|watermark| slot.table.column_index(&watermark.column));
-        columns.extend(watermark);
+        columns.extend(slot.time_columns());
         if columns.is_empty() {
             columns.insert(0);
         }

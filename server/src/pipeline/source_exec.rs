@@ -1,11 +1,12 @@
-//! The leaf of every continuous plan: this epoch's batches of one table.
+//! The leaf of every continuous plan: this epoch's batches of one table or view.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -21,21 +22,27 @@ use datafusion::physical_plan::{
 };
 use futures::{StreamExt, stream};
 
-use crate::catalog::{Connector, TableDef};
+use super::view_stream::ViewStream;
+use crate::catalog::{Connector, TableDef, ViewRef};
 use crate::clock::Micros;
 use crate::error::Error;
 use crate::operator::epoch_cell::{Epoch, EpochCell, RowId};
 use crate::operator::logical::row_field;
+use crate::plan::{ColumnFacts, WindowColumn};
+use crate::watermark::WatermarkExpr;
 
 /// Rows a leaf hands on at once: small enough for an operator's working set to stay in the processor's cache.
 const BATCH_ROWS: usize = 8192;
 
-/// A stream table as one query reads it.
+/// A stream as one query reads it: a table, or a view as if it were one.
 #[derive(Debug)]
 pub struct StreamSlot {
     pub table: Arc<TableDef>,
-    /// Its place among the streams that the query reads; known once the query's plan has been walked.
-    index: OnceLock<usize>,
+    /// Of each of its columns, in terms of its own marks.
+    facts: Vec<ColumnFacts>,
+    /// Its place among the streams that the query reads, and that of its first mark among all of theirs; known once the query's plan
+    /// has been walked.
+    place: OnceLock<(usize, usize)>,
     /// Indices into the table's columns that the query needs, ascending; known when planning has ended.
     columns: OnceLock<Vec<usize>>,
     topic: Arc<str>,
@@ -43,41 +50,108 @@ pub struct StreamSlot {
 
 impl StreamSlot {
     pub fn new(table: Arc<TableDef>) -> Self {
+        let watermark = table.watermark.as_ref().map(|watermark| watermark.column.as_str());
+        let facts = table.columns.iter().map(|column| ColumnFacts {
+            watermark: (watermark == Some(column.name.as_str())).then_some(WatermarkExpr::Source(0)),
+            window: None,
+        });
+        let facts = facts.collect();
+        StreamSlot::with_facts(table, facts)
+    }
+
+    pub(super) fn of_view(view: &ViewStream) -> Self {
+        StreamSlot::with_facts(Arc::clone(&view.table), view.facts.clone())
+    }
+
+    fn with_facts(table: Arc<TableDef>, facts: Vec<ColumnFacts>) -> Self {
         let topic = match &table.connector {
             Connector::Kafka(topic) => Arc::from(topic.topic.as_str()),
             Connector::Filesystem(files) => Arc::from(files.path.as_str()),
+            Connector::View(_) => Arc::from(table.name.as_str()),
         };
-        StreamSlot { table, index: OnceLock::new(), columns: OnceLock::new(), topic }
+        StreamSlot { table, facts, place: OnceLock::new(), columns: OnceLock::new(), topic }
     }
 
-    /// The topic, or the path of the files.
+    /// The topic, the path of the files, or the name of the view.
     pub fn topic(&self) -> &Arc<str> {
         &self.topic
     }
 
-    /// Times after this are not to be believed. What has an end may be of any time: it is final when it has ended.
-    pub fn far_after(&self, now: Micros) -> Micros {
+    /// The view that it is, where it is no table.
+    pub fn view(&self) -> Option<&ViewRef> {
+        match &self.table.connector {
+            Connector::View(view) => Some(view),
+            Connector::Kafka(_) | Connector::Filesystem(_) => None,
+        }
+    }
+
+    /// How far ahead of processing time its times are believed; `None`: as far as they like. What has an end may be of any time: it is final
+    /// when it has ended.
+    pub fn max_future(&self) -> Option<Duration> {
         match (&self.table.connector, &self.table.watermark) {
-            (Connector::Kafka(_), Some(watermark)) => {
-                let ahead = Micros::try_from(watermark.max_future.as_micros()).unwrap_or(Micros::MAX);
-                now.saturating_add(ahead)
-            }
-            _ => Micros::MAX,
+            (Connector::Kafka(_), Some(watermark)) => Some(watermark.max_future),
+            (Connector::View(view), _) => view.max_future,
+            _ => None,
+        }
+    }
+
+    /// Times after this are not to be believed.
+    pub fn far_after(&self, now: Micros) -> Micros {
+        self.max_future()
+            .map_or(Micros::MAX, |ahead| now.saturating_add(Micros::try_from(ahead.as_micros()).unwrap_or(Micros::MAX)))
+    }
+
+    /// The columns that its marks are about: of a table that of its WATERMARK.
+    pub(super) fn time_columns(&self) -> Vec<usize> {
+        match (self.view(), &self.table.watermark) {
+            (Some(view), _) => view.marks.iter().map(|mark| mark.column).collect(),
+            (None, Some(watermark)) => self.table.column_index(&watermark.column).into_iter().collect(),
+            (None, None) => vec![],
         }
     }
 
     /// Where the event time stands in this slot's batches.
     pub fn time_column(&self) -> Option<usize> {
-        let column = self.table.column_index(&self.table.watermark.as_ref()?.column)?;
+        let is_time = |at: &usize| matches!(self.table.columns[*at].data_type, DataType::Timestamp(..));
+        let column = self.time_columns().into_iter().find(is_time)?;
         self.columns().binary_search(&column).ok()
     }
 
     pub fn index(&self) -> usize {
-        self.index.get().copied().unwrap_or(usize::MAX)
+        self.place.get().map_or(usize::MAX, |(index, _)| *index)
     }
 
-    pub(super) fn number(&self, next: usize) -> usize {
-        *self.index.get_or_init(|| next)
+    /// How many marks it has.
+    pub fn marks(&self) -> usize {
+        self.view().map_or(1, |view| view.marks.len())
+    }
+
+    /// What its marks are called.
+    pub(super) fn mark_names(&self) -> Vec<String> {
+        let name = &self.table.name;
+        match self.view() {
+            Some(view) => view.marks.iter().map(|mark| format!("{name}.{}", mark.name)).collect(),
+            None => vec![name.clone()],
+        }
+    }
+
+    /// Its place among the streams of the query, which it takes here if it has none yet.
+    pub(super) fn number(&self, next: usize, next_mark: usize) -> usize {
+        self.place.get_or_init(|| (next, next_mark)).0
+    }
+
+    /// What is known of its columns, in terms of the marks of all streams of the query.
+    pub(super) fn facts(&self) -> Vec<ColumnFacts> {
+        let first = self.place.get().map_or(usize::MAX, |(_, first)| *first);
+        let renumbered = |expr: &WatermarkExpr| expr.clone().renumbered(first);
+        let of_column = |facts: &ColumnFacts| ColumnFacts {
+            watermark: facts.watermark.as_ref().map(renumbered),
+            window: facts
+                .window
+                .as_ref()
+                .map(|window| WindowColumn { close: renumbered(&window.close), ..window.clone() }),
+        };
+        self.facts.iter().map(of_column).collect()
     }
 
     /// What a reader must decode: the columns of this slot's batches.
@@ -127,8 +201,9 @@ impl TableProvider for StreamTable {
         Arc::clone(&self.schema)
     }
 
+    /// Of a view's rows nothing says which came first.
     fn table_type(&self) -> TableType {
-        TableType::Base
+        if self.slot.view().is_some() { TableType::View } else { TableType::Base }
     }
 
     async fn scan(

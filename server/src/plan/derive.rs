@@ -150,17 +150,11 @@ impl Derivation<'_> {
 
     fn scan(&mut self, scan: TableScan) -> Result<Derived> {
         let stream = self.streams.stream(&scan).ok_or_else(|| Error::bug("a scan of a stream reads no stream"))?;
-        let mut columns: Vec<ColumnFacts> = scan
-            .projected_schema
-            .fields()
-            .iter()
-            .map(|field| ColumnFacts {
-                watermark: (stream.watermark_column.as_deref() == Some(field.name()))
-                    .then_some(WatermarkExpr::Source(stream.slot)),
-                window: None,
-            })
-            .collect();
-        let what = format!("scan {}", scan.table_name);
+        let mut columns = match &scan.projection {
+            Some(read) => read.iter().map(|at| stream.columns.get(*at).cloned().unwrap_or_default()).collect(),
+            None => stream.columns,
+        };
+        let what = format!("scan {}{}", if stream.is_view { "view " } else { "" }, scan.table_name);
         let row_id = columns.len();
         columns.push(ColumnFacts::default());
         let projection = scan.projection.map(|mut columns| {

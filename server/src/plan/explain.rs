@@ -84,8 +84,8 @@ impl ExplainNode {
 /// What the numbers in watermarks stand for.
 #[derive(Debug, Clone, Copy)]
 pub struct Names<'a> {
-    /// Source tables, by slot.
-    pub tables: &'a [String],
+    /// What the marks of the sources are called.
+    pub sources: &'a [String],
     /// The watermarks of each operator's inputs.
     pub inputs: &'a [Vec<WatermarkExpr>],
 }
@@ -94,7 +94,7 @@ impl Names<'_> {
     /// A watermark in words, as far as the sources.
     pub fn watermark(&self, expr: &WatermarkExpr) -> String {
         match expr {
-            WatermarkExpr::Source(slot) => self.tables.get(*slot).cloned().unwrap_or_default(),
+            WatermarkExpr::Source(mark) => self.sources.get(*mark).cloned().unwrap_or_default(),
             WatermarkExpr::Input(at) => {
                 let input = self.inputs.get(at.operator).and_then(|inputs| inputs.get(at.input));
                 input.map(|input| self.watermark(input)).unwrap_or_default()

@@ -15,6 +15,7 @@ mod pane;
 mod recognize;
 mod refuse;
 mod size;
+mod view;
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,11 +24,12 @@ use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::logical_expr::{LogicalPlan, TableScan, TableSource};
 
 pub use derive::derive;
-pub use edge::{Bound, Edge, WindowColumn, WindowPart};
+pub use edge::{Bound, ColumnFacts, Edge, WindowColumn, WindowPart};
 pub use explain::{ExplainNode, Names};
 pub use recognize::lookup::lookups;
 pub use refuse::refuse_unordered;
 pub use size::refuse_size;
+pub use view::{ViewFacts, told};
 
 use crate::clock::Micros;
 use crate::watermark::WatermarkExpr;
@@ -39,12 +41,14 @@ pub trait Streams {
     fn stream(&self, scan: &TableScan) -> Option<StreamInfo>;
 }
 
-/// A stream table as a plan reads it.
+/// A stream as a plan reads it.
 #[derive(Clone)]
 pub struct StreamInfo {
     /// Its place among the sources of the query.
     pub slot: usize,
-    pub watermark_column: Option<String>,
+    pub is_view: bool,
+    /// What is known of each of its columns, in terms of the marks of the query's sources.
+    pub columns: Vec<ColumnFacts>,
     /// The same table with the hidden column [`crate::operator::logical::ROW`] behind the others.
     pub with_rows: Arc<dyn TableSource>,
 }

@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use datafusion::catalog::TableProvider;
 
+use super::upstreams::Streams;
 use crate::catalog::{Connector, Defined, Statement, TableDef, ViewDef};
 use crate::error::{Error, Location, Result};
 use crate::pipeline::Tables;
 use crate::sql::{Functions, parse_file};
+use crate::tables::Published;
 use crate::tables::source::{SnapshotReader, SourceTable};
 
 /// Longest definition file, bytes.
@@ -23,11 +25,27 @@ pub struct Catalog {
     pub views: BTreeMap<String, Arc<ViewDef>>,
     pub functions: Arc<Functions>,
     snapshots: Arc<dyn SnapshotReader>,
+    /// What views look like to queries above.
+    pub(super) streams: Arc<Streams>,
+    /// Where the rows of views are that run; none do outside a server.
+    pub(super) published: Arc<Published>,
 }
 
 impl Catalog {
     pub fn new(snapshots: Arc<dyn SnapshotReader>) -> Self {
-        Catalog { defined: Defined::default(), views: BTreeMap::new(), functions: Arc::default(), snapshots }
+        Catalog {
+            defined: Defined::default(),
+            views: BTreeMap::new(),
+            functions: Arc::default(),
+            snapshots,
+            streams: Arc::default(),
+            published: Arc::default(),
+        }
+    }
+
+    /// The catalog of a server, which shows its views there.
+    pub(super) fn shown_in(self, published: Arc<Published>) -> Self {
+        Catalog { published, ..self }
     }
 }
 
@@ -42,6 +60,10 @@ impl Tables for Catalog {
 
     fn functions(&self) -> Arc<Functions> {
         Arc::clone(&self.functions)
+    }
+
+    fn view_names(&self) -> Vec<String> {
+        self.views.keys().cloned().collect()
     }
 }
 

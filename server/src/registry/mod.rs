@@ -6,6 +6,7 @@
 mod explain;
 mod files;
 mod supervisor;
+mod upstreams;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,10 +24,10 @@ pub use files::{Catalog, Files, Loaded, catalog_of, read_text, resolve_path, sql
 use supervisor::Running;
 pub use watch::Changes;
 
-use crate::catalog::{CSV_DELIMITER_DEFAULT, PlainView, TableDef, ViewDef, WatermarkDef};
+use crate::catalog::{CSV_DELIMITER_DEFAULT, Connector, PlainView, TableDef, ViewDef, ViewRef, WatermarkDef};
 use crate::epoch::{QueryDeps, QueryPlan};
 use crate::error::{Error, Result};
-use crate::pipeline::{PlanSettings, Planned, StreamSlot, plain_view_table, plain_views_of, plan};
+use crate::pipeline::{PlanSettings, Planned, StreamSlot, plain_views_of, plan};
 use crate::sink::parquet::check_sealable;
 use crate::status::{QueryState, QueryStatus};
 use crate::tables::snapshot::Snapshots;
@@ -78,6 +79,7 @@ impl Registry {
                 rejected.entry(location.file.clone()).or_insert(error);
             }
         }
+        let catalog = Arc::new(catalog.shown_in(Arc::clone(&self.deps.published)));
         self.publish_sources(&catalog);
         self.publish_plain_views(&catalog).await;
         let gone: Vec<String> =
@@ -87,12 +89,14 @@ impl Registry {
             self.forget(&name);
             info!(query = name, "query stopped, its definition is gone");
         }
-        let catalog = Arc::new(catalog);
         let plans = explain::Definitions { catalog: Arc::clone(&catalog), settings: self.plan_settings };
         self.deps.published.put_stream_plans(Arc::new(plans));
-        for (name, view) in &catalog.views {
-            match planned(Arc::clone(view), Arc::clone(&catalog), self.plan_settings).await {
+        // Those that others read before these: of each the queries above have to know what it is now.
+        for view in upstreams::in_order(&catalog) {
+            let name = &view.name;
+            match planned(Arc::clone(&view), Arc::clone(&catalog), self.plan_settings).await {
                 Ok(plan) => {
+                    catalog.streams.note(&plan);
                     let settings = settings(&plan);
                     let touched = || definitions(&plan).any(|file| touched.contains(file));
                     match self.running.get(name) {
@@ -189,10 +193,10 @@ impl Registry {
     }
 
     /// Makes plain views readable by ad-hoc queries; one that is wrong is listed among the queries, as rejected.
-    async fn publish_plain_views(&self, catalog: &Catalog) {
+    async fn publish_plain_views(&self, catalog: &Arc<Catalog>) {
         let mut tables = BTreeMap::new();
         for (name, view) in &catalog.defined.plain_views {
-            match plain_view_table(view, catalog).await {
+            match upstreams::readable(view, catalog, self.plan_settings).await {
                 Ok(table) => {
                     tables.insert(name.clone(), table);
                 }
@@ -223,10 +227,13 @@ impl Registry {
 pub async fn refusals(catalog: &Arc<Catalog>, settings: PlanSettings) -> Vec<Error> {
     let mut errors = Vec::new();
     for view in catalog.defined.plain_views.values() {
-        errors.extend(plain_view_table(view, catalog.as_ref()).await.err());
+        errors.extend(upstreams::readable(view, catalog, settings).await.err());
     }
-    for view in catalog.views.values() {
-        errors.extend(planned(Arc::clone(view), Arc::clone(catalog), settings).await.err());
+    for view in upstreams::in_order(catalog) {
+        match planned(view, Arc::clone(catalog), settings).await {
+            Ok(plan) => catalog.streams.note(&plan),
+            Err(error) => errors.push(error),
+        }
     }
     errors
 }
@@ -241,7 +248,9 @@ pub fn planned(
     settings: PlanSettings,
 ) -> BoxFuture<'static, Result<QueryPlan>> {
     async move {
-        match plan(&view, catalog.as_ref(), settings).await? {
+        let upstreams = upstreams::streams(&view, &catalog, settings).await?;
+        let tables = upstreams::Streaming { catalog: &catalog, upstreams };
+        match plan(&view, &tables, settings).await? {
             Planned::Stream(pipeline) => {
                 check_sealable(&view.name, &pipeline.schema, pipeline.changes())
                     .map_err(|error| error.at(view.location.clone()))?;
@@ -260,7 +269,7 @@ pub fn planned(
 /// The mistake of a continuous query over static tables alone.
 fn reads_no_stream(view: &ViewDef) -> Error {
     Error::invalid("the view reads no stream, so it would never change")
-        .hint("read at least one table with a Kafka connector, or ask the static tables by Flight SQL")
+        .hint("read at least one table with a Kafka connector, or another view; or ask the static tables by Flight SQL")
         .at(view.location.clone())
 }
 
@@ -290,6 +299,11 @@ fn fingerprint(
     }
     for slot in slots {
         let TableDef { name, columns, watermark, connector, format, csv_delimiter, .. } = slot.table.as_ref();
+        // All that a view is, its own name of a version says.
+        if let Connector::View(ViewRef { version, .. }) = connector {
+            hash.update(format!("view {name} {version}\n"));
+            continue;
+        }
         let watermark = watermark_text(watermark.as_ref());
         hash.update(format!("{name}\n{watermark}\n{connector:?}\n{format:?}\n"));
         if *csv_delimiter != CSV_DELIMITER_DEFAULT {

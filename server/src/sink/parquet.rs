@@ -32,7 +32,7 @@ use crate::tables::SealedFile;
 /// Rows that are put in order and handed to the Parquet writer at a time: bounds the copy, not the file.
 const ROWS_AT_ONCE: usize = 65_536;
 
-/// Rows that are in order of their time: a file of more has several such runs, each in a row group of its own.
+/// Rows that are put in order at once: a file of more has several row groups.
 const ROWS_IN_ORDER: usize = 1 << 19;
 
 /// When tail rows become a public file: as soon as one of these is reached. They also bound what one seal holds in
@@ -96,8 +96,8 @@ pub fn plan_seal(
         event_date: date.to_owned(),
         rows,
     });
-    let files = files.collect();
-    Some(SealIntent { seal, from: first.checkpoint, to, date_column: date_column.map(str::to_owned), files })
+    let (files, date_column) = (files.collect(), date_column.map(str::to_owned));
+    Some(SealIntent { seal, from: first.checkpoint, to, date_column, files, watermarks: BTreeMap::new() })
 }
 
 impl OutputState {
@@ -205,7 +205,7 @@ pub async fn write_sealed(
             return Err(other_rows(query, intent, &found));
         }
         public.put_content(&Path::from(file.path.as_str()), &content).await?;
-        files.push(SealedFile { path: file.path.clone(), bytes: content.len(), rows });
+        files.push(SealedFile { path: file.path.clone(), bytes: content.len(), rows, checkpoints: None });
     }
     Ok(files)
 }
@@ -217,6 +217,7 @@ fn other_rows(query: &str, intent: &SealIntent, found: &str) -> Error {
 
 #[derive(Debug, Clone, Copy)]
 struct Row {
+    checkpoint: u64,
     time: Option<Micros>,
     batch: usize,
     row: usize,
@@ -252,7 +253,7 @@ impl DayOfRows {
                         metadata.clone(),
                     )?),
                 };
-                writer.add(batch, times)?;
+                writer.add(entry.checkpoint, batch, times)?;
             }
         }
         match file {
@@ -262,7 +263,7 @@ impl DayOfRows {
     }
 }
 
-/// Puts rows in order of their time, and writes them.
+/// Puts rows in order of their checkpoints, and those of each in order of time, and writes them.
 struct SealedWriter {
     schema: SchemaRef,
     writer: ArrowWriter<ByteSpool>,
@@ -284,10 +285,10 @@ impl SealedWriter {
         Ok(SealedWriter { schema, writer, batches: Vec::new(), rows: Vec::new(), written: 0 })
     }
 
-    /// `times`: of the batch's rows that belong into the file.
-    fn add(&mut self, batch: RecordBatch, times: Vec<(usize, Option<Micros>)>) -> Result<()> {
+    /// `times`: of the batch's rows that belong into the file. No batch is of an earlier checkpoint than one before it.
+    fn add(&mut self, checkpoint: u64, batch: RecordBatch, times: Vec<(usize, Option<Micros>)>) -> Result<()> {
         let at = self.batches.len();
-        self.rows.extend(times.into_iter().map(|(row, time)| Row { time, batch: at, row }));
+        self.rows.extend(times.into_iter().map(|(row, time)| Row { checkpoint, time, batch: at, row }));
         self.batches.push(batch);
         if self.rows.len() >= ROWS_IN_ORDER {
             self.write()?;
@@ -297,8 +298,9 @@ impl SealedWriter {
     }
 
     fn write(&mut self) -> Result<()> {
-        // Stable: rows of one time stay in the order in which they were emitted.
-        self.rows.sort_by_key(|row| row.time);
+        // Whoever reads on from a checkpoint finds its rows behind those of the checkpoints before. Stable: rows of one time stay in the
+        // order in which they were emitted.
+        self.rows.sort_by_key(|row| (row.checkpoint, row.time));
         let sources: Vec<_> = self.batches.iter().collect();
         for chunk in self.rows.chunks(ROWS_AT_ONCE) {
             let places: Vec<_> = chunk.iter().map(|row| (row.batch, row.row)).collect();

@@ -9,6 +9,7 @@ pub mod filesystem;
 pub mod kafka;
 mod origin;
 pub mod reader;
+mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -20,6 +21,7 @@ pub use origin::Origins;
 use crate::clock::Micros;
 use crate::error::Result;
 use crate::state::Reservation;
+use crate::watermark::Mark;
 
 pub type Partition = i32;
 pub type Offset = i64;
@@ -98,6 +100,8 @@ pub struct SourceBatch {
     /// Where the rows of each batch were read; shorter where the source does not say it.
     pub origins: Vec<Origins>,
     pub progress: BTreeMap<Partition, Progress>,
+    /// Of rows of a view.
+    pub view: Option<ViewProgress>,
     pub dead_letters: Vec<DeadLetter>,
     /// Bounded input has ended: there is nothing after this batch.
     pub finished: bool,
@@ -120,6 +124,17 @@ pub struct Progress {
     pub far_future: u64,
     /// The partition's end as last seen; `None` where it is not known.
     pub end: Option<Offset>,
+}
+
+/// What rows of a view say beside how far they bring the reader.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ViewProgress {
+    /// How far each of its times has got behind these rows; empty where that is not known yet.
+    pub marks: Vec<Mark>,
+    /// The latest time among these rows, by mark.
+    pub newest: Vec<Micros>,
+    /// More rows of one checkpoint are to come: the offset stands before it, so what has been taken of it must not be made durable.
+    pub partial: bool,
 }
 
 /// What is known of a partition that answers. All three belong together: between `since` and `at` its end was never unknown.

@@ -29,6 +29,13 @@ impl Origins {
         Origins { runs: if rows == 0 { vec![] } else { vec![run] }, rows, next }
     }
 
+    /// Rows of one record, from its `position`th on.
+    pub fn of_record(partition: Partition, offset: Offset, position: usize, rows: usize) -> Self {
+        let position = Some(i32::try_from(position).unwrap_or(i32::MAX));
+        let run = Run { first_row: 0, partition, offset, position };
+        Origins { runs: if rows == 0 { vec![] } else { vec![run] }, rows, next: None }
+    }
+
     /// Adds the next row of the batch.
     #[inline]
     pub fn push(&mut self, partition: Partition, offset: Offset) {
@@ -104,6 +111,14 @@ mod tests {
         }
         assert_eq!(found, expected);
         assert_eq!(origins.of(rows.len()), None);
+    }
+
+    #[test]
+    fn rows_of_one_record_count_on_from_where_those_before_them_ended() {
+        let origins = Origins::of_record(0, 7, 40, 3);
+        let found: Vec<_> = (0..4).filter_map(|row| origins.of(row)).collect();
+        assert_eq!(found, [(0, 7, 40), (0, 7, 41), (0, 7, 42)]);
+        assert!(Origins::of_record(0, 7, 40, 0).is_empty());
     }
 
     #[test]

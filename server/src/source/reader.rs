@@ -1,4 +1,4 @@
-//! One table being read: a thread of its own polls the source, decodes and queues batches.
+//! One table being read: a thread of its own polls the source, decodes and queues batches. A view is read by a task instead (see `view`).
 //!
 //! The thread takes what is at hand at once. While the queue is full it goes on filling the batch it has, up to the
 //! limits, and then stops fetching: a slow query makes larger batches first and back-pressure after that.
@@ -20,17 +20,20 @@ use tokio::sync::mpsc::{self, error::TryRecvError, error::TrySendError};
 use super::embedded::{EmbeddedLog, EmbeddedSource};
 use super::filesystem::{self, BatchReader, NdjsonSource};
 use super::kafka::{self, KafkaSettings, KafkaSource};
+use super::view;
 use super::{Known, Offset, Offsets, Partition, PollLimits, Polled, Progress, Source, SourceBatch};
 use crate::catalog::{Connector, Format, KafkaTopic, StartAt, TableDef};
 use crate::clock::{Clock, Micros};
 use crate::decode::TableDecoder;
 use crate::error::{Error, ErrorKind, Result};
 use crate::state::{Account, Reservation};
+use crate::store::Store;
+use crate::tables::Published;
 
 /// How long the thread waits for records before it looks whether it should end.
 const WAIT: Duration = Duration::from_millis(50);
 /// How long it waits for more records while the queue is full.
-const WAIT_FOR_ROOM: Duration = Duration::from_millis(10);
+pub(super) const WAIT_FOR_ROOM: Duration = Duration::from_millis(10);
 /// Between two tries to open a source that does not answer.
 const RETRY: Duration = Duration::from_secs(1);
 /// A partition that has not answered for so long, in microseconds, begins anew when it does. Several times what any source
@@ -59,6 +62,17 @@ pub struct OpenSpec {
     pub epoch_rows: Option<usize>,
     /// Answers for the rows that wait. Without room in it one batch waits at the most.
     pub account: Option<Arc<Account>>,
+    /// Where views are, which only a query of a server can read.
+    pub views: Option<ViewDeps>,
+}
+
+/// What reading a view needs.
+#[derive(Debug, Clone)]
+pub struct ViewDeps {
+    pub published: Arc<Published>,
+    /// Where the checkpoints of its sealed rows are said, and its public files.
+    pub private: Store,
+    pub public: Store,
 }
 
 /// Bounds the memory of one reader: about `(queue_batches + 1) × batch_bytes_max`, and what the source prefetches.
@@ -89,12 +103,13 @@ impl Default for ReaderLimits {
     }
 }
 
-/// The receiving end of a reader's thread. Dropping it ends the thread within about 100 ms, without waiting for it.
+/// The receiving end of a reader. Dropping it ends what reads within about 100 ms, without waiting for it.
 #[derive(Debug)]
 pub struct Reader {
     batches: mpsc::Receiver<Result<SourceBatch>>,
     answers: Arc<Mutex<Answers>>,
-    thread: JoinHandle<()>,
+    /// What blocks has a thread of its own; views are read by a task.
+    thread: Option<JoinHandle<()>>,
     table: String,
     /// The last batch or an error has been handed out.
     ended: bool,
@@ -115,6 +130,10 @@ pub fn spawn_reader(
     limits: ReaderLimits,
     deps: SourceDeps,
 ) -> Result<Reader> {
+    if let Connector::View(view) = &def.connector {
+        let view = view.clone();
+        return view::spawn(view, def, columns, open, limits, deps.clock);
+    }
     let (sender, batches) = mpsc::channel(limits.queue_batches.max(1));
     let answers = Arc::new(Mutex::new(Answers::default()));
     let table = def.name.clone();
@@ -132,10 +151,19 @@ pub fn spawn_reader(
     let thread = thread::Builder::new().name(name.to_owned()).spawn(move || task.run()).map_err(|error| {
         Error::unavailable(format!("cannot start a thread to read table \"{name}\"")).caused_by(error)
     })?;
-    Ok(Reader { batches, answers, thread, table, ended: false })
+    Ok(Reader { batches, answers, thread: Some(thread), table, ended: false })
 }
 
 impl Reader {
+    /// Of what a task reads, which ends when nobody listens any more.
+    pub(super) fn of_task(
+        batches: mpsc::Receiver<Result<SourceBatch>>,
+        answers: Arc<Mutex<Answers>>,
+        name: String,
+    ) -> Self {
+        Reader { batches, answers, thread: None, table: name, ended: false }
+    }
+
     /// The next batch; `None` behind the last one, or behind an error.
     ///
     /// Cancel-safe: a batch is taken or it stays.
@@ -161,8 +189,7 @@ impl Reader {
 
     fn taken(&mut self, next: Option<Result<SourceBatch>>) -> Option<Result<SourceBatch>> {
         // A thread that ends without a last word has panicked; that must not look like the end of the input.
-        let next =
-            next.unwrap_or_else(|| Err(Error::bug(format!("the thread that reads table \"{}\" died", self.table))));
+        let next = next.unwrap_or_else(|| Err(Error::bug(format!("what reads \"{}\" died", self.table))));
         self.ended = next.as_ref().map_or(true, |batch| batch.finished);
         Some(next)
     }
@@ -184,7 +211,7 @@ impl Reader {
     pub fn stop(self) {
         drop(self.batches);
         // Its panic has been reported by `next`.
-        let _ = self.thread.join();
+        self.thread.into_iter().for_each(|thread| _ = thread.join());
     }
 }
 
@@ -201,15 +228,15 @@ struct Task {
 
 /// What the source has to say beside records, for the query to see at any time.
 #[derive(Debug, Default)]
-struct Answers {
+pub(super) struct Answers {
     trouble: Option<String>,
     /// The partitions that answer. None while the source as a whole is in trouble.
-    known: BTreeMap<Partition, Known>,
+    pub(super) known: BTreeMap<Partition, Known>,
 }
 
 impl Answers {
     /// Whether that is news.
-    fn set_trouble(&mut self, trouble: Option<String>) -> bool {
+    pub(super) fn set_trouble(&mut self, trouble: Option<String>) -> bool {
         if trouble.is_some() {
             self.known.clear();
         }
@@ -233,7 +260,7 @@ impl Answers {
         }
     }
 
-    fn answered(&mut self, partition: Partition, end: Offset, now: Micros) {
+    pub(super) fn answered(&mut self, partition: Partition, end: Offset, now: Micros) {
         let known = self.known.entry(partition).or_insert(Known { end, since: now, at: now });
         if now.saturating_sub(known.at) > LAPSE {
             known.since = now;
@@ -303,6 +330,7 @@ impl Task {
                 names = source.files().iter().map(|path| path.display().to_string()).collect();
                 Box::new(source)
             }
+            Connector::View(_) => return Err(not_a_table(&self.def)),
             Connector::Filesystem(_) => {
                 let clock = self.deps.clock.clone();
                 return filesystem::open_batches(&self.def, &self.columns, &open.resume, clock).map(Input::Batches);
@@ -422,19 +450,12 @@ impl Task {
         self.sender.blocking_send(Ok(self.counted(batch))).map_err(|_| Gone)
     }
 
-    /// Whether a batch of so many bytes may be put into the queue: there is memory for it, or nothing is in the queue.
     fn may_wait(&self, bytes: usize) -> bool {
-        let Some(account) = &self.open.account else { return true };
-        self.sender.capacity() == self.sender.max_capacity() || account.hold(bytes).is_some()
+        may_wait(&self.sender, self.open.account.as_ref(), bytes)
     }
 
-    fn counted(&self, mut batch: SourceBatch) -> SourceBatch {
-        if let Some(account) = &self.open.account {
-            let mut held = Reservation::empty(account);
-            held.count(batch.bytes);
-            batch.held = Some(held);
-        }
-        batch
+    fn counted(&self, batch: SourceBatch) -> SourceBatch {
+        counted(batch, self.open.account.as_ref())
     }
 
     fn wait_to_retry(&self) -> Result<(), Gone> {
@@ -447,6 +468,25 @@ impl Task {
         }
         Ok(())
     }
+}
+
+/// A queue of batches that a reader fills.
+pub(super) type Queue = mpsc::Sender<Result<SourceBatch>>;
+
+/// Whether a batch of so many bytes may be put into the queue: there is memory for it, or nothing is in the queue.
+pub(super) fn may_wait(queue: &Queue, account: Option<&Arc<Account>>, bytes: usize) -> bool {
+    let Some(account) = account else { return true };
+    queue.capacity() == queue.max_capacity() || account.hold(bytes).is_some()
+}
+
+/// The batch with its bytes on the account, as long as it waits and is worked on.
+pub(super) fn counted(mut batch: SourceBatch, account: Option<&Arc<Account>>) -> SourceBatch {
+    if let Some(account) = account {
+        let mut held = Reservation::empty(account);
+        held.count(batch.bytes);
+        batch.held = Some(held);
+    }
+    batch
 }
 
 /// Rows of a CSV or Parquet batch: DataFusion's own batch size.
@@ -462,12 +502,17 @@ fn finish(decoder: &mut TableDecoder, polled: &Polled) -> Result<SourceBatch> {
     Ok(batch)
 }
 
-fn standing(at: Offset, end: Option<Offset>) -> Progress {
+pub(super) fn standing(at: Offset, end: Option<Offset>) -> Progress {
     Progress { from: at, to: at, records: 0, event_time_max: None, far_future: 0, end }
 }
 
 fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
+}
+
+/// Views are read by a task of their own kind, or as they stand.
+fn not_a_table(def: &TableDef) -> Error {
+    Error::bug(format!("view \"{}\" is read as a table", def.name))
 }
 
 /// The embedded log, where the table's brokers mean it.
@@ -499,5 +544,6 @@ pub fn snapshot_offsets(def: &TableDef, deps: &SourceDeps) -> Result<(Offsets, O
             let files = filesystem::list_files(files.path.as_ref())?;
             Ok(((0..files.len()).map(|id| (id as Partition, 0)).collect(), None))
         }
+        Connector::View(_) => Err(not_a_table(def)),
     }
 }

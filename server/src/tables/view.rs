@@ -28,7 +28,7 @@ use object_store::path::Path;
 use parking_lot::Mutex;
 
 use super::stores::public_store_url;
-use super::{PublishedView, ViewSnapshot};
+use super::{Published, PublishedView, TailRows, ViewSnapshot};
 use crate::error::Error;
 use crate::state::Rows;
 
@@ -144,7 +144,7 @@ impl TableProvider for ViewTable {
                     version: None,
                 }));
             }
-            for rows in snapshot.tail.iter() {
+            for TailRows { rows, .. } in snapshot.tail.iter() {
                 match rows.batches_in_memory() {
                     Some(batches) => {
                         for batch in batches {
@@ -176,6 +176,51 @@ impl TableProvider for ViewTable {
     }
 }
 
+/// A view by its name, which plans are made over before it is there: read as it stands when it is read.
+#[derive(Debug)]
+pub struct NamedView {
+    name: String,
+    schema: SchemaRef,
+    published: Arc<Published>,
+}
+
+impl NamedView {
+    pub fn new(name: impl Into<String>, schema: SchemaRef, published: Arc<Published>) -> Self {
+        NamedView { name: name.into(), schema, published }
+    }
+}
+
+#[async_trait]
+impl TableProvider for NamedView {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::View
+    }
+
+    /// As for [`ViewTable`].
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let Some(view) = self.published.view(&self.name) else {
+            let error = Error::unavailable(format!("view \"{}\" has no rows to read yet", self.name));
+            return Err(error.hint("touchline.queries says how its query is doing").into());
+        };
+        let view = ViewTable { schema: self.schema(), views: vec![view] };
+        view.scan(state, projection, filters, limit).await
+    }
+}
+
 /// Rows of the tail that are on local disk.
 #[derive(Debug)]
 struct PutAway {
@@ -196,7 +241,7 @@ impl PartitionStream for PutAway {
 }
 
 /// The batch with the columns and types of `schema`, matched by name.
-fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+pub(crate) fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     if batch.schema_ref() == schema {
         return Ok(batch.clone());
     }

@@ -116,10 +116,10 @@ impl Edges {
         }
     }
 
-    /// The source marks, by slot, at which every input would have the mark that `target` asks of it. [`NONE`] where a source need not
+    /// The marks of the sources at which every input would have the mark that `target` asks of it. [`NONE`] where a source need not
     /// move.
-    pub fn sources_for(&self, slots: usize, target: impl Fn(InputRef) -> Option<Micros>) -> Vec<Micros> {
-        let mut sources = vec![NONE; slots];
+    pub fn sources_for(&self, marks: usize, target: impl Fn(InputRef) -> Option<Micros>) -> Vec<Micros> {
+        let mut sources = vec![NONE; marks];
         let mut wanted: Vec<Vec<Micros>> = self.inputs.iter().map(|inputs| vec![NONE; inputs.len()]).collect();
         // From the last operator to the first: what one wants of another is known when that one's turn comes.
         for operator in (0..self.inputs.len()).rev() {
@@ -145,7 +145,7 @@ impl Edges {
         sources
     }
 
-    /// The latest time that a row can have at each input whose source gave it at most `newest`, by slot.
+    /// The latest time that a row can have at each input whose source gave it at most `newest`, mark by mark.
     pub fn latest(&self, newest: &[Micros]) -> Vec<Vec<Micros>> {
         let mut latest: Vec<Vec<Micros>> = Vec::with_capacity(self.inputs.len());
         for inputs in &self.inputs {
@@ -156,7 +156,7 @@ impl Edges {
         latest
     }
 
-    /// The slots of the sources that the operators' marks wait for.
+    /// The marks of the sources that those of the operators wait for.
     pub fn held_by(&self, sources: &[Mark]) -> BTreeSet<usize> {
         let raw = self.evaluate(sources).inputs;
         let (mut slots, mut asked) = (BTreeSet::new(), Vec::new());

@@ -6,7 +6,7 @@ use crate::clock::Micros;
 /// See the module's first line.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum WatermarkExpr {
-    /// The source table at this slot.
+    /// A mark of the sources: the one of a table, or one of those that a view has.
     Source(usize),
     /// The mark that an operator's input has, with what it has kept: what the operator emits is derived from it.
     Input(InputRef),
@@ -32,7 +32,7 @@ fn moved(at: Micros, by: impl Fn(Micros) -> Micros) -> Micros {
 }
 
 impl WatermarkExpr {
-    /// `sources`: how far the source at each slot has got. `input`: the mark of an operator's input, of those that stand below.
+    /// `sources`: how far the sources have got, mark by mark. `input`: the mark of an operator's input, of those that stand below.
     /// [`NONE`] and [`END`] stay what they are under every function.
     pub fn evaluate(&self, sources: &[Mark], input: &impl Fn(InputRef) -> Mark) -> Mark {
         match self {
@@ -58,7 +58,7 @@ impl WatermarkExpr {
         }
     }
 
-    /// The latest time that a row can have here whose source gave it at most `newest`, by slot. Unlike the watermark it does not fall
+    /// The latest time that a row can have here whose source gave it at most `newest`, mark by mark. Unlike the watermark it does not fall
     /// behind where an operator holds rows.
     pub(super) fn latest(&self, newest: &[Micros], input: &impl Fn(InputRef) -> Micros) -> Micros {
         match self {
@@ -120,6 +120,20 @@ impl WatermarkExpr {
                 .filter(|inner| inner.evaluate(sources, input).at == mark.at)
                 .for_each(|inner| inner.held_by(sources, input, slot, of)),
             WatermarkExpr::Constant => {}
+        }
+    }
+
+    /// The same over sources whose marks stand `first` places later.
+    pub fn renumbered(self, first: usize) -> Self {
+        let inner = |inner: Box<WatermarkExpr>| Box::new(inner.renumbered(first));
+        let all = |inputs: Vec<WatermarkExpr>| inputs.into_iter().map(|expr| expr.renumbered(first)).collect();
+        match self {
+            WatermarkExpr::Source(at) => WatermarkExpr::Source(first + at),
+            WatermarkExpr::Shift(of, by) => WatermarkExpr::Shift(inner(of), by),
+            WatermarkExpr::Monotone(of, function) => WatermarkExpr::Monotone(inner(of), function),
+            WatermarkExpr::Min(inputs) => WatermarkExpr::Min(all(inputs)),
+            WatermarkExpr::Slowest(inputs) => WatermarkExpr::Slowest(all(inputs)),
+            WatermarkExpr::Input(_) | WatermarkExpr::Constant => self,
         }
     }
 

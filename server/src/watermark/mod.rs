@@ -1,7 +1,8 @@
 //! Event-time progress: how far each partition has got, and therefore which rows are late and which windows may close.
 //!
 //! A watermark `W` on an edge of a plan promises that every later row has an event time of at least `W`. A source's is the
-//! minimum over its partitions that are not idle, less the declared delay ([`SourceWatermark`]). The watermark of any other
+//! minimum over its partitions that are not idle, less the declared delay ([`SourceWatermark`]); a view that is read has one for each
+//! of its times, as it has said itself ([`ViewWatermark`]). The watermark of any other
 //! edge is a pure function of the sources' ([`WatermarkExpr`]), evaluated for all edges at once before an epoch runs
 //! ([`Edges`]). None of them ever moves back.
 //!
@@ -14,12 +15,16 @@
 mod edges;
 mod expression;
 mod monotone;
+mod slot;
 mod source;
+mod view;
 
 pub use edges::{Edges, InputMarks, InputRef};
 pub use expression::WatermarkExpr;
 pub use monotone::Monotone;
+pub use slot::SlotWatermark;
 pub use source::{PartitionTime, SourceWatermark};
+pub use view::ViewWatermark;
 
 use crate::clock::Micros;
 

@@ -4,6 +4,7 @@ use super::*;
 use crate::pipeline::tests::{planned, rows};
 use crate::source::reader::by_hand::{Hand, reader};
 use crate::source::{Offset, Progress};
+use crate::watermark::SourceWatermark;
 
 const SECOND: Micros = 1_000_000;
 
@@ -26,7 +27,7 @@ async fn played(query: &str, one_batch: bool, idle_timeout: Option<Duration>) ->
             definition.idle_timeout = idle_timeout;
             definition
         });
-        SourceWatermark::new(definition.as_ref())
+        SlotWatermark::from(SourceWatermark::new(definition.as_ref()))
     });
     let (watermarks, offsets) = (watermarks.collect(), vec![Offsets::new(); hands.len()]);
     let limits = EpochLimits { rows_max: 2, bytes_max: usize::MAX, one_batch };

@@ -40,7 +40,7 @@ async fn checkpoint(output: &mut Output, chain: &mut Chain, private: &Store, pub
     chain.put_bundle(bundle).await?;
     chain.commit(draft).await?;
     output.committed(chain.head());
-    output.write_seals(public, None, "v", chain.head()).await?;
+    output.write_seals(private, public, None, "v", chain.head()).await?;
     Ok(())
 }
 

@@ -4,6 +4,9 @@
 //! The hidden column of a row's place means something in its epoch alone, and partial results outlive that. So every ORDER BY gets one term
 //! more, a number that says partition, offset and position in the order of these. With DESC the last row read is the first: the newest row
 //! is `last_value(x ORDER BY ts)` and `first_value(x ORDER BY ts DESC)`.
+//!
+//! Rows of a view have no such place: in which of the view's checkpoints a row is says only how the view's own input was cut. They go
+//! by their values, as rows do that an operator below has made.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -16,7 +19,7 @@ use datafusion::error::Result;
 use datafusion::logical_expr::expr::{AggregateFunctionParams, Sort};
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ExprSchemable, LogicalPlan, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
-    Volatility,
+    TableType, Volatility,
 };
 use datafusion::physical_expr::{PhysicalSortExpr, ScalarFunctionExpr};
 
@@ -76,11 +79,15 @@ fn terms(aggregates: &[Expr], input: &LogicalPlan, cell: &Arc<EpochCell>) -> Res
     Ok(terms)
 }
 
-/// Whether no two rows have been made of the same row that was read.
+/// Whether each row has a place, and no two have been made of the same row that was read.
 pub(in crate::operator) fn one_row_a_place(input: &LogicalPlan) -> Result<bool> {
     let mut one = true;
     input.apply(|node| {
-        one &= !matches!(node, LogicalPlan::Unnest(_) | LogicalPlan::Join(_) | LogicalPlan::Extension(_));
+        one &= match node {
+            LogicalPlan::Unnest(_) | LogicalPlan::Join(_) | LogicalPlan::Extension(_) => false,
+            LogicalPlan::TableScan(scan) => scan.source.table_type() != TableType::View,
+            _ => true,
+        };
         Ok(if one { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
     })?;
     Ok(one)
@@ -159,7 +166,8 @@ impl ScalarUDFImpl for PlaceRead {
 /// Slot, partition, offset and position in 10, 24, 63 and 24 bits; what is beyond one of them counts as its last.
 fn place(epoch: &Epoch, id: RowId) -> Option<i128> {
     let bits = |value: i64, bits: u32| i128::from(value.clamp(0, (1 << bits) - 1));
-    let (partition, offset, position) = epoch.sources.get(id.slot)?.origins.get(id.batch)?.of(id.row)?;
+    let source = epoch.sources.get(id.slot).filter(|source| !source.unordered)?;
+    let (partition, offset, position) = source.origins.get(id.batch)?.of(id.row)?;
     let slot = bits(i64::try_from(id.slot).unwrap_or(i64::MAX), 10);
     let partition = bits(partition.into(), 24);
     let offset = i128::from(offset.max(0));

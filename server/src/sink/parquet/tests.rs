@@ -134,8 +134,9 @@ fn dates_come_from_timestamps_of_any_unit_and_zone_dates_and_windows() {
 }
 
 #[tokio::test]
-async fn files_hold_their_date_in_order_of_time_as_plain_types_with_their_origin() {
-    let batches = vec![rows(&[Some(DAY + 5), Some(3), None], 0), rows(&[Some(1), Some(DAY + 5), Some(DAY)], 10)];
+async fn files_hold_their_date_checkpoint_by_checkpoint_in_order_of_time_as_plain_types_with_their_origin() {
+    let batches =
+        vec![rows(&[Some(DAY + 5), Some(3), None], 0), rows(&[Some(1), Some(DAY + 5), Some(DAY), Some(DAY + 5)], 10)];
     let mut output = OutputState { next_seal: 4, ..OutputState::default() };
     output.tail = vec![entry(7, 0, &batches[..1]), entry(9, 0, &batches[1..])];
     let intent = plan(&output, NOW, None, 1).unwrap();
@@ -151,10 +152,10 @@ async fn files_hold_their_date_in_order_of_time_as_plain_types_with_their_origin
         ]
     );
     let first = read(&store, &files[0].path).await;
-    assert_eq!(column(&first), [2, 10, 1], "no time first, then in order of time");
-    assert_eq!(column(&read(&store, &files[1].path).await), [12, 0, 11], "equal times stay in order");
+    assert_eq!(column(&first), [2, 1, 10], "of each checkpoint no time first, then in order of time");
+    assert_eq!(column(&read(&store, &files[1].path).await), [0, 12, 11, 13], "equal times stay in order");
     assert_eq!(first.schema().field(2).data_type(), &DataType::Utf8);
-    assert_eq!(first.column(2).as_string::<i32>().value(1), "a name longer than inline 10");
+    assert_eq!(first.column(2).as_string::<i32>().value(2), "a name longer than inline 10");
 
     let bytes = store.get(&Path::from(files[0].path.as_str())).await.unwrap().unwrap();
     assert_eq!(bytes.len() as u64, files[0].bytes);
@@ -195,8 +196,13 @@ fn marking_files_other_than_those_intended_changes_nothing() {
     let mut output = OutputState { tail: vec![entry(1, 0, std::slice::from_ref(&batch))], ..OutputState::default() };
     let intent = plan(&output, NOW, None, 1).unwrap();
     output.begin_seal(intent.clone());
-    let right: Vec<_> =
-        intent.files.iter().map(|file| SealedFile { path: file.path.clone(), bytes: 1, rows: file.rows }).collect();
+    let right = intent.files.iter().map(|file| SealedFile {
+        path: file.path.clone(),
+        bytes: 1,
+        rows: file.rows,
+        checkpoints: None,
+    });
+    let right: Vec<_> = right.collect();
     let before = output.clone();
     let fewer = vec![SealedFile { rows: 0, ..right[0].clone() }, right[1].clone()];
     for (seal, files) in [(intent.seal + 1, right.clone()), (intent.seal, vec![]), (intent.seal, fewer)] {

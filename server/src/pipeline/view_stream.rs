@@ -1,0 +1,87 @@
+//! A materialized view as queries above read it: its columns and what is known of them, as of a table.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Pipeline;
+use crate::catalog::{
+    CSV_DELIMITER_DEFAULT, Column, ColumnKind, Connector, Format, OnBadRow, TableDef, TimestampFormat, ViewDef,
+    ViewMark, ViewRef,
+};
+use crate::error::{Error, Result};
+use crate::plan::{ColumnFacts, ViewFacts};
+
+/// See the module's first line.
+#[derive(Debug)]
+pub struct ViewStream {
+    /// Of the connector [`Connector::View`].
+    pub table: Arc<TableDef>,
+    /// Of each column, in terms of the view's marks.
+    pub(super) facts: Vec<ColumnFacts>,
+}
+
+impl ViewStream {
+    /// `version`: names what the view computes.
+    ///
+    /// # Errors
+    /// `Invalid` where rows of the view cannot be read on from: they do not only come, or a name says two columns.
+    pub fn of(view: &ViewDef, pipeline: &Pipeline, version: &str) -> Result<Self> {
+        // The one place that decides what a query above can take: rows that are final.
+        pipeline.changes().append_only(&format!("a query over view \"{}\"", view.name))?;
+        let fields = pipeline.schema.fields();
+        let names: Vec<String> = fields.iter().map(|field| field.name().clone()).collect();
+        let mut seen = BTreeSet::new();
+        if let Some(name) = names.iter().find(|name| !seen.insert(name.as_str())) {
+            return Err(Error::invalid(format!("view \"{}\" has two columns with the name \"{name}\"", view.name))
+                .hint("give one of them another name with AS, so that a query can tell them apart"));
+        }
+        let ViewFacts { columns: facts, marks } = ViewFacts::of(&names, &pipeline.edge);
+        let columns = fields.iter().map(|field| Column {
+            name: field.name().clone(),
+            data_type: field.data_type().clone(),
+            nullable: field.is_nullable(),
+            kind: ColumnKind::Physical { aliases: vec![], numbers_as_text: false },
+            timestamps: TimestampFormat::default(),
+            checks: vec![],
+            comment: None,
+        });
+        let marks = marks.into_iter().map(|(name, column)| ViewMark { name, column }).collect();
+        let version = version.to_owned();
+        let table = TableDef {
+            name: view.name.clone(),
+            columns: columns.collect(),
+            watermark: None,
+            primary_key: vec![],
+            connector: Connector::View(ViewRef { version, marks, max_future: max_future(pipeline) }),
+            // What its sealed rows are in.
+            format: Format::Parquet,
+            csv_delimiter: CSV_DELIMITER_DEFAULT,
+            on_bad_row: on_bad_row(pipeline),
+            text: view.text.clone(),
+            location: view.location.clone(),
+        };
+        Ok(ViewStream { table: Arc::new(table), facts })
+    }
+
+    /// The column that is meant where a window function does not name its time: the only one with a watermark.
+    pub(super) fn only_time(&self) -> Option<&str> {
+        let mut times = self.table.columns.iter().zip(&self.facts).filter(|(_, facts)| facts.watermark.is_some());
+        let (column, _) = times.next()?;
+        times.next().is_none().then_some(column.name.as_str())
+    }
+}
+
+/// The furthest that one of its sources goes, as for the query itself.
+fn max_future(pipeline: &Pipeline) -> Option<Duration> {
+    let of_slots: Option<Vec<Duration>> = pipeline.slots.iter().map(|slot| slot.max_future()).collect();
+    of_slots?.into_iter().max()
+}
+
+/// Rows of a view are results, and a result is of all tables that it is made of.
+fn on_bad_row(pipeline: &Pipeline) -> OnBadRow {
+    match pipeline.slots.iter().any(|slot| slot.table.on_bad_row == OnBadRow::Fail) {
+        true => OnBadRow::Fail,
+        false => OnBadRow::DeadLetter,
+    }
+}
