@@ -16,7 +16,7 @@ use sqlparser::tokenizer::{Location, Token};
 use crate::error::{self, Error, Result};
 use crate::sql::dialect::StreamDialect;
 use crate::sql::window_tvf::WindowTvfNode;
-use crate::sql::{LENGTH_HINT, SourceText, refuse_reads, wrong_length};
+use crate::sql::{LENGTH_HINT, SourceText, WrongJoin, mark_joins, refuse_reads, with_match_conditions, wrong_length};
 
 /// Bytes of a statement's text.
 pub const SQL_BYTES_MAX: usize = 256 * 1024;
@@ -68,8 +68,9 @@ pub fn parse(sql: &str) -> Result<Parsed> {
         ))
         .hint("write rows as VALUES (…), (…)"));
     }
-    let parser = DFParserBuilder::new(sql).with_dialect(&dialect).with_recursion_limit(NESTING_MAX).build();
     let end = tokens.last().map_or(Location { line: 1, column: 1 }, |token| token.span.end);
+    let tokens = with_match_conditions(tokens).map_err(wrong_join)?;
+    let parser = DFParserBuilder::new(tokens).with_dialect(&dialect).with_recursion_limit(NESTING_MAX).build();
     let mut statements =
         parser.and_then(|mut parser| parser.parse_statements()).map_err(|error| syntax_error(error, &source, end))?;
     let Some(mut statement) = statements.pop_front() else {
@@ -168,7 +169,13 @@ fn check_expressions(statement: &mut Statement) -> Result<Vec<String>> {
         return Err(error);
     }
     refuse_reads(statement)?;
+    mark_joins(statement.as_mut()).map_err(wrong_join)?;
     visitor.parameters()
+}
+
+fn wrong_join(wrong: WrongJoin) -> Error {
+    let Location { line, column } = wrong.span.start;
+    Error::invalid(wrong.what).hint(wrong.hint).at(error::Location { file: String::new(), line, column })
 }
 
 /// Measures the depth of expressions, and turns each `?` into the next `$n`.

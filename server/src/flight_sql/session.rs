@@ -28,8 +28,9 @@ use super::gate::Gate;
 use super::guard;
 use super::statement::{Bound, Outcome, Prepared, StatementError, bind, missing_table, prepare, without_rows};
 use crate::error::{Error, Result};
+use crate::operator::batch_planner;
 use crate::sql::{
-    ExpandWindowTvfs, add_arithmetic, add_outer_types, add_three_valued_in, add_window_functions,
+    ExpandWindowTvfs, add_arithmetic, add_asof_joins, add_outer_types, add_three_valued_in, add_window_functions,
     physical_optimizer_rules, session_config,
 };
 use crate::state::{Account, AccountPool};
@@ -306,12 +307,14 @@ fn session_state(
         .with_table_factories(Default::default())
         .with_file_formats(Vec::new())
         .with_physical_optimizer_rules(physical_optimizer_rules())
+        .with_query_planner(batch_planner())
         .build();
     let context = SessionContext::new_with_state(state);
     touchline_udfs::register(&context);
     add_outer_types(&context);
     add_arithmetic(&context);
     add_three_valued_in(&context);
+    add_asof_joins(&context, watermarks.clone())?;
     add_window_functions(&context, watermarks)?;
     // What is read here ends, so a window function is a projection and an unnest.
     context.add_analyzer_rule(Arc::new(ExpandWindowTvfs));

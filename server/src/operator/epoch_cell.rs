@@ -15,6 +15,9 @@ use crate::error::{Error, Result};
 use crate::source::Origins;
 use crate::watermark::InputMarks;
 
+/// Room for the 121 bits of [`Epoch::place_of`].
+pub const PLACE: DataType = DataType::Decimal128(38, 0);
+
 /// One epoch. Immutable but for its effects.
 #[derive(Debug, Default)]
 pub struct Epoch {
@@ -83,6 +86,18 @@ impl Epoch {
         let source = self.sources.get(slot)?;
         let (partition, offset, position) = source.origins.get(batch)?.of(row)?;
         Some(Origin { topic: Arc::clone(&source.topic), partition, offset, position })
+    }
+
+    /// The place where a row was read as one number, which says partition, offset and position in the order of these, in 10, 24, 63 and 24
+    /// bits with the source's slot before them; what is beyond one of them counts as its last. `None` where its source does not say it.
+    pub fn place_of(&self, id: RowId) -> Option<i128> {
+        let bits = |value: i64, bits: u32| i128::from(value.clamp(0, (1 << bits) - 1));
+        let source = self.sources.get(id.slot).filter(|source| !source.unordered)?;
+        let (partition, offset, position) = source.origins.get(id.batch)?.of(id.row)?;
+        let slot = bits(i64::try_from(id.slot).unwrap_or(i64::MAX), 10);
+        let partition = bits(partition.into(), 24);
+        let offset = i128::from(offset.max(0));
+        Some((((slot << 24 | partition) << 63 | offset) << 24) | bits(position.into(), 24))
     }
 
     /// A row's own event time.

@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef};
+use arrow::array::{Array, ArrayRef, BooleanArray};
 use arrow::buffer::NullBuffer;
+use arrow::compute::and;
 use arrow::record_batch::RecordBatch;
+use datafusion::common::cast::as_boolean_array;
 use datafusion::common::hash_utils::{RandomState, create_hashes};
 use datafusion::common::utils::normalize_float_zero;
 use datafusion::error::Result;
+use datafusion::logical_expr::{ColumnarValue, Operator};
+use datafusion::physical_expr_common::datum::apply_cmp;
 use datafusion::physical_plan::PhysicalExpr;
 
 /// All sides hash with this state; a value of its own keeps the buckets apart from DataFusion's shuffles.
@@ -39,4 +43,20 @@ pub(super) fn nulls(keys: &[ArrayRef]) -> Option<NullBuffer> {
     // Logical nulls: a dictionary may hide a NULL among its values.
     let nulls: Vec<_> = keys.iter().map(|key| key.logical_nulls()).collect();
     NullBuffer::union_many(nulls.iter().map(Option::as_ref)).filter(|nulls| nulls.null_count() > 0)
+}
+
+/// Which rows have the same key on both sides, by `=`. There is at least one column.
+pub(super) fn equal(near: &[ArrayRef], far: &[ArrayRef]) -> Result<BooleanArray> {
+    let mut equal: Option<BooleanArray> = None;
+    for (near, far) in near.iter().zip(far) {
+        let (near, far) = (normalize_float_zero(near), normalize_float_zero(far));
+        let rows = near.len();
+        let these = apply_cmp(Operator::Eq, &ColumnarValue::Array(near), &ColumnarValue::Array(far))?;
+        let these = as_boolean_array(&these.into_array(rows)?)?.clone();
+        equal = Some(match equal {
+            Some(others) => and(&others, &these)?,
+            None => these,
+        });
+    }
+    Ok(equal.unwrap_or_else(|| BooleanArray::from(vec![true; near.first().map_or(0, |key| key.len())])))
 }

@@ -3,8 +3,10 @@
 //! [`contract`] says what a stateful operator is, [`logical`] and [`node`] are the two plan nodes that run any of them, and
 //! [`epoch_cell`] is what they see of the running epoch. [`isolate`] finds the rows that an expression cannot take. Each folder
 //! beside them is one operator. Every operator drains all of its inputs in every epoch, whatever it makes of them. What keeps
-//! nothing, as a lookup join, is a node of its own.
+//! nothing, as a lookup join, is a node of its own. [`batch_planner()`] knows the nodes of plans that run once.
 
+pub mod asof;
+mod batch_planner;
 pub mod contract;
 pub mod epoch_cell;
 pub mod instance;
@@ -25,6 +27,8 @@ use std::sync::Arc;
 use datafusion::logical_expr::UserDefinedLogicalNode;
 use datafusion::physical_plan::ExecutionPlan;
 
+pub use self::batch_planner::batch_planner;
+use self::batch_planner::over_what_ends;
 use self::logical::Lowering;
 use self::lookup_join::logical::LookupJoinNode;
 use crate::error::Result;
@@ -36,6 +40,7 @@ pub async fn lowered_stateless(
 ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
     match node.as_any().downcast_ref::<LookupJoinNode>() {
         Some(lookup) => lookup.lower(&context).await.map(Some),
-        None => Ok(None),
+        // What of a query's plan reads no stream.
+        None => over_what_ends(node, context.inputs),
     }
 }

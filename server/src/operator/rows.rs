@@ -1,11 +1,16 @@
-//! What a batch says of its rows beside their values: where each was read, each as a text, and which columns it has.
+//! What a batch says of its rows beside their values: where each was read, each as a text or as an entry of the late ledger, and which
+//! columns it has.
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::array::{
+    Array, ArrayRef, AsArray, Int64Array, RecordBatch, RecordBatchOptions, StringArray, TimestampMicrosecondArray,
+};
 use arrow::datatypes::{DataType, FieldRef, Int64Type};
 use sha2::{Digest, Sha256};
 
+use super::contract::LateRow;
+use super::epoch_cell::{Epoch, RowId, micros};
 use super::logical::{EVENT_TIME, ROW};
 use crate::clock::Micros;
 use crate::error::{Error, Result};
@@ -53,4 +58,47 @@ pub(super) fn result_as_json(
 pub(super) fn types_sha256<'a>(fields: impl Iterator<Item = &'a FieldRef>) -> String {
     let types: String = fields.map(|field| format!("{}\n", field.data_type())).collect();
     Sha256::digest(types).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Entries for rows that came too late for a join, whose first columns are `shown`; the others are ours. `time`: the column of their time.
+pub(super) fn late_for_a_join(
+    operator: &str,
+    input: usize,
+    batch: &RecordBatch,
+    (shown, time): (usize, usize),
+    watermark: Micros,
+    epoch: &Epoch,
+) -> Result<Vec<LateRow>> {
+    let ids = row_ids(batch);
+    let computed: Vec<usize> = (shown..batch.num_columns()).collect();
+    let entries = json_rows(batch, &computed)?.into_iter().zip(micros(batch.column(time))?).enumerate();
+    let entries = entries.map(|(at, (row, time))| {
+        let id = ids.as_ref().filter(|ids| ids.is_valid(at)).map(|ids| RowId::decoded(ids.value(at)));
+        LateRow {
+            operator: operator.to_owned(),
+            input: input as u32,
+            event_time: id.and_then(|id| epoch.event_time_of(id)).or(Some(time)),
+            watermark,
+            origin: id.and_then(|id| epoch.origin_of(id)),
+            missed: None,
+            wholly: true,
+            row,
+        }
+    });
+    Ok(entries.collect())
+}
+
+/// Texts of one batch in one buffer. Rows are gathered from many batches at a time, and each gathering looks at the buffers of all of them.
+pub(super) fn with_texts_together(batch: RecordBatch) -> Result<RecordBatch> {
+    let columns = batch.columns().iter().map(|column| match column.data_type() {
+        DataType::Utf8View if column.as_string_view().data_buffers().len() > 1 => {
+            Arc::new(column.as_string_view().gc()) as ArrayRef
+        }
+        DataType::BinaryView if column.as_binary_view().data_buffers().len() > 1 => {
+            Arc::new(column.as_binary_view().gc())
+        }
+        _ => Arc::clone(column),
+    });
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    Ok(RecordBatch::try_new_with_options(batch.schema(), columns.collect(), &options)?)
 }

@@ -15,6 +15,7 @@ use datafusion::optimizer::{Optimizer, OptimizerRule};
 
 use crate::error::Result;
 use crate::plan::{Streams, reads_stream};
+use crate::sql::FilterBeforeAsOf;
 
 /// An outer join whose WHERE takes no row with the NULLs that it adds is the join that adds none. Where two streams are joined, or one
 /// has to exist for a row of another, conditions of WHERE become those of the join, and what is about one side alone is asked of
@@ -29,6 +30,7 @@ pub(super) fn arranged(plan: LogicalPlan, streams: &dyn Streams, state: &Session
             Arc::new(ExtractEquijoinPredicate::new()),
             outer,
             Arc::new(PushDownFilter::new()),
+            Arc::new(FilterBeforeAsOf),
         ],
     };
     Ok(Optimizer::with_rules(rules).optimize(plan, state, |_, _| {})?)
@@ -48,8 +50,16 @@ pub(super) fn narrowed(plan: &LogicalPlan, streams: &dyn Streams, state: &Sessio
 fn joins_streams(plan: &LogicalPlan, streams: &dyn Streams) -> Result<bool> {
     let mut found = false;
     plan.apply_with_subqueries(|node| {
-        if let LogicalPlan::Join(join) = node {
-            found |= reads_stream(&join.left, streams) && reads_stream(&join.right, streams);
+        match node {
+            LogicalPlan::Join(join) => {
+                found |= reads_stream(&join.left, streams) && reads_stream(&join.right, streams);
+            }
+            // A join of ours.
+            LogicalPlan::Extension(_) => {
+                let inputs = node.inputs();
+                found |= inputs.len() > 1 && inputs.into_iter().all(|input| reads_stream(input, streams));
+            }
+            _ => {}
         }
         node.apply_subqueries(|subquery| {
             found |= reads_stream(subquery, streams);

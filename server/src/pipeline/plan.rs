@@ -293,19 +293,20 @@ pub(super) fn watermarks_of(tables: &dyn Tables) -> Arc<dyn WatermarkColumns> {
     Arc::new(DeclaredWatermarks::of(tables))
 }
 
-/// The watermark column of each table, and of each view that has one such column.
+/// The watermark column of each table, and of each view that has one such column; and its key.
 #[derive(Debug)]
-struct DeclaredWatermarks(BTreeMap<String, String>);
+struct DeclaredWatermarks(BTreeMap<String, (String, Vec<String>)>);
 
 impl DeclaredWatermarks {
     fn of(tables: &dyn Tables) -> Self {
         let declared = tables.names().into_iter().filter_map(|name| {
-            let column = tables.definition(&name)?.watermark.as_ref()?.column.clone();
-            Some((name, column))
+            let table = tables.definition(&name)?;
+            let column = table.watermark.as_ref()?.column.clone();
+            Some((name, (column, table.primary_key.clone())))
         });
         let of_views = tables.upstreams().into_iter().filter_map(|view| {
             let column = view.only_time()?.to_owned();
-            Some((view.table.name.clone(), column))
+            Some((view.table.name.clone(), (column, view.table.primary_key.clone())))
         });
         DeclaredWatermarks(declared.chain(of_views).collect())
     }
@@ -313,7 +314,11 @@ impl DeclaredWatermarks {
 
 impl WatermarkColumns for DeclaredWatermarks {
     fn watermark_column(&self, table: &TableReference) -> Option<String> {
-        self.0.get(table.table()).cloned()
+        self.0.get(table.table()).map(|(column, _)| column.clone())
+    }
+
+    fn primary_key(&self, table: &TableReference) -> Vec<String> {
+        self.0.get(table.table()).map(|(_, key)| key.clone()).unwrap_or_default()
     }
 }
 

@@ -10,6 +10,7 @@ use datafusion::catalog::TableProvider;
 use datafusion::datasource::MemTable;
 use proptest::prelude::*;
 
+mod asof;
 mod bad_rows;
 mod distinct;
 mod joins;

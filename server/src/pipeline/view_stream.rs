@@ -52,7 +52,7 @@ impl ViewStream {
             name: view.name.clone(),
             columns: columns.collect(),
             watermark: None,
-            primary_key: vec![],
+            primary_key: view.options.primary_key.clone(),
             connector: Connector::View(ViewRef { version, marks, max_future: max_future(pipeline) }),
             // What its sealed rows are in.
             format: Format::Parquet,

@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::operator::logical::ROW;
 use crate::operator::once;
 use crate::sql::window_tvf::WindowTvfNode;
-use crate::sql::{expand_for_batch, is_set_operation};
+use crate::sql::{AsOfJoinNode, expand_for_batch, is_set_operation};
 use crate::watermark::WatermarkExpr;
 
 /// Turns an analyzed plan into one that may run epoch by epoch.
@@ -63,6 +63,7 @@ pub(super) struct Counted {
     pub(super) windows: usize,
     pub(super) joins: usize,
     pub(super) panes: usize,
+    pub(super) asof_joins: usize,
     once: usize,
     /// The watermarks of the inputs of each operator, an operator behind those that it depends on.
     pub(super) operators: Vec<super::OperatorInputs>,
@@ -140,10 +141,16 @@ impl Derivation<'_> {
             LogicalPlan::Aggregate(aggregate) => Ok(recognize::window::aggregate(self, aggregate)?),
             LogicalPlan::Distinct(distinct) => recognize::distinct::distinct(self, distinct),
             LogicalPlan::Window(window) => recognize::over::over(self, window),
-            LogicalPlan::Extension(extension) => match extension.node.as_any().downcast_ref::<WindowTvfNode>() {
-                Some(window) => self.window_function(window.clone(), form),
-                None => Err(refuse::node(&LogicalPlan::Extension(extension)).into()),
-            },
+            LogicalPlan::Extension(extension) => {
+                let node = extension.node.as_any();
+                if let Some(window) = node.downcast_ref::<WindowTvfNode>() {
+                    self.window_function(window.clone(), form)
+                } else if let Some(join) = node.downcast_ref::<AsOfJoinNode>() {
+                    recognize::asof::join(self, join)
+                } else {
+                    Err(refuse::node(&LogicalPlan::Extension(extension)).into())
+                }
+            }
             other => Err(refuse::node(&other).into()),
         }
     }

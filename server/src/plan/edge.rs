@@ -67,6 +67,9 @@ pub enum Bound {
     WindowClose { kind: WindowKind, allowed_lateness: Micros },
     /// A row goes when the other side's watermark passes its time by so much, microseconds: no partner is later.
     Interval { after_left: Micros, after_right: Micros },
+    /// As with [`Bound::Interval`] of rows of the left. One of the right goes when the left's watermark passes its time by so much; `None`: when
+    /// it passes the next one of the same key.
+    Nearest { after_left: Micros, after_right: Option<Micros> },
 }
 
 impl WindowColumn {

@@ -131,23 +131,36 @@ impl fmt::Display for ExplainState {
     }
 }
 
+/// How far a watermark has got, as against a row's time.
+fn passes(by: Micros) -> String {
+    match by {
+        0 => "passes its time".to_owned(),
+        by if by < 0 => format!("is {} before its time", interval::shown(-by)),
+        by => format!("passes its time by {}", interval::shown(by)),
+    }
+}
+
 impl fmt::Display for Bound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Bound::WindowClose { kind, allowed_lateness: 0 } => {
                 write!(f, "windows of {kind} go when the watermark passes their end")
             }
-            Bound::Interval { after_left, after_right } => {
-                let passes = |by: &Micros| match by {
-                    0 => "passes its time".to_owned(),
-                    by if *by < 0 => format!("is {} before its time", interval::shown(-by)),
-                    by => format!("passes its time by {}", interval::shown(*by)),
-                };
+            Bound::Interval { after_left, after_right }
+            | Bound::Nearest { after_left, after_right: Some(after_right) } => {
                 write!(
                     f,
                     "a row of the left goes when the watermark of the right {}, one of the right when that of the left {}",
-                    passes(after_left),
-                    passes(after_right)
+                    passes(*after_left),
+                    passes(*after_right)
+                )
+            }
+            Bound::Nearest { after_left, after_right: None } => {
+                write!(
+                    f,
+                    "a row of the left goes when the watermark of the right {}, one of the right when that of the left passes the \
+                     next one of its key: the newest of each key stays for ever",
+                    passes(*after_left)
                 )
             }
             Bound::WindowClose { kind, allowed_lateness } => {

@@ -1,7 +1,7 @@
 //! The SQL front: text → typed definitions and plans, and for every mistake its place and what to write instead.
 //!
 //! `parser` reads a file into the definitions of `catalog`; `window_tvf` plans `TUMBLE` and its like in FROM, `window` is
-//! their arithmetic, `zone` that of days; `function` plans users' own functions; `errors` turns whatever planning says into
+//! their arithmetic, `zone` that of days; `asof` plans joins as of a time; `function` plans users' own functions; `errors` turns whatever planning says into
 //! file:line:column, with `call` for wrong arguments. `arithmetic` keeps integers from wrapping, `outer_types`, `three_valued` and
 //! `multiset` give correlated subqueries, `IN` and `INTERSECT ALL` the meaning that they have in SQL, and `failed_value` finds the
 //! expression that a row's value did not suit.
@@ -17,6 +17,7 @@ use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use self::window_tvf::{WatermarkColumns, WindowTvfPlanner};
 
 mod arithmetic;
+mod asof;
 mod call;
 mod check;
 mod column_options;
@@ -44,6 +45,8 @@ pub mod window_tvf;
 pub mod zone;
 
 pub use arithmetic::{add_arithmetic, text_of};
+pub use asof::{AsOfJoinNode, Direction, FilterBeforeAsOf, Matching, Tolerance, add_asof_joins};
+pub(crate) use asof::{Wrong as WrongJoin, mark_joins, with_match_conditions};
 pub use call::explained;
 pub use ddl::metadata_type;
 pub use errors::{nearest, not_read_by_name, planning_error, report};

@@ -8,12 +8,13 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, ObjectName, ObjectNamePart, Query, Select, SetExpr, Spanned, TableFactor, TableVersion, Visit, Visitor,
+    Expr, Ident, ObjectName, ObjectNamePart, Query, Select, SetExpr, Spanned, TableFactor, Visit, Visitor,
 };
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location as TokenLocation, Span, Token};
 
+use super::asof::{mark_joins, with_match_conditions};
 use super::dialect::{StreamDialect, is_word};
 use super::interval;
 use super::options::{self, Options};
@@ -111,6 +112,8 @@ impl<'a> StatementParser<'a> {
     ) -> Result<Self> {
         piece.check_depth(source)?;
         let StatementTokens { tokens, start, end } = piece;
+        let tokens = with_match_conditions(tokens)
+            .map_err(|wrong| Error::invalid(wrong.what).hint(wrong.hint).at(source.location(wrong.span.start)))?;
         let parser = Parser::new(dialect).with_recursion_limit(RECURSION_MAX).with_tokens_with_locations(tokens);
         Ok(StatementParser { parser, source, start, end, ordinal })
     }
@@ -281,12 +284,16 @@ impl<'a> StatementParser<'a> {
 
     fn query(&mut self) -> Result<Box<Query>> {
         let query = self.parser.parse_query();
-        let query = self.parsed(query)?;
+        let mut query = self.parsed(query)?;
         let mut check = QueryCheck { statement: self };
-        match query.visit(&mut check) {
-            ControlFlow::Break(error) => Err(*error),
-            ControlFlow::Continue(()) => Ok(query),
+        if let ControlFlow::Break(error) = query.visit(&mut check) {
+            return Err(*error);
         }
+        mark_joins(query.as_mut()).map_err(|wrong| {
+            let place = if is_end(wrong.span) { self.location() } else { self.at(wrong.span) };
+            Error::invalid(wrong.what).hint(wrong.hint).at(place)
+        })?;
+        Ok(query)
     }
 
     fn emit(&mut self) -> Result<Emit> {
@@ -473,21 +480,10 @@ impl Visitor for QueryCheck<'_, '_> {
     }
 
     fn pre_visit_table_factor(&mut self, table: &TableFactor) -> ControlFlow<Self::Break> {
-        let TableFactor::Table { name, version, sample, partitions, with_hints, .. } = table else {
+        let TableFactor::Table { name, sample, partitions, with_hints, .. } = table else {
             return ControlFlow::Continue(());
         };
         let span = name.span();
-        match version {
-            Some(TableVersion::ForSystemTimeAsOf(_)) => {
-                return self.refuse(
-                    "temporal joins (FOR SYSTEM_TIME AS OF) are not available yet",
-                    "join with a static table by equality of keys",
-                    span,
-                );
-            }
-            Some(_) => return self.refuse("table versions are not available", "leave the version out", span),
-            None => {}
-        }
         if sample.is_some() {
             return self.refuse("TABLESAMPLE is not available", "filter by a hash of the key, as in WHERE …", span);
         }

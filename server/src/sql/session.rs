@@ -7,10 +7,11 @@ use datafusion::prelude::SessionContext;
 
 use super::window_tvf::WatermarkColumns;
 use super::{
-    add_arithmetic, add_outer_types, add_three_valued_in, add_window_functions, physical_optimizer_rules,
-    session_config,
+    add_arithmetic, add_asof_joins, add_outer_types, add_three_valued_in, add_window_functions,
+    physical_optimizer_rules, session_config,
 };
 use crate::error::Result;
+use crate::operator::batch_planner;
 
 /// A session without tables. `partitions`: how many ways its plans run in parallel.
 pub fn session(watermarks: Arc<dyn WatermarkColumns>, partitions: usize) -> Result<SessionContext> {
@@ -19,12 +20,14 @@ pub fn session(watermarks: Arc<dyn WatermarkColumns>, partitions: usize) -> Resu
         .with_config(config)
         .with_default_features()
         .with_physical_optimizer_rules(physical_optimizer_rules())
+        .with_query_planner(batch_planner())
         .build();
     let context = SessionContext::new_with_state(state);
     touchline_udfs::register(&context);
     add_outer_types(&context);
     add_arithmetic(&context);
     add_three_valued_in(&context);
+    add_asof_joins(&context, Arc::clone(&watermarks))?;
     add_window_functions(&context, watermarks)?;
     Ok(context)
 }

@@ -35,10 +35,15 @@ use super::zone::Zone;
 /// Names of the columns a window function adds, in their order.
 pub const WINDOW_COLUMNS: [&str; 3] = ["window_start", "window_end", "window_time"];
 
-/// Which column of a table holds its event time.
+/// Which column of a table holds its event time, and which name a row of it.
 pub trait WatermarkColumns: fmt::Debug + Send + Sync {
     /// The column of the table's WATERMARK; `None` where the table is not known or has none.
     fn watermark_column(&self, table: &TableReference) -> Option<String>;
+
+    /// The columns of its PRIMARY KEY; empty where there is none.
+    fn primary_key(&self, _table: &TableReference) -> Vec<String> {
+        vec![]
+    }
 }
 
 /// Rows of `input`, each once for every window it falls into; rows without a time fall into none.
@@ -151,12 +156,12 @@ impl RelationPlanner for WindowTvfPlanner {
     }
 }
 
-/// DataFusion would plan the table as it is now and say nothing.
+/// Those of joins have been taken out of the text. DataFusion would plan the table as it is now and say nothing.
 fn refuse_version(relation: &TableFactor) -> Result<()> {
     match relation {
         TableFactor::Table { name, version: Some(_), .. } => Err(at_span(
-            "temporal joins (FOR SYSTEM_TIME AS OF) are not available yet",
-            "join with a static table by equality of keys",
+            "table versions are not available here",
+            "leave the version out, or write e JOIN t FOR SYSTEM_TIME AS OF e.ts AS t ON t.k = e.k",
             name.span(),
         )),
         _ => Ok(()),

@@ -41,6 +41,10 @@ impl WatermarkColumns for Catalog {
         let source = self.published.source(table.table())?;
         source.watermark.as_ref().map(|watermark| watermark.column.clone())
     }
+
+    fn primary_key(&self, table: &TableReference) -> Vec<String> {
+        self.published.source(table.table()).map(|source| source.primary_key.clone()).unwrap_or_default()
+    }
 }
 
 /// One table as metadata requests list it.

@@ -1,6 +1,7 @@
 //! Random queries: windows upon one another and what is compared within them, unions, joins, lookups, plain views, parts of WITH. Each is
 //! one that a server takes.
 
+mod asof;
 mod joins;
 mod lookup;
 mod windows;
@@ -135,7 +136,7 @@ impl Writer {
         if depth == 0 {
             return self.table();
         }
-        match self.choices().below(16) {
+        match self.choices().below(17) {
             0..=2 => self.table(),
             3 | 4 => self.projection(depth - 1),
             5 => self.union(depth - 1),
@@ -145,6 +146,7 @@ impl Writer {
             10 => self.unnested(depth - 1),
             11 | 12 => self.joined(depth - 1),
             13 => self.within_windows(depth - 1),
+            14 => self.nearest(depth - 1),
             _ => self.windowed_relation(depth - 1),
         }
     }

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, StructArray, UInt32Array};
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, StructArray, UInt32Array};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::{concat_batches, interleave_record_batch, take_record_batch};
 use arrow::datatypes::{DataType, Field, SchemaRef};
@@ -15,6 +15,7 @@ use hashbrown::HashTable;
 
 use crate::clock::Micros;
 use crate::error::{Error, Result};
+use crate::operator::rows::with_texts_together;
 use crate::state::{Account, Reservation, Rows, Segment, tight};
 
 /// Buckets that the times of one row's partners lie in, about: a bucket is kept as long as one of its rows is.
@@ -289,21 +290,6 @@ fn unknown(place: &Place) -> Error {
 fn held(batch: RecordBatch, account: &Arc<Account>) -> Result<Rows> {
     let (batch, bytes) = tight(with_texts_together(batch)?)?;
     Ok(Rows::held(vec![batch], account.reserve(bytes, WHAT)?))
-}
-
-/// Texts of one batch in one buffer. Rows are gathered from many batches at a time, and each gathering looks at the buffers of all of them.
-fn with_texts_together(batch: RecordBatch) -> Result<RecordBatch> {
-    let columns = batch.columns().iter().map(|column| match column.data_type() {
-        DataType::Utf8View if column.as_string_view().data_buffers().len() > 1 => {
-            Arc::new(column.as_string_view().gc()) as ArrayRef
-        }
-        DataType::BinaryView if column.as_binary_view().data_buffers().len() > 1 => {
-            Arc::new(column.as_binary_view().gc())
-        }
-        _ => Arc::clone(column),
-    });
-    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    Ok(RecordBatch::try_new_with_options(batch.schema(), columns.collect(), &options)?)
 }
 
 #[derive(Debug)]
@@ -608,7 +594,7 @@ impl Bits {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{Int64Array, StringViewArray};
+    use arrow::array::{AsArray, Int64Array, StringViewArray};
     use arrow::datatypes::{Int64Type, Schema};
 
     use super::*;

@@ -21,12 +21,12 @@ use super::probe::{PAIRS, Probe};
 use crate::clock::Micros;
 use crate::error::{Error, ErrorKind, Result};
 use crate::operator::contract::{
-    BadRow, Deadline, Emission, LateRow, Operator, RestoredSegment, StateKind, StoredSegment, emission,
+    BadRow, Deadline, Emission, Operator, RestoredSegment, StateKind, StoredSegment, emission,
 };
-use crate::operator::epoch_cell::{Epoch, RowId, micros};
+use crate::operator::epoch_cell::{Epoch, micros};
 use crate::operator::keys::{columns, hash, nulls};
 use crate::operator::logical::ROW;
-use crate::operator::rows::{json_rows, row_ids, types_sha256};
+use crate::operator::rows::{json_rows, late_for_a_join, types_sha256};
 use crate::state::Account;
 use crate::watermark::{END, InputMarks, NONE};
 
@@ -190,7 +190,8 @@ impl IntervalJoinOperator {
         }
         if !behind.is_empty() {
             let behind = take_record_batch(batch, &UInt32Array::from(behind))?;
-            epoch.effects.add_late(self.late_rows(side, &behind, watermark, epoch)?.into_iter());
+            let late = late_for_a_join(&self.id, side, &behind, (of.shown, of.time), watermark, epoch)?;
+            epoch.effects.add_late(late.into_iter());
         }
         if !without.is_empty() && self.keeps_unmatched(side) {
             alone.push((side, take_record_batch(batch, &UInt32Array::from(without))?));
@@ -213,27 +214,6 @@ impl IntervalJoinOperator {
         let hashes = hash(&keys, batch.num_rows())?;
         let places = buffer.insert(&batch, &times, &hashes)?;
         Ok(Some(Probe::new(side, batch, times, keys, hashes, places)))
-    }
-
-    fn late_rows(&self, side: usize, batch: &RecordBatch, watermark: Micros, epoch: &Epoch) -> Result<Vec<LateRow>> {
-        let of = &self.shape.sides[side];
-        let ids = row_ids(batch);
-        let computed: Vec<usize> = (of.shown..batch.num_columns()).collect();
-        let entries = json_rows(batch, &computed)?.into_iter().zip(micros(batch.column(of.time))?).enumerate();
-        let entries = entries.map(|(at, (row, time))| {
-            let id = ids.as_ref().filter(|ids| ids.is_valid(at)).map(|ids| RowId::decoded(ids.value(at)));
-            LateRow {
-                operator: self.id.clone(),
-                input: side as u32,
-                event_time: id.and_then(|id| epoch.event_time_of(id)).or(Some(time)),
-                watermark,
-                origin: id.and_then(|id| epoch.origin_of(id)),
-                missed: None,
-                wholly: true,
-                row,
-            }
-        });
-        Ok(entries.collect())
     }
 
     /// Compares pairs that have equal hashes, and emits what the join emits of those that are partners.

@@ -23,13 +23,10 @@ use datafusion::logical_expr::{
 };
 use datafusion::physical_expr::{PhysicalSortExpr, ScalarFunctionExpr};
 
-use crate::operator::epoch_cell::{Epoch, EpochCell, RowId};
+use crate::operator::epoch_cell::{EpochCell, PLACE, RowId};
 use crate::operator::logical::ROW;
 
 const NAME: &str = "place_read";
-
-/// Room for the 121 bits of a place.
-const PLACE: DataType = DataType::Decimal128(38, 0);
 
 /// The aggregates of one node over `input`, whose rows they can all tell apart as far as it matters.
 pub(super) fn told_apart(aggregates: &[Expr], input: &LogicalPlan, cell: &Arc<EpochCell>) -> Result<Vec<Expr>> {
@@ -157,27 +154,16 @@ impl ScalarUDFImpl for PlaceRead {
         let (ids, epoch) = (ids.as_primitive::<Int64Type>(), self.cell.current());
         let mut places = Decimal128Builder::with_capacity(ids.len()).with_data_type(PLACE);
         for id in ids {
-            places.append_option(id.and_then(|id| place(&epoch, RowId::decoded(id))));
+            places.append_option(id.and_then(|id| epoch.place_of(RowId::decoded(id))));
         }
         Ok(ColumnarValue::Array(Arc::new(places.finish()) as ArrayRef))
     }
 }
 
-/// Slot, partition, offset and position in 10, 24, 63 and 24 bits; what is beyond one of them counts as its last.
-fn place(epoch: &Epoch, id: RowId) -> Option<i128> {
-    let bits = |value: i64, bits: u32| i128::from(value.clamp(0, (1 << bits) - 1));
-    let source = epoch.sources.get(id.slot).filter(|source| !source.unordered)?;
-    let (partition, offset, position) = source.origins.get(id.batch)?.of(id.row)?;
-    let slot = bits(i64::try_from(id.slot).unwrap_or(i64::MAX), 10);
-    let partition = bits(partition.into(), 24);
-    let offset = i128::from(offset.max(0));
-    Some((((slot << 24 | partition) << 63 | offset) << 24) | bits(position.into(), 24))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::operator::epoch_cell::SourceRows;
+    use crate::operator::epoch_cell::{Epoch, SourceRows};
     use crate::source::Origins;
 
     #[test]
@@ -194,10 +180,10 @@ mod tests {
             ids.extend((0..2).map(|row| RowId { slot, batch: 0, row }));
             ids.extend((0..4).map(|row| RowId { slot, batch: 1, row }));
         }
-        let places: Vec<i128> = ids.iter().map(|id| place(&epoch, *id).unwrap()).collect();
+        let places: Vec<i128> = ids.iter().map(|id| epoch.place_of(*id).unwrap()).collect();
         assert!(places.is_sorted_by(|a, b| a < b), "{places:?}");
         assert!(*places.last().unwrap() < 10_i128.pow(38));
-        assert_eq!(place(&epoch, RowId { slot: 0, batch: 0, row: 2 }), None);
-        assert_eq!(place(&epoch, RowId { slot: 7, batch: 0, row: 0 }), None);
+        assert_eq!(epoch.place_of(RowId { slot: 0, batch: 0, row: 2 }), None);
+        assert_eq!(epoch.place_of(RowId { slot: 7, batch: 0, row: 0 }), None);
     }
 }

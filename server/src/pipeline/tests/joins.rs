@@ -6,7 +6,7 @@ use proptest::sample::subsequence;
 use super::*;
 use crate::operator::contract::{RestoredSegment, StoredSegment};
 
-type Row = (i64, &'static str, i64, i64);
+pub(super) type Row = (i64, &'static str, i64, i64);
 
 /// The query's rows with everything in one epoch, and in any other way that is asked for.
 pub(super) async fn in_epochs(query: &str, partitions: usize, epochs: &[(Vec<Row>, Vec<Row>, Micros)]) -> Vec<String> {
@@ -26,7 +26,7 @@ pub(super) async fn in_epochs(query: &str, partitions: usize, epochs: &[(Vec<Row
 }
 
 /// The rows of both tables, in the order in which the query reads them.
-fn read(pipeline: &Pipeline, clicks: &[Row], taps: &[Row]) -> Vec<Vec<RecordBatch>> {
+pub(super) fn read(pipeline: &Pipeline, clicks: &[Row], taps: &[Row]) -> Vec<Vec<RecordBatch>> {
     let of = |(at, slot): (usize, &Arc<StreamSlot>)| match slot.table.name == "clicks" {
         true if clicks.is_empty() => vec![],
         false if taps.is_empty() => vec![],
@@ -116,7 +116,7 @@ pub(super) fn cut(mut clicks: Vec<Row>, mut taps: Vec<Row>, cuts: &[i64]) -> Vec
     epochs
 }
 
-fn any_rows() -> impl Strategy<Value = Vec<Row>> {
+pub(super) fn any_rows() -> impl Strategy<Value = Vec<Row>> {
     let page = prop_oneof![Just("a"), Just("b"), Just("c")];
     prop::collection::vec((page, 0_i64..4, 0_i64..30), 0..25)
         .prop_map(|rows| (0..).zip(rows).map(|(id, (page, n, second))| (id, page, n, second)).collect())

@@ -1,5 +1,6 @@
 //! Shapes that need an operator, and what they become. One file a shape.
 
+pub(super) mod asof;
 pub(super) mod distinct;
 pub(super) mod interval;
 pub(super) mod lookup;

@@ -582,8 +582,12 @@ const GOLDEN: &[(&str, &str)] = &[
         "test.sql:1:38: this EMIT is given twice\n  hint: leave one out",
     ),
     (
-        "SELECT a FROM o JOIN c FOR SYSTEM_TIME AS OF o.ts ON o.a = c.a",
-        "test.sql:1:22: temporal joins (FOR SYSTEM_TIME AS OF) are not available yet\n  hint: join with a static table by equality of keys",
+        "SELECT a FROM o CROSS JOIN c FOR SYSTEM_TIME AS OF o.ts",
+        "test.sql:1:28: FOR SYSTEM_TIME AS OF is available with JOIN and LEFT JOIN\n  hint: write e LEFT JOIN t FOR SYSTEM_TIME AS OF e.ts AS t ON t.k = e.k",
+    ),
+    (
+        "SELECT a FROM o ASOF JOIN c USING (k)",
+        "test.sql:1:27: USING and NATURAL are not available in a join as of a time\n  hint: write ON a.k = b.k",
     ),
     (
         "WITH a AS (SELECT 1) DELETE FROM t",
@@ -683,6 +687,8 @@ const PIECES: &[&str] = &[
     "NOT",
     "NULL",
     "JOIN",
+    "ASOF",
+    "MATCH_CONDITION",
     "WHERE",
     "GROUP",
     "BY",

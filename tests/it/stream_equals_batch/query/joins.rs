@@ -9,7 +9,7 @@ impl Writer {
         self.once = false;
         let (left, right) = (self.timed_by_a_column(depth), self.timed_by_a_column(depth));
         let (a, b) = (self.name("s"), self.name("s"));
-        let (of_left, of_right) = (qualified(&left, &a), qualified(&right, &b));
+        let (of_left, of_right) = (Self::qualified(&left, &a), Self::qualified(&right, &b));
         let times = [self.time_of(&left, &a), self.time_of(&right, &b)];
         let mut on = self.bound(&times[0].0, &times[1].0);
         if let Some(equal) = self.equal(&of_left, &of_right) {
@@ -52,12 +52,12 @@ impl Writer {
     }
 
     /// One with a time by which it can be joined: a part of a struct is no column.
-    fn timed_by_a_column(&mut self, depth: u32) -> Relation {
+    pub(super) fn timed_by_a_column(&mut self, depth: u32) -> Relation {
         let relation = self.relation(depth);
         if times(&relation).is_empty() { self.table() } else { relation }
     }
 
-    fn time_of(&mut self, relation: &Relation, alias: &str) -> (String, Time) {
+    pub(super) fn time_of(&mut self, relation: &Relation, alias: &str) -> (String, Time) {
         let times = times(relation);
         let (time, facts) = times[self.choices().below(times.len() as u32) as usize].clone();
         (format!("{alias}.{time}"), Time { window: WindowOf::No, ..facts })
@@ -82,7 +82,7 @@ impl Writer {
     }
 
     /// An equality that a hash can find.
-    fn equal(&mut self, left: &[Column], right: &[Column]) -> Option<Sql> {
+    pub(super) fn equal(&mut self, left: &[Column], right: &[Column]) -> Option<Sql> {
         let kinds = [Kind::Text, Kind::Whole, Kind::Bool, Kind::Float];
         let kind = kinds[self.choices().below(5).min(3) as usize];
         let of = |columns: &[Column]| -> Vec<String> {
@@ -96,12 +96,12 @@ impl Writer {
         let other = &right[self.choices().below(right.len() as u32) as usize];
         Some(Sql::same(format!("{one} = {other}")))
     }
+
+    pub(super) fn qualified(relation: &Relation, alias: &str) -> Vec<Column> {
+        relation.columns.iter().map(|column| Column::new(format!("{alias}.{}", column.name), column.kind)).collect()
+    }
 }
 
 fn times(relation: &Relation) -> Vec<(String, Time)> {
     relation.times().into_iter().filter(|(time, _)| !time.contains('[')).collect()
-}
-
-fn qualified(relation: &Relation, alias: &str) -> Vec<Column> {
-    relation.columns.iter().map(|column| Column::new(format!("{alias}.{}", column.name), column.kind)).collect()
 }

@@ -1,0 +1,488 @@
+//! The operator: which rows of the left wait for the right, and what of the right they still need.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::sync::{Arc, OnceLock};
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, Decimal128Array, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array,
+};
+use arrow::compute::{concat_batches, take_record_batch};
+use arrow::datatypes::{Int64Type, Schema, SchemaRef};
+use datafusion::physical_plan::ExecutionPlan;
+use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
+
+use super::definition::Shape;
+use super::right::{Right, read, with_place};
+use super::store::Store;
+use super::versions::Ticks;
+use crate::clock::Micros;
+use crate::error::{Error, Result};
+use crate::operator::contract::{Deadline, Emission, Operator, RestoredSegment, StateKind, StoredSegment};
+use crate::operator::epoch_cell::{Epoch, PLACE, RowId};
+use crate::operator::keys::nulls;
+use crate::operator::logical::ROW;
+use crate::operator::rows::{late_for_a_join, row_ids};
+use crate::state::{Account, Reservation, Segment};
+use crate::watermark::InputMarks;
+
+const LEFT: usize = 0;
+const RIGHT: usize = 1;
+
+/// Rows that are looked for a partner, and handed on, at a time.
+const PORTION: usize = 8192;
+
+/// See the module's first line.
+#[derive(Debug)]
+pub(super) struct AsOfJoinOperator {
+    id: String,
+    schema: SchemaRef,
+    shape: Shape,
+    /// Of the rows that each side keeps.
+    schemas: OnceLock<[SchemaRef; 2]>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    account: Arc<Account>,
+    /// `None` before the schemas are known.
+    sides: Option<Sides>,
+    /// What the running epoch has brought.
+    pending: [Vec<RecordBatch>; 2],
+    running: Option<Running>,
+    next_segment: u64,
+    /// A checkpoint's rows have been put back, and no epoch has been committed since: rows that came out before it may be among them.
+    is_restored: bool,
+    /// The latest time of the left that is not too far ahead to be believed.
+    newest: Ticks,
+}
+
+#[derive(Debug)]
+struct Sides {
+    waiting: Waiting,
+    right: Right,
+}
+
+/// Rows of the left for which the nearest of the right is not certain.
+#[derive(Debug)]
+struct Waiting {
+    store: Store,
+    /// How far the right has to have got for each, by [`Shape::due`], the earliest first.
+    due: BinaryHeap<Reverse<(Ticks, u32)>>,
+    /// For `due`.
+    index: Reservation,
+}
+
+/// What the running epoch will have done.
+#[derive(Debug, Default)]
+struct Running {
+    /// Rows that do not wait any more.
+    released: Vec<Reverse<(Ticks, u32)>>,
+    /// Rows that begin to wait.
+    waits: Vec<Reverse<(Ticks, u32)>>,
+    /// The least time that the left still seeks.
+    least: Ticks,
+}
+
+impl Waiting {
+    fn new(schema: SchemaRef, account: &Arc<Account>) -> Self {
+        Waiting { store: Store::new(schema, account), due: BinaryHeap::new(), index: Reservation::empty(account) }
+    }
+
+    fn count_index(&mut self) {
+        self.index.release();
+        self.index.count(self.due.capacity() * size_of::<Reverse<(Ticks, u32)>>());
+    }
+
+    fn bytes(&self) -> usize {
+        self.store.bytes() + self.index.bytes()
+    }
+
+    /// Ends the waiting of the rows that are certain now; returns those that come out. `stale`: those before it came out before the checkpoint
+    /// that they have been restored from.
+    fn release(&mut self, passed: Ticks, stale: Option<Ticks>, running: &mut Running) -> Vec<u32> {
+        let mut released = Vec::new();
+        while let Some(entry) = self.due.peek().copied().filter(|Reverse((due, _))| *due <= passed) {
+            self.due.pop();
+            running.released.push(entry);
+            let Reverse((due, row)) = entry;
+            if stale.is_none_or(|stale| due > stale) {
+                released.push(row);
+            }
+        }
+        released
+    }
+
+    fn commit(&mut self, running: Running, next_segment: &mut u64) -> Result<()> {
+        let released: Vec<u32> = running.released.iter().map(|Reverse((_, row))| *row).collect();
+        self.store.give_up(&released);
+        self.due.extend(running.waits);
+        if self.due.is_empty() {
+            self.due = BinaryHeap::new();
+        }
+        self.count_index();
+        self.store.commit(next_segment)
+    }
+
+    fn abort(&mut self, running: Running) {
+        self.due.extend(running.released);
+        self.store.abort();
+    }
+}
+
+impl State {
+    fn sides(&mut self) -> Result<&mut Sides> {
+        self.sides.as_mut().ok_or_else(|| Error::bug("a join runs without having been planned"))
+    }
+}
+
+impl AsOfJoinOperator {
+    pub(super) fn new(id: String, schema: SchemaRef, shape: Shape) -> Self {
+        let state = State {
+            account: Account::unlimited(),
+            sides: None,
+            pending: [vec![], vec![]],
+            running: None,
+            next_segment: 1,
+            is_restored: false,
+            newest: Ticks::MIN,
+        };
+        AsOfJoinOperator { id, schema, shape, schemas: OnceLock::new(), state: Mutex::new(state) }
+    }
+
+    fn make_sides(&self, account: &Arc<Account>) {
+        let mut state = self.state.lock();
+        state.account = Arc::clone(account);
+        state.sides = self.schemas.get().map(|[left, right]| Sides {
+            waiting: Waiting::new(Arc::clone(left), account),
+            right: Right::new(Arc::clone(right), &self.shape, account),
+        });
+    }
+
+    /// The rows of a batch that are not late, as its side keeps them. Those that have no key or no time find no partner: where such rows come
+    /// out, they are in `alone`.
+    fn admit(
+        &self,
+        side: usize,
+        batch: &RecordBatch,
+        watermark: Micros,
+        epoch: &Epoch,
+        alone: &mut Vec<RecordBatch>,
+    ) -> Result<Option<RecordBatch>> {
+        let of = &self.shape.sides[side];
+        let (times, keys, _) = read(&self.shape, side, batch)?;
+        let (time, nulls) = (batch.column(of.time), nulls(&keys));
+        let late = self.shape.passed(side, watermark);
+        let (mut kept, mut behind, mut without) = (Vec::new(), Vec::new(), Vec::new());
+        for (row, at) in (0_u32..).zip(&times) {
+            let has_null = nulls.as_ref().is_some_and(|nulls| nulls.is_null(row as usize));
+            let rows = match time.is_null(row as usize) {
+                true => &mut without,
+                false if *at < late => &mut behind,
+                false if has_null => &mut without,
+                false => &mut kept,
+            };
+            rows.push(row);
+        }
+        if !behind.is_empty() {
+            let behind = take_record_batch(batch, &UInt32Array::from(behind))?;
+            let late = late_for_a_join(&self.id, side, &behind, (of.shown, of.time), watermark, epoch)?;
+            epoch.effects.add_late(late.into_iter());
+        }
+        if !without.is_empty() && side == LEFT && self.shape.is_outer {
+            alone.push(self.beside_nulls(&take_record_batch(batch, &UInt32Array::from(without))?)?);
+        } else {
+            epoch.effects.count_without_time(without.len() as u64);
+        }
+        if kept.is_empty() {
+            return Ok(None);
+        }
+        let stored = self.stored(side, batch, epoch)?;
+        Ok(Some(match kept.len() == times.len() {
+            true => stored,
+            false => take_record_batch(&stored, &UInt32Array::from(kept))?,
+        }))
+    }
+
+    /// Rows as their side keeps them: without the numbers that mean something in this epoch alone, those of the right with their place.
+    fn stored(&self, side: usize, batch: &RecordBatch, epoch: &Epoch) -> Result<RecordBatch> {
+        let schema = &self.schemas()?[side];
+        let width = schema.fields().len() - usize::from(side == RIGHT);
+        let mut columns = batch.columns()[..width].to_vec();
+        if side == RIGHT {
+            columns.push(match row_ids(batch) {
+                None => new_null_array(&PLACE, batch.num_rows()),
+                Some(ids) => {
+                    let ids = ids.as_primitive::<Int64Type>();
+                    let places: Decimal128Array =
+                        ids.iter().map(|id| id.and_then(|id| epoch.place_of(RowId::decoded(id)))).collect();
+                    Arc::new(places.with_data_type(PLACE)) as ArrayRef
+                }
+            });
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?)
+    }
+
+    /// Rows of the left by themselves.
+    fn beside_nulls(&self, left: &RecordBatch) -> Result<RecordBatch> {
+        let mut columns = left.columns()[..self.shape.sides[LEFT].shown].to_vec();
+        let others = &self.schema.fields()[columns.len()..];
+        columns.extend(others.iter().map(|field| new_null_array(field.data_type(), left.num_rows())));
+        let options = RecordBatchOptions::new().with_row_count(Some(left.num_rows()));
+        Ok(RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?)
+    }
+
+    /// Takes the left's rows: those that are certain are to be joined now, the others wait.
+    fn wait(
+        &self,
+        batch: RecordBatch,
+        passed: Ticks,
+        waiting: &mut Waiting,
+        running: &mut Running,
+    ) -> Result<Option<RecordBatch>> {
+        let times = self.shape.times(LEFT, &batch)?;
+        let due: Vec<Ticks> = times.into_iter().map(|time| self.shape.due(self.shape.sought(time))).collect();
+        let (certain, open): (Vec<u32>, Vec<u32>) =
+            (0..batch.num_rows() as u32).partition(|row| due[*row as usize] <= passed);
+        if open.is_empty() {
+            return Ok(Some(batch));
+        }
+        let waits = match certain.is_empty() {
+            true => batch.clone(),
+            false => take_record_batch(&batch, &UInt32Array::from(open.clone()))?,
+        };
+        let numbers = waiting.store.insert(waits)?;
+        running.waits.extend(open.into_iter().zip(numbers).map(|(row, number)| Reverse((due[row as usize], number))));
+        match certain.is_empty() {
+            true => Ok(None),
+            false => Ok(Some(take_record_batch(&batch, &UInt32Array::from(certain))?)),
+        }
+    }
+
+    /// The least time that rows of the left seek: those that come, and those that wait.
+    fn least_sought(&self, left: Micros, waiting: &Waiting, running: &Running) -> Ticks {
+        let coming = self.shape.sought(self.shape.passed(LEFT, left));
+        let due = waiting.due.peek().into_iter().chain(&running.waits).map(|Reverse((due, _))| *due).min();
+        due.map_or(coming, |due| coming.min(self.shape.sought_by(due)))
+    }
+
+    fn schemas(&self) -> Result<&[SchemaRef; 2]> {
+        self.schemas.get().ok_or_else(|| Error::bug("a join that has not been planned"))
+    }
+}
+
+impl Operator for AsOfJoinOperator {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn kind(&self) -> StateKind {
+        StateKind { name: "asof-join", version: 1 }
+    }
+
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn charge_to(&self, account: &Arc<Account>) {
+        self.make_sides(account);
+    }
+
+    fn bind(&self, inputs: &[Arc<dyn ExecutionPlan>]) -> Result<()> {
+        let [left, right] = inputs else { return Err(Error::bug("a join of two streams without two inputs")) };
+        let kept = |input: &Arc<dyn ExecutionPlan>| {
+            let schema = input.schema();
+            let fields = schema.fields().iter().filter(|field| field.name() != ROW).cloned().collect::<Vec<_>>();
+            Arc::new(Schema::new(fields))
+        };
+        // Every plan says the same.
+        if self.schemas.set([kept(left), with_place(&kept(right))]).is_ok() {
+            let account = Arc::clone(&self.state.lock().account);
+            self.make_sides(&account);
+        }
+        Ok(())
+    }
+
+    fn take(&self, input: usize, batch: RecordBatch) -> Result<Vec<RecordBatch>> {
+        if batch.num_rows() > 0 {
+            self.state.lock().pending[input].push(batch);
+        }
+        Ok(vec![])
+    }
+
+    fn close(self: Arc<Self>, marks: &[InputMarks], epoch: &Arc<Epoch>) -> Result<Emission> {
+        let [left, right] = both(marks);
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        let [of_left, of_right] = std::mem::take(&mut state.pending);
+        let running = state.running.insert(Running::default());
+        let sides = state.sides.as_mut().ok_or_else(|| Error::bug("a join runs without having been planned"))?;
+        let (mut alone, mut certain) = (Vec::new(), VecDeque::new());
+        for batch in of_right {
+            if let Some(batch) = self.admit(RIGHT, &batch, right.late, epoch, &mut alone)? {
+                sides.right.add(batch)?;
+            }
+        }
+        sides.right.settle();
+        let passed = self.shape.passed(RIGHT, right.close);
+        let far = self.shape.passed(LEFT, epoch.far_after);
+        for batch in of_left {
+            let Some(batch) = self.admit(LEFT, &batch, left.late, epoch, &mut alone)? else { continue };
+            let believed = self.shape.times(LEFT, &batch)?.into_iter().filter(|time| *time <= far);
+            state.newest = believed.fold(state.newest, Ticks::max);
+            let now = self.wait(batch, passed, &mut sides.waiting, running)?;
+            certain.extend(now.into_iter().flat_map(portions));
+        }
+        let stale = state.is_restored.then(|| self.shape.passed(RIGHT, right.late));
+        let released = sides.waiting.release(passed, stale, running);
+        running.least = self.least_sought(left.close, &sides.waiting, running);
+        drop(guard);
+        let released = released.chunks(PORTION).map(<[u32]>::to_vec).collect();
+        Ok(Box::new(Joining { operator: self, alone: alone.into(), certain, released }))
+    }
+
+    fn commit(&self) -> Result<()> {
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        let Some(running) = state.running.take() else { return Ok(()) };
+        state.is_restored = false;
+        let (mut next_segment, least) = (state.next_segment, running.least);
+        let sides = state.sides()?;
+        let committed = sides.waiting.commit(running, &mut next_segment);
+        let committed = committed.and_then(|()| sides.right.commit(least, &mut next_segment));
+        state.next_segment = next_segment;
+        committed
+    }
+
+    fn abort(&self) {
+        let mut state = self.state.lock();
+        state.pending = [vec![], vec![]];
+        let running = state.running.take().unwrap_or_default();
+        if let Some(sides) = &mut state.sides {
+            sides.waiting.abort(running);
+            sides.right.abort();
+        }
+    }
+
+    fn segments(&self) -> Vec<StoredSegment> {
+        let state = self.state.lock();
+        let Some(sides) = &state.sides else { return vec![] };
+        let of =
+            |input: usize| move |segment: Segment| StoredSegment { input: input as u32, shard: 0, pane: 0, segment };
+        sides.waiting.store.segments().map(of(LEFT)).chain(sides.right.segments().map(of(RIGHT))).collect()
+    }
+
+    fn state_schema_sha256(&self) -> Result<String> {
+        let fields = self.schemas()?.iter().flat_map(|schema| schema.fields());
+        let types = fields.map(|field| format!("{}\n", field.data_type()));
+        let digest = Sha256::digest(types.collect::<String>());
+        Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    fn restore(&self, segment: RestoredSegment) -> Result<()> {
+        let RestoredSegment { input, id, level, batches, .. } = segment;
+        let schemas = self.schemas()?;
+        let schema = schemas.get(input as usize).ok_or_else(|| Error::corrupt("a join of two streams has a third"))?;
+        let types = |schema: &Schema| schema.fields().iter().map(|field| field.data_type().clone()).collect::<Vec<_>>();
+        if batches.iter().any(|batch| types(&batch.schema()) != types(schema)) {
+            return Err(Error::invalid("rows of a join are kept with other columns"));
+        }
+        let batch = match batches.as_slice() {
+            [one] => one.clone(),
+            many => concat_batches(schema, many)?,
+        };
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        let batch = RecordBatch::try_new_with_options(Arc::clone(schema), batch.columns().to_vec(), &options)?;
+        let mut state = self.state.lock();
+        state.next_segment = state.next_segment.max(id + 1);
+        state.is_restored = true;
+        let Sides { waiting, right } = state.sides()?;
+        if input as usize == RIGHT {
+            return right.restore(id, level, batch);
+        }
+        let times = self.shape.times(LEFT, &batch)?;
+        let numbers = waiting.store.restore(id, level, batch)?;
+        let due = times.into_iter().map(|time| self.shape.due(self.shape.sought(time)));
+        waiting.due.extend(due.zip(numbers).map(Reverse));
+        waiting.count_index();
+        Ok(())
+    }
+
+    fn next_deadlines(&self, marks: &[InputMarks]) -> Vec<Deadline> {
+        let [_, right] = both(marks);
+        let state = self.state.lock();
+        let Some(Sides { waiting, .. }) = &state.sides else { return vec![] };
+        let due = match state.is_restored {
+            false => waiting.due.peek().map(|Reverse((due, _))| *due),
+            true => {
+                let passed = self.shape.passed(RIGHT, right.close);
+                waiting.due.iter().map(|Reverse((due, _))| *due).filter(|due| *due > passed).min()
+            }
+        };
+        due.map(|due| Deadline::EventTime { input: RIGHT, at: self.shape.mark_for(due) }).into_iter().collect()
+    }
+
+    fn last_deadline(&self, input: usize, newest: Micros) -> Option<Micros> {
+        if input != RIGHT {
+            return None;
+        }
+        let state = self.state.lock();
+        // What comes from the right is waited for, but for times that nobody believes. Silence ends that for all that the left has brought.
+        let believed = self.shape.passed(RIGHT, newest).max(self.shape.sought(state.newest));
+        let due = state.sides.as_ref()?.waiting.due.iter().map(|Reverse((due, _))| *due);
+        let last = due.filter(|due| self.shape.sought_by(*due) <= believed).max()?;
+        Some(self.shape.mark_for(last))
+    }
+
+    fn bytes(&self) -> usize {
+        self.state.lock().sides.as_ref().map_or(0, |sides| sides.waiting.bytes() + sides.right.bytes())
+    }
+
+    fn open(&self) -> usize {
+        let state = self.state.lock();
+        let Some(sides) = &state.sides else { return 0 };
+        sides.waiting.store.segments().count() + sides.right.segments().count()
+    }
+}
+
+fn both(marks: &[InputMarks]) -> [InputMarks; 2] {
+    [LEFT, RIGHT].map(|side| marks.get(side).copied().unwrap_or(InputMarks::NONE))
+}
+
+fn portions(batch: RecordBatch) -> impl Iterator<Item = RecordBatch> {
+    let rows = batch.num_rows();
+    (0..rows).step_by(PORTION).map(move |at| batch.slice(at, PORTION.min(rows - at)))
+}
+
+/// What an epoch emits, computed as it is asked for.
+struct Joining {
+    operator: Arc<AsOfJoinOperator>,
+    alone: VecDeque<RecordBatch>,
+    /// Rows of this epoch that have not waited.
+    certain: VecDeque<RecordBatch>,
+    /// Rows that do not wait any more.
+    released: VecDeque<Vec<u32>>,
+}
+
+impl Iterator for Joining {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some(rows) = self.alone.pop_front() {
+            return Some(Ok(rows));
+        }
+        let mut state = self.operator.state.lock();
+        let sides = match state.sides() {
+            Ok(sides) => sides,
+            Err(error) => return Some(Err(error)),
+        };
+        let left = match self.certain.pop_front() {
+            Some(batch) => Ok(batch),
+            None => sides.waiting.store.rows(&self.released.pop_front()?),
+        };
+        Some(left.and_then(|left| sides.right.joined(&left, &self.operator.schema)))
+    }
+}
