@@ -47,6 +47,8 @@ pub mod logging;
 pub mod registry;
 pub mod server;
 
+pub mod cases;
+
 pub mod simulate;
 
 pub mod cli;

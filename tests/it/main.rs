@@ -6,6 +6,7 @@ mod architecture;
 mod bad_input;
 mod broker_away;
 mod broker_line;
+mod cases;
 mod clients;
 mod deploy;
 mod docs;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
     tests.extend(architecture::tests());
     tests.extend(bad_input::tests());
     tests.extend(broker_away::tests());
+    tests.extend(cases::tests());
     tests.extend(clients::tests());
     tests.extend(docs::tests());
     tests.extend(functions::tests());

@@ -11,6 +11,7 @@ mod serve;
 mod simulate;
 mod sql;
 mod status;
+mod test;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -32,6 +33,7 @@ struct Arguments {
 const EXIT_CODES: &str = "\
 Exit codes:
   0    done
+  1    a test has failed
   2    the command line is wrong
   64   input or configuration is wrong: see the place and the hint
   69   a service does not answer; trying again may help
@@ -54,6 +56,8 @@ enum Command {
     Run(run::RunArgs),
     /// Check schemas and queries without running them
     Check(check::CheckArgs),
+    /// Run the tests beside the queries, each in many ways
+    Test(test::TestArgs),
     /// Write a CREATE TABLE for a file or topic, from a sample of it
     Infer(infer::InferArgs),
     /// Ask a running server by Flight SQL
@@ -100,6 +104,7 @@ impl Command {
             Command::Serve(args) => serve::run(args).await,
             Command::Run(args) => run::run(args).await.map(|()| ExitCode::SUCCESS),
             Command::Check(args) => check::run(&args).await,
+            Command::Test(args) => test::run(args).await,
             Command::Infer(args) => infer::run(args).await.map(|()| ExitCode::SUCCESS),
             Command::Sql(args) => sql::run(args).await.map(|()| ExitCode::SUCCESS),
             Command::Simulate(args) => simulate::run(&args),
@@ -147,7 +152,7 @@ mod tests {
         use crate::error::ErrorKind::{Bug, Corrupt, Fenced, Invalid, OverBudget, Unavailable};
         let readme = include_str!("../../../README.md");
         let kinds = [Invalid, Unavailable, OverBudget, Fenced, Corrupt, Bug];
-        let codes = kinds.map(|kind| kind.exit_code()).into_iter().chain([0, 2, 130, 143]);
+        let codes = kinds.map(|kind| kind.exit_code()).into_iter().chain([0, 1, 2, 130, 143]);
         for code in codes {
             let word =
                 |text: &str| text.split(|char: char| !char.is_ascii_digit()).any(|word| word == code.to_string());

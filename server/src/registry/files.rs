@@ -15,6 +15,9 @@ use crate::sql::{Functions, parse_file};
 use crate::tables::Published;
 use crate::tables::source::{SnapshotReader, SourceTable};
 
+/// How the names of tests beside the queries end: they are SQL, and no definitions of a server.
+pub const TEST_ENDING: &str = ".test.sql";
+
 /// Longest definition file, bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
@@ -223,7 +226,7 @@ fn not_for_a_server(location: &Location) -> Error {
         .at(location.clone())
 }
 
-/// The `*.sql` files of a directory in name order; hidden ones, as editors leave behind, do not count.
+/// The `*.sql` files of a directory in name order; hidden ones, as editors leave behind, and tests do not count.
 ///
 /// # Errors
 /// `Invalid` where the directory cannot be read.
@@ -236,8 +239,9 @@ pub fn sql_files(directory: &Path) -> Result<Vec<PathBuf>> {
     let mut files: Vec<PathBuf> = entries
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| {
-            let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
-            !hidden && path.extension().is_some_and(|extension| extension == "sql") && path.is_file()
+            let other = path.file_name().map(|name| name.to_string_lossy());
+            let other = other.is_none_or(|name| name.starts_with('.') || name.ends_with(TEST_ENDING));
+            !other && path.extension().is_some_and(|extension| extension == "sql") && path.is_file()
         })
         .collect();
     files.sort();

@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::watch as signal;
 use tracing::{error, info};
 
-pub use files::{Catalog, Files, Loaded, catalog_of, read_text, resolve_path, sql_files};
+pub use files::{Catalog, Files, Loaded, TEST_ENDING, catalog_of, read_text, resolve_path, sql_files};
 use supervisor::Running;
 pub use watch::Changes;
 

@@ -1,0 +1,32 @@
+-- Two partners leave together as soon as the second of them has come, whichever that is.
+
+CREATE TABLE goals (goal BIGINT, game VARCHAR, ts TIMESTAMP(3), WATERMARK FOR ts AS ts)
+WITH ('connector' = 'kafka', 'topic' = 'goals');
+CREATE TABLE acts (act BIGINT, game VARCHAR, ts TIMESTAMP(3), WATERMARK FOR ts AS ts)
+WITH ('connector' = 'kafka', 'topic' = 'acts');
+
+CREATE MATERIALIZED VIEW v AS
+SELECT goal, act FROM goals g
+JOIN acts a ON a.game = g.game AND a.ts BETWEEN g.ts AND g.ts + INTERVAL '10 seconds';
+
+/* test
+rows goals
+  | goal | game | ts       |
+  | 1    | x    | 00:00:10 |
+rows acts
+  | act | game | ts       |
+  | 7   | x    | 00:00:12 |
+expect
+  | goal | act |
+  | 1    | 7   |
+rows acts
+  | act | game | ts       |
+  | 8   | y    | 00:00:22 |
+rows goals
+  | goal | game | ts       |
+  | 2    | y    | 00:00:20 |
+expect
+  | goal | act |
+  | 2    | 8   |
+end
+*/

@@ -1,0 +1,23 @@
+-- While one side is idle, rows of the other leave alone as its own watermark goes on.
+
+CREATE TABLE goals (goal BIGINT, game VARCHAR, ts TIMESTAMP(3), WATERMARK FOR ts AS ts)
+WITH ('connector' = 'kafka', 'topic' = 'goals');
+CREATE TABLE acts (act BIGINT, game VARCHAR, ts TIMESTAMP(3), WATERMARK FOR ts AS ts)
+WITH ('connector' = 'kafka', 'topic' = 'acts');
+
+CREATE MATERIALIZED VIEW v AS
+SELECT goal, act FROM goals g
+LEFT JOIN acts a ON a.game = g.game AND a.ts BETWEEN g.ts AND g.ts + INTERVAL '10 seconds';
+
+/* test
+rows goals
+  | goal | game | ts       |
+  | 1    | x    | 00:00:10 |
+idle acts
+watermark goals 00:00:20
+watermark goals 00:00:20.001
+expect
+  | goal | act  |
+  | 1    | NULL |
+end
+*/

@@ -1,0 +1,25 @@
+-- A row without a time is not late, however far the watermark is.
+
+CREATE TABLE goals (goal BIGINT, game VARCHAR, ts TIMESTAMP(3), WATERMARK FOR ts AS ts)
+WITH ('connector' = 'kafka', 'topic' = 'goals');
+CREATE TABLE acts (act BIGINT, game VARCHAR, ts TIMESTAMP(3), WATERMARK FOR ts AS ts)
+WITH ('connector' = 'kafka', 'topic' = 'acts');
+
+CREATE MATERIALIZED VIEW v AS
+SELECT goal, act FROM goals g
+FULL JOIN acts a ON a.game = g.game AND a.ts BETWEEN g.ts AND g.ts + INTERVAL '10 seconds';
+
+/* test
+watermark 00:01:00
+rows goals
+  | goal | game | ts   |
+  | 1    | x    | NULL |
+and rows acts
+  | act | game | ts   |
+  | 7   | x    | NULL |
+expect
+  | goal | act  |
+  | 1    | NULL |
+  | NULL | 7    |
+end
+*/

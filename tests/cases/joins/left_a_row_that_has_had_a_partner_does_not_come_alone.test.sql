@@ -1,0 +1,30 @@
+-- A row that has found a partner does not come again without one.
+
+CREATE TABLE goals (goal BIGINT, game VARCHAR, ts TIMESTAMP(3), WATERMARK FOR ts AS ts)
+WITH ('connector' = 'kafka', 'topic' = 'goals');
+CREATE TABLE acts (act BIGINT, game VARCHAR, ts TIMESTAMP(3), WATERMARK FOR ts AS ts)
+WITH ('connector' = 'kafka', 'topic' = 'acts');
+
+CREATE MATERIALIZED VIEW v AS
+SELECT goal, act FROM goals g
+LEFT JOIN acts a ON a.game = g.game AND a.ts BETWEEN g.ts AND g.ts + INTERVAL '10 seconds';
+
+/* test
+rows goals
+  | goal | game | ts       |
+  | 1    | x    | 00:00:10 |
+  | 2    | x    | 00:00:15 |
+rows acts
+  | act | game | ts       |
+  | 7   | x    | 00:00:12 |
+expect
+  | goal | act |
+  | 1    | 7   |
+restart
+watermark acts 00:00:25
+watermark acts 00:00:25.001
+expect
+  | goal | act  |
+  | 2    | NULL |
+end
+*/

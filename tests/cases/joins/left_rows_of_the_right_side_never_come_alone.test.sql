@@ -1,0 +1,19 @@
+-- A LEFT JOIN has no rows of the right side alone, and forgets them.
+
+CREATE TABLE goals (goal BIGINT, game VARCHAR, ts TIMESTAMP(3), WATERMARK FOR ts AS ts)
+WITH ('connector' = 'kafka', 'topic' = 'goals');
+CREATE TABLE acts (act BIGINT, game VARCHAR, ts TIMESTAMP(3), WATERMARK FOR ts AS ts)
+WITH ('connector' = 'kafka', 'topic' = 'acts');
+
+CREATE MATERIALIZED VIEW v AS
+SELECT goal, act FROM goals g
+LEFT JOIN acts a ON a.game = g.game AND a.ts BETWEEN g.ts AND g.ts + INTERVAL '10 seconds';
+
+/* test
+rows acts
+  | act | game | ts       |
+  | 7   | x    | 00:00:12 |
+watermark goals 00:00:12
+watermark goals 00:00:30
+end
+*/

@@ -1,0 +1,36 @@
+-- Results of the same window of two streams are joined when the slower one has closed it.
+
+CREATE TABLE goals (goal BIGINT, game VARCHAR, ts TIMESTAMP(3), WATERMARK FOR ts AS ts)
+WITH ('connector' = 'kafka', 'topic' = 'goals');
+CREATE TABLE acts (act BIGINT, game VARCHAR, ts TIMESTAMP(3), WATERMARK FOR ts AS ts)
+WITH ('connector' = 'kafka', 'topic' = 'acts');
+
+CREATE MATERIALIZED VIEW v AS
+WITH g AS (
+  SELECT window_start, window_end, game, count(*) AS goals FROM TUMBLE(goals, ts, INTERVAL '10 seconds')
+  GROUP BY window_start, window_end, game
+), a AS (
+  SELECT window_start, window_end, game, count(*) AS acts FROM TUMBLE(acts, ts, INTERVAL '10 seconds')
+  GROUP BY window_start, window_end, game
+)
+SELECT g.window_end, g.game, goals, acts FROM g
+JOIN a ON a.window_start = g.window_start AND a.window_end = g.window_end AND a.game = g.game;
+
+/* test
+rows goals
+  | goal | game | ts       |
+  | 1    | x    | 00:00:01 |
+  | 2    | x    | 00:00:02 |
+  | 3    | y    | 00:00:03 |
+rows acts
+  | act | game | ts       |
+  | 7   | x    | 00:00:09 |
+  | 8   | z    | 00:00:09 |
+  | 9   | x    | 00:00:11 |
+watermark goals 00:00:10
+watermark acts 00:00:10
+expect
+  | window_end | game | goals | acts |
+  | 00:00:10   | x    | 2     | 1    |
+end
+*/

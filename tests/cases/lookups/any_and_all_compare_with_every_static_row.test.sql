@@ -1,0 +1,31 @@
+-- <> ALL is true where no static row is equal, = ANY where one is.
+
+CREATE TABLE clicks (page VARCHAR, n BIGINT, ts TIMESTAMP(3), WATERMARK FOR ts AS ts)
+WITH ('connector' = 'kafka', 'topic' = 'clicks');
+CREATE TABLE pages (page VARCHAR, title VARCHAR) WITH ('connector' = 'filesystem', 'path' = 'pages.csv');
+
+CREATE MATERIALIZED VIEW v AS
+SELECT n, 'none' AS how FROM clicks WHERE page <> ALL (SELECT page FROM pages WHERE page IS NOT NULL)
+UNION ALL
+SELECT n, 'some' FROM clicks WHERE page = ANY (SELECT page FROM pages);
+
+/* test
+rows pages
+  | page | title  |
+  | a    | Alpha  |
+  | b    | Beta   |
+  | b    | Bis    |
+  | NULL | Nobody |
+rows clicks
+  | page | n | ts       |
+  | a    | 1 | 00:00:01 |
+  | b    | 2 | 00:00:02 |
+  | z    | 3 | 00:00:03 |
+  | NULL | 4 | 00:00:04 |
+expect
+  | n | how  |
+  | 3 | none |
+  | 1 | some |
+  | 2 | some |
+end
+*/

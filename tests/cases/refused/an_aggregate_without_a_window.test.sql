@@ -1,0 +1,13 @@
+-- An aggregate over a stream is refused without a window, with what to write.
+
+CREATE TABLE clicks (page VARCHAR, n BIGINT, ts TIMESTAMP(3), WATERMARK FOR ts AS ts)
+WITH ('connector' = 'kafka', 'topic' = 'clicks');
+
+CREATE MATERIALIZED VIEW v AS
+SELECT page, count(*) AS c FROM clicks GROUP BY page;
+
+/* test
+refused
+  7:14: an aggregate over a stream needs a window, or it would never be final
+  hint: …
+*/

@@ -1,0 +1,13 @@
+-- LIMIT over a stream is refused.
+
+CREATE TABLE clicks (page VARCHAR, n BIGINT, ts TIMESTAMP(3), WATERMARK FOR ts AS ts)
+WITH ('connector' = 'kafka', 'topic' = 'clicks');
+
+CREATE MATERIALIZED VIEW v AS
+SELECT page FROM clicks LIMIT 3;
+
+/* test
+refused
+  7:1: LIMIT is not possible over a stream
+  hint: …
+*/

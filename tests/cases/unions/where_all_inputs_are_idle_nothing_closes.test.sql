@@ -1,0 +1,24 @@
+-- When nobody speaks, the watermark of a union stands still.
+
+CREATE TABLE clicks (page VARCHAR, n BIGINT, ts TIMESTAMP(3), WATERMARK FOR ts AS ts)
+WITH ('connector' = 'kafka', 'topic' = 'clicks');
+CREATE TABLE taps (page VARCHAR, n BIGINT, ts TIMESTAMP(3), WATERMARK FOR ts AS ts)
+WITH ('connector' = 'kafka', 'topic' = 'taps');
+
+CREATE MATERIALIZED VIEW both AS
+SELECT window_end, count(*) AS c, sum(n) AS s
+FROM TUMBLE((SELECT n, ts FROM clicks UNION ALL SELECT n, ts FROM taps), ts, INTERVAL '10 seconds')
+GROUP BY window_end;
+
+/* test
+rows clicks
+  | n | ts       |
+  | 1 | 00:00:01 |
+watermark clicks 00:00:09
+idle clicks
+idle taps
+end
+expect
+  | window_end | c | s |
+  | 00:00:10   | 1 | 1 |
+*/

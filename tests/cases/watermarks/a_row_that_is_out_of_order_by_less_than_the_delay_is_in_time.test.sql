@@ -1,0 +1,36 @@
+-- Rows may be out of order by the declared delay.
+
+CREATE TABLE clicks (page VARCHAR, n BIGINT, ts TIMESTAMP(3), WATERMARK FOR ts AS ts - INTERVAL '5' SECOND)
+WITH ('connector' = 'kafka', 'topic' = 'clicks');
+
+CREATE MATERIALIZED VIEW per_page AS
+SELECT window_start, page, count(*) AS c, sum(n) AS s
+FROM TUMBLE(clicks, ts, INTERVAL '10 seconds')
+GROUP BY window_start, page;
+
+/* test
+watermarks follow the rows
+rows clicks
+  | page | n | ts       |
+  | a    | 1 | 00:00:14 |
+rows clicks
+  | page | n | ts       |
+  | a    | 2 | 00:00:09 |
+rows clicks
+  | page | n | ts       |
+  | a    | 4 | 00:00:20 |
+expect
+  | window_start | page | c | s |
+  | 00:00:00     | a    | 1 | 2 |
+rows clicks
+  | page | n | ts       |
+  | a    | 8 | 00:00:09 |
+late
+  | n | watermark |
+  | 8 | 00:00:15  |
+end
+expect
+  | window_start | page | c | s |
+  | 00:00:10     | a    | 1 | 1 |
+  | 00:00:20     | a    | 1 | 4 |
+*/
