@@ -33,7 +33,7 @@ impl Visitor for Names {
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
         let mut given = Vec::new();
-        for with in &query.with {
+        if let Some(with) = &query.with {
             for named in &with.cte_tables {
                 let name = normalize(&named.alias.name);
                 match with.recursive {
