@@ -2,7 +2,7 @@
 
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::logical_expr::{Expr, Join, JoinType, LogicalPlan, Volatility};
+use datafusion::logical_expr::{Expr, JoinType, LogicalPlan, Volatility};
 
 use super::edge::Edge;
 use super::explain::written;
@@ -140,10 +140,19 @@ pub(super) fn unordered(aggregates: &[Expr]) -> Result<()> {
     Ok(())
 }
 
-/// INTERSECT and EXCEPT, with ALL or without.
-pub(super) fn set_operation(join: &Join) -> Error {
-    let is_all = !matches!(join.left.as_ref(), LogicalPlan::Distinct(_));
-    let (name, exists) = match join.join_type {
+/// EXCEPT of rows without a window among their columns.
+pub(super) fn except(_: &Edge) -> Error {
+    set_operation(JoinType::LeftAnti, false)
+}
+
+/// As [`except`], of INTERSECT.
+pub(super) fn intersect(_: &Edge) -> Error {
+    set_operation(JoinType::LeftSemi, false)
+}
+
+/// INTERSECT and EXCEPT, with ALL or without. `join_type`: what each is planned as.
+pub(super) fn set_operation(join_type: JoinType, is_all: bool) -> Error {
+    let (name, exists) = match join_type {
         JoinType::LeftAnti => ("EXCEPT", "NOT EXISTS"),
         _ => ("INTERSECT", "EXISTS"),
     };

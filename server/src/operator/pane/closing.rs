@@ -12,7 +12,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::operator::OverOperator;
 use crate::clock::Micros;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::operator::contract::{BadRow, Emission};
 use crate::operator::epoch_cell::Epoch;
 use crate::operator::window::held;
@@ -30,7 +30,10 @@ pub(super) fn closing(
     let panes = panes.into_iter().peekable();
     let closing =
         Closing { operator, epoch, context, panes, closed, to, window: None, running: None, results: VecDeque::new() };
-    let next = |mut closing: Closing| async move { Ok(closing.next().await?.map(|batch| (batch, closing))) };
+    let next = |mut closing: Closing| async move {
+        let batch = closing.next().await?;
+        Ok::<_, Error>(batch.map(|batch| (batch, closing)))
+    };
     stream::try_unfold(closing, next).boxed()
 }
 

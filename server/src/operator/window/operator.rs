@@ -172,7 +172,7 @@ impl Operator for WindowOperator {
     /// Takes one batch of the partial aggregation, `(pane, key…, state…)`.
     fn take(&self, _: usize, partial: RecordBatch) -> Result<Vec<RecordBatch>> {
         let schema = self.merge()?.schema();
-        let states = |partial: &RecordBatch| {
+        let states = |partial: &RecordBatch| -> Result<RecordBatch> {
             let columns = partial.columns()[1..].to_vec();
             Ok(batch(Arc::clone(schema), columns, partial.num_rows())?)
         };

@@ -67,10 +67,11 @@ fn queries() -> Vec<String> {
     queries.push(format!(
         "SELECT page, window_end, c - lag(c, 1, 0) OVER (PARTITION BY window_start ORDER BY page) AS more FROM {counts}"
     ));
-    queries.push(format!(
+    queries.push(
         "SELECT id, row_number() OVER (PARTITION BY tumble(ts, INTERVAL '10 seconds') ORDER BY id) AS nth FROM clicks"
-    ));
-    queries.push(format!("SELECT id, w['start'] AS began, sum(n) OVER (PARTITION BY w) AS s FROM (SELECT *, tumble(ts, INTERVAL '10 seconds') AS w FROM clicks)"));
+            .to_owned(),
+    );
+    queries.push("SELECT id, w['start'] AS began, sum(n) OVER (PARTITION BY w) AS s FROM (SELECT *, tumble(ts, INTERVAL '10 seconds') AS w FROM clicks)".to_owned());
     // Upon one another, and above what OVER says of a window an aggregate by it and another window.
     queries.push(format!("SELECT *, sum(nth) OVER (PARTITION BY window_end ORDER BY nth DESC) AS s FROM (SELECT id, window_end, row_number() OVER (PARTITION BY window_end ORDER BY id) AS nth FROM {TUMBLE})"));
     queries.push(format!("SELECT window_start, window_end, sum(c) AS c, min(page) AS page FROM (SELECT *, rank() OVER (PARTITION BY window_start ORDER BY c DESC) AS place FROM {counts}) WHERE place = 1 GROUP BY window_start, window_end"));

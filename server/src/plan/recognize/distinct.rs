@@ -8,6 +8,7 @@ use datafusion::logical_expr::{Aggregate, Distinct, DistinctOn, Expr, LogicalPla
 use super::window;
 use crate::error::{Error, Result};
 use crate::plan::derive::{Derivation, Derived, Obstacle, column_at};
+use crate::plan::edge::Edge;
 use crate::plan::expression::place_of;
 use crate::plan::refuse;
 
@@ -15,17 +16,26 @@ use crate::plan::refuse;
 pub(in crate::plan) fn distinct(derivation: &mut Derivation<'_>, distinct: Distinct) -> Result<Derived, Obstacle> {
     match distinct {
         Distinct::All(input) => {
-            let lacks_window = match input.as_ref() {
+            let lacks_window: fn(&Edge) -> Error = match input.as_ref() {
                 LogicalPlan::Union(_) => refuse::union,
                 _ => refuse::distinct,
             };
-            let input = without_distinct_branches(Arc::unwrap_or_clone(input));
-            let columns = input.schema().columns().into_iter().map(Expr::Column).collect();
-            let aggregate = Aggregate::try_new(Arc::new(input), columns, vec![])?;
-            Ok(window::grouped(derivation, aggregate, lacks_window)?)
+            all(derivation, Arc::unwrap_or_clone(input), lacks_window)
         }
         Distinct::On(on) => Ok(first_of_each(derivation, on)?),
     }
+}
+
+/// Each of the rows of `input` once. `lacks_window`: what to say where no window is among their columns.
+pub(in crate::plan) fn all(
+    derivation: &mut Derivation<'_>,
+    input: LogicalPlan,
+    lacks_window: fn(&Edge) -> Error,
+) -> Result<Derived, Obstacle> {
+    let input = without_distinct_branches(input);
+    let columns = input.schema().columns().into_iter().map(Expr::Column).collect();
+    let aggregate = Aggregate::try_new(Arc::new(input), columns, vec![])?;
+    Ok(window::grouped(derivation, aggregate, lacks_window)?)
 }
 
 /// What is made distinct as a whole need not be so before: a UNION of a UNION is one UNION.

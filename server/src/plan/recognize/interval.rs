@@ -18,7 +18,7 @@ use crate::plan::derive::{Derivation, Derived, Obstacle, column_at};
 use crate::plan::edge::{Bound, ColumnFacts, Edge, WindowColumn, WindowForm, WindowPart};
 use crate::plan::explain::{ExplainNode, ExplainState, written};
 use crate::plan::expression::{constant_length, is_volatile, place_of, replaced};
-use crate::sql::interval;
+use crate::sql::{interval, is_set_operation};
 use crate::watermark::{InputRef, WatermarkExpr};
 
 /// A join of two streams.
@@ -33,18 +33,17 @@ pub(in crate::plan) fn join(derivation: &mut Derivation<'_>, join: Join) -> Resu
             .hint("write it as NOT EXISTS, with the bound in time in its WHERE")
             .into());
     }
-    let (number, sides) = sides(derivation, &join)?;
-    Ok(of_sides(derivation, number, join, sides)?)
-}
-
-/// The number of a join, and what it joins.
-pub(in crate::plan) fn sides(derivation: &mut Derivation<'_>, join: &Join) -> Result<(usize, [Derived; 2]), Obstacle> {
-    let number = derivation.counted.joins;
-    derivation.counted.joins += 1;
+    let number = next_number(derivation);
     // A pane has no value that could be compared.
     let left = derivation.node(join.left.as_ref().clone(), WindowForm::Row)?;
     let right = derivation.node(join.right.as_ref().clone(), WindowForm::Row)?;
-    Ok((number, [left, right]))
+    Ok(of_sides(derivation, number, join, [left, right])?)
+}
+
+/// Joins are numbered as the query reads, before what they join.
+pub(in crate::plan) fn next_number(derivation: &mut Derivation<'_>) -> usize {
+    derivation.counted.joins += 1;
+    derivation.counted.joins - 1
 }
 
 /// The join of two streams that have been derived.
@@ -54,8 +53,9 @@ pub(in crate::plan) fn of_sides(
     join: Join,
     sides: [Derived; 2],
 ) -> Result<Derived> {
+    let of_windows = is_set_operation(&join);
     let Join { on, filter, join_type, null_equality, schema, .. } = join;
-    let conditions = Conditions::of(on, filter, null_equality, &sides)?;
+    let conditions = Conditions::of(on, filter, null_equality, of_windows, &sides)?;
     let interval = conditions.interval(&sides)?;
     let columns = both(&sides)?;
     let read = [0, 1].map(|side| read(side, &sides[side], &conditions, &interval));
@@ -100,6 +100,8 @@ struct Conditions {
     /// Expressions over the left and the right side that have to be equal, which a hash can find.
     keys: Vec<(Expr, Expr)>,
     nulls_match: bool,
+    /// All columns are compared, of rows that are in windows: the bounds of these are not NULL, though other columns may be.
+    of_windows: bool,
     comparisons: Vec<Comparison>,
     others: Vec<Expr>,
 }
@@ -139,10 +141,11 @@ impl Conditions {
         on: Vec<(Expr, Expr)>,
         filter: Option<Expr>,
         null_equality: NullEquality,
+        of_windows: bool,
         sides: &[Derived; 2],
     ) -> Result<Self> {
         let nulls_match = null_equality == NullEquality::NullEqualsNull;
-        let mut conditions = Conditions { keys: vec![], nulls_match, comparisons: vec![], others: vec![] };
+        let mut conditions = Conditions { keys: vec![], nulls_match, of_windows, comparisons: vec![], others: vec![] };
         for (left, right) in on {
             conditions.add_equality(left, right, sides)?;
         }
@@ -163,10 +166,11 @@ impl Conditions {
 
     /// Two expressions, one of each side.
     fn add_equality(&mut self, left: Expr, right: Expr, sides: &[Derived; 2]) -> Result<()> {
-        let op = if self.nulls_match { Operator::IsNotDistinctFrom } else { Operator::Eq };
-        let equal = Expr::BinaryExpr(BinaryExpr::new(Box::new(left.clone()), op, Box::new(right.clone())));
+        let with = |op| Expr::BinaryExpr(BinaryExpr::new(Box::new(left.clone()), op, Box::new(right.clone())));
+        let equal = with(if self.nulls_match { Operator::IsNotDistinctFrom } else { Operator::Eq });
         refuse_volatile(&equal)?;
-        let found = comparison(&equal, sides).map(|found| Comparison { condition: None, ..found });
+        let bound = if self.of_windows { with(Operator::Eq) } else { equal.clone() };
+        let found = comparison(&bound, sides).map(|found| Comparison { condition: None, ..found });
         self.comparisons.extend(found);
         let types = (left.get_type(sides[0].plan.schema())?, right.get_type(sides[1].plan.schema())?);
         // What cannot be hashed is compared.

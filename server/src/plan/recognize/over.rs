@@ -25,7 +25,8 @@ pub(in crate::plan) fn over(derivation: &mut Derivation<'_>, window: Window) -> 
     let mut number = next_number(derivation);
     let mut nodes = vec![window];
     while let Some(LogicalPlan::Window(below)) = nodes.last().map(|node| node.input.as_ref()) {
-        nodes.push(below.clone());
+        let below = below.clone();
+        nodes.push(below);
     }
     nodes.reverse();
     let Some(bottom) = nodes.first() else { return Err(Error::bug("OVER without a call").into()) };
@@ -34,9 +35,9 @@ pub(in crate::plan) fn over(derivation: &mut Derivation<'_>, window: Window) -> 
     refuse::volatile_below(&input.plan)?;
     let mut nodes = nodes.as_slice();
     loop {
-        let (together, window) = together(nodes, &input)?;
-        input = within(derivation, number, &nodes[..together], window, input)?;
-        nodes = &nodes[together..];
+        let (count, window) = together(nodes, &input)?;
+        input = within(derivation, number, &nodes[..count], window, input)?;
+        nodes = &nodes[count..];
         if nodes.is_empty() {
             return Ok(input);
         }
