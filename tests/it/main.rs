@@ -7,6 +7,7 @@ mod bad_input;
 mod broker_away;
 mod broker_line;
 mod cases;
+mod chained_views;
 mod clients;
 mod deploy;
 mod docs;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
     tests.extend(bad_input::tests());
     tests.extend(broker_away::tests());
     tests.extend(cases::tests());
+    tests.extend(chained_views::tests());
     tests.extend(clients::tests());
     tests.extend(docs::tests());
     tests.extend(functions::tests());

@@ -473,3 +473,6 @@ fn stopping(stop: &watch::Receiver<bool>) -> bool {
 fn output_state<'a>(manifest: &'a Manifest, name: &str) -> Option<&'a crate::checkpoint::OutputState> {
     manifest.outputs.get(name)
 }
+
+#[cfg(test)]
+mod tests;

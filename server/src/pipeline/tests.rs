@@ -19,6 +19,7 @@ mod lookups;
 mod panes;
 mod remote;
 mod ties;
+mod views;
 mod windows;
 mod windows_in_batch;
 

@@ -235,3 +235,152 @@ impl Tables for Readable<'_> {
         self.catalog.view_names()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::registry::{catalog_of, refusals};
+    use crate::source::kafka::KafkaSettings;
+    use crate::source::reader::SourceDeps;
+    use crate::sql::parse_file;
+    use crate::tables::snapshot::Snapshots;
+    use crate::tables::source::SnapshotReader;
+
+    const TABLE: &str = "CREATE TABLE t (id BIGINT, ts TIMESTAMP(3), WATERMARK FOR ts AS ts)
+        WITH ('connector' = 'kafka', 'topic' = 't', 'format' = 'json');\n";
+
+    const SETTINGS: PlanSettings = PlanSettings { partitions: 1, wide_rows: 32_768 };
+
+    /// Each statement in a file of its own: `a.sql`, `b.sql`, …
+    fn catalog(statements: &[&str]) -> Arc<Catalog> {
+        let mut parsed = parse_file("t.sql", TABLE).expect("a table");
+        for (name, statement) in ('a'..).zip(statements) {
+            parsed.extend(parse_file(&format!("{name}.sql"), statement).expect(statement));
+        }
+        let deps = SourceDeps { kafka: KafkaSettings::default(), embedded: None, clock: Clock::System };
+        let snapshots: Arc<dyn SnapshotReader> = Arc::new(Snapshots::new(deps));
+        let (catalog, errors) = catalog_of(&parsed, &snapshots);
+        assert!(errors.is_empty(), "{errors:?}");
+        Arc::new(catalog)
+    }
+
+    async fn reports(statements: &[&str]) -> Vec<String> {
+        let mut reports: Vec<String> =
+            refusals(&catalog(statements), SETTINGS).await.iter().map(Error::report).collect();
+        reports.sort();
+        reports
+    }
+
+    async fn version(catalog: &Arc<Catalog>, name: &str) -> String {
+        let view = Arc::clone(catalog.views.get(name).expect(name));
+        let plan = planned(view, Arc::clone(catalog), SETTINGS).await;
+        plan.unwrap_or_else(|error| panic!("{}", error.report())).fingerprint
+    }
+
+    #[tokio::test]
+    async fn views_stand_behind_those_that_they_read_whatever_their_names_are() {
+        let statements = [
+            "CREATE MATERIALIZED VIEW a AS SELECT id FROM p;",
+            "CREATE VIEW p AS SELECT id FROM d;",
+            "CREATE MATERIALIZED VIEW b AS SELECT id FROM t;",
+            "CREATE MATERIALIZED VIEW c AS SELECT id FROM a UNION ALL SELECT id FROM b;",
+            "CREATE MATERIALIZED VIEW d AS WITH a AS (SELECT id FROM t) SELECT id FROM a;",
+        ];
+        let catalog = catalog(&statements);
+        let order: Vec<String> = in_order(&catalog).iter().map(|view| view.name.clone()).collect();
+        assert_eq!(order, ["d", "a", "b", "c"]);
+        assert_eq!(refusals(&catalog, SETTINGS).await.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_circle_is_spelled_out() {
+        let statements = [
+            "CREATE MATERIALIZED VIEW a AS SELECT id FROM b;",
+            "CREATE MATERIALIZED VIEW b AS SELECT id FROM p;",
+            "CREATE VIEW p AS SELECT id FROM a;",
+            "CREATE MATERIALIZED VIEW over AS SELECT id FROM a;",
+            "CREATE MATERIALIZED VIEW own AS SELECT id FROM own;",
+        ];
+        let hint = "\n  hint: one of them has to do without the others: each is computed from what those that it reads have committed";
+        assert_eq!(
+            reports(&statements).await,
+            [
+                format!("a.sql:1:1: views read one another in a circle: a -> b -> p -> a{hint}"),
+                format!("b.sql:1:1: views read one another in a circle: b -> p -> a -> b{hint}"),
+                "c.sql:1:1: view \"a\" cannot be planned\n  detail: a.sql:1:1: views read one another in a circle: a -> b -> p -> a"
+                    .to_owned(),
+                "d.sql:1:1: view \"a\" cannot be planned\n  detail: a.sql:1:1: views read one another in a circle: a -> b -> p -> a"
+                    .to_owned(),
+                format!("e.sql:1:1: views read one another in a circle: own -> own{hint}"),
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_view_over_one_that_is_wrong_names_it_and_the_place_of_its_mistake() {
+        let statements = [
+            "CREATE MATERIALIZED VIEW a AS SELECT id FROM b;",
+            "CREATE MATERIALIZED VIEW b AS SELECT id FROM c;",
+            "CREATE MATERIALIZED VIEW c AS\nSELECT nope AS id FROM t;",
+            "CREATE MATERIALIZED VIEW d AS SELECT id FROM bb;",
+        ];
+        assert_eq!(
+            reports(&statements).await,
+            [
+                "a.sql:1:1: view \"b\" cannot be planned\n  detail: b.sql:1:1: view \"c\" cannot be planned",
+                "b.sql:1:1: view \"c\" cannot be planned\n  detail: c.sql:2:8: column \"nope\" does not exist",
+                "c.sql:2:8: column \"nope\" does not exist\n  hint: there are id, ts",
+                "d.sql:1:46: table 'bb' not found\n  hint: did you mean \"b\"?",
+            ]
+        );
+        let above = "CREATE MATERIALIZED VIEW b AS SELECT page FROM a;";
+        let reports = reports(&["CREATE MATERIALIZED VIEW a AS SELECT id FROM t;", above]).await;
+        assert_eq!(reports, ["b.sql:1:38: column \"page\" does not exist\n  hint: there are id"]);
+    }
+
+    #[tokio::test]
+    async fn what_a_view_computes_is_part_of_what_those_above_it_compute() {
+        let of = |a: &str, b: &str| catalog(&[a, b, "CREATE MATERIALIZED VIEW c AS SELECT id FROM b;"]);
+        let (a, b) =
+            ("CREATE MATERIALIZED VIEW a AS SELECT id, ts FROM t;", "CREATE MATERIALIZED VIEW b AS SELECT id FROM a;");
+        let first = of(a, b);
+        let changed = of("CREATE MATERIALIZED VIEW a AS SELECT id, ts FROM t WHERE id > 0;", b);
+        for name in ["a", "b", "c"] {
+            assert_ne!(version(&first, name).await, version(&changed, name).await, "{name}");
+            // How it is written, and how it runs, is not.
+            let same = of("CREATE MATERIALIZED VIEW a WITH ('postgres' = 'false') AS\nSELECT id, ts\nFROM t;", b);
+            assert_eq!(version(&first, name).await, version(&same, name).await, "{name}");
+        }
+        // Another one of the same text is another one.
+        let other = of(a, "CREATE MATERIALIZED VIEW b AS SELECT id FROM a WHERE id > 0;");
+        assert_eq!(version(&first, "a").await, version(&other, "a").await);
+        assert_ne!(version(&first, "c").await, version(&other, "c").await);
+    }
+
+    #[tokio::test]
+    async fn chains_of_five_are_planned_and_endless_ones_are_not() {
+        let names: Vec<String> = (0..40).map(|number| format!("v{number:02}")).collect();
+        let statements: Vec<String> = names
+            .iter()
+            .enumerate()
+            .map(|(at, name)| {
+                let below = at.checked_sub(1).map_or("t", |below| names[below].as_str());
+                format!("CREATE MATERIALIZED VIEW {name} AS SELECT id, ts FROM {below};")
+            })
+            .collect();
+        let five: Vec<&str> = statements.iter().take(5).map(String::as_str).collect();
+        assert_eq!(reports(&five).await, [""; 0]);
+        let all: Vec<&str> = statements.iter().take(26).map(String::as_str).collect();
+        assert_eq!(reports(&all).await, [""; 0]);
+        let mut parsed = parse_file("t.sql", TABLE).expect("a table");
+        parsed.extend(parse_file("v.sql", &statements.concat()).expect("views"));
+        let deps = SourceDeps { kafka: KafkaSettings::default(), embedded: None, clock: Clock::System };
+        let snapshots: Arc<dyn SnapshotReader> = Arc::new(Snapshots::new(deps));
+        let catalog = Arc::new(catalog_of(&parsed, &snapshots).0);
+        let refused = refusals(&catalog, SETTINGS).await;
+        let deep = refused.iter().filter(|error| error.primary() == "over 32 views stand upon one another").count();
+        assert_eq!(deep, 8, "{refused:?}");
+        assert_eq!(refused.len(), deep);
+    }
+}
