@@ -23,6 +23,6 @@ expect
   | page | s                   |
   | a    | 9223372036854775807 |
 bad
-  | table | offset | page | window_start | reason                     |
-  | NULL  | NULL   | b    | 00:00:00     | …does not fit into BIGINT… |
+  | table | offset | page | window_start | reason                                                                          |
+  | NULL  | NULL   | b    | 00:00:00     | 8:14: "sum(clicks.n)" does not fit into BIGINT (the sum is 9223372036854775808) |
 */

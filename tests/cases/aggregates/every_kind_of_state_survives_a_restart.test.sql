@@ -25,7 +25,7 @@ rows clicks
 watermark clicks 00:01:00
 expect
   | window_start | c | s  | mean | pages | least | ns           | last | middle | spread   |
-  | 00:00:00     | 4 | 10 | 2.5  | 2     | a     | [1, 2, 3, 4] | a    | 2      | 1.290994 |
+  | 00:00:00     | 4 | 10 | 2.5  | 2     | a     | [1, 2, 3, 4] | a    | 2.5    | 1.290994 |
 restart
 end
 */

@@ -9,10 +9,10 @@ CREATE MATERIALIZED VIEW v AS SELECT id, page, n FROM clicks;
 
 /* test
 rows clicks
-{"id": 1, "page": "b", "n": 0}
-{"id": 2, "page": "c", "n": 1}
-{"id": 3, "page": "a", "n": 10}
-{"id": 4}
+  {"id": 1, "page": "b", "n": 0}
+  {"id": 2, "page": "c", "n": 1}
+  {"id": 3, "page": "a", "n": 10}
+  {"id": 4}
 expect
   | id | page | n    |
   | 1  | b    | 0    |

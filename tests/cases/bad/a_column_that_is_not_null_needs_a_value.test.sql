@@ -9,15 +9,15 @@ CREATE MATERIALIZED VIEW v AS SELECT id, page, n FROM clicks;
 
 /* test
 rows clicks
-{"id": null, "page": "a"}
-{"page": "a"}
-{"id": 3}
+  {"id": null, "page": "a"}
+  {"page": "a"}
+  {"id": 3}
 expect
   | id | page | n    |
   | 3  | NULL | NULL |
 bad
-  | offset | column |
-  | 0      | id     |
-  | 1      | id     |
+  | offset | column | reason                                          |
+  | 0      | id     | field "id" is null; the schema says not null    |
+  | 1      | id     | field "id" is missing; the schema says not null |
 end
 */

@@ -11,8 +11,8 @@ CREATE MATERIALIZED VIEW pages AS SELECT page FROM clicks;
 
 /* test
 rows clicks
-{"id": 1, "page": 5}
-{"id": "x", "page": "a"}
+  {"id": 1, "page": 5}
+  {"id": "x", "page": "a"}
 expect ids
   | id |
   | 1  |

@@ -9,10 +9,10 @@ CREATE MATERIALIZED VIEW v AS SELECT id, page, n FROM clicks;
 
 /* test
 rows clicks
-{"id": 1, "page": "a", "n": 5}
-{"id": 2, "page": "b"
-[1, 2]
-none at all
+  {"id": 1, "page": "a", "n": 5}
+  {"id": 2, "page": "b"
+  [1, 2]
+  none at all
 expect
   | id | page | n |
   | 1  | a    | 5 |

@@ -18,6 +18,6 @@ expect
   | page | part |
   | a    | 2    |
 bad
-  | table | offset | page | reason             |
-  | NULL  | NULL   | b    | …division by zero… |
+  | table | offset | page | reason                                                  |
+  | NULL  | NULL   | b    | 7:14: division by zero in "10 / sum(clicks.n)" (10 / 0) |
 */

@@ -21,6 +21,6 @@ expect
   | c    | NULL |
 bad
   | table  | partition | offset | n | reason                                     |
-  | clicks | 3         | 1      | 0 | 8:3: division by zero in "10 / n" (10 / 0) |
+  | clicks | 3         | 1      | 0 | 9:3: division by zero in "10 / n" (10 / 0) |
 end
 */

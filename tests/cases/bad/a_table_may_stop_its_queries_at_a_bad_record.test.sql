@@ -18,5 +18,5 @@ rows clicks
   | c    | many | 00:00:03 |
 stops
   cannot decode row from topic "clicks", partition 0, offset 2
-  detail: field "n" is "many"; the schema says bigint…
+  detail: field "n" is "many"; the schema says bigint
 */

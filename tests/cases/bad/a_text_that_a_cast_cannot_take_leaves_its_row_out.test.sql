@@ -19,9 +19,9 @@ expect strict
   | 7    |
   | NULL |
 bad strict
-  | offset | page |
-  | 1      | a    |
-  | 2      | ''   |
+  | offset | page | reason                                       |
+  | 1      | a    | 6:48: "CAST(page AS BIGINT)" cannot take 'a' |
+  | 2      | ''   | 6:48: "CAST(page AS BIGINT)" cannot take ''  |
 expect lenient
   | p    |
   | 7    |

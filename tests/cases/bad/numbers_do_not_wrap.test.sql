@@ -14,7 +14,7 @@ expect
   | page | more                |
   | a    | 9223372036854775807 |
 bad
-  | offset |
-  | 1      |
+  | offset | reason                                                           |
+  | 1      | 6:44: "n + 1" does not fit into BIGINT (9223372036854775807 + 1) |
 end
 */

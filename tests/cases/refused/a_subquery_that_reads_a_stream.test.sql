@@ -10,6 +10,6 @@ SELECT page FROM clicks WHERE n > (SELECT max(n) FROM taps);
 
 /* test
 refused
-  9:…: a subquery in an expression cannot read a stream
-  hint: …
+  8:1: a subquery in an expression cannot read a stream
+  hint: read a static table there, or aggregate the stream by windows of its own in a view
 */

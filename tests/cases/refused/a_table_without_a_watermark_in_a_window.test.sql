@@ -7,6 +7,6 @@ SELECT window_start, count(*) AS c FROM TUMBLE(clicks, ts, INTERVAL '10 seconds'
 
 /* test
 refused
-  6:…
-  hint: …WATERMARK FOR ts…
+  5:1: column "ts" has no watermark, so its windows would never close
+  hint: declare WATERMARK FOR it in the table's CREATE TABLE, and pass it on unchanged
 */

@@ -9,6 +9,6 @@ SELECT page FROM pages;
 
 /* test
 refused
-  6:1: the view reads no stream, so it would never change
-  hint: …
+  7:1: the view reads no stream, so it would never change
+  hint: read at least one table with a Kafka connector, or ask the static tables by Flight SQL
 */

@@ -8,6 +8,6 @@ SELECT page, count(*) AS c FROM clicks GROUP BY page;
 
 /* test
 refused
-  7:14: an aggregate over a stream needs a window, or it would never be final
-  hint: …
+  6:1: an aggregate over a stream needs a window, or it would never be final
+  hint: FROM TUMBLE(t, ts, INTERVAL '1 minute') … GROUP BY window_start, window_end, …
 */

@@ -8,6 +8,6 @@ SELECT window_start, array_agg(page) AS ps FROM TUMBLE(clicks, ts, INTERVAL '10 
 
 /* test
 refused
-  7:22: array_agg over a stream needs an order: rows of several partitions come in another one each time
-  hint: …ORDER BY…
+  6:1: array_agg over a stream needs an order: rows of several partitions come in another one each time
+  hint: order it by the event time: array_agg(… ORDER BY ts)
 */

@@ -8,6 +8,6 @@ SELECT DISTINCT page FROM clicks;
 
 /* test
 refused
-  7:1: DISTINCT over a stream would keep every row for ever
-  hint: …
+  6:1: DISTINCT over a stream would keep every row for ever
+  hint: group by a window: SELECT … FROM TUMBLE(t, ts, INTERVAL '1 minute') GROUP BY window_start, …
 */

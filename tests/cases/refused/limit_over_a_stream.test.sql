@@ -8,6 +8,6 @@ SELECT page FROM clicks LIMIT 3;
 
 /* test
 refused
-  7:1: LIMIT is not possible over a stream
-  hint: …
+  6:1: LIMIT is not possible over a stream
+  hint: limit in the query that reads the view
 */

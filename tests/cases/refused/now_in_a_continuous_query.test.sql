@@ -8,6 +8,6 @@ SELECT page, now() AS seen FROM clicks;
 
 /* test
 refused
-  7:14: now() is not available over a stream: it would stand still at the time the query was started
-  hint: …
+  6:1: now() is not available over a stream: it would stand still at the time the query was started
+  hint: use the row's event time, or the record's time as a metadata column: at TIMESTAMP(3) METADATA FROM 'timestamp'
 */

@@ -8,6 +8,6 @@ SELECT page FROM clicks ORDER BY page;
 
 /* test
 refused
-  7:1: ORDER BY is not possible over a stream
-  hint: …
+  6:1: ORDER BY is not possible over a stream
+  hint: a view has no order; sort in the query that reads it
 */

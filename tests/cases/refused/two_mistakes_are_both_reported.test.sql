@@ -11,4 +11,7 @@ CREATE MATERIALIZED VIEW w AS SELECT page FROM clicks LIMIT 3;
 refused
   6:38: column "pag" does not exist
   hint: did you mean "page"?
+refused
+  8:1: LIMIT is not possible over a stream
+  hint: limit in the query that reads the view
 */

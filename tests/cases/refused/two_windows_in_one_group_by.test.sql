@@ -8,6 +8,6 @@ SELECT hop(ts, INTERVAL '1 s', INTERVAL '2 s') AS w, tumble(ts, INTERVAL '2 s') 
 
 /* test
 refused
-  7:1: one GROUP BY cannot use two different windows
-  hint: …
+  6:1: one GROUP BY cannot use two different windows
+  hint: aggregate by the first window in a subquery and by the second over its result
 */

@@ -7,9 +7,9 @@ CREATE MATERIALIZED VIEW v AS SELECT page_name, ts FROM clicks;
 
 /* test
 rows clicks
-{"page_name": "a", "ts": "1970-01-01T00:00:01Z"}
-{"pageName": "b", "timestamp": "1970-01-01T00:00:02Z", "more": [1, {"deep": true}]}
-{"p": "c", "timestamp": 3000}
+  {"page_name": "a", "ts": "1970-01-01T00:00:01Z"}
+  {"pageName": "b", "timestamp": "1970-01-01T00:00:02Z", "more": [1, {"deep": true}]}
+  {"p": "c", "timestamp": 3000}
 expect
   | page_name | ts       |
   | a         | 00:00:01 |

@@ -7,9 +7,9 @@ CREATE MATERIALIZED VIEW v AS SELECT page, code FROM clicks;
 
 /* test
 rows clicks
-{"page": "a", "code": 007.50}
-{"page": "b", "code": 7.50}
-{"page": 1, "code": "x"}
+  {"page": "a", "code": 007.50}
+  {"page": "b", "code": 7.50}
+  {"page": 1, "code": "x"}
 expect
   | page | code |
   | b    | 7.50 |

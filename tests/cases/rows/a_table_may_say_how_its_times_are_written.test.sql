@@ -7,9 +7,9 @@ CREATE MATERIALIZED VIEW v AS SELECT page, ts FROM clicks;
 
 /* test
 rows clicks
-{"page": "a", "ts": 90}
-{"page": "b", "ts": 90.5}
-{"page": "c", "ts": "1970-01-01T00:01:30Z"}
+  {"page": "a", "ts": 90}
+  {"page": "b", "ts": 90.5}
+  {"page": "c", "ts": "1970-01-01T00:01:30Z"}
 expect
   | page | ts         |
   | a    | 00:01:30   |

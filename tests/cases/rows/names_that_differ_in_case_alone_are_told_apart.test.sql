@@ -7,8 +7,8 @@ CREATE MATERIALIZED VIEW v AS SELECT page, n FROM clicks;
 
 /* test
 rows clicks
-{"PAGE": "a", "N": 1}
-{"Page": "b", "n": 2}
+  {"PAGE": "a", "N": 1}
+  {"Page": "b", "n": 2}
 expect
   | page | n |
   | a    | 1 |

@@ -9,7 +9,7 @@ FROM clicks;
 
 /* test
 rows clicks
-{"page": "a", "page": "b"}
+  {"page": "a", "page": "b"}
 expect
   | page |
   | b    |
