@@ -9,6 +9,7 @@ use arrow::array::{
 };
 use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::{Int64Type, Schema, SchemaRef};
+use datafusion::execution::TaskContext;
 use datafusion::physical_plan::ExecutionPlan;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
@@ -19,7 +20,7 @@ use super::store::Store;
 use super::versions::Ticks;
 use crate::clock::Micros;
 use crate::error::{Error, Result};
-use crate::operator::contract::{Deadline, Emission, Operator, RestoredSegment, StateKind, StoredSegment};
+use crate::operator::contract::{Deadline, Emission, Operator, RestoredSegment, StateKind, StoredSegment, emission};
 use crate::operator::epoch_cell::{Epoch, PLACE, RowId};
 use crate::operator::keys::nulls;
 use crate::operator::logical::ROW;
@@ -313,7 +314,7 @@ impl Operator for AsOfJoinOperator {
         Ok(vec![])
     }
 
-    fn close(self: Arc<Self>, marks: &[InputMarks], epoch: &Arc<Epoch>) -> Result<Emission> {
+    fn close(self: Arc<Self>, marks: &[InputMarks], epoch: &Arc<Epoch>, _: &Arc<TaskContext>) -> Result<Emission> {
         let [left, right] = both(marks);
         let mut guard = self.state.lock();
         let state = &mut *guard;
@@ -341,7 +342,7 @@ impl Operator for AsOfJoinOperator {
         running.least = self.least_sought(left.close, &sides.waiting, running);
         drop(guard);
         let released = released.chunks(PORTION).map(<[u32]>::to_vec).collect();
-        Ok(Box::new(Joining { operator: self, alone: alone.into(), certain, released }))
+        Ok(emission(Joining { operator: self, alone: alone.into(), certain, released }))
     }
 
     fn commit(&self) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use datafusion::common::Column;
+use datafusion::common::{Column, ExprSchema};
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, Projection, UserDefinedLogicalNodeCore};
 
 use crate::error::{Error, Location, Result};

@@ -1,6 +1,6 @@
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use datafusion::common::TableReference;
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::datasource::MemTable;
 use datafusion::logical_expr::{LogicalPlan, UserDefinedLogicalNodeCore};
 use datafusion::sql::parser::Statement as DfStatement;
@@ -63,7 +63,7 @@ async fn joins(text: &str) -> Vec<String> {
         {
             assert_eq!(
                 join.schema().fields().len(),
-                join.inputs().iter().map(|input| input.schema().fields().len()).sum()
+                join.inputs().iter().map(|input| input.schema().fields().len()).sum::<usize>()
             );
             found.push(node.display().to_string().replacen("AsOfJoin: ", "", 1));
         }
