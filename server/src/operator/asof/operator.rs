@@ -8,7 +8,7 @@ use arrow::array::{
     Array, ArrayRef, AsArray, Decimal128Array, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array,
 };
 use arrow::compute::{concat_batches, take_record_batch};
-use arrow::datatypes::{Int64Type, Schema, SchemaRef};
+use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::ExecutionPlan;
 use parking_lot::Mutex;
@@ -216,7 +216,6 @@ impl AsOfJoinOperator {
             columns.push(match row_ids(batch) {
                 None => new_null_array(&PLACE, batch.num_rows()),
                 Some(ids) => {
-                    let ids = ids.as_primitive::<Int64Type>();
                     let places: Decimal128Array =
                         ids.iter().map(|id| id.and_then(|id| epoch.place_of(RowId::decoded(id)))).collect();
                     Arc::new(places.with_data_type(PLACE)) as ArrayRef
