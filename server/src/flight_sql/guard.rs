@@ -169,7 +169,7 @@ fn check_expressions(statement: &mut Statement) -> Result<Vec<String>> {
         return Err(error);
     }
     refuse_reads(statement)?;
-    mark_joins(statement.as_mut()).map_err(wrong_join)?;
+    mark_joins(statement).map_err(wrong_join)?;
     visitor.parameters()
 }
 

@@ -232,6 +232,8 @@ async fn a_view_is_its_sealed_files_and_its_tail() {
         ints(&server.ok("SELECT count(*) FROM touchline.public.scores a JOIN scores b USING (match_id)").await),
         [3]
     );
+    let before = server.ok("SELECT b.goals FROM scores a ASOF JOIN scores b ON a.at > b.at").await;
+    assert_eq!(ints(&before), [2]);
 }
 
 #[tokio::test]

@@ -289,7 +289,7 @@ impl<'a> StatementParser<'a> {
         if let ControlFlow::Break(error) = query.visit(&mut check) {
             return Err(*error);
         }
-        mark_joins(query.as_mut()).map_err(|wrong| {
+        mark_joins(&mut query).map_err(|wrong| {
             let place = if is_end(wrong.span) { self.location() } else { self.at(wrong.span) };
             Error::invalid(wrong.what).hint(wrong.hint).at(place)
         })?;

@@ -472,3 +472,27 @@ async fn explains(folder: &Path, text: &str, format: OutputFormat) -> String {
     session.run(statements, format, &mut out).await.expect("it runs");
     String::from_utf8(out).expect("text")
 }
+
+#[tokio::test]
+async fn rows_of_files_are_joined_as_of_a_time() {
+    let folder = folder();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).expect("written");
+    write("a.csv", "k,ts\nx,2024-01-01T00:00:05Z\nx,2024-01-01T00:00:01Z\ny,2024-01-01T00:00:09Z\nx,\n");
+    write(
+        "b.csv",
+        "k,v,ts\nx,1,2024-01-01T00:00:02Z\nx,2,2024-01-01T00:00:04Z\nx,3,2024-01-01T00:00:04Z\n,4,2024-01-01T00:00:08Z\n",
+    );
+    let tables = table("a", "k VARCHAR, ts TIMESTAMP(3)", "a.csv")
+        + &table("b", "k VARCHAR, v BIGINT, ts TIMESTAMP(6)", "b.csv");
+    for (join, rows) in [
+        ("ASOF LEFT JOIN b ON a.k = b.k AND a.ts >= b.ts", "x,\nx,3\ny,\nx,\n"),
+        ("ASOF JOIN b MATCH_CONDITION (a.ts >= b.ts) ON a.k = b.k", "x,3\n"),
+        // Without an end, as it is only possible over what ends.
+        ("ASOF JOIN b ON a.k = b.k AND a.ts < b.ts", "x,1\n"),
+        ("ASOF JOIN b ON a.ts >= b.ts AND a.ts - b.ts < INTERVAL '1 second'", ""),
+    ] {
+        let query = format!("SELECT a.k, b.v FROM a {join} ORDER BY a.ts;");
+        assert_eq!(prints(folder.path(), &format!("{tables}{query}")).await, format!("k,v\n{rows}"), "{join}");
+        assert_eq!(check_refuses(folder.path(), &format!("{tables}{query}")).await, [] as [&str; 0]);
+    }
+}

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, Decimal128Array, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::SchemaRef;
+use datafusion::common::Column;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::utils::memory::get_record_batch_memory_size;
-use datafusion::common::{Column, DFSchema};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
@@ -40,22 +40,20 @@ pub(in crate::operator) fn lower(
 ) -> crate::error::Result<Arc<dyn ExecutionPlan>> {
     let [left, right] = inputs else { return Err(Error::bug("an as-of join without two inputs")) };
     let sides = [node.left.schema(), node.right.schema()];
-    let at = |side: usize, column: &Column| Ok::<_, DataFusionError>(sides[side].index_of_column(column)?);
+    let at = |side: usize, column: &Column| sides[side].index_of_column(column);
     let of = |side: usize| -> Result<SideColumns> {
         let keys = node.keys.iter().map(|(left, right)| at(side, if side == 0 { left } else { right }));
         let shown = sides[side].fields().len();
         let (time, keys) = (at(side, &node.times[side])?, keys.collect::<Result<_>>()?);
         Ok(SideColumns { shown, time, keys, is_inclusive: false })
     };
-    let data_type = |side: usize, schema: &DFSchema| -> Result<_> {
-        Ok(schema.field(at(side, &node.times[side])?).data_type().clone())
-    };
-    let times = [data_type(0, sides[0])?, data_type(1, sides[1])?];
+    let (of_left, of_right) = (at(0, &node.times[0])?, at(1, &node.times[1])?);
+    let times = [sides[0].field(of_left).data_type(), sides[1].field(of_right).data_type()];
     let shape = Shape {
         matching: node.matching,
         is_outer: node.is_outer,
         sides: [of(0)?, of(1)?],
-        scale: Shape::scale_of([&times[0], &times[1]]),
+        scale: Shape::scale_of(times),
         allowed_lateness: 0,
     };
     let schema = Arc::new(node.schema().as_arrow().clone());

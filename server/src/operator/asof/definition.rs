@@ -1,10 +1,11 @@
 //! What an as-of join becomes: how its sides are read, which row is the nearest, and times in one unit.
 
+use std::sync::Arc;
+
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 use async_trait::async_trait;
 use datafusion::physical_plan::ExecutionPlan;
-use std::sync::Arc;
 
 use super::operator::AsOfJoinOperator;
 use super::versions::Ticks;

@@ -4,9 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::{Arc, OnceLock};
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, Decimal128Array, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array,
-};
+use arrow::array::{Array, ArrayRef, Decimal128Array, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array};
 use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::execution::TaskContext;
@@ -15,14 +13,14 @@ use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
 use super::definition::Shape;
-use super::right::{Right, read, with_place};
+use super::right::{Right, with_place};
 use super::store::Store;
 use super::versions::Ticks;
 use crate::clock::Micros;
 use crate::error::{Error, Result};
 use crate::operator::contract::{Deadline, Emission, Operator, RestoredSegment, StateKind, StoredSegment, emission};
 use crate::operator::epoch_cell::{Epoch, PLACE, RowId};
-use crate::operator::keys::nulls;
+use crate::operator::keys::{columns, nulls};
 use crate::operator::logical::ROW;
 use crate::operator::rows::{late_for_a_join, row_ids};
 use crate::state::{Account, Reservation, Segment};
@@ -173,8 +171,8 @@ impl AsOfJoinOperator {
         alone: &mut Vec<RecordBatch>,
     ) -> Result<Option<RecordBatch>> {
         let of = &self.shape.sides[side];
-        let (times, keys, _) = read(&self.shape, side, batch)?;
-        let (time, nulls) = (batch.column(of.time), nulls(&keys));
+        let (time, nulls) = (batch.column(of.time), nulls(&columns(&of.keys, batch)));
+        let times = self.shape.times(side, batch)?;
         let late = self.shape.passed(side, watermark);
         let (mut kept, mut behind, mut without) = (Vec::new(), Vec::new(), Vec::new());
         for (row, at) in (0_u32..).zip(&times) {

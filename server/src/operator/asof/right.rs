@@ -198,7 +198,7 @@ impl Right {
 }
 
 /// Times, keys and the keys' hashes of a side's rows.
-pub(super) fn read(shape: &Shape, side: usize, batch: &RecordBatch) -> Result<(Vec<Ticks>, Vec<ArrayRef>, Vec<u64>)> {
+fn read(shape: &Shape, side: usize, batch: &RecordBatch) -> Result<(Vec<Ticks>, Vec<ArrayRef>, Vec<u64>)> {
     let keys = columns(&shape.sides[side].keys, batch);
     let hashes = hash(&keys, batch.num_rows())?;
     Ok((shape.times(side, batch)?, keys, hashes))

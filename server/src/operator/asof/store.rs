@@ -306,7 +306,7 @@ impl Store {
     }
 
     fn left_in(&self, part: u32) -> Vec<u32> {
-        let numbers = self.part(part).map_or(&[][..], |part| &part.numbers);
+        let numbers = self.part(part).map_or(&[][..], |part| part.numbers.as_slice());
         let is_left = |(number, row): &(&u32, u32)| self.places[**number as usize] == Place { part, row: *row };
         numbers.iter().zip(0..).filter(is_left).map(|(number, _)| *number).collect()
     }

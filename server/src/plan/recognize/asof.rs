@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use datafusion::common::{Column, ExprSchema};
-use datafusion::logical_expr::{Expr, Extension, LogicalPlan, Projection, UserDefinedLogicalNodeCore};
+use datafusion::common::Column;
+use datafusion::logical_expr::{Expr, ExprSchemable, Extension, LogicalPlan, Projection, UserDefinedLogicalNodeCore};
 
 use crate::error::{Error, Location, Result};
 use crate::operator::asof::{AsOfJoin, Shape};
@@ -84,9 +84,8 @@ pub(in crate::plan) fn join(derivation: &mut Derivation<'_>, node: &AsOfJoinNode
         emits: "a row of the left when the nearest of the right is certain",
         rows_factor: None,
     });
-    let times = [0, 1].map(|side| sides[side].plan.schema().field_from_column(&node.times[side]));
-    let [of_times, to_times] = times;
-    let scale = Shape::scale_of([of_times?.data_type(), to_times?.data_type()]);
+    let time_of = |side: usize| Expr::Column(node.times[side].clone()).get_type(sides[side].plan.schema());
+    let scale = Shape::scale_of([&time_of(0)?, &time_of(1)?]);
     let shape = Shape { matching, is_outer: node.is_outer, sides: [of_left, of_right], scale, allowed_lateness };
     let definition = Arc::new(AsOfJoin::new(shape));
     let node = OperatorNode { id, inputs: vec![left, right], exprs: vec![], schema, definition };
@@ -129,7 +128,9 @@ fn facts(left: &Derived, from: &WatermarkExpr, held: &WatermarkExpr) -> Vec<Colu
 
 fn static_side(side: usize, time: &Column) -> Error {
     let error = match side {
-        0 => Error::invalid(format!("{time} is of static rows, which a stream cannot be the versions of")),
+        0 => {
+            Error::invalid(format!("{time} is of static rows: what is joined as of its time with a stream is a stream"))
+        }
         _ => Error::invalid(format!("{time} is of static rows: a stream is joined as of its time with another stream")),
     };
     error.hint("declare WATERMARK FOR the time in the CREATE TABLE: files with one are a stream, which ends with them")

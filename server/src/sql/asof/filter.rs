@@ -38,8 +38,7 @@ impl OptimizerRule for FilterBeforeAsOf {
         let (of_left, others): (Vec<Expr>, Vec<Expr>) = conditions.partition(|condition| is_of(condition, &join.left));
         let Some(of_left) = conjunction(of_left) else { return Ok(Transformed::no(LogicalPlan::Filter(filter))) };
         let left = LogicalPlan::Filter(Filter::try_new(of_left, Arc::new(join.left.clone()))?);
-        let join = AsOfJoinNode { left, ..join.clone() };
-        let join = LogicalPlan::Extension(Extension { node: Arc::new(join) });
+        let join = LogicalPlan::Extension(Extension { node: Arc::new(join.with_left(left)) });
         Ok(Transformed::yes(match conjunction(others) {
             Some(others) => LogicalPlan::Filter(Filter::try_new(others, Arc::new(join))?),
             None => join,

@@ -48,6 +48,9 @@ impl Mark {
     }
 
     fn of(op: &BinaryOperator) -> Option<Self> {
+        if !matches!(op, BinaryOperator::Custom(_)) {
+            return None;
+        }
         let comparisons = COMPARISONS.into_iter().flat_map(|(_, op)| [Mark::Bound(op), Mark::Match(op)]);
         comparisons.chain([Mark::Version]).find(|mark| mark.operator() == *op)
     }

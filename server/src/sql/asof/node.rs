@@ -95,6 +95,13 @@ impl AsOfJoinNode {
     }
 }
 
+impl AsOfJoinNode {
+    /// The same join of other rows with the same columns.
+    pub(super) fn with_left(&self, left: LogicalPlan) -> Self {
+        AsOfJoinNode { left, ..self.clone() }
+    }
+}
+
 impl PartialOrd for AsOfJoinNode {
     // The schema follows from the rest.
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {

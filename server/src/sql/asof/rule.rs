@@ -46,8 +46,7 @@ impl AnalyzerRule for AsOfJoins {
 }
 
 fn is_marked(join: &Join) -> bool {
-    let conditions = join.filter.iter().flat_map(split_conjunction);
-    conditions.into_iter().any(|condition| mark_of(condition).is_some())
+    join.filter.iter().flat_map(split_conjunction).any(|condition| mark_of(condition).is_some())
 }
 
 impl AsOfJoins {
@@ -104,7 +103,8 @@ impl AsOfJoins {
                 &[time],
             ));
         };
-        let as_written = table.schema().iter().find_map(|(qualifier, _)| qualifier.cloned()).unwrap_or(name.clone());
+        let as_written =
+            table.schema().iter().find_map(|(qualifier, _)| qualifier.cloned()).unwrap_or_else(|| name.clone());
         let Some(column) = self.watermarks.watermark_column(&name) else {
             return Err(refused(
                 format!("\"{}\" has no WATERMARK, so its rows are no versions", name.table()),
