@@ -4,6 +4,7 @@
 //! Definitions are plain values: no connection is opened and no file is read here.
 
 mod check;
+mod reading;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::sql::sqlparser::ast::{Expr, Query};
 
 pub use self::check::{Check, Constants, Relation};
+pub use self::reading::{DefaultValue, FieldPath, JsonPlaces, Reading, RecordRows};
 use crate::error::Location;
 use crate::watermark::Monotone;
 
@@ -28,6 +30,8 @@ pub struct TableDef {
     pub format: Format,
     /// What stands between the fields of a CSV file, an ASCII character: `'csv.delimiter'`.
     pub csv_delimiter: u8,
+    /// How many rows a record is.
+    pub rows: RecordRows,
     pub on_bad_row: OnBadRow,
     /// The statement as written, for fingerprints and for showing it again.
     pub text: String,
@@ -61,7 +65,9 @@ pub struct Column {
     pub kind: ColumnKind,
     /// How the values of a timestamp are written, also inside a list or struct.
     pub timestamps: TimestampFormat,
-    /// From `CHECK (…)`, the type UUID and the length of a VARCHAR: what every value but NULL must meet.
+    /// What else is declared of its values.
+    pub reading: Reading,
+    /// From `CHECK (…)`, the types UUID and JSON and the length of a VARCHAR: what every value but NULL must meet.
     pub checks: Vec<Check>,
     /// From `COMMENT '…'`.
     pub comment: Option<String>,
@@ -77,6 +83,7 @@ impl Column {
             nullable,
             kind: ColumnKind::Physical { aliases: vec![], numbers_as_text: false },
             timestamps: TimestampFormat::default(),
+            reading: Reading::default(),
             checks: vec![],
             comment: None,
         }

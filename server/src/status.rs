@@ -63,7 +63,7 @@ pub struct QueryStatus {
     troubles: RwLock<BTreeMap<Part, String>>,
     /// Its file has been changed for the worse, and its last good version runs.
     file_report: RwLock<Option<String>>,
-    /// Records read, dead letters included.
+    /// Rows read, dead letters included.
     pub rows_in: AtomicU64,
     /// Rows emitted.
     pub rows_out: AtomicU64,

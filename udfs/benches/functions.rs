@@ -146,6 +146,12 @@ const EVENTS: [&str; 8] =
     ["pass", "shot", "shot_on_target", "goal", "corner", "foul", "final_third_entry", "interception"];
 const REACTIONS: [&str; 8] =
     ["cheer", "boo", "emoji_goal", "emoji_fire", "emoji_clap", "emoji_cry", "emoji_angry", "match_commentary"];
+const RECORDS: [&str; 2] = [
+    r#"{"event_id":"e-1","type":"shot","team":"BUT","at":{"x":101.5,"y":33.25},"tags":["open play","left foot"]}"#,
+    r#"{"event_id":"e-2","type":"pass","team":"WOL","at":{"x":61,"y":12},"tags":[],"to":{"x":70.5,"y":20}}"#,
+];
+const LISTS: [&str; 2] = [r#"["open play","left foot",{"x":1}]"#, "[1,2.5,3]"];
+const PATHS: [&str; 2] = ["$.at.y", "$.tags[0]"];
 
 /// What each function is measured with.
 fn arguments(name: &str) -> Vec<(&'static str, Vec<ColumnarValue>)> {
@@ -157,6 +163,19 @@ fn arguments(name: &str) -> Vec<(&'static str, Vec<ColumnarValue>)> {
             ("x, y, body_part, shot_type", vec![x(), y(), words(&["foot", "head"]), words(&["open", "free_kick"])]),
             ("x, y and two constants", vec![x(), y(), word("head"), word("open")]),
         ],
+        "json_object_field" | "json_object_field_text" => vec![("json, constant", vec![words(&RECORDS), word("team")])],
+        "json_array_element" | "json_array_element_text" => {
+            vec![("json, constant", vec![words(&LISTS), constant(ScalarValue::from(1_i64))])]
+        }
+        "json_value" | "json_exists" => {
+            vec![
+                ("json, constant", vec![words(&RECORDS), word("$.at.x")]),
+                ("two columns", vec![words(&RECORDS), words(&PATHS)]),
+            ]
+        }
+        "json_query" => vec![("json, constant", vec![words(&RECORDS), word("$.at")])],
+        "json_array_length" => vec![("json", vec![words(&LISTS)])],
+        "json_typeof" => vec![("json", vec![words(&RECORDS)])],
         "xg_at_least_one" => vec![("xg; 1,000 groups", vec![numbers(0.0, 1.0)])],
         "xt" => vec![("x, y", vec![x(), y()])],
         "xt_added" => vec![("x, y, end_x, end_y", vec![x(), y(), numbers(30.0, 90.0), y()])],

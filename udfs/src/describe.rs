@@ -184,6 +184,7 @@ pub fn sql_type(given: &DataType) -> String {
         DataType::Interval(_) => "INTERVAL".to_owned(),
         DataType::List(item) => format!("{}[]", sql_type(item.data_type())),
         DataType::Struct(_) => "STRUCT".to_owned(),
+        DataType::Map(..) => "MAP".to_owned(),
         DataType::Dictionary(_, value) => sql_type(value),
         other => other.to_string(),
     }

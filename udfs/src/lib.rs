@@ -1,4 +1,4 @@
-//! SQL functions of Touchline's home domain, live football and its audience.
+//! SQL functions of Touchline's home domain, live football and its audience, and those that look into JSON.
 //!
 //! One file per family. A new function is a [`describe`](describe::describe) with its doc comment, a constructor beside it,
 //! and one line in [`functions`]; tests, documentation and `README.md` follow from there.
@@ -8,6 +8,9 @@
 //!
 //! Pitch frame: x 0 to 120, y 0 to 80, origin top left, the acting side always attacks towards x = 120.
 
+use std::sync::Arc;
+
+use datafusion::execution::FunctionRegistry;
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 use datafusion::prelude::SessionContext;
 
@@ -15,6 +18,7 @@ mod aggregate;
 pub mod describe;
 mod engagement;
 mod heatmap;
+pub mod json;
 mod momentum;
 mod player;
 mod possession;
@@ -55,6 +59,15 @@ pub fn functions() -> Vec<Function> {
         engagement::engagement_rate(),
         engagement::poisson_z(),
         engagement::uplift_smoothed(),
+        json::json_object_field(),
+        json::json_object_field_text(),
+        json::json_array_element(),
+        json::json_array_element_text(),
+        json::json_value(),
+        json::json_query(),
+        json::json_exists(),
+        json::json_array_length(),
+        json::json_typeof(),
     ]
 }
 
@@ -66,8 +79,10 @@ impl Function {
     }
 }
 
-/// Makes all functions known to a session.
+/// Makes all functions known to a session, and the operators that stand for some of them.
 pub fn register(context: &SessionContext) {
+    // It takes every planner; the result is the trait's.
+    let _ = context.state_ref().write().register_expr_planner(Arc::new(json::JsonOperators::new()));
     for function in functions() {
         match function {
             Function::Scalar(_, function) => context.register_udf(function),

@@ -9,9 +9,11 @@ use arrow::array::{
     Array, ArrayAccessor, ArrayRef, BooleanArray, Float64Array, Int64Array, StringViewArray, new_null_array,
 };
 use arrow::buffer::{BooleanBuffer, NullBuffer};
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{Result, ScalarValue, exec_err};
-use datafusion::logical_expr::{ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature};
+use datafusion::logical_expr::{
+    ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+};
 
 use crate::Function;
 use crate::describe::Description;
@@ -97,12 +99,16 @@ impl<'a> Arguments<'a> {
 
 type Body = dyn Fn(&Arguments<'_>) -> Result<ArrayRef> + Send + Sync;
 
+/// Looks at the arguments that are constants when a call is planned; `None` stands for the others.
+type Check = fn(&Description, &[Option<&ScalarValue>]) -> Result<()>;
+
 /// A described function with what it does to columns.
 struct Described {
     description: &'static Description,
     signature: Signature,
     documentation: Documentation,
     returns: DataType,
+    check: Check,
     body: Box<Body>,
 }
 
@@ -112,9 +118,19 @@ pub(crate) fn scalar(
     returns: DataType,
     body: impl Fn(&Arguments<'_>) -> Result<ArrayRef> + Send + Sync + 'static,
 ) -> Function {
+    scalar_with(description, returns, |_, _| Ok(()), body)
+}
+
+/// The same, with a call refused whose constants `check` refuses.
+pub(crate) fn scalar_with(
+    description: &'static Description,
+    returns: DataType,
+    check: Check,
+    body: impl Fn(&Arguments<'_>) -> Result<ArrayRef> + Send + Sync + 'static,
+) -> Function {
     let signature = description.planning_signature();
     let documentation = description.documentation();
-    let described = Described { description, signature, documentation, returns, body: Box::new(body) };
+    let described = Described { description, signature, documentation, returns, check, body: Box::new(body) };
     Function::Scalar(description, ScalarUDF::from(described))
 }
 
@@ -230,6 +246,13 @@ impl ScalarUDFImpl for Described {
     fn return_type(&self, given: &[DataType]) -> Result<DataType> {
         self.description.check(given)?;
         Ok(self.returns.clone())
+    }
+
+    fn return_field_from_args(&self, call: ReturnFieldArgs) -> Result<FieldRef> {
+        let given: Vec<DataType> = call.arg_fields.iter().map(|field| field.data_type().clone()).collect();
+        let returns = self.return_type(&given)?;
+        (self.check)(self.description, call.scalar_arguments)?;
+        Ok(Arc::new(Field::new(self.name(), returns, true)))
     }
 
     fn invoke_with_args(&self, call: ScalarFunctionArgs) -> Result<ColumnarValue> {

@@ -50,7 +50,7 @@ type CounterOf = (&'static str, &'static str, fn(&QueryStatus) -> f64);
 
 /// Without their suffix `_total`.
 const COUNTERS: [CounterOf; 10] = [
-    ("touchline_query_input_rows", "Records read, dead letters included", |q| count(&q.rows_in)),
+    ("touchline_query_input_rows", "Rows read, dead letters included", |q| count(&q.rows_in)),
     ("touchline_query_output_rows", "Rows emitted", |q| count(&q.rows_out)),
     ("touchline_query_late_rows", "Rows dropped as late, once for each window they missed", |q| count(&q.rows_late)),
     ("touchline_query_dead_letters", "Records that could not be decoded", |q| count(&q.rows_dead)),

@@ -1,4 +1,4 @@
-//! Which values of its type a column admits: `CHECK (…)`, and the form of a UUID.
+//! Which values of its type a column admits: `CHECK (…)`, and the form of a UUID or of JSON.
 //!
 //! `sql::check` reads them from statements. The JSON decoder asks value by value, files ask array by array. NULL is
 //! never asked about: it passes.
@@ -24,6 +24,7 @@ pub struct Check {
 #[derive(Debug, Clone, PartialEq)]
 enum Test {
     Uuid,
+    Json,
     Value(Relation, Constants),
     /// Of the text, in characters.
     Length(Relation, Vec<i128>),
@@ -56,6 +57,11 @@ impl Check {
     /// `XXXXXXXX-XXXX-XXXX-XXXX-XXXXXXXXXXXX` in hexadecimal digits of either case.
     pub fn uuid() -> Self {
         Check { test: Test::Uuid, says: "uuid".to_owned() }
+    }
+
+    /// A text that is one JSON value.
+    pub fn json() -> Self {
+        Check { test: Test::Json, says: "json".to_owned() }
     }
 
     /// A check of the value itself. `shown`: the constants as the statement spells them.
@@ -94,6 +100,10 @@ impl Check {
         self.test == Test::Uuid
     }
 
+    pub fn is_json(&self) -> bool {
+        self.test == Test::Json
+    }
+
     pub fn whole_passes(&self, value: i128) -> bool {
         match &self.test {
             Test::Value(relation, Constants::Whole(constants)) => relation.holds(constants, &value),
@@ -112,6 +122,7 @@ impl Check {
     pub fn text_passes(&self, value: &[u8]) -> bool {
         match &self.test {
             Test::Uuid => is_uuid(value),
+            Test::Json => std::str::from_utf8(value).is_ok_and(touchline_udfs::json::is_json),
             Test::Value(relation, Constants::Text(constants)) => relation.holds(constants, value),
             Test::Length(relation, constants) => relation.holds(constants, &characters(value)),
             Test::Value(..) => false,

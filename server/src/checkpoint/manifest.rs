@@ -270,7 +270,8 @@ pub struct IntentFile {
 }
 
 /// Where rows have gone, since the query began: `rows_in = rows_out + late + dead + filtered + held` where a row out is
-/// one row in; aggregates count what they consumed as held until their window closes.
+/// one row in; aggregates count what they consumed as held until their window closes. A record counts with its rows: as one of a
+/// table whose records are one row each, else as its rows, good and bad, or as one filtered row where it has none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Accounting {

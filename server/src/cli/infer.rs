@@ -165,7 +165,7 @@ impl Proposal {
                 proposal.bad = bad;
                 let fields = shape.into_fields();
                 for (name, shape) in &fields.list {
-                    proposal.add(name, shape.json_column(name).ok_or("its values have nothing in common"));
+                    proposal.add(name, Ok(shape.json_column(name)));
                     proposal.note(name, shape);
                 }
                 if fields.more {
@@ -254,12 +254,14 @@ impl Proposal {
             }
             let json = self.sample.format == Format::Json;
             for (column, _) in self.columns.iter_mut().zip(&refusing).filter(|(_, refuses)| **refuses) {
-                let widest = Fit::text(json && column.can_be_listed());
-                if column.fit == widest {
+                let text = Fit::text(json && column.can_be_listed());
+                if column.fit == Fit::new("JSON") || (column.fit == text && !json) {
                     self.left_out.push(format!("{}: no type takes all of its values", quoted(&column.name)));
                     column.name.clear();
+                } else if column.fit == text {
+                    column.fit = Fit::new("JSON");
                 } else {
-                    column.fit = widest;
+                    column.fit = text;
                 }
             }
             self.columns.retain(|column| !column.name.is_empty());
@@ -433,6 +435,12 @@ fn sql_type(data_type: &DataType) -> Option<String> {
         DataType::Dictionary(_, value) => return sql_type(value),
         DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
             return Some(format!("{}[]", sql_type(item.data_type())?));
+        }
+        DataType::Map(entries, _) => {
+            let DataType::Struct(parts) = entries.data_type() else { return None };
+            let [key, value] = parts.as_ref() else { return None };
+            let is_text = sql_type(key.data_type()).as_deref() == Some("VARCHAR");
+            return Some(format!("MAP<VARCHAR, {}>", sql_type(value.data_type()).filter(|_| is_text)?));
         }
         DataType::Struct(fields) => {
             let field = |field: &arrow::datatypes::FieldRef| {

@@ -6,6 +6,7 @@
 mod envelope;
 pub mod json;
 mod progress;
+mod several;
 pub(crate) mod spelling;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use self::envelope::EnvelopeColumn;
 use self::json::{JsonColumn, JsonDecoder, RowError};
 use self::progress::{EventTimes, PartitionProgress};
+use self::several::Several;
 use crate::catalog::{ColumnKind, Connector, Format, OnBadRow, TableDef};
 use crate::clock::{Clock, Micros};
 use crate::error::{Error, Result};
@@ -39,6 +41,8 @@ pub struct TableDecoder {
     clock: Clock,
     schema: SchemaRef,
     json: JsonDecoder,
+    /// `None` where a record is one row.
+    several: Option<Box<Several>>,
     /// Where each column of `schema` comes from.
     places: Vec<Place>,
     envelope: Vec<EnvelopeColumn>,
@@ -63,6 +67,8 @@ pub struct TableDecoder {
 enum Place {
     Json(usize),
     Envelope(usize),
+    /// In the record around the row.
+    Outer(usize),
 }
 
 /// How the records' origin is called.
@@ -95,6 +101,7 @@ impl TableDecoder {
                 .at(def.location.clone()));
         }
         let mut physical = Vec::new();
+        let mut outer = Vec::new();
         let mut envelope = Vec::new();
         let mut places = Vec::new();
         let mut fields = Vec::new();
@@ -105,14 +112,26 @@ impl TableDecoder {
             })?;
             match &column.kind {
                 ColumnKind::Physical { aliases, numbers_as_text } => {
-                    places.push(Place::Json(physical.len()));
-                    physical.push(JsonColumn {
+                    let json = JsonColumn {
                         field: column.field(),
                         aliases: aliases.clone(),
                         numbers_as_text: *numbers_as_text,
                         timestamps: column.timestamps,
                         checks: column.checks.clone(),
-                    });
+                        default: column.reading.default.as_ref().map(|default| default.json.clone()),
+                        null_is_default: column.reading.null_is_default,
+                        json: column.reading.json.clone(),
+                    };
+                    match &column.reading.path {
+                        Some(path) => {
+                            places.push(Place::Outer(outer.len()));
+                            outer.push((json, path.clone()));
+                        }
+                        None => {
+                            places.push(Place::Json(physical.len()));
+                            physical.push(json);
+                        }
+                    }
                 }
                 ColumnKind::Metadata(key) => {
                     places.push(Place::Envelope(envelope.len()));
@@ -126,18 +145,24 @@ impl TableDecoder {
             fields.push(column.field());
         }
         let unread = def.columns.iter().enumerate().filter(|(index, _)| !columns.contains(index));
+        // What is read from around the rows has no field in them.
+        let unread = unread.filter(|(_, column)| column.reading.path.is_none());
         let unread = unread.flat_map(|(_, column)| column.field_names());
         let (table, is_topic) = match &def.connector {
             Connector::Kafka(topic) => (topic.topic.clone(), true),
             Connector::Filesystem(files) => (files.path.clone(), false),
             Connector::View(_) => return Err(Error::bug(format!("the rows of view \"{}\" are no records", def.name))),
         };
+        let json = JsonDecoder::try_new(&physical).map_err(|error| error.at(def.location.clone()))?.beside(unread);
+        let several =
+            Several::try_new(&def.rows, outer, &json).map_err(|error| error.at(def.location.clone()))?.map(Box::new);
         Ok(TableDecoder {
             names: Names { by_partition: BTreeMap::new(), table, is_topic, declared_in: def.location.file.clone() },
             on_bad_row: def.on_bad_row,
             clock,
             schema: Arc::new(Schema::new(fields)),
-            json: JsonDecoder::try_new(&physical).map_err(|error| error.at(def.location.clone()))?.beside(unread),
+            json,
+            several,
             places,
             envelope,
             event_times,
@@ -183,6 +208,9 @@ impl TableDecoder {
         };
         progress.records += 1;
         progress.to = record.offset.saturating_add(1);
+        if self.several.is_some() {
+            return self.push_several(record);
+        }
         if let Err(error) = self.decode(record) {
             return self.refuse(record, error);
         }
@@ -190,16 +218,21 @@ impl TableDecoder {
             column.append(self.names.of(record.partition), record);
         }
         self.origin.push(record.partition, record.offset);
-        match self.runs.last_mut() {
-            Some((partition, rows)) if *partition == record.partition => *rows += 1,
-            _ => self.runs.push((record.partition, 1)),
-        }
+        self.note_row(record.partition);
         let rows = self.json.len();
         let large = record.value.is_some_and(|value| value.len() > 64 * 1024);
         if rows >= BATCH_ROWS_MAX || ((rows.is_multiple_of(256) || large) && self.open_bytes() >= BATCH_BYTES_MAX) {
-            self.end_batch()?;
+            self.end_batch(None)?;
         }
         Ok(())
+    }
+
+    #[inline]
+    fn note_row(&mut self, of: Partition) {
+        match self.runs.last_mut() {
+            Some((partition, rows)) if *partition == of => *rows += 1,
+            _ => self.runs.push((of, 1)),
+        }
     }
 
     fn decode(&mut self, record: &Record<'_>) -> Result<(), RowError> {
@@ -222,6 +255,7 @@ impl TableDecoder {
             topic: Some(self.names.of(record.partition).to_owned()),
             partition: Some(record.partition),
             offset: Some(record.offset),
+            position: None,
             timestamp_ms: record.timestamp_ms,
             key: record.key.map(<[u8]>::to_vec),
             value: record.value.map(<[u8]>::to_vec),
@@ -238,7 +272,7 @@ impl TableDecoder {
 
     /// Roughly what rows and dead letters since then occupy, in bytes.
     pub fn bytes(&self) -> usize {
-        self.done_bytes + self.open_bytes()
+        self.done_bytes + self.open_bytes() + self.several.as_ref().map_or(0, |several| several.bytes())
     }
 
     fn open_bytes(&self) -> usize {
@@ -250,9 +284,18 @@ impl TableDecoder {
     /// `polled`: what the source told with them. Its positions end the partitions' ranges, also of partitions without
     /// records; where it has none for a partition, the range ends behind the last record.
     pub fn finish(&mut self, polled: &Polled) -> Result<SourceBatch> {
+        let mut several = self.several.take();
         if !self.json.is_empty() {
-            self.end_batch()?;
+            self.end_batch(several.as_deref_mut())?;
         }
+        let (mut extra_rows, mut empty_records) = (0, 0);
+        if let Some(several) = &mut several {
+            // Records without a row have left what they say of their rows.
+            several.finish()?;
+            extra_rows = std::mem::take(&mut several.extra_rows);
+            empty_records = std::mem::take(&mut several.empty_records);
+        }
+        self.several = several;
         for (&partition, &position) in &polled.positions {
             let known = self.positions.get(&partition).copied();
             match self.progress.get_mut(&partition) {
@@ -292,24 +335,29 @@ impl TableDecoder {
             progress,
             dead_letters: std::mem::take(&mut self.dead_letters),
             view: None,
+            extra_rows,
+            empty_records,
             finished: polled.finished,
             bytes,
             held: None,
         })
     }
 
-    fn end_batch(&mut self) -> Result<()> {
+    /// `several`: of the table, which is not at its place while one of its records is being read.
+    fn end_batch(&mut self, several: Option<&mut Several>) -> Result<()> {
         let rows = self.json.len();
-        self.done_bytes += self.open_bytes();
+        self.done_bytes += self.open_bytes() + several.as_ref().map_or(0, |several| several.bytes());
         self.done_rows += rows;
         let values = self.json.flush()?;
         let envelope = self.envelope.iter_mut().map(EnvelopeColumn::finish).collect::<Result<Vec<ArrayRef>>>()?;
+        let outer = several.map_or(Ok(Vec::new()), Several::finish)?;
         let columns = self
             .places
             .iter()
             .map(|place| match *place {
                 Place::Json(index) => Arc::clone(values.column(index)),
                 Place::Envelope(index) => Arc::clone(&envelope[index]),
+                Place::Outer(index) => Arc::clone(&outer[index]),
             })
             .collect();
         let options = RecordBatchOptions::new().with_row_count(Some(rows));

@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::catalog::{
-    CSV_DELIMITER_DEFAULT, Column, FilesystemPath, KafkaTopic, MetadataKey, StartAt, TimestampFormat, WatermarkDef,
+    CSV_DELIMITER_DEFAULT, Column, FilesystemPath, KafkaTopic, MetadataKey, Reading, RecordRows, StartAt,
+    TimestampFormat, WatermarkDef,
 };
 use crate::error::{ErrorKind, Location};
 use crate::source::{Offset, RecordHeaders};
@@ -24,6 +25,7 @@ fn metadata(name: &str, data_type: DataType, key: MetadataKey) -> Column {
         nullable: true,
         kind: ColumnKind::Metadata(key),
         timestamps: TimestampFormat::default(),
+        reading: Reading::default(),
         checks: vec![],
         comment: None,
     }
@@ -56,6 +58,7 @@ fn orders() -> TableDef {
         connector: Connector::Kafka(KafkaTopic { topic: "orders".into(), brokers: None, start: StartAt::Earliest }),
         format: Format::Json,
         csv_delimiter: CSV_DELIMITER_DEFAULT,
+        rows: RecordRows::One,
         on_bad_row: OnBadRow::DeadLetter,
         text: String::new(),
         location: Location { file: "schemas/orders.sql".into(), line: 1, column: 1 },
@@ -170,6 +173,7 @@ fn a_bad_record_becomes_a_dead_letter_with_all_it_came_with() {
         topic: Some("orders".into()),
         partition: Some(3),
         offset: Some(offset),
+        position: None,
         timestamp_ms: key.map(|_| 5),
         key: key.map(<[u8]>::to_vec),
         value: value.map(<[u8]>::to_vec),

@@ -74,6 +74,9 @@ pub struct EpochResult {
     pub dead_letters: Vec<DeadLetter>,
     /// Records read, dead letters included.
     pub records: u64,
+    /// Rows of them beyond one a record, dead letters included, and records without any.
+    pub extra_rows: u64,
+    pub empty_records: u64,
     pub far_future: u64,
 }
 
@@ -147,6 +150,8 @@ impl Driver {
             if let Some(view) = &batch.view {
                 self.partial[slot] = view.partial;
             }
+            result.extra_rows += batch.extra_rows;
+            result.empty_records += batch.empty_records;
             // A batch whose source does not say where its rows were read has an empty origin.
             let unknown = batches[slot].len() + batch.batches.len();
             origins[slot].resize(batches[slot].len(), Origins::default());

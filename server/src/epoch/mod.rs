@@ -213,14 +213,15 @@ impl QueryLoop {
     }
 
     fn take(&mut self, result: EpochResult) {
-        let EpochResult { output, dead_letters, records, far_future } = result;
-        self.accounting.rows_in += records;
+        let EpochResult { output, dead_letters, records, extra_rows, empty_records, far_future } = result;
+        // A record without rows is one that was filtered.
+        self.accounting.rows_in += records + extra_rows;
         self.accounting.rows_out += output.rows.num_rows() as u64;
         let wholly = output.late.iter().filter(|row| row.wholly).count() as u64;
         self.accounting.late += wholly;
         self.accounting.late_partly += output.late.len() as u64 - wholly;
         self.accounting.dead += dead_letters.len() as u64;
-        self.accounting.filtered += output.without_time;
+        self.accounting.filtered += output.without_time + empty_records;
         self.accounting.far_future += far_future;
         if !output.rows.is_empty() {
             self.emitted_at.get_or_insert_with(Instant::now);

@@ -31,7 +31,7 @@ use crate::error::{Error, Result};
 use crate::operator::batch_planner;
 use crate::sql::{
     ExpandWindowTvfs, add_arithmetic, add_asof_joins, add_outer_types, add_three_valued_in, add_window_functions,
-    physical_optimizer_rules, session_config,
+    expr_planners, physical_optimizer_rules, session_config,
 };
 use crate::state::{Account, AccountPool};
 use crate::status::QueryState;
@@ -302,6 +302,7 @@ fn session_state(
         .with_config(config)
         .with_runtime_env(env)
         .with_catalog_list(Arc::new(catalog))
+        .with_expr_planners(expr_planners())
         .with_default_features()
         // Formats and factories serve COPY and CREATE EXTERNAL TABLE alone.
         .with_table_factories(Default::default())

@@ -28,7 +28,9 @@ use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 
 use super::*;
-use crate::catalog::{CSV_DELIMITER_DEFAULT, Column, Connector, Format, KafkaTopic, OnBadRow, StartAt, TableDef};
+use crate::catalog::{
+    CSV_DELIMITER_DEFAULT, Column, Connector, Format, KafkaTopic, OnBadRow, RecordRows, StartAt, TableDef,
+};
 use crate::error::Location;
 use crate::status::{PartitionStatus, QueryState, QueryStatus, SourceStatus};
 use crate::tables::source::SnapshotBatches;
@@ -94,6 +96,7 @@ fn events() -> TableDef {
         connector: Connector::Kafka(KafkaTopic { topic: "events".to_owned(), brokers: None, start: StartAt::Earliest }),
         format: Format::Json,
         csv_delimiter: CSV_DELIMITER_DEFAULT,
+        rows: RecordRows::One,
         on_bad_row: OnBadRow::Fail,
         text: String::new(),
         location: Location { file: "schemas/events.sql".to_owned(), line: 1, column: 1 },
@@ -308,6 +311,18 @@ async fn types_that_old_clients_cannot_read_are_sent_as_plain_ones() {
     let rows = server.ok("SELECT match_id, arrow_cast('a', 'Dictionary(Int32, Utf8)'), arrow_cast(1.5, 'Float16') FROM scores LIMIT 1").await;
     let types: Vec<_> = rows.schema().fields().iter().map(|field| field.data_type().clone()).collect();
     assert_eq!(types, [DataType::Utf8, DataType::Utf8, DataType::Float32]);
+}
+
+#[tokio::test]
+async fn json_and_maps_are_asked_as_in_a_continuous_query() {
+    let server = Server::open().await;
+    let rows = server
+        .ok("SELECT json_value('{\"a\": 7}', '$.a' RETURNING BIGINT) AS n, '{\"a\": \"x\"}' ->> 'a' = 'x' AS same, \
+             map(['k'], [1])['k'] AS fixed, map([match_id], [goals])[match_id] AS own, map([match_id], [goals])['no'] AS none \
+             FROM scores WHERE match_id = 'm3'")
+        .await;
+    let shown = |column: usize| arrow::util::display::array_value_to_string(rows.column(column), 0).expect("shown");
+    assert_eq!((0..5).map(shown).collect::<Vec<_>>(), ["7", "true", "1", "3", ""]);
 }
 
 #[tokio::test]

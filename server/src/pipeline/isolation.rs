@@ -1,10 +1,11 @@
 //! An epoch that an expression has failed in, once more: which rows it cannot take, and the epoch without them.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::failure::ExpressionPlaces;
-use super::{Pipeline, StepOutput};
-use crate::catalog::OnBadRow;
+use super::{Pipeline, StepOutput, StreamSlot};
+use crate::catalog::{OnBadRow, RecordRows};
 use crate::error::{Error, Result};
 use crate::operator::contract::BadRow;
 use crate::operator::epoch_cell::{Epoch, RowId};
@@ -74,9 +75,15 @@ impl Pipeline {
             topic: topic.map(ToString::to_string),
             partition: origin.as_ref().map(|origin| origin.partition),
             offset: origin.as_ref().map(|origin| origin.offset),
+            position: origin.filter(|_| is_one_of_several(slot)).map(|origin| origin.position),
             ..without_origin(row, &self.places)
         }
     }
+}
+
+/// Whether a row of this table needs its place in the record to be told from others.
+fn is_one_of_several(slot: Option<&Arc<StreamSlot>>) -> bool {
+    slot.is_some_and(|slot| slot.table.rows != RecordRows::One)
 }
 
 /// The dead letter of a row that was read nobody knows where.
@@ -88,6 +95,7 @@ pub(super) fn without_origin(row: BadRow, places: &ExpressionPlaces) -> DeadLett
         topic: None,
         partition: None,
         offset: None,
+        position: None,
         timestamp_ms: None,
         key: None,
         value: Some(row.row.into_bytes()),

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::Pipeline;
 use crate::catalog::{
-    CSV_DELIMITER_DEFAULT, Column, ColumnKind, Connector, Format, OnBadRow, TableDef, TimestampFormat, ViewDef,
-    ViewMark, ViewRef,
+    CSV_DELIMITER_DEFAULT, Column, ColumnKind, Connector, Format, OnBadRow, Reading, RecordRows, TableDef,
+    TimestampFormat, ViewDef, ViewMark, ViewRef,
 };
 use crate::error::{Error, Result};
 use crate::plan::{ColumnFacts, ViewFacts};
@@ -43,6 +43,7 @@ impl ViewStream {
             nullable: field.is_nullable(),
             kind: ColumnKind::Physical { aliases: vec![], numbers_as_text: false },
             timestamps: TimestampFormat::default(),
+            reading: Reading::default(),
             checks: vec![],
             comment: None,
         });
@@ -57,6 +58,7 @@ impl ViewStream {
             // What its sealed rows are in.
             format: Format::Parquet,
             csv_delimiter: CSV_DELIMITER_DEFAULT,
+            rows: RecordRows::default(),
             on_bad_row: on_bad_row(pipeline),
             text: view.text.clone(),
             location: view.location.clone(),

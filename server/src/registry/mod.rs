@@ -24,7 +24,9 @@ pub use files::{Catalog, Files, Loaded, TEST_ENDING, catalog_of, read_text, reso
 use supervisor::Running;
 pub use watch::Changes;
 
-use crate::catalog::{CSV_DELIMITER_DEFAULT, Connector, PlainView, TableDef, ViewDef, ViewRef, WatermarkDef};
+use crate::catalog::{
+    CSV_DELIMITER_DEFAULT, Connector, PlainView, RecordRows, TableDef, ViewDef, ViewRef, WatermarkDef,
+};
 use crate::epoch::{QueryDeps, QueryPlan};
 use crate::error::{Error, Result};
 use crate::pipeline::{PlanSettings, Planned, StreamSlot, plain_views_of, plan};
@@ -298,7 +300,7 @@ fn fingerprint(
         hash.update(format!("{} {}\n", view.name, view.query));
     }
     for slot in slots {
-        let TableDef { name, columns, watermark, connector, format, csv_delimiter, .. } = slot.table.as_ref();
+        let TableDef { name, columns, watermark, connector, format, csv_delimiter, rows, .. } = slot.table.as_ref();
         // All that a view is, its own name of a version says.
         if let Connector::View(ViewRef { version, .. }) = connector {
             hash.update(format!("view {name} {version}\n"));
@@ -309,6 +311,9 @@ fn fingerprint(
         if *csv_delimiter != CSV_DELIMITER_DEFAULT {
             hash.update(format!("{csv_delimiter}\n"));
         }
+        if *rows != RecordRows::One {
+            hash.update(format!("{rows:?}\n"));
+        }
         for column in columns {
             hash.update(format!("{} {} {} {:?}\n", column.name, column.data_type, column.nullable, column.kind));
             // Said only where there are some, so that a column without them is what it was.
@@ -318,6 +323,7 @@ fn fingerprint(
             if let Some(format) = column.timestamps.name() {
                 hash.update(format!("{format}\n"));
             }
+            hash.update(column.reading.version());
         }
     }
     functions.iter().for_each(|function| hash.update(format!("{function}\n")));
@@ -340,3 +346,6 @@ fn watermark_text(watermark: Option<&WatermarkDef>) -> String {
         "Some(WatermarkDef {{ column: {column:?}, {how}, idle_timeout: {idle_timeout:?}, max_future: {max_future:?} }})"
     )
 }
+
+#[cfg(test)]
+mod tests;

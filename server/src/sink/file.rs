@@ -1,6 +1,7 @@
 //! The result of an `INSERT INTO` a filesystem table: one file, there as a whole or not at all.
 
 mod compressed;
+mod json_text;
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -15,7 +16,7 @@ use parquet::file::properties::WriterProperties;
 
 use self::compressed::TextWriter;
 use super::parquet::public_schema;
-use crate::catalog::{Check, Column, ColumnKind, Connector, FilesystemPath, Format, TableDef};
+use crate::catalog::{Check, Column, ColumnKind, Connector, FilesystemPath, Format, RecordRows, TableDef};
 use crate::changelog::Changes;
 use crate::decode::json::{refusal, sql_type};
 use crate::error::{Error, Result};
@@ -93,6 +94,23 @@ impl FileWriter {
             ))
             .hint("leave 'timestamp-format' out of the target's options"));
         }
+        if table.rows != RecordRows::One {
+            return Err(Error::invalid(format!(
+                "cannot INSERT INTO \"{}\", whose records hold several rows",
+                table.name
+            ))
+            .hint("leave 'json.rows' out of the target's options"));
+        }
+        let inside = |column: &&Column| !column.reading.json.is_empty() && !column.reading.json.is_whole();
+        if let Some(column) = physical(table).find(inside)
+            && table.format == Format::Json
+        {
+            let (table, column) = (&table.name, &column.name);
+            return Err(Error::invalid(format!(
+                "cannot INSERT INTO \"{table}\", whose column \"{column}\" has JSON inside"
+            ))
+            .hint("declare the column as JSON"));
+        }
         let target = file_of(connector, table.format);
         let refused = |error: std::io::Error| {
             Error::invalid(format!("cannot write {}", target.display()))
@@ -107,9 +125,7 @@ impl FileWriter {
         let file = BufWriter::with_capacity(1 << 20, File::create(&staging.0).map_err(refused)?);
         let schema = physical_schema(table);
         let format = match table.format {
-            Format::Json => {
-                Encoder::Json(Box::new(arrow::json::LineDelimitedWriter::new(TextWriter::new(file, &target)?)))
-            }
+            Format::Json => Encoder::Json(Box::new(json_text::writer(TextWriter::new(file, &target)?))),
             Format::Csv => {
                 let file = TextWriter::new(file, &target)?;
                 let mut writer =
@@ -246,7 +262,8 @@ pub fn same_file(one: &TableDef, other: &TableDef) -> Result<(), String> {
     }
     let declared = |field: &Field| {
         let null = if field.is_nullable() { "" } else { " not null" };
-        format!("\"{}\" {}{null}", field.name(), sql_type(field.data_type()))
+        let says = if json_text::is_marked(field) { "json".to_owned() } else { sql_type(field.data_type()) };
+        format!("\"{}\" {says}{null}", field.name())
     };
     match one.fields().iter().zip(other.fields()).find(|(one, other)| one != other) {
         Some((one, other)) => Err(format!("has {} and not {}", declared(one), declared(other))),
@@ -256,7 +273,11 @@ pub fn same_file(one: &TableDef, other: &TableDef) -> Result<(), String> {
 
 /// The columns that stand in the file: metadata columns are the reader's.
 fn physical_schema(table: &TableDef) -> SchemaRef {
-    Schema::new(physical(table).map(Column::field).collect::<Vec<_>>()).into()
+    let field = |column: &Column| match column.reading.json.is_whole() {
+        true => json_text::marked(column.field()),
+        false => column.field(),
+    };
+    Schema::new(physical(table).map(field).collect::<Vec<_>>()).into()
 }
 
 fn physical(table: &TableDef) -> impl Iterator<Item = &Column> {

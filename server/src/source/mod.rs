@@ -103,6 +103,10 @@ pub struct SourceBatch {
     /// Of rows of a view.
     pub view: Option<ViewProgress>,
     pub dead_letters: Vec<DeadLetter>,
+    /// Rows, good and bad, beyond one a record: of tables whose records have several.
+    pub extra_rows: u64,
+    /// Records of such tables without any row.
+    pub empty_records: u64,
     /// Bounded input has ended: there is nothing after this batch.
     pub finished: bool,
     /// Bytes of its rows and bad records, about.
@@ -155,6 +159,8 @@ pub struct DeadLetter {
     pub topic: Option<String>,
     pub partition: Option<Partition>,
     pub offset: Option<Offset>,
+    /// The bad row's place within its record; `None` where the record as a whole is bad.
+    pub position: Option<i32>,
     pub timestamp_ms: Option<i64>,
     pub key: Option<Vec<u8>>,
     /// Of a record its bytes, of a row a JSON object.

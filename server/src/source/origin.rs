@@ -47,6 +47,23 @@ impl Origins {
         }
     }
 
+    /// Adds the next row of the batch, which stands at this place within its record: places ascend, and may leave some out.
+    pub fn push_at(&mut self, partition: Partition, offset: Offset, position: i32) {
+        if position == 0 {
+            return self.push(partition, offset);
+        }
+        let row = self.rows;
+        self.rows += 1;
+        self.next = None;
+        let goes_on = self.runs.last().is_some_and(|run| {
+            let next = run.position.map(|first| i64::from(first) + (row - run.first_row) as i64);
+            next == Some(position.into()) && (run.partition, run.offset) == (partition, offset)
+        });
+        if !goes_on {
+            self.runs.push(Run { first_row: row, partition, offset, position: Some(position) });
+        }
+    }
+
     fn begin_run(&mut self, partition: Partition, offset: Offset) {
         let row = self.rows;
         self.rows += 1;
@@ -119,6 +136,27 @@ mod tests {
         let found: Vec<_> = (0..4).filter_map(|row| origins.of(row)).collect();
         assert_eq!(found, [(0, 7, 40), (0, 7, 41), (0, 7, 42)]);
         assert!(Origins::of_record(0, 7, 40, 0).is_empty());
+    }
+
+    #[test]
+    fn places_within_a_record_may_be_left_out() {
+        // Records of one row, of many, of whose first ones none is a row, and none at all.
+        let rows = [
+            (0, 5, 0),
+            (0, 6, 0),
+            (0, 6, 1),
+            (0, 6, 2),
+            (0, 6, 5),
+            (0, 6, 6),
+            (0, 7, 3),
+            (0, 9, 0),
+            (0, 10, 0),
+            (1, 10, 1),
+        ];
+        let mut origins = Origins::default();
+        rows.iter().for_each(|(partition, offset, position)| origins.push_at(*partition, *offset, *position));
+        let found: Vec<_> = (0..rows.len()).filter_map(|row| origins.of(row)).collect();
+        assert_eq!(found, rows);
     }
 
     #[test]

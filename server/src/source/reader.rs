@@ -22,7 +22,7 @@ use super::filesystem::{self, BatchReader, NdjsonSource};
 use super::kafka::{self, KafkaSettings, KafkaSource};
 use super::view;
 use super::{Known, Offset, Offsets, Partition, PollLimits, Polled, Progress, Source, SourceBatch};
-use crate::catalog::{Connector, Format, KafkaTopic, StartAt, TableDef};
+use crate::catalog::{Connector, Format, KafkaTopic, RecordRows, StartAt, TableDef};
 use crate::clock::{Clock, Micros};
 use crate::decode::TableDecoder;
 use crate::error::{Error, ErrorKind, Result};
@@ -310,6 +310,12 @@ impl Task {
         }
     }
 
+    /// By how much records may grow when they are decoded, which a poll cannot know while it goes on. A row of a list can take three
+    /// bytes, and many times that as a row.
+    fn growth(&self) -> usize {
+        if self.def.rows == RecordRows::One { 1 } else { 16 }
+    }
+
     fn is_topic(&self) -> bool {
         matches!(self.def.connector, Connector::Kafka(_))
     }
@@ -355,7 +361,7 @@ impl Task {
             let waiting_for_room = records > 0 || news;
             let limits = PollLimits {
                 records_max: self.rows_max - records,
-                bytes_max: self.bytes_max.saturating_sub(decoder.bytes()).max(1),
+                bytes_max: (self.bytes_max.saturating_sub(decoder.bytes()) / self.growth()).max(1),
                 wait: match (&told, waiting_for_room) {
                     // The first batch does not wait for records: it tells where the partitions stand.
                     (None, _) => Duration::ZERO,
@@ -393,7 +399,8 @@ impl Task {
             if !news {
                 continue;
             }
-            let full = records >= self.rows_max || decoder.bytes() >= self.bytes_max || polled.finished;
+            let full =
+                records.max(decoder.rows()) >= self.rows_max || decoder.bytes() >= self.bytes_max || polled.finished;
             if !full {
                 match self.sender.try_reserve() {
                     Ok(_) if !self.may_wait(decoder.bytes()) => continue,

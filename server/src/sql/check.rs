@@ -129,9 +129,16 @@ impl StatementParser<'_> {
         let Comparison { subject, relation, constants } = comparison;
         let is_text = column.data_type == DataType::Utf8View;
         let (what, says) = (describe(subject), declared(column));
-        if !Constants::can_be_of(&column.data_type) || (subject.is_length && !is_text) {
+        let is_json = column.reading.json.is_whole();
+        if !Constants::can_be_of(&column.data_type)
+            || (subject.is_length && !is_text)
+            || (is_json && !subject.is_length)
+        {
             let hint = match subject.is_length {
                 true => "length is that of a text: declare the column as VARCHAR",
+                false if is_json => {
+                    "compare what is in it in the WHERE of the queries, as in json_value(j, '$.a') = 'x'"
+                }
                 false => "numbers, texts, dates and times can be compared",
             };
             return Err(Error::invalid(format!("a CHECK cannot compare {what}, which is {says}"))
@@ -243,7 +250,7 @@ pub(super) fn plain_arguments<'a>(function: &'a Function) -> Option<Vec<&'a Expr
     if plain { list.args.iter().map(expr).collect() } else { None }
 }
 
-fn without_brackets(mut expr: &Expr) -> &Expr {
+pub(super) fn without_brackets(mut expr: &Expr) -> &Expr {
     while let Expr::Nested(inner) = expr {
         expr = inner;
     }
@@ -261,7 +268,7 @@ fn is_constant(expr: &Expr) -> bool {
 }
 
 /// A constant as the value of a record. `None` where it cannot be one of `data_type`, whatever it says.
-fn json_constant(constant: &Expr, data_type: &DataType) -> Option<String> {
+pub(super) fn json_constant(constant: &Expr, data_type: &DataType) -> Option<String> {
     // In a record a number may also be a time, in milliseconds; in SQL it may not.
     let is_time = data_type.is_temporal();
     let is_text = data_type == &DataType::Utf8View;
@@ -300,7 +307,7 @@ fn json_number(digits: &str) -> String {
     format!("{zero}{digits}")
 }
 
-fn json_text(text: &str) -> Result<String> {
+pub(super) fn json_text(text: &str) -> Result<String> {
     serde_json::to_string(text).map_err(|error| Error::bug("a text has no form in JSON").caused_by(error))
 }
 
@@ -312,9 +319,9 @@ fn describe(subject: &Subject) -> String {
 }
 
 /// The column's type as a statement spells it.
-fn declared(column: &Column) -> String {
-    match column.checks.iter().find(|check| check.is_uuid()) {
-        Some(uuid) => uuid.says().to_owned(),
+pub(super) fn declared(column: &Column) -> String {
+    match column.checks.iter().find(|check| check.is_uuid() || check.is_json()) {
+        Some(named) => named.says().to_owned(),
         None => sql_type(&column.data_type),
     }
 }

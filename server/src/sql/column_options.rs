@@ -6,7 +6,7 @@ use arrow::datatypes::DataType;
 
 use super::ddl::unknown_column;
 use super::options::{self, GivenOption};
-use crate::catalog::{Column, ColumnKind};
+use crate::catalog::{Column, ColumnKind, RecordRows};
 use crate::error::Error;
 
 pub(super) fn add_aliases(
@@ -111,6 +111,7 @@ fn has_timestamps(column: &Column) -> bool {
             DataType::Timestamp(..) => true,
             DataType::List(item) => inside(item.data_type()),
             DataType::Struct(fields) => fields.iter().any(|field| inside(field.data_type())),
+            DataType::Map(entries, _) => inside(entries.data_type()),
             _ => false,
         }
     }
@@ -142,7 +143,9 @@ pub(super) fn take_numbers_as_text(
         // A column that is missing here has had its mistake noted.
         let Some(column) = columns.get_mut(&name) else { continue };
         match &mut column.kind {
-            ColumnKind::Physical { numbers_as_text, .. } if column.data_type == DataType::Utf8View => {
+            ColumnKind::Physical { numbers_as_text, .. }
+                if column.data_type == DataType::Utf8View && !column.reading.json.is_whole() =>
+            {
                 *numbers_as_text = true;
             }
             _ => errors.push(
@@ -151,6 +154,71 @@ pub(super) fn take_numbers_as_text(
                     .at(option.value_at.clone()),
             ),
         }
+    }
+}
+
+/// Columns that are read from the record and not from the element that is the row.
+pub(super) fn set_paths(
+    columns: &mut HashMap<String, Column>,
+    given: Vec<(String, GivenOption)>,
+    rows: &RecordRows,
+    names: &[&str],
+    errors: &mut Vec<Error>,
+) {
+    for (name, option) in given {
+        let Some(name) = named(name, &option, names, errors) else { continue };
+        if !matches!(rows, RecordRows::Elements(_)) {
+            errors.push(
+                Error::invalid(format!(
+                    "option \"{}\" has no effect on a table whose rows are no elements",
+                    option.key
+                ))
+                .hint("add 'json.rows' = '$.events[*]', or leave it out")
+                .at(option.key_at),
+            );
+            continue;
+        }
+        let Some(column) = columns.get_mut(&name) else { continue };
+        let wrong = match &column.kind {
+            ColumnKind::Metadata(_) => Some("is metadata and has no field"),
+            ColumnKind::Physical { aliases, .. } if !aliases.is_empty() => {
+                Some("has other names for its field, which a path has not")
+            }
+            ColumnKind::Physical { .. } => None,
+        };
+        match (wrong, options::field_path(&option, &option.value)) {
+            (Some(wrong), _) => {
+                let error = Error::invalid(format!("column \"{name}\" {wrong}"));
+                errors.push(error.hint(format!("leave \"{}\" out", option.key)).at(option.key_at));
+            }
+            (None, Ok(path)) => column.reading.path = Some(path),
+            (None, Err(error)) => errors.push(error),
+        }
+    }
+}
+
+/// `'on-null' = 'default'`.
+pub(super) fn set_on_null(
+    columns: &mut HashMap<String, Column>,
+    option: &GivenOption,
+    json: bool,
+    errors: &mut Vec<Error>,
+) {
+    let is_default = match option.value.as_str() {
+        "default" => true,
+        "null" => false,
+        _ => return errors.push(option.wrong("it is 'null' or 'default'")),
+    };
+    if !json {
+        return errors.push(option.without_effect("a format other than 'json'"));
+    }
+    let mut found = false;
+    for column in columns.values_mut().filter(|column| column.reading.default.is_some()) {
+        column.reading.null_is_default = is_default;
+        found = true;
+    }
+    if !found {
+        errors.push(option.without_effect("a table without a DEFAULT"));
     }
 }
 

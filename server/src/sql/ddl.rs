@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, Field, Fields, TimeUnit};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::{TableReference, plan_err};
 use datafusion::error::Result as PlanResult;
-use datafusion::logical_expr::planner::ContextProvider;
+use datafusion::logical_expr::planner::{ContextProvider, TypePlanner};
 use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, TableSource, WindowUDF};
 use datafusion::sql::planner::{ParserOptions, SqlToRel};
 use datafusion::sql::sqlparser::ast::{
@@ -20,17 +20,23 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::check::CheckText;
-use super::column_options::{add_aliases, set_timestamp_format, set_timestamp_formats, take_numbers_as_text};
+use super::column_default::DefaultText;
+use super::column_options::{
+    add_aliases, set_on_null, set_paths, set_timestamp_format, set_timestamp_formats, take_numbers_as_text,
+};
 use super::options::{self, Options, nearest};
 use super::parser::{StatementParser, alone, normalize};
+use super::types::{MoreTypes, json_places};
 use super::watermark::{WatermarkText, check_watermark};
-use crate::catalog::{Check, Column, ColumnKind, Format, MetadataKey, TableDef, TimestampFormat, WatermarkDef};
+use crate::catalog::{
+    Check, Column, ColumnKind, Format, MetadataKey, Reading, TableDef, TimestampFormat, WatermarkDef,
+};
 use crate::error::{Error, Location, Result};
 
 const COLUMNS_MAX: usize = 1_000;
 const METADATA_KEYS: &[&str] = &["topic", "partition", "offset", "timestamp", "key", "headers"];
-pub(crate) const TYPES_HINT: &str = "use BOOLEAN, TINYINT, SMALLINT, INT, BIGINT, REAL, DOUBLE, DECIMAL(p, s), VARCHAR, UUID, BYTEA, DATE, TIME, \
-     TIMESTAMP(3), STRUCT<name type, …> or type[]";
+pub(crate) const TYPES_HINT: &str = "use BOOLEAN, TINYINT, SMALLINT, INT, BIGINT, REAL, DOUBLE, DECIMAL(p, s), VARCHAR, UUID, JSON, BYTEA, DATE, \
+     TIME, TIMESTAMP(3), STRUCT<name type, …>, MAP<VARCHAR, type> or type[]";
 
 struct ColumnText {
     name: String,
@@ -39,6 +45,7 @@ struct ColumnText {
     type_at: Location,
     nullable: bool,
     comment: Option<String>,
+    default: Option<DefaultText>,
     metadata: Option<MetadataText>,
 }
 
@@ -151,7 +158,7 @@ impl StatementParser<'_> {
         }
     }
 
-    /// `name type [NOT NULL] [CHECK (…)] [COMMENT '…'] [METADATA [FROM 'key'] [VIRTUAL]] [PRIMARY KEY NOT ENFORCED]`.
+    /// `name type [NOT NULL] [DEFAULT …] [CHECK (…)] [COMMENT '…'] [METADATA [FROM 'key'] [VIRTUAL]] [PRIMARY KEY NOT ENFORCED]`.
     fn column(&mut self, checks: &mut Vec<CheckText>) -> Result<(ColumnText, bool)> {
         let at = self.here();
         let name = self.identifier()?;
@@ -163,7 +170,8 @@ impl StatementParser<'_> {
         }
         let sql_type = self.parser.parse_data_type();
         let sql_type = self.parsed(sql_type)?;
-        let mut column = ColumnText { name, at, sql_type, type_at, nullable: true, comment: None, metadata: None };
+        let mut column =
+            ColumnText { name, at, sql_type, type_at, nullable: true, comment: None, default: None, metadata: None };
         let mut is_key = false;
         loop {
             let at = self.here();
@@ -183,9 +191,14 @@ impl StatementParser<'_> {
             } else if self.parser.parse_keywords(&[Keyword::PRIMARY, Keyword::KEY]) {
                 self.not_enforced(at)?;
                 is_key = true;
-            } else if self.parser.peek_keyword(Keyword::DEFAULT) || self.parser.peek_keyword(Keyword::GENERATED) {
-                return Err(Error::invalid("default and generated columns are not available")
-                    .hint("use coalesce(column, value) in the query")
+            } else if self.parser.parse_keyword(Keyword::DEFAULT) {
+                let default = self.default(at.clone())?;
+                if column.default.replace(default).is_some() {
+                    return Err(Error::invalid("a column has one default").hint("leave the second out").at(at));
+                }
+            } else if self.parser.peek_keyword(Keyword::GENERATED) {
+                return Err(Error::invalid("generated columns are not available")
+                    .hint("compute it in the query")
                     .at(at));
             } else {
                 return Ok((column, is_key));
@@ -233,7 +246,21 @@ impl StatementParser<'_> {
                 errors.push(unknown_column("the primary key", column, &names).at(at.clone()));
             }
         }
+        for text in &table.columns {
+            // A column that is itself wrong has been reported.
+            let (Some(default), Some(column)) = (&text.default, columns.get_mut(&text.name)) else { continue };
+            errors.extend(self.set_default(default, column).err());
+        }
         let Some(options) = options else { return Err(errors) };
+        if options.format == Format::Parquet {
+            for default in table.columns.iter().filter_map(|column| column.default.as_ref()) {
+                errors.push(
+                    Error::invalid("DEFAULT has no effect on format 'parquet', whose rows lack no column")
+                        .hint("leave it out, and use coalesce(column, value) in the query")
+                        .at(default.at.clone()),
+                );
+            }
+        }
         add_aliases(&mut columns, options.aliases, &names, &mut errors);
         if let Some(option) = options.numbers_as_text {
             let json = options.format == Format::Json;
@@ -243,6 +270,10 @@ impl StatementParser<'_> {
             set_timestamp_format(&mut columns, &option, &mut errors);
         }
         set_timestamp_formats(&mut columns, options.timestamp_formats, &names, &mut errors);
+        set_paths(&mut columns, options.json_paths, &options.rows, &names, &mut errors);
+        if let Some(option) = options.on_null {
+            set_on_null(&mut columns, &option, options.format == Format::Json, &mut errors);
+        }
         if !errors.is_empty() {
             return Err(errors);
         }
@@ -260,6 +291,7 @@ impl StatementParser<'_> {
             connector: options.connector,
             format: options.format,
             csv_delimiter: options.csv_delimiter,
+            rows: options.rows,
             on_bad_row: options.on_bad_row,
             text: self.text(),
             location,
@@ -305,6 +337,7 @@ fn column(text: &ColumnText) -> Result<Column> {
         None => ColumnKind::Physical { aliases: Vec::new(), numbers_as_text: false },
         Some(metadata) => ColumnKind::Metadata(metadata_key(metadata, text, &data_type)?),
     };
+    let json = json_places(&text.sql_type);
     let longest = longest(&text.sql_type).map_err(|error| error.at(text.type_at.clone()))?;
     if longest.is_some() && text.metadata.is_some() {
         return Err(Error::invalid(format!("metadata column \"{}\" has no length of its own", text.name))
@@ -317,7 +350,8 @@ fn column(text: &ColumnText) -> Result<Column> {
         nullable: text.nullable,
         kind,
         timestamps: TimestampFormat::default(),
-        checks: is_uuid.then(Check::uuid).into_iter().chain(longest).collect(),
+        checks: is_uuid.then(Check::uuid).into_iter().chain(json.is_whole().then(Check::json)).chain(longest).collect(),
+        reading: Reading { json, ..Reading::default() },
         comment: text.comment.clone(),
     })
 }
@@ -354,6 +388,7 @@ fn has_length_inside(sql_type: &SqlType) -> bool {
             | ArrayElemTypeDef::Parenthesis(item),
         ) => has_length(item),
         SqlType::Struct(fields, _) => fields.iter().any(|field| has_length(&field.field_type)),
+        SqlType::Map(key, value) => has_length(key) || has_length(value),
         _ => false,
     }
 }
@@ -373,7 +408,7 @@ fn metadata_key(metadata: &MetadataText, column: &ColumnText, data_type: &DataTy
                 .at(metadata.at.clone()));
         }
     };
-    if *data_type != metadata_type(key) || column.sql_type == SqlType::Uuid {
+    if *data_type != metadata_type(key) || matches!(column.sql_type, SqlType::Uuid | SqlType::JSON) {
         return Err(Error::invalid(format!(
             "column \"{}\" has the wrong type for metadata \"{}\"",
             column.name, metadata.key
@@ -425,6 +460,7 @@ fn can_be_stored(data_type: &DataType) -> bool {
     match data_type {
         DataType::Interval(_) | DataType::FixedSizeList(..) | DataType::Null => false,
         DataType::List(item) => can_be_stored(item.data_type()),
+        DataType::Map(entries, _) => can_be_stored(entries.data_type()),
         DataType::Struct(fields) => {
             let mut names = HashSet::new();
             !fields.is_empty()
@@ -471,6 +507,10 @@ impl ContextProvider for TypesOnly {
 
     fn get_variable_type(&self, _variable_names: &[String]) -> Option<DataType> {
         None
+    }
+
+    fn get_type_planner(&self) -> Option<Arc<dyn TypePlanner>> {
+        Some(Arc::new(MoreTypes))
     }
 
     fn options(&self) -> &ConfigOptions {

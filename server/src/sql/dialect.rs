@@ -1,13 +1,16 @@
 //! Which spellings the parser takes: sqlparser's generic dialect, and what streams need beside it.
 //!
 //! Everything is forwarded to [`GenericDialect`], so ordinary SQL parses to the same tree; the differences are
-//! `TABLE t` as an argument of a window function, `EMIT …` not being read as an alias, `FOR SYSTEM_TIME AS OF`,
-//! and a comment being a comment.
+//! `TABLE t` as an argument of a window function, `EMIT …` not being read as an alias, `FOR SYSTEM_TIME AS OF`, types
+//! `MAP<…>`, JSON's arrows and `RETURNING`, and a comment being a comment.
 
 use std::any::TypeId;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use datafusion::sql::sqlparser::ast::{Expr, Ident, ObjectNamePart};
+use datafusion::sql::sqlparser::ast::{
+    CastKind, DataType, Expr, Function, FunctionArgumentClause, FunctionArguments, Ident, JsonReturningClause,
+    ObjectName, ObjectNamePart,
+};
 use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect, Precedence};
 use datafusion::sql::sqlparser::keywords::{self, Keyword};
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
@@ -16,6 +19,8 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 /// Expressions begun, for a token: ordinary SQL needs fewer than ten.
 const EXPRESSIONS_PER_TOKEN: usize = 200;
 const EXPRESSIONS_MIN: usize = 10_000;
+/// How strongly the operators bind that only Postgres has: between arithmetic and comparisons.
+const ABOVE_COMPARISONS: u8 = 25;
 
 /// The dialect for parsing one statement; see the module's first lines.
 #[derive(Debug)]
@@ -121,11 +126,24 @@ impl Dialect for StreamDialect {
         !keywords::RESERVED_FOR_TABLE_ALIAS.contains(keyword) && !at_emit(parser)
     }
 
+    // `MAP<VARCHAR, BIGINT>`, as Flink writes it.
+    fn supports_map_literal_with_angle_brackets(&self) -> bool {
+        true
+    }
+
+    // As in Postgres, `j ->> 'a' = 'x'` compares what the arrow gives.
+    fn prec_value(&self, precedence: Precedence) -> u8 {
+        match precedence {
+            Precedence::PgOther => ABOVE_COMPARISONS,
+            other => GenericDialect.prec_value(other),
+        }
+    }
+
     fn parse_prefix(&self, parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
         if let Err(error) = self.begin_expression() {
             return Some(Err(error));
         }
-        table_argument(parser).map(Ok)
+        table_argument(parser).map(Ok).or_else(|| json_function(parser))
     }
 
     fn parse_infix(&self, parser: &mut Parser, left: &Expr, _: u8) -> Option<Result<Expr, ParserError>> {
@@ -171,6 +189,41 @@ pub(crate) fn begins_emission(after: &[Token; 3]) -> bool {
 /// Whether the token is this unquoted word; `word` in upper case.
 pub(crate) fn is_word(token: &Token, word: &str) -> bool {
     matches!(token, Token::Word(found) if found.quote_style.is_none() && found.value.eq_ignore_ascii_case(word))
+}
+
+/// `json_value(j, '$.n' RETURNING BIGINT)` as `TRY_CAST(json_value(j, '$.n') AS BIGINT)`. Takes nothing where it is not one.
+fn json_function(parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
+    let named =
+        is_word(&parser.peek_token_ref().token, "JSON_VALUE") && parser.peek_nth_token_ref(1).token == Token::LParen;
+    if !named {
+        return None;
+    }
+    let name = match parser.parse_identifier() {
+        Ok(name) => ObjectName::from(vec![name]),
+        Err(error) => return Some(Err(error)),
+    };
+    Some(parser.parse_function(name).map(|mut call| {
+        let returning = match &mut call {
+            Expr::Function(function) => returning(function),
+            _ => None,
+        };
+        match returning {
+            Some(data_type) => {
+                Expr::Cast { kind: CastKind::TryCast, expr: Box::new(call), data_type, array: false, format: None }
+            }
+            None => call,
+        }
+    }))
+}
+
+/// Takes the type out of `RETURNING type`.
+fn returning(function: &mut Function) -> Option<DataType> {
+    let FunctionArguments::List(list) = &mut function.args else { return None };
+    let at = list.clauses.iter().position(|clause| matches!(clause, FunctionArgumentClause::JsonReturningClause(_)))?;
+    match list.clauses.remove(at) {
+        FunctionArgumentClause::JsonReturningClause(JsonReturningClause { data_type }) => Some(data_type),
+        _ => None,
+    }
 }
 
 /// `TABLE name` as a whole argument of a function call, read as the name alone. Takes nothing where it is not one.

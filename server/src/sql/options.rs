@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use datafusion::common::utils::datafusion_strsim::levenshtein;
 use datafusion::sql::sqlparser::tokenizer::Token;
+use touchline_udfs::json::{Path, Step};
 
 use super::interval;
 use super::parser::StatementParser;
 use crate::catalog::{
-    CSV_DELIMITER_DEFAULT, Compression, Connector, FilesystemPath, Format, KafkaTopic, OnBadRow, StartAt,
-    TimestampFormat, ViewOptions,
+    CSV_DELIMITER_DEFAULT, Compression, Connector, FieldPath, FilesystemPath, Format, KafkaTopic, OnBadRow, RecordRows,
+    StartAt, TimestampFormat, ViewOptions,
 };
 use crate::error::{Error, Location, Result};
 
@@ -25,9 +26,12 @@ const TABLE: &[&str] = &[
     "numbers-as-text",
     "timestamp-format",
     "timestamp-format.<column>",
+    "json.rows",
+    "json.path.<column>",
+    "on-null",
 ];
 /// Options about one column, whose name stands behind these.
-const OF_COLUMNS: &[&str] = &["aliases.", "timestamp-format."];
+const OF_COLUMNS: &[&str] = &["aliases.", "timestamp-format.", "json.path."];
 const VIEW: &[&str] = &["primary-key", "allowed-lateness", "postgres"];
 
 const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
@@ -44,10 +48,16 @@ pub(crate) struct GivenOption {
 }
 
 impl GivenOption {
-    fn wrong(&self, expected: &str) -> Error {
+    pub(crate) fn wrong(&self, expected: &str) -> Error {
         Error::invalid(format!("option \"{}\" cannot be \"{}\"", self.key, self.value))
             .hint(expected)
             .at(self.value_at.clone())
+    }
+
+    pub(crate) fn without_effect(&self, on: &str) -> Error {
+        Error::invalid(format!("option \"{}\" has no effect on {on}", self.key))
+            .hint("leave it out")
+            .at(self.key_at.clone())
     }
 
     fn duration(&self) -> Result<Duration> {
@@ -199,6 +209,10 @@ pub(crate) struct TableOptions {
     /// The one for all columns, with its key, and those for one: column name → option.
     pub(crate) timestamp_format: Option<GivenOption>,
     pub(crate) timestamp_formats: Vec<(String, GivenOption)>,
+    pub(crate) rows: RecordRows,
+    /// Column name → option, for `json.path.<column>`.
+    pub(crate) json_paths: Vec<(String, GivenOption)>,
+    pub(crate) on_null: Option<GivenOption>,
 }
 
 /// `table_at`: the place of what is missing. `None` where the connector or format cannot be told; `errors` then say why.
@@ -212,6 +226,9 @@ pub(crate) fn table_options(
     let numbers_as_text = given.take("numbers-as-text");
     let timestamp_formats = given.take_prefixed("timestamp-format.");
     let timestamp_format = given.take("timestamp-format");
+    let json_rows = given.take("json.rows");
+    let json_paths = given.take_prefixed("json.path.");
+    let on_null = given.take("on-null");
     let on_bad_row = given.take("on-bad-row");
     let on_bad_row = read(on_bad_row, OnBadRow::DeadLetter, errors, |option| {
         let declared = OnBadRow::DECLARED.into_iter().find(|(name, _)| *name == option.value);
@@ -272,7 +289,12 @@ pub(crate) fn table_options(
             return None;
         }
     };
+    let rows = json_rows.map_or(Ok(RecordRows::One), |option| record_rows(&option, &connector, format));
+    let rows = rows.map_err(|error| errors.push(error)).unwrap_or_default();
     Some(TableOptions {
+        rows,
+        json_paths,
+        on_null,
         connector,
         format,
         csv_delimiter,
@@ -445,6 +467,37 @@ fn csv_delimiter(option: Option<GivenOption>, format: Option<Format>, errors: &m
         [delimiter] if delimiter.is_ascii() && !matches!(delimiter, b'"' | b'\n' | b'\r') => Ok(*delimiter),
         _ => Err(option.wrong("write one character of ASCII, but no quote and no line end; '\\t' is a tab")),
     })
+}
+
+/// How many rows a record is.
+fn record_rows(option: &GivenOption, connector: &Connector, format: Format) -> Result<RecordRows> {
+    if format != Format::Json {
+        return Err(option.without_effect("a format other than 'json'"));
+    }
+    match option.value.strip_suffix("[*]") {
+        Some(list) => field_path(option, list).map(RecordRows::Elements),
+        None if option.value == "lines" && matches!(connector, Connector::Filesystem(_)) => {
+            Err(option.without_effect("files: each of their lines is a record"))
+        }
+        None if option.value == "lines" => Ok(RecordRows::Lines),
+        None => Err(option.wrong("write the way to the list whose elements are rows, as in '$.events[*]', or 'lines'")),
+    }
+}
+
+/// A way through fields.
+///
+/// # Errors
+/// `Invalid` where it cannot be read, or leads through lists.
+pub(crate) fn field_path(option: &GivenOption, text: &str) -> Result<FieldPath> {
+    let path = Path::parse(text).map_err(|why| {
+        let error = Error::invalid(format!("option \"{}\" cannot be \"{}\"", option.key, option.value));
+        error.detail(why).hint("write the names of fields, as in '$.match.events'").at(option.value_at.clone())
+    })?;
+    let names = path.steps().into_iter().map(|step| match step {
+        Step::Field(name) => Ok(name.to_owned()),
+        Step::Element(_) => Err(option.wrong("it leads through fields alone, as in '$.match.events'")),
+    });
+    names.collect::<Result<_>>().map(FieldPath)
 }
 
 /// # Errors

@@ -7,7 +7,7 @@ use datafusion::prelude::SessionContext;
 
 use super::window_tvf::WatermarkColumns;
 use super::{
-    add_arithmetic, add_asof_joins, add_outer_types, add_three_valued_in, add_window_functions,
+    add_arithmetic, add_asof_joins, add_outer_types, add_three_valued_in, add_window_functions, expr_planners,
     physical_optimizer_rules, session_config,
 };
 use crate::error::Result;
@@ -18,6 +18,7 @@ pub fn session(watermarks: Arc<dyn WatermarkColumns>, partitions: usize) -> Resu
     let config = session_config().with_target_partitions(partitions);
     let state = SessionStateBuilder::new()
         .with_config(config)
+        .with_expr_planners(expr_planners())
         .with_default_features()
         .with_physical_optimizer_rules(physical_optimizer_rules())
         .with_query_planner(batch_planner())

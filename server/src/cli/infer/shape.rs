@@ -109,21 +109,19 @@ impl Shape {
         self.fields
     }
 
-    /// The column `name` of JSON records; `None` where no column takes all values.
-    pub(super) fn json_column(&self, name: &str) -> Option<Fit> {
+    /// The column `name` of JSON records.
+    pub(super) fn json_column(&self, name: &str) -> Fit {
         let kinds = self.kinds();
         match kinds.as_slice() {
-            [] => Some(Fit::text(false)),
-            [Kind::Number] => Some(self.numbers.column(name)),
-            [Kind::Text] => Some(self.texts.column()),
-            [Kind::Boolean] => Some(Fit::new("BOOLEAN")),
+            [] => Fit::text(false),
+            [Kind::Number] => self.numbers.column(name),
+            [Kind::Text] => self.texts.column(),
+            [Kind::Boolean] => Fit::new("BOOLEAN"),
             // Raw text takes whatever stands in it.
-            [Kind::List | Kind::Object] => Some(self.nested(0).map_or_else(|| Fit::text(false), Fit::new)),
-            [Kind::Number, Kind::Text] if self.texts.are_stamps() && self.numbers.are_millis() => {
-                Some(self.texts.column())
-            }
-            kinds if !kinds.contains(&Kind::Boolean) => Some(Fit::text(kinds.contains(&Kind::Number))),
-            _ => None,
+            [Kind::List | Kind::Object] => self.nested(0).map_or_else(|| Fit::text(false), Fit::new),
+            [Kind::Number, Kind::Text] if self.texts.are_stamps() && self.numbers.are_millis() => self.texts.column(),
+            kinds if !kinds.contains(&Kind::Boolean) => Fit::text(kinds.contains(&Kind::Number)),
+            _ => Fit::new("JSON"),
         }
     }
 
@@ -422,7 +420,7 @@ impl<'de> Visitor<'de> for &mut Shape {
 mod tests {
     use super::*;
 
-    fn column(name: &str, values: &[&str]) -> Option<Fit> {
+    fn column(name: &str, values: &[&str]) -> Fit {
         let mut shape = Shape::default();
         for value in values {
             assert!(shape.add_record(format!("{{\"x\":{value}}}").as_bytes()), "{value}");
@@ -431,11 +429,10 @@ mod tests {
     }
 
     fn json(name: &str, values: &[&str]) -> String {
-        column(name, values).map_or("none".to_owned(), |fit| {
-            let format = fit.timestamps.name().map(|name| format!(" as {name}")).unwrap_or_default();
-            let numbers = if fit.numbers_as_text { " with numbers" } else { "" };
-            format!("{}{format}{numbers}", fit.sql_type)
-        })
+        let fit = column(name, values);
+        let format = fit.timestamps.name().map(|name| format!(" as {name}")).unwrap_or_default();
+        let numbers = if fit.numbers_as_text { " with numbers" } else { "" };
+        format!("{}{format}{numbers}", fit.sql_type)
     }
 
     #[test]
@@ -449,7 +446,7 @@ mod tests {
             ("n", &["1e300"], "DOUBLE"),
             ("n", &["null"], "VARCHAR"),
             ("n", &["true", "false"], "BOOLEAN"),
-            ("n", &["true", "\"true\""], "none"),
+            ("n", &["true", "\"true\""], "JSON"),
             ("n", &["1", "\"a\""], "VARCHAR with numbers"),
             ("n", &["1", "{\"a\":1}"], "VARCHAR with numbers"),
             ("n", &["\"a\"", "[1]"], "VARCHAR"),
@@ -536,6 +533,6 @@ mod tests {
         assert!(shape.fields.list.is_empty());
         let map: Vec<String> = (0..1_000).map(|at| format!("\"k{at}\":{at}")).collect();
         assert!(shape.add_record(format!("{{\"map\":{{{}}}}}", map.join(",")).as_bytes()));
-        assert_eq!(shape.into_fields().list[0].1.json_column("map").expect("raw text").sql_type, "VARCHAR");
+        assert_eq!(shape.into_fields().list[0].1.json_column("map").sql_type, "VARCHAR");
     }
 }

@@ -1,7 +1,7 @@
 //! What a statement of a run has left out: the first bad records with their places, and at the end how many of how many
 //! there were and why most of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -30,6 +30,8 @@ struct OfTable {
     records: u64,
     /// The bad ones of each file, a bit each, so that none counts twice.
     bad: BTreeMap<String, Vec<u64>>,
+    /// The bad rows of records that have several, by file: number of the record, and place in it.
+    bad_rows: BTreeMap<String, BTreeSet<(Offset, i32)>>,
     /// By what their reasons have in common.
     reasons: BTreeMap<String, Reason>,
 }
@@ -85,20 +87,28 @@ impl Losses {
             let _ = writeln!(summary, "{late} late {} dropped", if late == 1 { "row" } else { "rows" });
         }
         for (table, of_table) in self.by_table.lock().iter() {
-            let (bad, records) = (of_table.bad(), of_table.records.max(of_table.bad()));
+            let rows = of_table.bad_rows.values().map(BTreeSet::len).sum::<usize>() as u64;
+            let bad = of_table.bad();
+            let records = of_table.records.max(bad.saturating_sub(rows));
             let Some(commonest) = of_table.reasons.values().max_by_key(|reason| reason.count) else { continue };
             let often = match commonest.count {
                 count if count == bad => String::new(),
                 count => format!(", most often ({count} times)"),
             };
             let what = match table.as_str() {
-                NO_TABLE => format!("{bad} {} of the statement", if bad == 1 { "row" } else { "rows" }),
-                table => format!("{bad} of {records} records of table \"{table}\""),
+                NO_TABLE => format!("{} of the statement", counted(bad)),
+                table if rows == 0 => format!("{bad} of {records} records of table \"{table}\""),
+                table if rows == bad => format!("{} of table \"{table}\"", counted(rows)),
+                table => format!("{} and {} of {records} records of table \"{table}\"", counted(rows), bad - rows),
             };
             let _ = writeln!(summary, "{what} left out{often}: {}", commonest.first);
         }
         summary
     }
+}
+
+fn counted(rows: u64) -> String {
+    format!("{rows} {}", if rows == 1 { "row" } else { "rows" })
 }
 
 /// The readers of static tables.
@@ -116,6 +126,9 @@ impl OfTable {
 
     fn is_new(&mut self, letter: &DeadLetter) -> bool {
         let (Some(topic), Some(offset)) = (&letter.topic, letter.offset) else { return true };
+        if let Some(position) = letter.position {
+            return self.bad_rows.entry(topic.clone()).or_default().insert((offset, position));
+        }
         let offset = usize::try_from(offset).unwrap_or(0);
         let (word, bit) = (offset / 64, 1 << (offset % 64));
         let bits = self.bad.entry(topic.clone()).or_default();

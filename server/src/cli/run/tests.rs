@@ -5,6 +5,8 @@ use std::io::Read;
 use std::ops::ControlFlow;
 use std::path::Path;
 
+mod records;
+
 use super::super::infer::statement_for;
 use super::*;
 use crate::simulate::output::{Destination, Writing, run as simulated};

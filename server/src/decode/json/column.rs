@@ -1,5 +1,8 @@
 //! One column under construction: plain vectors that can be cut back to any row, which Arrow's builders cannot.
 
+mod default_row;
+mod map;
+
 use std::sync::Arc;
 
 use arrow::array::{
@@ -18,6 +21,8 @@ use base64::alphabet::STANDARD;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 
+use self::default_row::DefaultRow;
+use self::map::Map;
 use super::fault::{Fault, OUT_OF_RANGE, sql_type};
 use super::object::Object;
 use super::scan::{Cursor, Number, Text, unescape_into};
@@ -41,6 +46,8 @@ pub(super) struct Column {
     null_rows: Vec<usize>,
     checks: Vec<Check>,
     timestamps: TimestampFormat,
+    /// Stands for a field that is missing.
+    default: Option<Box<DefaultRow>>,
 }
 
 enum Values {
@@ -55,15 +62,32 @@ enum Values {
     UInt64(Vec<u64>),
     Float32(Vec<f32>),
     Float64(Vec<f64>),
-    Decimal { values: Vec<i128>, precision: u8, scale: i8 },
+    Decimal {
+        values: Vec<i128>,
+        precision: u8,
+        scale: i8,
+    },
     Date(Vec<i32>),
-    Time32 { values: Vec<i32>, unit: TimeUnit },
-    Time64 { values: Vec<i64>, unit: TimeUnit },
-    Timestamp { values: Vec<i64>, unit: TimeUnit, reads: Reads },
+    Time32 {
+        values: Vec<i32>,
+        unit: TimeUnit,
+    },
+    Time64 {
+        values: Vec<i64>,
+        unit: TimeUnit,
+    },
+    Timestamp {
+        values: Vec<i64>,
+        unit: TimeUnit,
+        reads: Reads,
+    },
     Text(Bytes),
+    /// JSON of any kind, as it stands.
+    Json(Bytes),
     Binary(Bytes),
     Struct(Object),
     List(Box<List>),
+    Map(Box<Map>),
 }
 
 /// What a timestamp column takes for a time.
@@ -98,8 +122,12 @@ impl Column {
     /// # Errors
     /// `Invalid` for a type that JSON values are not decoded to.
     pub(super) fn try_new(column: &JsonColumn) -> Result<Self> {
-        let JsonColumn { field, numbers_as_text, checks, timestamps, .. } = column;
-        let inner = |field: &Field| JsonColumn { timestamps: *timestamps, ..field.clone().into() };
+        let JsonColumn { field, numbers_as_text, checks, timestamps, json, .. } = column;
+        let inner = |part: usize, field: &Field| JsonColumn {
+            timestamps: *timestamps,
+            json: json.inside(part),
+            ..field.clone().into()
+        };
         let data_type = field.data_type().clone();
         let values = match &data_type {
             DataType::Boolean => Values::Boolean(BooleanBufferBuilder::new(0)),
@@ -131,26 +159,27 @@ impl Column {
                 };
                 Values::Timestamp { values: vec![], unit: *unit, reads }
             }
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View if json.is_whole() => {
+                Values::Json(Bytes::default())
+            }
             DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
                 Values::Text(Bytes { numbers: *numbers_as_text, ..Bytes::default() })
             }
             DataType::Binary | DataType::LargeBinary | DataType::BinaryView => Values::Binary(Bytes::default()),
             DataType::Struct(fields) => {
-                let columns: Vec<JsonColumn> = fields.iter().map(|field| inner(field)).collect();
+                let columns: Vec<JsonColumn> = fields.iter().enumerate().map(|(at, field)| inner(at, field)).collect();
                 Values::Struct(Object::try_new(&columns)?)
             }
             DataType::List(item) | DataType::LargeList(item) => {
-                let items = Column::try_new(&inner(item))?;
+                let items = Column::try_new(&inner(0, item))?;
                 let cells = items.cells();
                 Values::List(Box::new(List { items, item_field: item.clone(), offsets: vec![0], cells }))
             }
-            other => {
-                return Err(Error::invalid(format!(
-                    "column \"{}\" has type {}, which JSON values are not decoded to",
-                    field.name(),
-                    sql_type(other)
-                )));
-            }
+            DataType::Map(entries, false) => match map::key_and_value(entries) {
+                Some((key, value)) => Values::Map(Box::new(Map::try_new(entries, key, &inner(0, value))?)),
+                None => return Err(not_decoded(field)),
+            },
+            _ => return Err(not_decoded(field)),
         };
         Ok(Column {
             data_type,
@@ -158,8 +187,10 @@ impl Column {
             values,
             rows: 0,
             null_rows: vec![],
-            checks: checks.clone(),
+            // What was read as JSON is JSON.
+            checks: checks.iter().filter(|check| !check.is_json()).cloned().collect(),
             timestamps: *timestamps,
+            default: DefaultRow::of(column)?.map(Box::new),
         })
     }
 
@@ -169,7 +200,7 @@ impl Column {
     }
 
     /// Vectors that one row of this column adds a value to.
-    fn cells(&self) -> usize {
+    pub(super) fn cells(&self) -> usize {
         match &self.values {
             Values::Struct(object) => 1 + object.columns().map(Column::cells).sum::<usize>(),
             _ => 1,
@@ -182,7 +213,7 @@ impl Column {
         let start = cursor.pos;
         if cursor.peek() == b'n' {
             cursor.literal(b"null")?;
-            return self.append_null("is null");
+            return self.append_explicit_null();
         }
         match self.append_value(cursor) {
             Ok(()) => {
@@ -229,6 +260,11 @@ impl Column {
                 in_text(cursor, |text| time::time_of_day(text, *unit)).map(|value| values.push(value))
             }
             Values::Binary(bytes) => bytes.append_base64(cursor),
+            Values::Json(bytes) => bytes.append_raw(cursor),
+            Values::Map(map) => match cursor.peek() {
+                b'{' => map.append(cursor),
+                _ => Err(Fault::mismatch(None)),
+            },
             Values::Struct(object) => match cursor.peek() {
                 b'{' => object.append(cursor, self.rows),
                 _ => Err(Fault::mismatch(None)),
@@ -278,7 +314,7 @@ impl Column {
             values.last().is_some_and(|value| check.whole_passes((*value).into()))
         }
         match &self.values {
-            Values::Text(bytes) => check.text_passes(bytes.last_value()),
+            Values::Text(bytes) | Values::Json(bytes) => check.text_passes(bytes.last_value()),
             Values::Int8(values) => whole(check, values),
             Values::Int16(values) => whole(check, values),
             Values::Int32(values) | Values::Date(values) | Values::Time32 { values, .. } => whole(check, values),
@@ -293,7 +329,7 @@ impl Column {
             Values::Float32(values) => values.last().is_some_and(|value| check.real_passes(f64::from(*value))),
             Values::Float64(values) => values.last().is_some_and(|value| check.real_passes(*value)),
             // No check is made for these.
-            Values::Boolean(_) | Values::Binary(_) | Values::Struct(_) | Values::List(_) => false,
+            Values::Boolean(_) | Values::Binary(_) | Values::Struct(_) | Values::List(_) | Values::Map(_) => false,
         }
     }
 
@@ -323,9 +359,12 @@ impl Column {
             Values::Float32(values) => values.push(0.0),
             Values::Float64(values) => values.push(0.0),
             Values::Decimal { values, .. } => values.push(0),
-            Values::Text(bytes) | Values::Binary(bytes) => bytes.offsets.push(last(&bytes.offsets)),
+            Values::Text(bytes) | Values::Json(bytes) | Values::Binary(bytes) => {
+                bytes.offsets.push(last(&bytes.offsets));
+            }
             Values::Struct(object) => object.columns_mut().for_each(Column::append_gap),
             Values::List(list) => list.offsets.push(last(&list.offsets)),
+            Values::Map(map) => map.append_gap(),
         }
         self.null_rows.push(self.rows);
         self.rows += 1;
@@ -348,7 +387,7 @@ impl Column {
             Values::Float32(values) => values.truncate(rows),
             Values::Float64(values) => values.truncate(rows),
             Values::Decimal { values, .. } => values.truncate(rows),
-            Values::Text(bytes) | Values::Binary(bytes) => {
+            Values::Text(bytes) | Values::Json(bytes) | Values::Binary(bytes) => {
                 bytes.offsets.truncate(rows + 1);
                 bytes.data.truncate(last(&bytes.offsets) as usize);
             }
@@ -357,6 +396,7 @@ impl Column {
                 list.offsets.truncate(rows + 1);
                 list.items.truncate(last(&list.offsets) as usize);
             }
+            Values::Map(map) => map.truncate(rows),
         }
         self.rows = self.rows.min(rows);
         while self.null_rows.pop_if(|null| *null >= rows).is_some() {}
@@ -378,9 +418,10 @@ impl Column {
             | Values::Time64 { .. }
             | Values::Timestamp { .. } => rows * 8,
             Values::Decimal { .. } => rows * 16,
-            Values::Text(bytes) | Values::Binary(bytes) => rows * 4 + bytes.data.len(),
+            Values::Text(bytes) | Values::Json(bytes) | Values::Binary(bytes) => rows * 4 + bytes.data.len(),
             Values::Struct(object) => object.columns().map(Column::bytes).sum(),
             Values::List(list) => rows * 4 + list.items.bytes(),
+            Values::Map(map) => rows * 4 + map.bytes(),
         };
         values + self.null_rows.len() * 8
     }
@@ -420,7 +461,7 @@ impl Column {
                 TimeUnit::Microsecond => primitive::<TimestampMicrosecondType>(values, nulls, data_type),
                 TimeUnit::Nanosecond => primitive::<TimestampNanosecondType>(values, nulls, data_type),
             },
-            Values::Text(bytes) => bytes.finish_text(nulls, data_type)?,
+            Values::Text(bytes) | Values::Json(bytes) => bytes.finish_text(nulls, data_type)?,
             Values::Binary(bytes) => bytes.finish_binary(nulls, data_type)?,
             Values::Struct(object) => {
                 let arrays = object.finish()?;
@@ -431,6 +472,7 @@ impl Column {
                 DataType::LargeList(_) => list.finish::<i64>(nulls)?,
                 _ => list.finish::<i32>(nulls)?,
             },
+            Values::Map(map) => map.finish(nulls)?,
         })
     }
 }
@@ -473,6 +515,14 @@ impl Bytes {
             }
             _ => return Err(Fault::mismatch(None)),
         }
+        self.end_value()
+    }
+
+    /// Any value, as it stands.
+    fn append_raw(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Box<Fault>> {
+        let start = cursor.pos;
+        cursor.skip_value()?;
+        self.data.extend_from_slice(&cursor.bytes[start..cursor.pos]);
         self.end_value()
     }
 
@@ -572,6 +622,11 @@ impl List {
             OffsetBuffer::new(offsets.iter().map(|end| O::usize_as(*end as usize)).collect());
         Ok(Arc::new(GenericListArray::<O>::try_new(self.item_field.clone(), offsets, items, nulls)?))
     }
+}
+
+fn not_decoded(field: &Field) -> Error {
+    let (name, says) = (field.name(), sql_type(field.data_type()));
+    Error::invalid(format!("column \"{name}\" has type {says}, which JSON values are not decoded to"))
 }
 
 #[inline]

@@ -243,6 +243,12 @@ pub(crate) fn sql_type(data_type: &DataType) -> String {
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView => "bytea, as base64 text".into(),
         DataType::Struct(_) => "struct".into(),
         DataType::List(item) | DataType::LargeList(item) => format!("list of {}", sql_type(item.data_type())),
+        DataType::Map(entries, _) => match entries.data_type() {
+            DataType::Struct(parts) if parts.len() == 2 => {
+                format!("map from {} to {}", sql_type(parts[0].data_type()), sql_type(parts[1].data_type()))
+            }
+            _ => "map".into(),
+        },
         other => other.to_string(),
     }
 }

@@ -9,25 +9,29 @@
 //! | real, double | a number; the nearest float, refused where that would be infinite |
 //! | decimal(p,s) | a number, or a string written like one; exact, refused where digits would be lost |
 //! | varchar | a string; an object or a list keeps its raw text; a number or boolean is refused |
+//! | json | any value, whose raw text is kept |
 //! | bytea | a string of base64 (standard alphabet, padded or not) |
 //! | date | `"YYYY-MM-DD"` |
 //! | time | `"HH:MM[:SS[.fraction]][Z]"` |
 //! | timestamp | RFC 3339 (`T` or space; seconds, fraction and offset optional, no offset means UTC), or a whole number: **milliseconds** since the Unix epoch, whatever the column's unit; within the years 1 to 9999, 1678 to 2261 for TIMESTAMP(9) |
 //! | timestamp with a declared format | only what [`TimestampFormat`] says; a number may then have a fraction |
 //! | struct, list | an object, a list |
+//! | map | an object, each field an entry; of a name that occurs twice the last one |
 //!
 //! A value must also meet the checks of its column, which `null` does.
 //!
 //! A field is the column of its exact name or alias, else the one whose name differs in case alone, where only one column's
 //! does and only one spelling is in the record.
 //!
-//! `null` and an absent field are NULL; for a column that is NOT NULL they make a bad row. Of a field that occurs twice
-//! the last one counts. A bad row leaves no trace. Limits: see [`RECORD_BYTES_MAX`] and `scan`.
+//! `null` and an absent field are NULL, and for a column that is NOT NULL they make a bad row. A column's default stands for an absent
+//! field, and for `null` where that is declared.
+//! Of a field that occurs twice the last one counts. A bad row leaves no trace. Limits: see [`RECORD_BYTES_MAX`] and `scan`.
 
 mod column;
 mod fault;
 mod number;
 mod object;
+mod rows;
 mod scan;
 #[cfg(test)]
 mod tests;
@@ -43,8 +47,9 @@ pub use self::fault::RowError;
 pub(crate) use self::fault::{quote, refusal, sql_type, time_refusal};
 pub(crate) use self::number::time_from_text;
 use self::object::Object;
+pub(crate) use self::rows::{Outline, RowAt};
 use self::scan::Cursor;
-use crate::catalog::{Check, TimestampFormat};
+use crate::catalog::{Check, JsonPlaces, TimestampFormat};
 use crate::error::Result;
 
 /// A larger record is a bad row. 16 MiB, far above what brokers accept by default (1 MiB).
@@ -62,6 +67,12 @@ pub struct JsonColumn {
     pub timestamps: TimestampFormat,
     /// What each value must meet.
     pub checks: Vec<Check>,
+    /// What a record without the field has, as JSON; a time as text.
+    pub default: Option<String>,
+    /// Whether an explicit null stands for the default, too.
+    pub null_is_default: bool,
+    /// Where values are JSON of any kind, of which the text is kept.
+    pub json: JsonPlaces,
 }
 
 impl From<Field> for JsonColumn {
@@ -73,6 +84,9 @@ impl From<Field> for JsonColumn {
             numbers_as_text: false,
             timestamps: TimestampFormat::default(),
             checks: Vec::new(),
+            default: None,
+            null_is_default: false,
+            json: JsonPlaces::default(),
         }
     }
 }
@@ -129,6 +143,20 @@ impl JsonDecoder {
         }
     }
 
+    /// Appends the object at the cursor as one row. On an error the decoder is as before, and the cursor anywhere.
+    fn decode_at(&mut self, cursor: &mut Cursor<'_>) -> Result<(), RowError> {
+        match self.root.append(cursor, self.rows) {
+            Ok(()) => {
+                self.rows += 1;
+                Ok(())
+            }
+            Err(fault) => {
+                self.root.truncate(self.rows);
+                Err(fault.into())
+            }
+        }
+    }
+
     fn append(&mut self, record: &[u8]) -> Result<(), Box<Fault>> {
         let mut cursor = Cursor::new(record);
         if record.len() > RECORD_BYTES_MAX {
@@ -144,6 +172,11 @@ impl JsonDecoder {
             return Err(cursor.syntax("something follows the object"));
         }
         Ok(())
+    }
+
+    /// Vectors that a row adds a value to.
+    fn cells(&self) -> usize {
+        self.root.columns().map(column::Column::cells).sum::<usize>().max(1)
     }
 
     /// Rows since the last flush.

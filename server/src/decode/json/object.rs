@@ -187,7 +187,7 @@ impl Object {
             for index in 0..self.columns.len() {
                 let (name, column) = &mut self.columns[index];
                 if column.len() == row
-                    && let Err(fault) = column.append_null("is missing")
+                    && let Err(fault) = column.append_missing()
                 {
                     let fault = fault.in_field(name);
                     return Err(match self.spelled(index as u32, cursor.bytes, object_at) {

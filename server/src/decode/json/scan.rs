@@ -47,6 +47,11 @@ impl<'a> Cursor<'a> {
         Cursor { bytes, pos: 0, depth: 0, cells: 0 }
     }
 
+    /// Goes elsewhere in the record, as if nothing were open there.
+    pub(super) fn go_to(&mut self, pos: usize) {
+        (self.pos, self.depth) = (pos, 0);
+    }
+
     /// The byte here; 0, which no token begins with, at the end.
     #[inline(always)]
     pub(super) fn peek(&self) -> u8 {

@@ -11,6 +11,7 @@ use super::{JsonColumn, JsonDecoder, RowError};
 mod check;
 mod differential;
 mod fuzz;
+mod shapes;
 mod spelling;
 mod times;
 

@@ -3,8 +3,9 @@ use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, DurationMicrosecondArray, Float32Array,
-    Float64Array, Int32Array, Int64Array, ListArray, StringArray, StringViewArray, StructArray, Time64MicrosecondArray,
-    TimestampMicrosecondArray, TimestampMillisecondArray, TimestampNanosecondArray, UInt64Array,
+    Float64Array, Int32Array, Int64Array, Int64Builder, ListArray, MapBuilder, StringArray, StringViewArray,
+    StringViewBuilder, StructArray, Time64MicrosecondArray, TimestampMicrosecondArray, TimestampMillisecondArray,
+    TimestampNanosecondArray, UInt64Array,
 };
 use arrow::datatypes::{DataType, Field, Int32Type, Schema, TimeUnit};
 
@@ -114,6 +115,19 @@ fn lists_become_arrays_and_structs_become_json() {
     ]);
     // The six characters \u0000 in the text stay; the one character U+0000 does not.
     assert_eq!(texts(Arc::new(pair)), ["{\"n\":\"x\u{FFFD}\\\\\"\\\\\\\\u0000\",\"i\":null}"]);
+}
+
+#[test]
+fn maps_become_json_objects() {
+    let mut maps = MapBuilder::new(None, StringViewBuilder::new(), Int64Builder::new());
+    for (key, value) in [("a\"b", Some(1)), ("nul \0", None)] {
+        maps.keys().append_value(key);
+        maps.values().append_option(value);
+    }
+    maps.append(true).expect("as many keys as values");
+    maps.append(false).expect("none");
+    maps.append(true).expect("none");
+    assert_eq!(texts(Arc::new(maps.finish())), ["{\"a\\\\\"b\":1,\"nul \u{FFFD}\":null}", "\\N", "{}"]);
 }
 
 #[test]

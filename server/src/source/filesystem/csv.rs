@@ -303,6 +303,7 @@ impl Work<'_> {
             topic: Some(self.file.to_owned()),
             partition: Some(self.reader.files.partition()),
             offset: Some(number),
+            position: None,
             timestamp_ms: None,
             key: None,
             value: Some(line.to_owned()),

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int32Array, Int64Array, StringArray, new_null_array};
-use arrow::compute::{CastOptions, cast, cast_with_options, filter};
+use arrow::compute::kernels::zip::zip;
+use arrow::compute::{CastOptions, cast, cast_with_options, filter, is_null};
 use arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
@@ -203,6 +204,14 @@ fn fit(array: &ArrayRef, column: &Column, refused: &mut BTreeMap<usize, Failure>
             }
             read
         }
+    };
+    let fitting = match &column.reading.default {
+        Some(default) if array.null_count() > 0 => {
+            let value =
+                default.value.to_scalar().map_err(|error| Failure { column: None, reason: error.to_string() })?;
+            zip(&is_null(array)?, &value, &fitting)?
+        }
+        _ => fitting,
     };
     if !column.nullable && fitting.null_count() > 0 {
         for row in (0..fitting.len()).filter(|row| fitting.is_null(*row)) {

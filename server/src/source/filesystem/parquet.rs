@@ -170,6 +170,7 @@ impl BatchReader for ParquetReader {
                     topic: Some(file.clone()),
                     partition: Some(partition),
                     offset: Some(number),
+                    position: None,
                     timestamp_ms: None,
                     key: None,
                     value: self.row_as_json(&arrays, row),

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use super::*;
 use crate::catalog::TimestampFormat;
 use crate::catalog::{
-    CSV_DELIMITER_DEFAULT, Check, Column, ColumnKind, Constants, FilesystemPath, MetadataKey, OnBadRow, Relation,
-    WatermarkDef,
+    CSV_DELIMITER_DEFAULT, Check, Column, ColumnKind, Constants, FilesystemPath, MetadataKey, OnBadRow, RecordRows,
+    Relation, WatermarkDef,
 };
 use crate::error::{ErrorKind, Location};
 use crate::source::{DeadLetter, Origins, PollLimits, Polled, Source};
@@ -113,6 +113,7 @@ fn table(path: &Path, format: Format, on_bad_row: OnBadRow) -> TableDef {
         connector: Connector::Filesystem(FilesystemPath { path: path.display().to_string() }),
         format,
         csv_delimiter: CSV_DELIMITER_DEFAULT,
+        rows: RecordRows::One,
         on_bad_row,
         text: String::new(),
         location: Location { file: "t.sql".into(), line: 1, column: 1 },

@@ -176,6 +176,7 @@ fn unit_inside(data_type: &DataType) -> Option<TimeUnit> {
         DataType::Timestamp(unit, _) => Some(*unit),
         DataType::List(item) | DataType::LargeList(item) => unit_inside(item.data_type()),
         DataType::Struct(fields) => fields.iter().find_map(|field| unit_inside(field.data_type())),
+        DataType::Map(entries, _) => unit_inside(entries.data_type()),
         _ => None,
     }
 }
@@ -194,6 +195,15 @@ fn beyond(array: &ArrayRef) -> BTreeSet<usize> {
             let inner = array.as_struct();
             let rows = inner.columns().iter().flat_map(beyond);
             rows.filter(|row| inner.is_valid(*row)).collect()
+        }
+        DataType::Map(..) => {
+            let map = array.as_map();
+            let entries = beyond(map.values());
+            let offsets = map.value_offsets();
+            let holds_one = |row: &usize| {
+                map.is_valid(*row) && entries.range(offsets[*row] as usize..offsets[*row + 1] as usize).next().is_some()
+            };
+            (0..map.len()).filter(holds_one).collect()
         }
         DataType::List(_) => beyond_in_list::<i32>(array.as_list()),
         DataType::LargeList(_) => beyond_in_list::<i64>(array.as_list()),

@@ -6,7 +6,7 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Int64Type};
 
 use super::*;
-use crate::catalog::{CSV_DELIMITER_DEFAULT, Column, FilesystemPath, OnBadRow};
+use crate::catalog::{CSV_DELIMITER_DEFAULT, Column, FilesystemPath, OnBadRow, RecordRows};
 use crate::error::Location;
 use crate::source::embedded::{EmbeddedSettings, NewRecord};
 use crate::state::Budget;
@@ -20,6 +20,7 @@ fn table(connector: Connector, format: Format) -> Arc<TableDef> {
         connector,
         format,
         csv_delimiter: CSV_DELIMITER_DEFAULT,
+        rows: RecordRows::One,
         on_bad_row: OnBadRow::DeadLetter,
         text: String::new(),
         location: Location { file: "t.sql".into(), line: 1, column: 1 },

@@ -10,7 +10,7 @@ use object_store::path::Path;
 use uuid::Uuid;
 
 use super::*;
-use crate::catalog::{CSV_DELIMITER_DEFAULT, Column, Connector, Format, OnBadRow, ViewMark};
+use crate::catalog::{CSV_DELIMITER_DEFAULT, Column, Connector, Format, OnBadRow, RecordRows, ViewMark};
 use crate::checkpoint::{FileRuns, Generation, OutputState, QueryPaths, Section, TailEntry};
 use crate::error::{ErrorKind, Location};
 use crate::sink::parquet::{SealLimits, SealNames, plan_seal, tail_entry, write_sealed};
@@ -165,6 +165,7 @@ impl Played {
             connector: Connector::View(view.clone()),
             format: Format::Parquet,
             csv_delimiter: CSV_DELIMITER_DEFAULT,
+            rows: RecordRows::default(),
             on_bad_row: OnBadRow::DeadLetter,
             text: String::new(),
             location: Location { file: "up.sql".to_owned(), line: 1, column: 1 },

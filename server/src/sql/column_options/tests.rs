@@ -1,4 +1,6 @@
-use crate::catalog::{Statement, TableDef, TimestampFormat};
+use arrow::datatypes::{DataType, Field};
+
+use crate::catalog::{FieldPath, RecordRows, Statement, TableDef, TimestampFormat};
 use crate::sql::{parse_file, report};
 
 fn parsed(columns: &str, options: &str) -> Result<TableDef, String> {
@@ -109,6 +111,146 @@ fn what_an_option_cannot_be_is_said_with_what_it_can() {
             "a VARCHAR(5) METADATA FROM 'topic'",
             "'path' = 'x.json'",
             "metadata column \"a\" has no length of its own\n  hint: write a VARCHAR",
+        ),
+    ] {
+        let error = parsed(columns, options).unwrap_err();
+        assert!(error.ends_with(expected), "{error}");
+    }
+}
+
+fn path(names: &[&str]) -> FieldPath {
+    FieldPath(names.iter().map(|name| (*name).to_owned()).collect())
+}
+
+#[test]
+fn rows_are_elements_or_objects_and_columns_may_be_read_from_around_them() {
+    let kafka = |options: &str| {
+        let text = format!(
+            "CREATE TABLE t (a INT, \"B\" INT, c INT DEFAULT 1) WITH ('connector' = 'kafka', 'topic' = 't', {options})"
+        );
+        match parse_file("t.sql", &text).unwrap_or_else(|errors| panic!("{}", report(&errors))).pop() {
+            Some(Statement::CreateTable(table)) => table,
+            other => panic!("not a table: {other:?}"),
+        }
+    };
+    let table = kafka(
+        "'json.rows' = '$.data[\"the events\"][*]', 'json.path.B' = '$.b', json.path.A = '$', 'on-null' = 'default'",
+    );
+    assert_eq!(table.rows, RecordRows::Elements(path(&["data", "the events"])));
+    let paths: Vec<_> = table.columns.iter().map(|column| column.reading.path.clone()).collect();
+    assert_eq!(paths, [Some(path(&[])), Some(path(&["b"])), None]);
+    assert_eq!(
+        table.columns.iter().map(|column| column.reading.null_is_default).collect::<Vec<_>>(),
+        [false, false, true]
+    );
+    assert_eq!(kafka("'json.rows' = '$[*]'").rows, RecordRows::Elements(path(&[])));
+    assert_eq!(kafka("'json.rows' = 'lines', 'on-null' = 'null'").rows, RecordRows::Lines);
+    assert_eq!(kafka("'format' = 'json'").rows, RecordRows::One);
+    assert_eq!(path(&["a", "b c", "it's", ""]).to_string(), r"$.a['b c']['it\'s']['']");
+}
+
+#[test]
+fn json_and_map_are_types_of_columns_and_of_what_is_in_them() {
+    let table = parsed(
+        "a JSON, b STRUCT<x INT, y JSON[]>, c MAP<VARCHAR, MAP<STRING, JSON>>, d MAP<VARCHAR, BIGINT>[]",
+        "'path' = 'x.json'",
+    );
+    let table = table.unwrap();
+    let places: Vec<_> = table.columns.iter().map(|column| column.reading.json.0.clone()).collect();
+    assert_eq!(places, [vec![vec![]], vec![vec![1, 0]], vec![vec![0, 0]], vec![]]);
+    let types: Vec<&DataType> = table.columns.iter().map(|column| &column.data_type).collect();
+    assert_eq!(types[0], &DataType::Utf8View);
+    let map = |value: DataType| {
+        let entry = vec![Field::new("key", DataType::Utf8View, false), Field::new("value", value, true)];
+        DataType::Map(Field::new("entries", DataType::Struct(entry.into()), false).into(), false)
+    };
+    assert_eq!(types[2], &map(map(DataType::Utf8View)));
+    assert_eq!(types[3], &DataType::new_list(map(DataType::Int64), true));
+    for columns in ["a MAP<INT, INT>", "a MAP<JSON, INT>", "a MAP<VARCHAR, INTERVAL>", "a MAP<VARCHAR, GEOMETRY>[]"] {
+        let error = parsed(columns, "'path' = 'x.json'").unwrap_err();
+        assert!(error.starts_with("t.sql:1:19: type ") && error.contains("MAP<VARCHAR, type>"), "{error}");
+    }
+    for (columns, said) in [
+        ("a MAP<VARCHAR(3), INT>", "a length inside"),
+        ("a JSON CHECK (a = 'x')", "a CHECK cannot compare column \"a\", which is json"),
+        ("a JSON METADATA FROM 'topic'", "column \"a\" has the wrong type for metadata"),
+    ] {
+        let error = parsed(columns, "'path' = 'x.json'").unwrap_err();
+        assert!(error.contains(said), "{error}");
+    }
+    assert!(parsed("a JSON CHECK (length(a) < 1000)", "'path' = 'x.json'").is_ok());
+}
+
+#[test]
+fn options_about_records_that_mean_nothing_are_refused() {
+    for (columns, options, expected) in [
+        (
+            "a INT",
+            "'path' = 'x.csv', 'json.rows' = '$.e[*]'",
+            "t.sql:1:76: option \"json.rows\" has no effect on a format other than 'json'\n  hint: leave it out",
+        ),
+        (
+            "a INT",
+            "'path' = 'x.json', 'json.rows' = 'lines'",
+            "option \"json.rows\" has no effect on files: each of their lines is a record\n  hint: leave it out",
+        ),
+        (
+            "a INT",
+            "'path' = 'x.json', 'json.rows' = '$.events'",
+            "option \"json.rows\" cannot be \"$.events\"\n  hint: write the way to the list whose elements are rows, as in '$.events[*]', \
+             or 'lines'",
+        ),
+        (
+            "a INT",
+            "'path' = 'x.json', 'json.rows' = 'events[*]'",
+            "option \"json.rows\" cannot be \"events[*]\"\n  detail: 'events' is no path: it does not begin with $; a path is $, then .name, \
+             ['name'] and [0], as in $.player.positions[2]['x y']\n  hint: write the names of fields, as in '$.match.events'",
+        ),
+        (
+            "a INT",
+            "'path' = 'x.json', 'json.rows' = '$.a[0].e[*]'",
+            "option \"json.rows\" cannot be \"$.a[0].e[*]\"\n  hint: it leads through fields alone, as in '$.match.events'",
+        ),
+        (
+            "a INT",
+            "'path' = 'x.json', 'json.path.a' = '$.a'",
+            "option \"json.path.a\" has no effect on a table whose rows are no elements\n  hint: add 'json.rows' = '$.events[*]', or \
+             leave it out",
+        ),
+        (
+            "a INT",
+            "'path' = 'x.json', 'json.rows' = '$[*]', 'json.path.b' = '$.a'",
+            "option \"json.path.b\" names column \"b\", which the table does not have\n  hint: did you mean \"a\"?",
+        ),
+        (
+            "a INT",
+            "'path' = 'x.json', 'json.rows' = '$[*]', 'json.path.a' = '$.a', 'aliases.a' = 'x'",
+            "column \"a\" has other names for its field, which a path has not\n  hint: leave \"json.path.a\" out",
+        ),
+        (
+            "a BIGINT METADATA FROM 'offset'",
+            "'path' = 'x.json', 'json.rows' = '$[*]', 'json.path.a' = '$.a'",
+            "column \"a\" is metadata and has no field\n  hint: leave \"json.path.a\" out",
+        ),
+        (
+            "a INT",
+            "'path' = 'x.json', 'on-null' = 'default'",
+            "option \"on-null\" has no effect on a table without a DEFAULT\n  hint: leave it out",
+        ),
+        (
+            "a INT DEFAULT 1",
+            "'path' = 'x.csv', 'on-null' = 'default'",
+            "option \"on-null\" has no effect on a format other than 'json'\n  hint: leave it out",
+        ),
+        (
+            "a INT DEFAULT 1",
+            "'path' = 'x.json', 'on-null' = 'zero'",
+            "option \"on-null\" cannot be \"zero\"\n  hint: it is 'null' or 'default'",
+        ),
+        (
+            "a JSON",
+            "'path' = 'x.json', 'numbers-as-text' = 'a'",
+            "option \"numbers-as-text\" names column \"a\", which is not read as text\n  hint: it is for columns of type VARCHAR",
         ),
     ] {
         let error = parsed(columns, options).unwrap_err();

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::catalog::{
     CSV_DELIMITER_DEFAULT, Column, ColumnKind, Connector, FilesystemPath, Format, KafkaTopic, MetadataKey, OnBadRow,
-    StartAt, TableDef, WatermarkDef,
+    RecordRows, StartAt, TableDef, WatermarkDef,
 };
 use crate::sql::report;
 use crate::watermark::Monotone;
@@ -101,6 +101,7 @@ fn a_kafka_table_with_everything_is_read_as_written() {
         }),
         format: Format::Json,
         csv_delimiter: CSV_DELIMITER_DEFAULT,
+        rows: RecordRows::One,
         on_bad_row: OnBadRow::Fail,
         text: text.to_owned(),
         location: Location { file: "test.sql".into(), line: 3, column: 1 },
@@ -320,7 +321,7 @@ fn ordinary_sql_parses_to_the_same_tree_as_in_the_generic_dialect() {
 #[test]
 fn all_mistakes_of_a_file_are_reported_at_once_and_in_order() {
     let text = "-- a comment
-CREATE TABLE a (x INT, x INT, ts VARCHAR, j JSON, WATERMARK FOR ts AS ts)
+CREATE TABLE a (x INT, x INT, ts VARCHAR, j GEOM, WATERMARK FOR ts AS ts)
 WITH ('connector' = 'kafka', 'topik' = 't');
 SELEC 1;
 SELECT 1;
@@ -334,8 +335,8 @@ SELECT 'never closed";
 test.sql:2:24: column "x" is given twice
   hint: rename or remove one of them
 
-test.sql:2:45: type JSON of column "j" is not supported
-  hint: use BOOLEAN, TINYINT, SMALLINT, INT, BIGINT, REAL, DOUBLE, DECIMAL(p, s), VARCHAR, UUID, BYTEA, DATE, TIME, TIMESTAMP(3), STRUCT<name type, …> or type[]
+test.sql:2:45: type GEOM of column "j" is not supported
+  hint: use BOOLEAN, TINYINT, SMALLINT, INT, BIGINT, REAL, DOUBLE, DECIMAL(p, s), VARCHAR, UUID, JSON, BYTEA, DATE, TIME, TIMESTAMP(3), STRUCT<name type, …>, MAP<VARCHAR, type> or type[]
 
 test.sql:2:65: the watermark's column "ts" is not a timestamp
   hint: declare it as ts TIMESTAMP(3)
@@ -399,7 +400,7 @@ const GOLDEN: &[(&str, &str)] = &[
     ),
     (
         "CREATE TABLE t (a INT) WITH ('connector' = 'kafka', 'topic' = 't', 'path' = 'x')",
-        "test.sql:1:68: option \"path\" belongs to connector 'filesystem'\n  hint: known are connector, format, on-bad-row, idle-timeout, watermark-max-future, aliases.<column>, numbers-as-text, timestamp-format, timestamp-format.<column>, topic, brokers, properties.bootstrap.servers, scan.startup.mode",
+        "test.sql:1:68: option \"path\" belongs to connector 'filesystem'\n  hint: known are connector, format, on-bad-row, idle-timeout, watermark-max-future, aliases.<column>, numbers-as-text, timestamp-format, timestamp-format.<column>, json.rows, json.path.<column>, on-null, topic, brokers, properties.bootstrap.servers, scan.startup.mode",
     ),
     (
         "CREATE TABLE t (a INT) WITH ('connector' = 'kafka', 'topic' = '../x')",

@@ -1,0 +1,239 @@
+//! Records that hold several rows: each row a row of the batch, with what the record says of all of them; each bad one a dead letter
+//! of its own, and the others go on.
+//!
+//! What a record may cost is bounded before anything is made of it: the values of its lists (`json::scan`), what is repeated in each
+//! row, and how often its own bytes are kept for what is bad in it. Batches are cut at any row.
+
+use std::ops::Range;
+
+use arrow::array::{ArrayRef, UInt32Array};
+use arrow::compute::take;
+
+use super::json::{JsonColumn, JsonDecoder, Outline, RowAt, RowError};
+use super::{BATCH_ROWS_MAX, TableDecoder};
+use crate::catalog::{FieldPath, OnBadRow, RecordRows};
+use crate::error::{Error, Result};
+use crate::source::{DeadLetter, Record};
+
+/// What the values that are repeated in each row of one record may take in all its rows, in bytes: 64 MiB, as much as a batch.
+const REPEATED_BYTES_MAX: usize = 64 << 20;
+/// Bad rows of one record that have a dead letter each; the others share one.
+const BAD_ROWS_MAX: usize = 100;
+/// Bytes of copies of one record that its bad rows may keep beside the first: 1 MiB. Behind that they keep their own alone.
+const COPIES_BYTES_MAX: usize = 1 << 20;
+
+/// What a table of such records needs beside the decoder of its rows.
+pub(super) struct Several {
+    outline: Outline,
+    /// Of the columns that are read from the record.
+    outer: JsonDecoder,
+    /// For each open row the row of `outer` that belongs to it.
+    outer_rows: Vec<u32>,
+    /// The outer values of the record at hand, as an object.
+    frame: Vec<u8>,
+    /// The row of `outer` that is that, if it is there.
+    current: Option<u32>,
+    /// What it takes, in bytes, and what all that is repeated in the open rows takes.
+    each: usize,
+    repeated: usize,
+    pub(super) extra_rows: u64,
+    pub(super) empty_records: u64,
+}
+
+impl Several {
+    /// `outer`: the columns that are read from the record, with where. `None` where records are one row each.
+    pub(super) fn try_new(
+        rows: &RecordRows,
+        outer: Vec<(JsonColumn, FieldPath)>,
+        decoder: &JsonDecoder,
+    ) -> Result<Option<Self>> {
+        let places: Vec<(&str, &FieldPath)> =
+            outer.iter().map(|(column, path)| (column.field.name().as_str(), path)).collect();
+        let Some(outline) = Outline::try_new(rows, &places, decoder)? else { return Ok(None) };
+        let columns: Vec<JsonColumn> = outer.iter().map(|(column, _)| column.clone()).collect();
+        Ok(Some(Several {
+            outline,
+            outer: JsonDecoder::try_new(&columns)?,
+            outer_rows: Vec::new(),
+            frame: Vec::new(),
+            current: None,
+            each: 0,
+            repeated: 0,
+            extra_rows: 0,
+            empty_records: 0,
+        }))
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.outer.bytes() + self.outer_rows.len() * size_of::<u32>() + self.repeated
+    }
+
+    /// The outer columns of the open rows.
+    pub(super) fn finish(&mut self) -> Result<Vec<ArrayRef>> {
+        self.current = None;
+        self.repeated = 0;
+        let rows = UInt32Array::from(std::mem::take(&mut self.outer_rows));
+        let values = self.outer.flush()?;
+        Ok(values.columns().iter().map(|column| take(column, &rows, None)).collect::<Result<_, _>>()?)
+    }
+
+    /// Begins with the outer values of a record that has `count` rows.
+    fn frame(&mut self, count: usize) -> Result<(), RowError> {
+        let before = self.outer.bytes();
+        self.outer.decode(&self.frame)?;
+        self.current = Some((self.outer.len() - 1) as u32);
+        let bytes = self.outer.bytes() - before;
+        self.each = bytes;
+        // Texts are shared by the rows of a batch, and copied for each by whatever takes them out of it.
+        if bytes.saturating_mul(count) > REPEATED_BYTES_MAX {
+            return Err(RowError {
+                column: None,
+                reason: format!(
+                    "the record's own values, {bytes} bytes repeated in {count} rows, would take more than {REPEATED_BYTES_MAX} bytes"
+                ),
+            });
+        }
+        Ok(())
+    }
+
+    fn add_row(&mut self) -> Result<()> {
+        let current = match self.current {
+            Some(current) => current,
+            // The batch was cut within the record.
+            None => {
+                self.outer
+                    .decode(&self.frame)
+                    .map_err(|error| Error::bug("a record's values were right before").detail(error.reason))?;
+                *self.current.insert((self.outer.len() - 1) as u32)
+            }
+        };
+        self.outer_rows.push(current);
+        self.repeated += self.each;
+        Ok(())
+    }
+}
+
+/// The bad rows of one record.
+#[derive(Default)]
+struct Bad {
+    letters: usize,
+    copied: usize,
+    /// Those behind the ones with a letter of their own: the first of them, and how many more.
+    rest: Option<(RowAt, usize)>,
+}
+
+impl TableDecoder {
+    /// Takes one record that holds several rows.
+    ///
+    /// # Errors
+    /// As [`TableDecoder::push`].
+    pub(super) fn push_several(&mut self, record: &Record<'_>) -> Result<()> {
+        let Some(mut several) = self.several.take() else { return Ok(()) };
+        let pushed = self.push_rows(&mut several, record);
+        self.several = Some(several);
+        pushed
+    }
+
+    fn push_rows(&mut self, several: &mut Several, record: &Record<'_>) -> Result<()> {
+        let Some(value) = record.value else {
+            return self.refuse(record, RowError { column: None, reason: "value is null (tombstone)".into() });
+        };
+        let begun = self.envelope.iter().try_for_each(|column| column.check(record));
+        let begun = begun.and_then(|()| several.outline.begin(value, &mut several.frame));
+        let begun = begun.and_then(|rows| several.frame(rows.count).map(|()| rows));
+        let mut rows = match begun {
+            Ok(rows) => rows,
+            Err(error) => return self.refuse(record, error),
+        };
+        let (mut good, mut bad) = (0_u64, Bad::default());
+        while let Some(row) = rows.next(&mut self.json) {
+            if row.outcome.is_err() {
+                self.refuse_row(several, record, row, &mut bad)?;
+                continue;
+            }
+            good += 1;
+            several.add_row()?;
+            for column in &mut self.envelope {
+                column.append(self.names.of(record.partition), record);
+            }
+            self.origin.push_at(record.partition, record.offset, row.position);
+            self.note_row(record.partition);
+            let open = self.json.len();
+            if open >= BATCH_ROWS_MAX || (open.is_multiple_of(256) && self.is_large(several)) {
+                self.end_batch(Some(&mut *several))?;
+            }
+        }
+        if let Some((first, more)) = bad.rest.take() {
+            let also = if more == 0 { String::new() } else { format!("; and {more} more rows behind it are bad") };
+            self.keep_row(several, record, first, None, &also);
+            bad.letters += 1;
+        }
+        match good + bad.letters as u64 {
+            0 => several.empty_records += 1,
+            rows => several.extra_rows += rows - 1,
+        }
+        if self.json.len() > 0 && self.is_large(several) {
+            self.end_batch(Some(&mut *several))?;
+        }
+        Ok(())
+    }
+
+    fn is_large(&self, several: &Several) -> bool {
+        self.open_bytes() + several.bytes() >= super::BATCH_BYTES_MAX
+    }
+
+    #[cold]
+    fn refuse_row(&mut self, several: &Several, record: &Record<'_>, row: RowAt, bad: &mut Bad) -> Result<()> {
+        if self.on_bad_row == OnBadRow::Fail {
+            let error = named(several, &row, "");
+            return Err(self.names.bad_row(record, &error));
+        }
+        if bad.letters >= BAD_ROWS_MAX {
+            match &mut bad.rest {
+                Some((_, more)) => *more += 1,
+                none => *none = Some((row, 0)),
+            }
+            return Ok(());
+        }
+        let whole = record.value.unwrap_or_default();
+        let fits = bad.letters == 0 || bad.copied + whole.len() <= COPIES_BYTES_MAX;
+        if bad.letters > 0 && fits {
+            bad.copied += whole.len();
+        }
+        bad.letters += 1;
+        self.keep_row(several, record, row, fits.then_some(whole), "");
+        Ok(())
+    }
+
+    /// `value`: the record; without it the bad row alone is kept.
+    fn keep_row(&mut self, several: &Several, record: &Record<'_>, row: RowAt, value: Option<&[u8]>, also: &str) {
+        let RowAt { position, bytes, .. } = &row;
+        let (position, bytes): (i32, Range<usize>) = (*position, bytes.clone());
+        let error = named(several, &row, also);
+        let value = value.unwrap_or_else(|| &record.value.unwrap_or_default()[bytes]);
+        self.done_bytes += value.len() + record.key.map_or(0, <[u8]>::len) + error.reason.len();
+        self.dead_letters.push(DeadLetter {
+            topic: Some(self.names.of(record.partition).to_owned()),
+            partition: Some(record.partition),
+            offset: Some(record.offset),
+            position: Some(position),
+            timestamp_ms: record.timestamp_ms,
+            key: record.key.map(<[u8]>::to_vec),
+            value: Some(value.to_vec()),
+            column: error.column,
+            reason: error.reason,
+        });
+    }
+}
+
+/// Why a row is bad, with its place in the record.
+fn named(several: &Several, row: &RowAt, also: &str) -> RowError {
+    let RowError { column, reason } = match &row.outcome {
+        Err(error) => error.clone(),
+        Ok(()) => RowError { column: None, reason: String::new() },
+    };
+    RowError { column, reason: format!("{}: {reason}{also}", several.outline.name_of(row.position)) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,69 @@
+//! Which changes of a table make another query of those that read it.
+
+use async_trait::async_trait;
+
+use super::*;
+use crate::sql::{parse_file, report};
+use crate::tables::source::SnapshotBatches;
+
+/// No static table is read.
+#[derive(Debug)]
+struct Nothing;
+
+#[async_trait]
+impl SnapshotReader for Nothing {
+    async fn open(&self, table: Arc<TableDef>, _: Vec<usize>) -> Result<SnapshotBatches> {
+        Err(Error::bug(format!("table {} is read", table.name)))
+    }
+}
+
+/// The fingerprint of a view over a table with these columns and options.
+async fn fingerprint_of(columns: &str, options: &str) -> String {
+    let text = format!(
+        "CREATE TABLE t ({columns}, ts TIMESTAMP(3), WATERMARK FOR ts AS ts) WITH ('connector' = 'kafka', 'topic' = 't'{options});
+         CREATE MATERIALIZED VIEW v AS SELECT a, ts FROM t;"
+    );
+    let statements = parse_file("t.sql", &text).unwrap_or_else(|errors| panic!("{}", report(&errors)));
+    let nothing: Arc<dyn SnapshotReader> = Arc::new(Nothing);
+    let (catalog, errors) = catalog_of(&statements, &nothing);
+    assert!(errors.is_empty(), "{errors:?}");
+    let view = Arc::clone(&catalog.views["v"]);
+    planned(view, Arc::new(catalog), PlanSettings { partitions: 1, wide_rows: usize::MAX })
+        .await
+        .expect("it plans")
+        .fingerprint
+}
+
+#[tokio::test]
+async fn what_a_record_is_taken_for_is_part_of_a_query_and_what_is_not_declared_is_not() {
+    let plain = fingerprint_of("a VARCHAR, b INT", "").await;
+    // As it was before any of this could be declared.
+    assert_eq!(plain, "448522771b1c6404cf9c208a676d311cb62490993543a185b653553a07a42e85");
+    let rows = ", 'json.rows' = '$.e[*]'";
+    let mut all = vec![plain.clone()];
+    for (columns, options) in [
+        ("a VARCHAR, b INT", rows),
+        ("a VARCHAR, b INT", ", 'json.rows' = '$.f[*]'"),
+        ("a VARCHAR, b INT", ", 'json.rows' = 'lines'"),
+        ("a VARCHAR, b INT", ", 'json.rows' = '$.e[*]', 'json.path.a' = '$.a'"),
+        ("a VARCHAR DEFAULT 'x', b INT", ""),
+        ("a VARCHAR DEFAULT 'y', b INT", ""),
+        ("a VARCHAR DEFAULT 'x', b INT", ", 'on-null' = 'default'"),
+        ("a JSON, b INT", ""),
+        ("a JSON[], b INT", ""),
+        ("a VARCHAR[], b INT", ""),
+        ("a MAP<VARCHAR, INT>, b INT", ""),
+    ] {
+        all.push(fingerprint_of(columns, options).await);
+    }
+    let count = all.len();
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len(), count);
+    // Written otherwise, and the same.
+    assert_eq!(fingerprint_of("a VARCHAR DEFAULT NULL, b INT", "").await, plain);
+    assert_eq!(
+        fingerprint_of("a VARCHAR, b INT DEFAULT 60 * 60", "").await,
+        fingerprint_of("a VARCHAR, b INT DEFAULT 3600", "").await
+    );
+}
