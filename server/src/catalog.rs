@@ -7,6 +7,7 @@ mod check;
 mod reading;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -308,6 +309,16 @@ pub struct ViewDef {
     pub location: Location,
 }
 
+impl ViewDef {
+    /// Where its emission clause asks for early results; the statement where it does not.
+    pub fn emission_location(&self) -> Location {
+        match self.emit.early {
+            Some(Early { line, column, .. }) => Location { file: self.location.file.clone(), line, column },
+            None => self.location.clone(),
+        }
+    }
+}
+
 /// One `CREATE VIEW`: a query under a name, computed by whatever reads it.
 #[derive(Debug, Clone)]
 pub struct PlainView {
@@ -322,6 +333,38 @@ pub struct PlainView {
 pub struct Emit {
     /// `EMIT TIMEOUT INTERVAL '…'`: open windows close when nothing has arrived for this long.
     pub timeout: Option<Duration>,
+    /// Results leave before they are final, too.
+    pub early: Option<Early>,
+}
+
+/// Results that leave before they are final, and where the statement asks for them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Early {
+    pub when: EarlyWhen,
+    pub line: u64,
+    pub column: u64,
+}
+
+/// When results leave that may still change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EarlyWhen {
+    /// `EMIT CHANGES`: after each epoch, what it has touched.
+    Changes,
+    /// `EMIT EVERY INTERVAL '…'`: what has been touched since the last time, at most this often in processing time.
+    Every(Duration),
+    /// `EMIT ON WINDOW CLOSE WITH LATE CORRECTIONS`: when the watermark has passed a window's end, and again where a row within the
+    /// allowed lateness changes a result.
+    LateCorrections,
+}
+
+impl fmt::Display for EarlyWhen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            EarlyWhen::Changes => "EMIT CHANGES",
+            EarlyWhen::Every(_) => "EMIT EVERY",
+            EarlyWhen::LateCorrections => "EMIT ON WINDOW CLOSE WITH LATE CORRECTIONS",
+        })
+    }
 }
 
 /// `WITH (…)` of a view.

@@ -1,5 +1,10 @@
 //! How do rows of a result relate to those before them? Known of every edge of a plan and of what a query emits, said in checkpoints,
 //! and asked by whoever takes rows, before the first of them.
+//!
+//! [`early`] is the form of rows that may change again, [`newest`] which of several with one key counts.
+
+pub mod early;
+pub mod newest;
 
 use std::fmt;
 

@@ -4,6 +4,7 @@
 //! `view`, `source` and `system` make plans that read it. `stores` is the one object store that such a plan can reach.
 
 pub mod catalog;
+mod early;
 pub mod snapshot;
 pub mod source;
 pub mod stores;
@@ -21,6 +22,8 @@ use parking_lot::RwLock;
 use tokio::sync::watch;
 
 use crate::catalog::TableDef;
+use crate::changelog::early::EarlyForm;
+use crate::clock::Micros;
 use crate::error::Result;
 use crate::sql::Functions;
 use crate::state::Rows;
@@ -68,9 +71,11 @@ pub struct ViewSnapshot {
     pub checkpoint: u64,
     /// Public Parquet files, each row in exactly one of them.
     pub sealed: Arc<[SealedFile]>,
-    /// Committed rows that are in no public file yet, oldest first.
+    /// Committed rows that are in no public file yet, oldest first. They are final.
     pub tail: Arc<[TailRows]>,
-    /// How far its times have got behind all of these rows, by the names under which a checkpoint says it.
+    /// Rows that may change again; `None` where there are none.
+    pub early: Option<Arc<EarlySnapshot>>,
+    /// How far its times have got behind all rows of `sealed` and `tail`, by the names under which a checkpoint says it.
     pub marks: BTreeMap<String, Mark>,
     /// Its input had an end, and this is all.
     pub finished: bool,
@@ -81,6 +86,16 @@ pub struct ViewSnapshot {
 pub struct TailRows {
     pub checkpoint: u64,
     pub rows: Rows,
+}
+
+/// Rows of a view that may change again, at one checkpoint.
+#[derive(Debug)]
+pub struct EarlySnapshot {
+    pub form: Arc<EarlyForm>,
+    /// What is final up to here is in a view's other rows.
+    pub final_through: Micros,
+    /// From the oldest to the newest: of several rows of one key the newest counts.
+    pub rows: Arc<[Rows]>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

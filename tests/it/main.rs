@@ -11,6 +11,7 @@ mod chained_views;
 mod clients;
 mod deploy;
 mod docs;
+mod early;
 mod functions;
 mod golden;
 mod hot_table;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
     tests.extend(chained_views::tests());
     tests.extend(clients::tests());
     tests.extend(docs::tests());
+    tests.extend(early::tests());
     tests.extend(functions::tests());
     tests.extend(golden::tests());
     tests.extend(judged_alike::tests());

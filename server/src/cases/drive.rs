@@ -116,7 +116,8 @@ impl<'a> Run<'a> {
         }
         self.epoch += 1;
         let input = StepInput { epoch: self.epoch, now, batches, origins, sources };
-        let StepOutput { rows, late, without_time: _, bad } = self.pipeline.step(input).await?;
+        // A test says what is final.
+        let StepOutput { rows, early: _, late, without_time: _, bad } = self.pipeline.step(input).await?;
         got.add(Got { rows: rows.batches().collect::<Result<_>>()?, late, bad });
         Ok(got)
     }

@@ -140,10 +140,32 @@ pub struct OutputState {
     /// name, and of a window that no column's watermark says when it is complete (`w closes`).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub watermarks: BTreeMap<String, OutputMark>,
-    /// Of the rows in all of these. Whoever writes the first that are not appended raises [`FORMAT_VERSION`]: to a version that does
-    /// not know the field the manifest is damaged.
+    /// Of all rows of the query. Those in `tail` and `sealed` only come all the same: they are final. Where rows are upserted, those in
+    /// `hot` and `hot_runs` have the columns of early ones: [`crate::changelog::early`].
     #[serde(default, skip_serializing_if = "OutputChanges::is_append")]
     pub changes: OutputChanges,
+    /// Rows that may change again; `None` where the query emits none. To a version that does not know the field the manifest is
+    /// damaged: it cannot run such a query either.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub early: Option<EarlyState>,
+}
+
+/// The newest row of each key that is not final, and where there is none any more.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EarlyState {
+    /// What is final up to here is in `tail` and `sealed`, and no longer here. `None`: nothing is.
+    pub final_through: Option<Micros>,
+    /// From the oldest to the newest: of several rows of one key the newest counts.
+    pub sections: Vec<EarlySection>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EarlySection {
+    /// When the last of its rows is final.
+    pub until: Micros,
+    pub section: Section,
 }
 
 /// [`Changes`] of an output, with columns by their names.
@@ -364,8 +386,9 @@ impl Manifest {
         let outputs = self.outputs.values();
         let rows = outputs.clone().flat_map(|output| output.tail.iter().chain(&output.hot)).map(|entry| &entry.section);
         let runs = outputs.clone().flat_map(|output| &output.hot_runs).map(|run| &run.section);
-        let sections =
-            segments.chain(rows).chain(runs).filter(|section| section.length > 0).map(|section| &section.object);
+        let early = outputs.clone().filter_map(|output| output.early.as_ref()).flat_map(|early| &early.sections);
+        let sections = segments.chain(rows).chain(runs).chain(early.map(|early| &early.section));
+        let sections = sections.filter(|section| section.length > 0).map(|section| &section.object);
         let lists = outputs.flat_map(|output| &output.sealed.indexes).map(|index| &index.object);
         sections.chain(lists).cloned().collect()
     }
@@ -446,6 +469,10 @@ pub(super) mod tests {
             hot_runs: vec![HotRun { from: 1, to: 2, created_at: 1_700_000_000_000_000, section: section("run") }],
             watermarks: BTreeMap::from([("window_end".to_owned(), OutputMark { at: Some(7), idle: true })]),
             changes: OutputChanges::Upsert(vec!["team".to_owned(), "window_end".to_owned()]),
+            early: Some(EarlyState {
+                final_through: Some(-3),
+                sections: vec![EarlySection { until: 9, section: section("early") }],
+            }),
         };
         let operator = OperatorState {
             id: "window-1".to_owned(),
@@ -522,7 +549,7 @@ pub(super) mod tests {
         let segment = &operator.segments[0];
         assert_eq!((segment.id, segment.input, segment.shard, segment.pane), (3, 0, 0, -10));
         assert!(read.outputs["q"].watermarks.is_empty() && read.sources["t"].newest.is_empty());
-        assert_eq!(read.outputs["q"].changes, OutputChanges::Append);
+        assert_eq!((&read.outputs["q"].changes, &read.outputs["q"].early), (&OutputChanges::Append, &None));
         assert_eq!((read.accounting.late, read.accounting.late_partly), (2, 0));
         // What this version writes of it is read again.
         assert_eq!(Manifest::decode(&read.encode().unwrap().bytes, "m").unwrap().0, read);
@@ -543,6 +570,15 @@ pub(super) mod tests {
             assert_eq!((output.get("changes").is_some(), &output["changes"]), (!said.is_null(), &said));
             assert_eq!(Manifest::decode(&encoded.bytes, "m").unwrap().0, manifest);
         }
+    }
+
+    #[test]
+    fn an_output_without_early_rows_says_nothing_of_them() {
+        let mut manifest = sample();
+        let output = manifest.outputs.entry("momentum".to_owned()).or_default();
+        output.early = None;
+        let json: serde_json::Value = serde_json::from_slice(&manifest.encode().unwrap().bytes).unwrap();
+        assert_eq!(json["manifest"]["outputs"]["momentum"].get("early"), None);
     }
 
     #[test]
@@ -587,6 +623,6 @@ pub(super) mod tests {
     #[test]
     fn a_manifest_keeps_its_segments_tail_hot_rows_and_lists() {
         let kept: Vec<_> = sample().objects().into_iter().collect();
-        assert_eq!(kept, ["both", "list", "run", "segment", "tail"]);
+        assert_eq!(kept, ["both", "early", "list", "run", "segment", "tail"]);
     }
 }

@@ -22,8 +22,9 @@ pub use chain::{Chain, Committed, Opened};
 pub use garbage::Collected;
 pub use generation::Generation;
 pub use manifest::{
-    Accounting, FORMAT_VERSION, HotRun, IntentFile, Manifest, OperatorState, OutputChanges, OutputMark, OutputState,
-    PartitionState, SealIntent, SealedIndex, SealedIndexRef, Section, SegmentRef, SourceState, TailEntry,
+    Accounting, EarlySection, EarlyState, FORMAT_VERSION, HotRun, IntentFile, Manifest, OperatorState, OutputChanges,
+    OutputMark, OutputState, PartitionState, SealIntent, SealedIndex, SealedIndexRef, Section, SegmentRef, SourceState,
+    TailEntry,
 };
 pub use paths::{DEAD_LETTER_LEDGER, LATE_LEDGER, QueryPaths, public_folder};
 pub use runs::FileRuns;

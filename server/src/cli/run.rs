@@ -503,6 +503,8 @@ impl Session {
     async fn stream(&self, mut pipeline: Pipeline, sink: &mut dyn FnMut(RecordBatch) -> Result<()>) -> Result<()> {
         let (memory, account) = (self.state_bytes_max, self.account());
         pipeline.charge_to(Arc::clone(&account))?;
+        // What has an end is final at its end, and nobody looks before.
+        pipeline.only_final();
         let (mut readers, mut watermarks, mut offsets) = (Vec::new(), Vec::new(), Vec::new());
         for slot in &pipeline.slots {
             let account = Some(Arc::clone(&account));

@@ -175,7 +175,8 @@ impl Driver {
         }
         self.time_out();
         let after = self.marks();
-        if result.records == 0 && batches.iter().all(Vec::is_empty) && !self.pipeline.due(&after) {
+        let is_due = || self.pipeline.due(&after) || self.pipeline.next_time().is_some_and(|at| at <= now);
+        if result.records == 0 && batches.iter().all(Vec::is_empty) && !is_due() {
             if before == after {
                 return Ok(Turn::Quiet);
             }
@@ -296,13 +297,13 @@ impl Driver {
         self.pipeline.close_all_at(&newest)
     }
 
-    /// `wait`, or less where a partition falls idle or an emission timeout is due before. What is due already waits for the
+    /// `wait`, or less where a partition falls idle, an emission timeout or what is emitted in intervals is due before. What is due already waits for the
     /// sources to say that they have nothing.
     fn until_due(&self, wait: Duration) -> Duration {
         let now = self.clock.now();
         let idle = self.watermarks.iter().filter_map(|watermark| watermark.next_idle_at(now));
         let timeout = self.timeout().map(|timeout| self.last_rows_at.saturating_add(timeout)).filter(|due| *due > now);
-        match idle.chain(timeout).min() {
+        match idle.chain(timeout).chain(self.pipeline.next_time()).min() {
             Some(due) => wait.min(Duration::from_micros(u64::try_from(due.saturating_sub(now)).unwrap_or(0))),
             None => wait,
         }

@@ -10,6 +10,7 @@
 
 mod backlog;
 mod driver;
+mod early;
 mod hot;
 mod ledger;
 mod outage;
@@ -179,7 +180,7 @@ impl QueryLoop {
     async fn turn(&mut self) -> Result<bool> {
         match self.driver.turn(self.wait()).await? {
             Turn::Epoch(result) => {
-                self.take(result);
+                self.take(result)?;
                 Ok(false)
             }
             Turn::Quiet => Ok(false),
@@ -212,7 +213,7 @@ impl QueryLoop {
         LEDGER_BYTES_MAX.min(self.account.budget().limit() / LEDGER_SHARE)
     }
 
-    fn take(&mut self, result: EpochResult) {
+    fn take(&mut self, result: EpochResult) -> Result<()> {
         let EpochResult { output, dead_letters, records, extra_rows, empty_records, far_future } = result;
         // A record without rows is one that was filtered.
         self.accounting.rows_in += records + extra_rows;
@@ -223,16 +224,18 @@ impl QueryLoop {
         self.accounting.dead += dead_letters.len() as u64;
         self.accounting.filtered += output.without_time + empty_records;
         self.accounting.far_future += far_future;
-        if !output.rows.is_empty() {
+        if !output.rows.is_empty() || !output.early.is_empty() {
             self.emitted_at.get_or_insert_with(Instant::now);
         }
         self.outputs[VIEW].add(output.rows);
+        self.outputs[VIEW].add_early(output.early, self.driver.pipeline.final_through())?;
         let late_bytes: usize = output.late.iter().map(ledger::late_bytes).sum();
         self.ledger.count(late_bytes + dead_letters.iter().map(ledger::dead_letter_bytes).sum::<usize>());
         self.late.extend(output.late);
         self.dead_letters.extend(dead_letters);
         self.status.epochs.fetch_add(1, Ordering::Relaxed);
         self.dirty = true;
+        Ok(())
     }
 
     async fn checkpoint_and_sinks(&mut self) -> Result<()> {

@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::backlog::{self, Backlog, Waiting};
+use super::early::{EarlyOutput, Target};
 use super::ledger;
 use crate::changelog::Changes;
+use crate::changelog::early::EarlyForm;
 use crate::checkpoint::{
     BundleBuilder, DEAD_LETTER_LEDGER, FileRuns, Generation, LATE_LEDGER, Manifest, OutputChanges, OutputMark,
     OutputState, QueryPaths, SealIntent, TailEntry, read_section_by_batches,
@@ -50,6 +52,8 @@ pub(super) struct Output {
     /// What the hot table lacks, oldest first, and how much that is.
     waiting: Vec<Waiting>,
     backlog: Backlog,
+    /// Rows that may change again, where there are such.
+    early: Option<EarlyOutput>,
 }
 
 impl Output {
@@ -71,7 +75,13 @@ impl Output {
             tail: Vec::new(),
             waiting: Vec::new(),
             backlog: Backlog::default(),
+            early: None,
         }
+    }
+
+    /// The same with rows that may change again.
+    pub(super) fn with_early(self, form: &Arc<EarlyForm>, account: &Arc<Account>) -> Self {
+        Output { early: Some(EarlyOutput::new(Arc::clone(form), Arc::clone(account))), ..self }
     }
 
     /// Reads back what the head holds: its sealed files' names and the rows of its tail.
@@ -107,6 +117,9 @@ impl Output {
             read_section_by_batches(private, &entry.section, disk, &mut keep).await?;
             self.rows.insert(entry.checkpoint, Arc::new([rows.finish()?]));
         }
+        if let Some(early) = &mut self.early {
+            early.restore(private, state, disk).await?;
+        }
         self.tail = state.tail.clone();
         self.note_reached(state);
         self.find_waiting(head);
@@ -117,6 +130,13 @@ impl Output {
         if !rows.is_empty() {
             self.fresh.push(rows);
         }
+    }
+
+    /// Rows that may change again. `final_through`: what is final after them.
+    pub(super) fn add_early(&mut self, rows: Rows, final_through: Micros) -> Result<()> {
+        let Some(early) = &mut self.early else { return Ok(()) };
+        early.set_final_through(final_through);
+        early.add(rows)
     }
 
     /// Puts this output's part into a checkpoint: new rows, seals that are done, seals that are next.
@@ -131,19 +151,23 @@ impl Output {
         }
         state.hot.retain(|entry| hot && entry.checkpoint > self.applied);
         state.hot_runs.retain(|run| hot && run.to > self.applied);
+        let (checkpoint, created_at) = (draft.id, draft.created_at);
+        if let Some(early) = &mut self.early {
+            early.stage(state, bundle, Target { checkpoint, created_at, final_rows: &self.fresh, hot })?;
+        }
         if self.fresh.is_empty() {
             return Ok(());
         }
         let fresh = || self.fresh.iter().flat_map(Rows::batches);
         let section = bundle.add_each(fresh())?;
-        let entry = tail_entry(draft.id, draft.created_at, section, fresh(), self.date_column.as_deref())?;
+        let entry = tail_entry(checkpoint, created_at, section, fresh(), self.date_column.as_deref())?;
         if let Some(entry) = entry {
-            if hot {
+            if hot && self.early.is_none() {
                 state.hot.push(entry.clone());
             }
             state.tail.push(entry);
         }
-        self.staged = Some((draft.id, self.fresh.clone().into()));
+        self.staged = Some((checkpoint, self.fresh.clone().into()));
         Ok(())
     }
 
@@ -158,6 +182,9 @@ impl Output {
         if let Some((checkpoint, rows)) = self.staged.take() {
             self.rows.insert(checkpoint, rows);
             self.fresh.clear();
+        }
+        if let Some(early) = &mut self.early {
+            early.committed();
         }
         if !self.done.is_empty() {
             let new = self.done.drain(..).flat_map(|(_, files)| files);
@@ -183,7 +210,11 @@ impl Output {
 
     fn find_waiting(&mut self, head: &Manifest) {
         self.waiting = super::output_state(head, &self.name).map_or_else(Vec::new, |state| {
-            backlog::waiting(state, self.applied, |checkpoint| self.rows.get(&checkpoint).cloned())
+            backlog::waiting(state, self.applied, |checkpoint| match &self.early {
+                // The hot table gets more than the tail holds.
+                Some(early) => early.hot_rows(checkpoint),
+                None => self.rows.get(&checkpoint).cloned(),
+            })
         });
         self.backlog = backlog::measure(&self.waiting);
     }
@@ -219,6 +250,7 @@ impl Output {
             checkpoint: head.id,
             sealed: Arc::clone(&self.sealed),
             tail: tail.map(|(checkpoint, rows)| TailRows { checkpoint, rows }).collect(),
+            early: self.early.as_ref().map(EarlyOutput::shown),
             marks: marks.into_iter().flatten().map(mark).collect(),
             finished: self.finished,
         });

@@ -25,7 +25,7 @@ use crate::sink::parquet::check_sealable;
 use crate::sink::postgres::{HotTable, PostgresSink};
 use crate::source::Offsets;
 use crate::source::reader::{OpenSpec, ReaderLimits, SourceDeps, ViewDeps, spawn_reader};
-use crate::state::{Budget, Reservation};
+use crate::state::{Account, Budget, Reservation};
 use crate::status::QueryStatus;
 use crate::store::{SpillDirectory, Store};
 use crate::tables::{Published, PublishedView};
@@ -113,7 +113,7 @@ impl QueryLoop {
             offsets.push(resume);
         }
 
-        let mut outputs = outputs(&view, &name, &pipeline, &fingerprint);
+        let mut outputs = outputs(&view, &name, &pipeline, &account, &fingerprint);
         for output in &mut outputs {
             output.restore(&deps.private, &head, &account, deps.disk.as_ref()).await?;
         }
@@ -123,9 +123,9 @@ impl QueryLoop {
                     query: name.clone(),
                     table: view.name.clone(),
                     schema: Arc::clone(&pipeline.schema),
-                    primary_key: view.options.primary_key.clone(),
+                    primary_key: primary_key(&view, &pipeline),
                     time_column: date_column(&pipeline.schema, true),
-                    changes: pipeline.changes().clone(),
+                    changes: pipeline.all_changes().clone(),
                 };
                 // Here, because the task that writes the table would be tried again for ever.
                 table.check_changes().map_err(|error| error.at(view.location.clone()))?;
@@ -253,7 +253,7 @@ fn restored_watermark(slot: &StreamSlot, state: Option<&SourceState>, now: Micro
 }
 
 /// The view and its two ledgers. `version`: names what the view computes.
-fn outputs(view: &ViewDef, name: &str, pipeline: &Pipeline, version: &str) -> Vec<Output> {
+fn outputs(view: &ViewDef, name: &str, pipeline: &Pipeline, account: &Arc<Account>, version: &str) -> Vec<Output> {
     let ledger = |kind: &str, schema| {
         let shown = Arc::new(PublishedView::new(format!("{kind}.{}", view.name), schema));
         Output::new(kind.to_owned(), None, &Changes::Append, shown)
@@ -262,8 +262,22 @@ fn outputs(view: &ViewDef, name: &str, pipeline: &Pipeline, version: &str) -> Ve
     let dead_letters = ledger(DEAD_LETTER_LEDGER, dead_letter_schema());
     let shown = PublishedView::new(view.name.clone(), Arc::clone(&pipeline.schema)).of_version(version);
     let shown = Arc::new(shown);
-    let main = Output::new(name.to_owned(), date_column(&pipeline.schema, false), pipeline.changes(), shown);
+    let main = Output::new(name.to_owned(), date_column(&pipeline.schema, false), pipeline.all_changes(), shown);
+    let main = match pipeline.early() {
+        Some(form) => main.with_early(form, account),
+        None => main,
+    };
     vec![main, late, dead_letters]
+}
+
+/// What the hot table is upserted by: as the view says, or by what names a row where rows replace one another.
+fn primary_key(view: &ViewDef, pipeline: &Pipeline) -> Vec<String> {
+    match pipeline.early() {
+        Some(form) if view.options.primary_key.is_empty() => {
+            form.key().iter().map(|at| pipeline.schema.field(*at).name().clone()).collect()
+        }
+        _ => view.options.primary_key.clone(),
+    }
 }
 
 /// The column that dates a view's rows: `window_start` where there is one, else the first timestamp or date.

@@ -87,7 +87,23 @@ pub enum Deadline {
     Now,
     /// When the watermark of an input reaches this.
     EventTime { input: usize, at: Micros },
+    /// When it is this time by the clock. Only for results that may change again: what is final does not depend on it.
+    ProcessingTime { at: Micros },
 }
+
+/// Results that may change again, all of them final at one time.
+#[derive(Debug, Clone)]
+pub struct EarlyRows {
+    /// See [`Operator::final_through`].
+    pub until: Micros,
+    /// A row for each key, with the operator's columns.
+    pub rows: RecordBatch,
+    /// False where they cannot be computed: all but what names a row is NULL.
+    pub computed: bool,
+}
+
+/// As [`Emission`], of results that may change again: nothing is waited for.
+pub type EarlyEmission = Box<dyn Iterator<Item = Result<EarlyRows>> + Send>;
 
 /// A row that came too late for something: one entry a row and operator, however much it missed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -170,6 +186,22 @@ pub trait Operator: fmt::Debug + Send + Sync {
     /// noted in its effects and left out. `context`: for plans that the emission runs, with the query's memory.
     fn close(self: Arc<Self>, marks: &[InputMarks], epoch: &Arc<Epoch>, context: &Arc<TaskContext>)
     -> Result<Emission>;
+
+    /// What is due of results that may change again, once the epoch has been closed: for each key its newest. Nothing where the operator
+    /// was not made to emit any ([`Definition::emitting_early`]).
+    ///
+    /// Read to its end before the epoch is committed. A result that is final after this epoch is among them where an earlier one of its key
+    /// may have left.
+    ///
+    /// [`Definition::emitting_early`]: super::logical::Definition::emitting_early
+    fn early(self: Arc<Self>, _marks: &[InputMarks], _epoch: &Epoch) -> Result<EarlyEmission> {
+        Ok(Box::new(std::iter::empty()))
+    }
+
+    /// Early results up to and including this are final when the inputs have got to these marks.
+    fn final_through(&self, _marks: &[Micros]) -> Micros {
+        Micros::MAX
+    }
 
     /// Makes the running epoch part of the state.
     fn commit(&self) -> Result<()>;

@@ -18,6 +18,7 @@ use datafusion::physical_planner::PhysicalPlanner;
 
 use super::contract::Operator;
 use super::epoch_cell::EpochCell;
+use crate::catalog::EarlyWhen;
 
 /// Name of the hidden column that says where a row was read: see [`super::epoch_cell::RowId`]. NULL for rows that were not read.
 pub const ROW: &str = "__row";
@@ -29,11 +30,41 @@ pub fn row_field() -> Field {
     Field::new(ROW, DataType::Int64, true)
 }
 
+/// An operator that also emits results before they are final.
+#[derive(Debug)]
+pub struct EarlyDefinition {
+    pub definition: Arc<dyn Definition>,
+    /// What each column of its rows says of the row that it replaces.
+    pub columns: Vec<Names>,
+    /// Several windows begin at one time: their start does not tell them apart.
+    pub begin_together: bool,
+}
+
+/// What a column names of a row that replaces the one before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Names {
+    /// The start of its window.
+    WindowStart,
+    /// End or last tick of its window.
+    Window,
+    /// Its window, as a struct of start and end.
+    WindowStruct,
+    /// One of its keys, which are numbered from 0.
+    Key(usize),
+    /// Nothing: it is a result.
+    Value,
+}
+
 /// What one kind of operator needs to become physical.
 #[async_trait]
 pub trait Definition: fmt::Debug + Send + Sync {
     /// One line for EXPLAIN: what it does, without its state.
     fn describe(&self, node: &OperatorNode) -> String;
+
+    /// The same operator made to emit results before they are final, too; `None` for one that has none before.
+    fn emitting_early(&self, _when: EarlyWhen) -> Option<EarlyDefinition> {
+        None
+    }
 
     /// The operator itself, with empty state: one of each, whichever plans are made over it.
     fn create(&self, id: &str, schema: SchemaRef) -> Arc<dyn Operator>;

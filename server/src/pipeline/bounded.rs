@@ -25,6 +25,8 @@ use crate::sql::{ExpandWindowTvfs, explained};
 pub async fn plan_to_the_end(view: &ViewDef, tables: &dyn Tables, settings: PlanSettings) -> Result<Planned> {
     let refused = match plan(view, tables, settings).await {
         Ok(planned) => return Ok(planned),
+        // What it asks for can only be had of a stream.
+        Err(error) if view.emit.early.is_some() => return Err(error),
         Err(error) => error,
     };
     match plan_bounded(view, tables, settings).await {

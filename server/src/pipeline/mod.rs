@@ -6,6 +6,7 @@
 
 mod batch;
 mod bounded;
+mod early;
 mod failure;
 mod isolation;
 mod joins;
@@ -41,8 +42,10 @@ pub use source_exec::{EpochSourceExec, StreamSlot};
 use template::Template;
 pub use view_stream::ViewStream;
 
+use self::early::EarlyStage;
 use crate::catalog::Emit;
 use crate::changelog::Changes;
+use crate::changelog::early::EarlyForm;
 use crate::clock::Micros;
 use crate::error::{Error, ErrorKind, Result};
 use crate::operator::contract::{Deadline, LateRow, Operator};
@@ -50,7 +53,7 @@ use crate::operator::epoch_cell::{Epoch, EpochCell, SourceRows};
 use crate::plan::{Edge, ExplainNode, Names, OperatorInputs};
 use crate::source::{DeadLetter, Origins};
 use crate::state::{Account, AccountPool, Rows};
-use crate::watermark::{Edges, InputMarks, InputRef, Mark, WatermarkExpr};
+use crate::watermark::{Edges, InputMarks, InputRef, Mark, NONE, WatermarkExpr};
 
 /// A planned continuous query.
 #[derive(Debug)]
@@ -75,6 +78,8 @@ pub struct Pipeline {
     /// Runs an epoch once more that has failed.
     isolating: Template,
     places: ExpressionPlaces,
+    /// Where results leave before they are final, too.
+    early: Option<EarlyStage>,
     cell: Arc<EpochCell>,
     context: Arc<TaskContext>,
     /// Answers for the memory of its state and its results.
@@ -100,6 +105,9 @@ pub struct StepInput {
 pub struct StepOutput {
     /// They relate to those of the steps before as [`Pipeline::changes`] says.
     pub rows: Rows,
+    /// Results that may change again, of each key its newest, in the form of [`Pipeline::early`]: they stand before `rows`, which may be
+    /// final for the same keys.
+    pub early: Rows,
     pub late: Vec<LateRow>,
     /// Rows that belong to no window, because their event time is NULL.
     pub without_time: u64,
@@ -117,9 +125,40 @@ impl Pipeline {
         &self.operators
     }
 
-    /// How the rows that it emits relate to those before them, the same for every step: whoever takes them is to be asked first.
+    /// How the rows that it emits relate to those before them, the same for every step: whoever takes them is to be asked first. Early
+    /// rows are not among them, and those that are final only come.
     pub fn changes(&self) -> &Changes {
+        if self.early.is_some() { &Changes::Append } else { &self.edge.changes }
+    }
+
+    /// As [`Pipeline::changes`], of all rows, early ones among them.
+    pub fn all_changes(&self) -> &Changes {
         &self.edge.changes
+    }
+
+    /// The form of early rows; `None` where there are none.
+    pub fn early(&self) -> Option<&Arc<EarlyForm>> {
+        self.early.as_ref().map(|stage| &stage.form)
+    }
+
+    /// No early rows are computed: whoever runs it takes final ones alone.
+    pub fn only_final(&mut self) {
+        self.early = None;
+    }
+
+    /// Early rows up to this are final, as of the last step. [`NONE`] where none is.
+    pub fn final_through(&self) -> Micros {
+        let Some(stage) = &self.early else { return NONE };
+        self.operators[stage.operator].final_through(&self.kept_marks()[stage.operator])
+    }
+
+    /// When early rows leave although neither a row comes nor a source moves, in processing time.
+    pub fn next_time(&self) -> Option<Micros> {
+        let operator = &self.operators[self.early.as_ref()?.operator];
+        let deadlines = operator.next_deadlines(&[]).into_iter();
+        deadlines
+            .filter_map(|deadline| if let Deadline::ProcessingTime { at } = deadline { Some(at) } else { None })
+            .min()
     }
 
     /// Says who answers for its memory; until then nobody does. To be called before the first step and before anything is restored.
@@ -175,12 +214,18 @@ impl Pipeline {
         });
         let far_after = self.slots.iter().map(|slot| slot.far_after(input.now)).max().unwrap_or(Micros::MAX);
         let epoch = self.cell.enter(Epoch::new(input.epoch, input.now, far_after, sources.collect(), marks));
-        match self.run(template, &epoch).await {
-            Ok(output) if !epoch.effects.has_bad() => Ok(output),
-            Ok(_) => self.without_bad_rows(&epoch, None).await,
-            Err(error) if error.kind() == ErrorKind::Invalid => self.without_bad_rows(&epoch, Some(error)).await,
-            Err(error) => Err(error),
+        let mut output = match self.run(template, &epoch).await {
+            Ok(output) if !epoch.effects.has_bad() => output,
+            Ok(_) => self.without_bad_rows(&epoch, None).await?,
+            Err(error) if error.kind() == ErrorKind::Invalid => self.without_bad_rows(&epoch, Some(error)).await?,
+            Err(error) => return Err(error),
+        };
+        if let Some(stage) = &self.early {
+            // Its expressions are those of the narrow plan.
+            self.narrow.fill(&self.context).await?;
+            output.early = stage.rows(&self.operators[stage.operator], &epoch, &self.account)?;
         }
+        Ok(output)
     }
 
     /// Runs the epoch that has been entered.
@@ -197,7 +242,7 @@ impl Pipeline {
             )));
         }
         let (late, without_time) = epoch.effects.take();
-        Ok(StepOutput { rows, late, without_time, bad: vec![] })
+        Ok(StepOutput { rows, late, without_time, ..StepOutput::default() })
     }
 
     /// Makes the last step part of the state.
@@ -256,6 +301,8 @@ impl Pipeline {
             operator.next_deadlines(&before).into_iter().any(|deadline| match deadline {
                 Deadline::Now => true,
                 Deadline::EventTime { input, at } => marks.get(input).is_some_and(|mark| at <= mark.close),
+                // See `next_time`.
+                Deadline::ProcessingTime { .. } => false,
             })
         })
     }

@@ -14,7 +14,7 @@ use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::execution::SessionState;
 use datafusion::execution::context::SessionContext;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
-use datafusion::logical_expr::{LogicalPlan, TableScan, UserDefinedLogicalNode};
+use datafusion::logical_expr::{Expr, LogicalPlan, Projection, TableScan, UserDefinedLogicalNode, lit};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use datafusion::sql::parser::Statement as DfStatement;
@@ -22,6 +22,7 @@ use datafusion::sql::sqlparser::ast;
 use parking_lot::Mutex;
 
 use super::Pipeline;
+use super::early::EarlyStage;
 use super::failure::ExpressionPlaces;
 use super::joins::{arranged, narrowed};
 use super::optimizer::stream_optimizer;
@@ -30,8 +31,9 @@ use super::source_exec::{EpochSourceExec, StreamSlot, StreamTable};
 use super::subqueries::Subqueries;
 use super::template::{Template, visit};
 use super::view_stream::ViewStream;
-use crate::catalog::{Defined, PlainView, TableDef, ViewDef};
+use crate::catalog::{Defined, EarlyWhen, PlainView, TableDef, ViewDef, ViewOptions};
 use crate::changelog::Changes;
+use crate::changelog::early::IS_FINAL;
 use crate::error::{Error, Location, Result};
 use crate::operator::contract::Operator;
 use crate::operator::epoch_cell::EpochCell;
@@ -39,7 +41,8 @@ use crate::operator::logical::{Lowering, OperatorNode};
 use crate::operator::lowered_stateless;
 use crate::operator::node::OperatorExec;
 use crate::plan::{
-    DeriveSettings, OperatorInputs, StreamInfo, Streams, derive, lookups, reads_stream, refuse_size, told,
+    DeriveSettings, EarlyPlan, OperatorInputs, StreamInfo, StreamPlan, Streams, derive, emitting_early, lookups,
+    reads_stream, refuse_size, told,
 };
 use crate::sql::session::session;
 use crate::sql::window_tvf::WatermarkColumns;
@@ -199,7 +202,10 @@ async fn plan_at_view(view: &ViewDef, tables: &dyn Tables, settings: PlanSetting
     let (_, plan) = analyzed(&view.query, &state, watermarks.as_ref(), &view.location).await?;
     let scans = StreamScans::default();
     if !reads_stream(&plan, &scans) {
-        return Ok(Planned::Batch(context, Box::new(expand_for_batch(plan)?)));
+        let plan = expand_for_batch(plan)?;
+        // All of it is final.
+        let plan = if view.emit.early.is_some() { with_is_final(plan)? } else { plan };
+        return Ok(Planned::Batch(context, Box::new(plan)));
     }
     let plan = arranged(plan, &scans, &state)?;
     let allowed_lateness_us = i64::try_from(view.options.allowed_lateness.as_micros()).unwrap_or(i64::MAX);
@@ -212,6 +218,14 @@ async fn plan_at_view(view: &ViewDef, tables: &dyn Tables, settings: PlanSetting
         None => derived(plan)?,
         // Judged as it is written: what a join lacks may be a time that nobody reads.
         Some(narrowed) => derived(plan).and_then(|_| derived(narrowed))?,
+    };
+    let (stream, early) = match view.emit.early {
+        None => (stream, None),
+        Some(early) => {
+            let planned = planned_early(stream, early.when, &view.options);
+            let (stream, early) = planned.map_err(|error| error.at(view.emission_location()))?;
+            (stream, Some(early))
+        }
     };
     let names: Vec<String> = stream.logical.schema().fields().iter().map(|field| field.name().clone()).collect();
     let inputs = stream.operators.iter().map(|inputs| inputs.watermarks.clone()).collect();
@@ -244,12 +258,16 @@ async fn plan_at_view(view: &ViewDef, tables: &dyn Tables, settings: PlanSetting
     let plans = [&narrow, &isolating].into_iter().chain(wide.as_ref().map(|(wide, _)| wide));
     finish(&slots, plans)?;
     let schema = narrow.schema();
+    let operators = operators.all()?;
+    let early = early.map(|early| EarlyStage::try_new(early, &narrow, &operators)).transpose();
+    let early = early.map_err(|error| error.at(view.emission_location()))?;
     Ok(Planned::Stream(Box::new(Pipeline {
         slots,
         schema,
         emit: view.emit,
         edge: stream.edge,
-        operators: operators.all()?,
+        operators,
+        early,
         edges: Mutex::new(edges),
         explain: stream.explain,
         inputs: stream.operators,
@@ -262,6 +280,24 @@ async fn plan_at_view(view: &ViewDef, tables: &dyn Tables, settings: PlanSetting
         context: context.task_ctx(),
         account: Account::unlimited(),
     })))
+}
+
+/// The plan of a query that emits early, by its clause and its options.
+fn planned_early(stream: StreamPlan, when: EarlyWhen, options: &ViewOptions) -> Result<(StreamPlan, EarlyPlan)> {
+    if when == EarlyWhen::LateCorrections && options.allowed_lateness.is_zero() {
+        return Err(Error::invalid(format!("{when} corrects what is within the allowed lateness, and there is none"))
+            .hint("write CREATE MATERIALIZED VIEW … WITH ('allowed-lateness' = '10 seconds') AS …"));
+    }
+    let (stream, early) = emitting_early(stream, when)?;
+    early.check_primary_key(when, &options.primary_key)?;
+    Ok((stream, early))
+}
+
+/// A query whose rows are all final, with the column that says so.
+fn with_is_final(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let mut columns: Vec<Expr> = plan.schema().columns().into_iter().map(Expr::Column).collect();
+    columns.push(lit(true).alias(IS_FINAL));
+    Ok(LogicalPlan::Projection(Projection::try_new(columns, Arc::new(plan))?))
 }
 
 /// A query's plan as it stands there, and analyzed; the size of both is bounded. `start`: its place, for errors that do not say theirs.

@@ -65,11 +65,17 @@ impl Template {
         self.drains
     }
 
+    /// Reads the subqueries that its expressions hold the values of, unless they have been read.
+    pub(super) async fn fill(&self, context: &Arc<TaskContext>) -> Result<()> {
+        match &self.values {
+            Some(values) => values.fill(context).await,
+            None => Ok(()),
+        }
+    }
+
     /// The rows of one run: in memory, or on local disk where `account` has no room for them.
     pub(super) async fn run(&self, context: &Arc<TaskContext>, account: &Arc<Account>) -> Result<Rows> {
-        if let Some(values) = &self.values {
-            values.fill(context).await?;
-        }
+        self.fill(context).await?;
         let plan = instance_of(&self.plan, None)?;
         let partitions = plan.output_partitioning().partition_count();
         if partitions == 1 {

@@ -13,6 +13,7 @@ use proptest::prelude::*;
 mod asof;
 mod bad_rows;
 mod distinct;
+mod early;
 mod joins;
 mod kinds;
 mod lookups;
@@ -131,7 +132,7 @@ struct Emitted {
 
 impl Emitted {
     fn of(output: StepOutput) -> Self {
-        let StepOutput { rows, late, without_time, bad } = output;
+        let StepOutput { rows, late, without_time, bad, early: _ } = output;
         Emitted { batches: rows.batches().collect::<Result<_>>().unwrap(), late, without_time, bad }
     }
 

@@ -29,6 +29,8 @@ pub struct ExplainNode {
     pub times: Vec<(String, WatermarkExpr)>,
     pub changes: Changes,
     pub state: Option<ExplainState>,
+    /// What leaves of it before it is final.
+    pub early: Option<String>,
     pub inputs: Vec<ExplainNode>,
 }
 
@@ -48,7 +50,7 @@ impl ExplainNode {
     pub(super) fn new(what: String, edge: &Edge, schema: &DFSchema, inputs: Vec<ExplainNode>) -> Self {
         let times = edge.columns.iter().zip(schema.fields());
         let times = times.filter_map(|(facts, field)| Some((field.name().clone(), facts.watermark.clone()?)));
-        ExplainNode { what, times: times.collect(), changes: edge.changes.clone(), state: None, inputs }
+        ExplainNode { what, times: times.collect(), changes: edge.changes.clone(), state: None, early: None, inputs }
     }
 
     /// The same node with other columns: a projection is not worth a line of its own.
@@ -70,6 +72,9 @@ impl ExplainNode {
         if let Some(state) = &self.state {
             lines.push(format!("{indent}    state {}: {state}", state.operator));
             lines.push(format!("{indent}    emits {}", state.emits));
+        }
+        if let Some(early) = &self.early {
+            lines.push(format!("{indent}    emits early, with is_final = false: {early}"));
         }
         if self.changes != Changes::Append {
             lines.push(format!("{indent}    changes: {}", self.changes));

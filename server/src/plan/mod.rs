@@ -8,6 +8,7 @@
 //! behind the optimizer ([`lookups`]), which makes such of subqueries.
 
 mod derive;
+mod early;
 mod edge;
 mod explain;
 mod expression;
@@ -24,6 +25,7 @@ use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::logical_expr::{LogicalPlan, TableScan, TableSource};
 
 pub use derive::derive;
+pub use early::{EarlyKey, EarlyPlan, emitting_early};
 pub use edge::{Bound, ColumnFacts, Edge, WindowColumn, WindowPart};
 pub use explain::{ExplainNode, Names};
 pub use recognize::lookup::lookups;

@@ -25,7 +25,7 @@ use supervisor::Running;
 pub use watch::Changes;
 
 use crate::catalog::{
-    CSV_DELIMITER_DEFAULT, Connector, PlainView, RecordRows, TableDef, ViewDef, ViewRef, WatermarkDef,
+    CSV_DELIMITER_DEFAULT, Connector, Emit, PlainView, RecordRows, TableDef, ViewDef, ViewRef, WatermarkDef,
 };
 use crate::epoch::{QueryDeps, QueryPlan};
 use crate::error::{Error, Result};
@@ -295,7 +295,8 @@ fn fingerprint(
     slots: &[Arc<StreamSlot>],
 ) -> String {
     let mut hash = Sha256::new();
-    hash.update(format!("{}\n{:?}\n{:?}\n", view.query, view.emit, view.options.allowed_lateness));
+    let (query, emission) = (&view.query, emission_text(&view.emit));
+    hash.update(format!("{query}\n{emission}\n{:?}\n", view.options.allowed_lateness));
     for view in plain_views {
         hash.update(format!("{} {}\n", view.name, view.query));
     }
@@ -328,6 +329,15 @@ fn fingerprint(
     }
     functions.iter().for_each(|function| hash.update(format!("{function}\n")));
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// As it was written when there was nothing but a timeout: a query without early results keeps its fingerprint.
+fn emission_text(Emit { timeout, early }: &Emit) -> String {
+    let text = format!("Emit {{ timeout: {timeout:?} }}");
+    match early {
+        None => text,
+        Some(early) => format!("{text} {:?}", early.when),
+    }
 }
 
 /// As it was written when a watermark was always a column less a length: such a query keeps its fingerprint, and so its state.

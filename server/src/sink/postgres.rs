@@ -5,6 +5,7 @@
 //! Because the marker lives in the same database, a database that was restored from a backup says so itself.
 
 mod apply;
+mod changes;
 mod connection;
 mod ddl;
 mod marker;
@@ -42,7 +43,8 @@ pub struct HotTable {
     /// The event time that retention goes by. The table is partitioned by its day where the column is part of the key, or where
     /// there is no key and it is never null.
     pub time_column: Option<String>,
-    /// How the view's rows relate to those before them.
+    /// How the view's rows relate to those before them. Where they are upserted they come in the form of early ones
+    /// ([`crate::changelog::early`]), and the primary key is of columns of their key.
     pub changes: Changes,
 }
 
@@ -50,16 +52,24 @@ impl HotTable {
     /// Whether such rows can be written: asked before the table is made, and before each range.
     ///
     /// # Errors
-    /// `Invalid` where they do not only come.
+    /// `Invalid` where they do not only come, and nothing says which of them a row replaces.
     pub fn check_changes(&self) -> Result<()> {
-        self.changes.append_only(&format!("hot table {:?}", self.table))
+        match &self.changes {
+            Changes::Upsert(key) if self.is_keyed_within(key) => Ok(()),
+            other => other.append_only(&format!("hot table {:?}", self.table)),
+        }
+    }
+
+    fn is_keyed_within(&self, key: &[usize]) -> bool {
+        let within = |name: &String| self.schema.index_of(name).is_ok_and(|at| key.contains(&at));
+        !self.primary_key.is_empty() && self.primary_key.iter().all(within)
     }
 }
 
 /// What became of a checkpoint range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Applied {
-    /// The range is in the table. `expired`: rows left out because their day lies before the retention boundary, or beyond what
+    /// The range is in the table. `rows`: written and deleted. `expired`: rows left out because their day lies before the retention boundary, or beyond what
     /// Postgres can hold.
     Written { rows: u64, expired: u64 },
     /// The marker already stood at `at`, which is not before `to`: an earlier attempt was committed.

@@ -24,6 +24,7 @@ mod column_default;
 mod column_options;
 mod ddl;
 pub mod dialect;
+mod emission;
 pub mod errors;
 mod failed_value;
 mod function;

@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
-use std::time::Duration;
 
 use datafusion::sql::sqlparser::ast::{
     Expr, Ident, ObjectName, ObjectNamePart, Query, Select, SetExpr, Spanned, TableFactor, Visit, Visitor,
@@ -16,11 +15,10 @@ use datafusion::sql::sqlparser::tokenizer::{Location as TokenLocation, Span, Tok
 
 use super::asof::{mark_joins, with_match_conditions};
 use super::dialect::{StreamDialect, is_word};
-use super::interval;
 use super::options::{self, Options};
 use super::source_text::{RECURSION_MAX, SourceText, StatementTokens, is_end};
 use super::window_calls::{LENGTH_HINT, wrong_length};
-use crate::catalog::{Emit, Explained, PlainView, Statement, ViewDef, ViewOptions};
+use crate::catalog::{Explained, PlainView, Statement, ViewDef, ViewOptions};
 use crate::error::{Error, Location, Result};
 
 /// Bytes of a name: Postgres cuts longer ones off.
@@ -28,7 +26,6 @@ const NAME_BYTES_MAX: usize = 63;
 
 /// What a file may hold.
 const ALLOWED: &str = "a file holds CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE FUNCTION, INSERT INTO … SELECT, SELECT and EXPLAIN statements";
-const ALLOWED_EMIT: &str = "EMIT ON WINDOW CLOSE and EMIT TIMEOUT INTERVAL '3 seconds' are available";
 
 /// The statements of a file, in their order.
 ///
@@ -277,7 +274,7 @@ impl<'a> StatementParser<'a> {
     /// `query [EMIT …]` to the end of the statement.
     fn view(&mut self, name: String, options: ViewOptions) -> Result<ViewDef> {
         let query = self.query()?;
-        let emit = self.emit()?;
+        let emit = self.emission()?;
         self.expect_end()?;
         Ok(ViewDef { name, query, emit, options, text: self.text(), location: self.location() })
     }
@@ -294,54 +291,6 @@ impl<'a> StatementParser<'a> {
             Error::invalid(wrong.what).hint(wrong.hint).at(place)
         })?;
         Ok(query)
-    }
-
-    fn emit(&mut self) -> Result<Emit> {
-        let (mut timeout, mut on_close) = (None, false);
-        while is_word(&self.parser.peek_token_ref().token, "EMIT") {
-            let place = self.here();
-            self.parser.advance_token();
-            // Forms may follow one another with one EMIT or with one each.
-            while let Some(form) = self.emit_form(&place)? {
-                let again = match form {
-                    EmitForm::OnClose => std::mem::replace(&mut on_close, true),
-                    EmitForm::Timeout(duration) => timeout.replace(duration).is_some(),
-                };
-                if again {
-                    return Err(Error::invalid("this EMIT is given twice").hint("leave one out").at(place));
-                }
-            }
-        }
-        Ok(Emit { timeout })
-    }
-
-    /// `None` at the end of the statement or at another EMIT, once a form has been read.
-    fn emit_form(&mut self, emit: &Location) -> Result<Option<EmitForm>> {
-        let after_emit = is_word(&self.parser.get_current_token().token, "EMIT");
-        let next = self.parser.peek_token_ref().clone();
-        if self.take_word("ON") {
-            if self.take_word("WINDOW") && self.take_word("CLOSE") {
-                return Ok(Some(EmitForm::OnClose));
-            }
-        } else if self.take_word("TIMEOUT") {
-            let place = self.here();
-            let expr = self.parser.parse_expr();
-            let expr = self.parsed(expr)?;
-            return match interval::from_sql(&expr) {
-                Ok(duration) if duration.is_zero() => Err("must be longer than zero".to_owned()),
-                other => other,
-            }
-            .map(|duration| Some(EmitForm::Timeout(duration)))
-            .map_err(|why| Error::invalid(format!("the timeout {why}")).at(place));
-        } else if !after_emit {
-            return Ok(None);
-        }
-        let unavailable = ["CHANGES", "EVERY", "FINAL", "AFTER"].iter().any(|word| is_word(&next.token, word));
-        let error = match unavailable {
-            true => Error::invalid(format!("EMIT {} is not available yet", next.to_string().to_uppercase())),
-            false => Error::invalid("cannot read this EMIT"),
-        };
-        Err(error.hint(ALLOWED_EMIT).at(emit.clone()))
     }
 
     /// The name of what is defined: one part, and usable as a file and table name everywhere.
@@ -415,11 +364,6 @@ impl<'a> StatementParser<'a> {
     pub(crate) fn text(&self) -> String {
         self.source.slice(self.start, self.end).to_owned()
     }
-}
-
-enum EmitForm {
-    OnClose,
-    Timeout(Duration),
 }
 
 /// Unquoted names are lower case, as DataFusion and Postgres have it: capitals beyond ASCII stay, or a name that is declared

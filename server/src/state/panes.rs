@@ -108,6 +108,16 @@ impl PaneState {
         committed.chain(pending).collect()
     }
 
+    /// The rows of the running epoch, by pane.
+    pub fn pending(&self) -> impl Iterator<Item = (Micros, &[RecordBatch])> + '_ {
+        self.pending.iter().map(|(pane, batches)| (*pane, batches.as_slice()))
+    }
+
+    /// The rows of a pane, those of the running epoch apart.
+    pub fn committed(&self, pane: Micros) -> Vec<Rows> {
+        self.panes.get(&pane).map_or_else(Vec::new, |segments| segments.iter().map(|one| one.rows.clone()).collect())
+    }
+
     /// Makes the epoch's rows part of the state and forgets the panes up to and including `done_through`.
     ///
     /// # Errors

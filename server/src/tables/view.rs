@@ -27,6 +27,7 @@ use object_store::ObjectMeta;
 use object_store::path::Path;
 use parking_lot::Mutex;
 
+use super::early::EarlyRows;
 use super::stores::public_store_url;
 use super::{Published, PublishedView, TailRows, ViewSnapshot};
 use crate::error::Error;
@@ -130,6 +131,7 @@ impl TableProvider for ViewTable {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let pins = state.config().get_extension::<Pins>();
         let mut files = Vec::new();
+        // Of the others, which come as they are read.
         let (mut tail, mut put_away): (Vec<RecordBatch>, Vec<Arc<dyn PartitionStream>>) = (Vec::new(), Vec::new());
         for view in &self.views {
             let snapshot = pins.as_ref().map_or_else(|| view.pin(), |pins| pins.pin(view));
@@ -153,6 +155,9 @@ impl TableProvider for ViewTable {
                     }
                     None => put_away.push(Arc::new(PutAway { schema: Arc::clone(&self.schema), rows: rows.clone() })),
                 }
+            }
+            if let Some(early) = snapshot.early.as_ref().filter(|early| !early.rows.is_empty()) {
+                put_away.push(Arc::new(EarlyRows::new(Arc::clone(early), Arc::clone(&self.schema))));
             }
         }
 

@@ -198,3 +198,30 @@ async fn a_source_that_does_not_answer_is_not_idle() {
     assert_eq!(mark, 71 * SECOND);
     assert!(played.driver.pipeline.open_panes() <= 1);
 }
+
+// No row comes, and nothing moves: it is the clock that wakes it.
+#[tokio::test]
+async fn what_leaves_in_intervals_leaves_without_a_row() {
+    let query = "SELECT window_end, count(*) AS c FROM TUMBLE(clicks, ts, INTERVAL '10 seconds') GROUP BY window_end
+        EMIT EVERY INTERVAL '5 seconds'";
+    let mut played = played(query, false, None).await;
+    let early = async |played: &mut Played| match played.driver.turn(Duration::ZERO).await.unwrap() {
+        Turn::Epoch(result) => result.output.early.num_rows(),
+        Turn::Quiet | Turn::Finished => 0,
+    };
+    played.put(0, (1, "a", 1, 5), 0);
+    assert_eq!(early(&mut played).await, 1);
+    played.pass(1);
+    played.put(0, (2, "a", 1, 6), 0);
+    assert_eq!(early(&mut played).await, 0);
+    assert_eq!(played.driver.until_due(Duration::from_secs(60)), Duration::from_secs(4));
+    played.pass(3);
+    assert_eq!(early(&mut played).await, 0);
+    played.pass(1);
+    assert_eq!(played.driver.until_due(Duration::from_secs(60)), Duration::ZERO);
+    assert_eq!(early(&mut played).await, 1);
+    // Once they have left, nothing is due.
+    played.pass(60);
+    assert_eq!(early(&mut played).await, 0);
+    assert_eq!(played.driver.until_due(Duration::from_secs(60)), Duration::from_secs(60));
+}

@@ -1,9 +1,7 @@
 //! What closing windows emits: of one after the other, a part of its keys at a time.
 
 use std::collections::VecDeque;
-use std::iter::Peekable;
 use std::sync::Arc;
-use std::vec::IntoIter;
 
 use arrow::array::RecordBatch;
 use datafusion::execution::TaskContext;
@@ -15,8 +13,8 @@ use crate::clock::Micros;
 use crate::error::{Error, ErrorKind, Result};
 use crate::operator::contract::{BadRow, Emission};
 use crate::operator::epoch_cell::Epoch;
-use crate::operator::window::held;
-use crate::state::{PartReader, Rows, parts_for, tight};
+use crate::operator::window::held::WindowParts;
+use crate::state::tight;
 
 /// The rows of the windows that end after `closed` and at or before `to`. `panes`: those that hold rows, ascending.
 pub(super) fn closing(
@@ -27,9 +25,8 @@ pub(super) fn closing(
     closed: Micros,
     to: Micros,
 ) -> Emission {
-    let panes = panes.into_iter().peekable();
-    let closing =
-        Closing { operator, epoch, context, panes, closed, to, window: None, running: None, results: VecDeque::new() };
+    let parts = WindowParts::new(operator.windows, panes, closed, to);
+    let closing = Closing { operator, epoch, context, parts, running: None, results: VecDeque::new() };
     let next = |mut closing: Closing| async move {
         let batch = closing.next().await?;
         Ok::<_, Error>(batch.map(|batch| (batch, closing)))
@@ -41,22 +38,11 @@ struct Closing {
     operator: Arc<OverOperator>,
     epoch: Arc<Epoch>,
     context: Arc<TaskContext>,
-    panes: Peekable<IntoIter<Micros>>,
-    /// The end of the window at hand, or of the last one.
-    closed: Micros,
-    to: Micros,
-    window: Option<ClosingWindow>,
+    parts: WindowParts,
     /// The plan over the part at hand.
     running: Option<SendableRecordBatchStream>,
     /// Where it ran part by part to find what cannot be computed: what could be.
     results: VecDeque<RecordBatch>,
-}
-
-/// A window whose keys are taken part by part: all of its rows are never in memory beside one another, where there are keys.
-struct ClosingWindow {
-    readers: Vec<PartReader>,
-    part: usize,
-    parts: usize,
 }
 
 impl Closing {
@@ -72,44 +58,26 @@ impl Closing {
                 }
                 continue;
             }
-            let Some(rows) = self.next_part()? else { return Ok(None) };
+            let Some((end, rows)) = self.next_part()? else { return Ok(None) };
             match self.epoch.effects.isolates() {
                 false => self.running = Some(self.operator.run(rows, &self.context)?),
-                true => self.isolate(rows).await?,
+                true => self.isolate(end, rows).await?,
             }
         }
     }
 
-    /// The next rows that the plan runs over; `None` behind the last window.
-    fn next_part(&mut self) -> Result<Option<RecordBatch>> {
-        loop {
-            let Some(window) = &mut self.window else {
-                let windows = &self.operator.windows;
-                let Some(end) = held::next_to_close(windows, &mut self.panes, self.closed, self.to) else {
-                    return Ok(None);
-                };
-                self.closed = end;
-                let (keys, segments) = (self.operator.keys()?, self.operator.rows_of(end));
-                let rows = segments.iter().map(Rows::num_rows).sum();
-                let parts = if keys == 0 { 1 } else { parts_for(rows) };
-                let readers = segments.into_iter().map(|segment| PartReader::new(segment, keys, parts)).collect();
-                self.window = Some(ClosingWindow { readers, part: 0, parts });
-                continue;
-            };
-            let mut rows = Vec::new();
-            window.readers.iter_mut().try_for_each(|reader| reader.read(window.part, &mut rows))?;
-            window.part += 1;
-            if window.part == window.parts {
-                self.window = None;
-            }
-            if !rows.is_empty() {
-                return Ok(Some(tight(self.operator.together(&rows)?)?.0));
-            }
+    /// The next rows that the plan runs over, and the end of their window; `None` behind the last window.
+    fn next_part(&mut self) -> Result<Option<(Micros, RecordBatch)>> {
+        let operator = &self.operator;
+        match self.parts.next(operator.keys()?, |end| Ok(operator.rows_of(end)))? {
+            Some((end, rows)) => Ok(Some((end, tight(operator.together(&rows)?)?.0))),
+            None => Ok(None),
         }
     }
 
-    /// The results of `rows`, but for what cannot be computed: halved by their keys until that is of a single one, and noted.
-    async fn isolate(&mut self, rows: RecordBatch) -> Result<()> {
+    /// The results of `rows`, but for what cannot be computed: halved by their keys until that is of a single one, and noted. `end`: of their
+    /// window.
+    async fn isolate(&mut self, end: Micros, rows: RecordBatch) -> Result<()> {
         let mut open = vec![rows];
         while let Some(rows) = open.pop() {
             let error = match computed(&self.operator, rows.clone(), &self.context).await {
@@ -125,7 +93,7 @@ impl Closing {
             match self.operator.halves(&rows)? {
                 Some([first, second]) => open.extend([second, first]),
                 None => {
-                    let row = self.operator.named(&rows, self.closed)?;
+                    let row = self.operator.named(&rows, end)?;
                     self.epoch.effects.add_bad(BadRow { id: None, row, error });
                 }
             }

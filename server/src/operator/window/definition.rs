@@ -14,9 +14,10 @@ use super::gate::LateGateExec;
 use super::operator::WindowOperator;
 use super::panes::Windows;
 use super::ties::told_apart;
+use crate::catalog::EarlyWhen;
 use crate::error::{Error, Result};
 use crate::operator::contract::Operator;
-use crate::operator::logical::{Definition, Lowering, OperatorNode};
+use crate::operator::logical::{Definition, EarlyDefinition, Lowering, Names, OperatorNode};
 
 /// Name of the column of a row's pane in the input of the aggregate.
 pub const PANE: &str = "__pane";
@@ -41,6 +42,8 @@ pub struct WindowAggregate {
     /// How many of the expressions are keys.
     pub keys: usize,
     pub columns: Vec<OutputColumn>,
+    /// Results also leave before they are final.
+    pub early: Option<EarlyWhen>,
 }
 
 impl WindowAggregate {
@@ -61,8 +64,27 @@ impl Definition for WindowAggregate {
         format!("windows={}, keys=[{}], aggregates=[{}]", self.windows.kind, list(keys), list(aggregates))
     }
 
+    fn emitting_early(&self, when: EarlyWhen) -> Option<EarlyDefinition> {
+        let columns = self.columns.iter().map(|column| match column {
+            OutputColumn::WindowStart => Names::WindowStart,
+            OutputColumn::WindowEnd | OutputColumn::WindowTime => Names::Window,
+            OutputColumn::Window => Names::WindowStruct,
+            OutputColumn::Key(at) => Names::Key(*at),
+            OutputColumn::Aggregate(_) => Names::Value,
+        });
+        Some(EarlyDefinition {
+            columns: columns.collect(),
+            begin_together: self.windows.kind.by_start() != self.windows.kind,
+            definition: Arc::new(WindowAggregate { early: Some(when), ..self.clone() }),
+        })
+    }
+
     fn create(&self, id: &str, schema: SchemaRef) -> Arc<dyn Operator> {
-        Arc::new(WindowOperator::new(id.to_owned(), self.windows, self.columns.clone(), schema, self.keys))
+        let operator = WindowOperator::new(id.to_owned(), self.windows, self.columns.clone(), schema, self.keys);
+        Arc::new(match self.early {
+            Some(when) => operator.emitting_early(when),
+            None => operator,
+        })
     }
 
     async fn lower(

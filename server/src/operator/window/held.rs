@@ -13,7 +13,7 @@ use crate::clock::Micros;
 use crate::error::{Error, Result};
 use crate::operator::contract::{Deadline, RemoteSegment, StoredSegment};
 use crate::operator::epoch_cell::micros;
-use crate::state::{PaneState, Segment};
+use crate::state::{PaneState, PartReader, Rows, Segment, parts_for};
 use crate::watermark::{InputMarks, NONE};
 
 /// Windows that end at or before the first are closed before the epoch of these marks, and those up to the second are closed by it.
@@ -56,23 +56,77 @@ pub(in crate::operator) fn done_through(windows: &Windows, panes: &[Micros], to:
     panes.iter().copied().rfind(|pane| windows.last_end(*pane) <= to)
 }
 
-/// The end of the next window to close that holds at least one pane with rows: ascending, and without gaps to step through.
-///
-/// `panes`: those that hold rows, ascending; those that no further window holds are taken off. `closed`: the end of the last one.
-pub(in crate::operator) fn next_to_close(
-    windows: &Windows,
-    panes: &mut Peekable<IntoIter<Micros>>,
-    closed: Micros,
+/// The rows of some windows, one after the other, and of each a part of its keys at a time: a window of millions of keys is never in memory
+/// as a whole.
+#[derive(Debug)]
+pub(in crate::operator) struct WindowParts {
+    windows: Windows,
+    /// Those that hold rows, ascending, from the first that one of the windows may hold.
+    panes: Peekable<IntoIter<Micros>>,
+    /// Windows that end at or before this are done …
+    done: Micros,
+    /// … and those up to this are wanted.
     to: Micros,
-) -> Option<Micros> {
-    while let Some(pane) = panes.peek() {
-        match windows.next_end(*pane, closed) {
-            None => _ = panes.next(),
-            Some(end) if end > to => return None,
-            Some(end) => return Some(end),
+    window: Option<OpenWindow>,
+}
+
+/// A window that is being read.
+#[derive(Debug)]
+struct OpenWindow {
+    end: Micros,
+    readers: Vec<PartReader>,
+    part: usize,
+    parts: usize,
+}
+
+impl WindowParts {
+    /// Of the windows that end after `done` and at or before `to`. `panes`: all that hold rows, ascending.
+    pub(in crate::operator) fn new(windows: Windows, panes: Vec<Micros>, done: Micros, to: Micros) -> Self {
+        WindowParts { windows, panes: panes.into_iter().peekable(), done, to, window: None }
+    }
+
+    /// All that a window holds of some of its keys, and the window's end: windows come in order of these. `None` behind the last.
+    ///
+    /// `keys`: rows belong together by so many of their first columns. `rows_of`: what the window with this end holds.
+    pub(in crate::operator) fn next(
+        &mut self,
+        keys: usize,
+        rows_of: impl Fn(Micros) -> Result<Vec<Rows>>,
+    ) -> Result<Option<(Micros, Vec<RecordBatch>)>> {
+        loop {
+            let Some(window) = &mut self.window else {
+                let Some(end) = self.next_end() else { return Ok(None) };
+                self.done = end;
+                let segments = rows_of(end)?;
+                let rows = segments.iter().map(Rows::num_rows).sum();
+                let parts = if keys == 0 { 1 } else { parts_for(rows) };
+                let readers = segments.into_iter().map(|segment| PartReader::new(segment, keys, parts)).collect();
+                self.window = Some(OpenWindow { end, readers, part: 0, parts });
+                continue;
+            };
+            let (end, mut rows) = (window.end, Vec::new());
+            window.readers.iter_mut().try_for_each(|reader| reader.read(window.part, &mut rows))?;
+            window.part += 1;
+            if window.part == window.parts {
+                self.window = None;
+            }
+            if !rows.is_empty() {
+                return Ok(Some((end, rows)));
+            }
         }
     }
-    None
+
+    /// The end of the next window that holds at least one pane with rows: ascending, and without gaps to step through.
+    fn next_end(&mut self) -> Option<Micros> {
+        while let Some(pane) = self.panes.peek() {
+            match self.windows.next_end(*pane, self.done) {
+                None => _ = self.panes.next(),
+                Some(end) if end > self.to => return None,
+                Some(end) => return Some(end),
+            }
+        }
+        None
+    }
 }
 
 pub(in crate::operator) fn segments(panes: &PaneState) -> Vec<StoredSegment> {
@@ -101,12 +155,16 @@ pub(in crate::operator) fn needed(
     panes.need(through, keys).into_iter().filter_map(remote).collect()
 }
 
-/// The end of the earliest window that is open and holds rows.
+/// When the earliest window that is open and holds rows closes.
 pub(in crate::operator) fn next_deadlines(windows: &Windows, panes: &PaneState, marks: &[InputMarks]) -> Vec<Deadline> {
     let (_, closed) = closes(windows, marks);
-    let end = panes.pane_starts().into_iter().find_map(|pane| windows.next_end(pane, closed));
-    let at = end.map(|end| end.saturating_add(windows.allowed_lateness));
+    let at = next_end(windows, panes, closed).map(|end| end.saturating_add(windows.allowed_lateness));
     at.map(|at| Deadline::EventTime { input: 0, at }).into_iter().collect()
+}
+
+/// The end of the earliest window that ends after `after` and holds rows.
+pub(in crate::operator) fn next_end(windows: &Windows, panes: &PaneState, after: Micros) -> Option<Micros> {
+    panes.pane_starts().into_iter().find_map(|pane| windows.next_end(pane, after))
 }
 
 /// The watermark that closes every window of rows that are no later than `newest`.
@@ -119,6 +177,7 @@ pub(in crate::operator) fn panes_after(panes: &PaneState, at: Micros) -> BTreeSe
     panes.pane_starts().into_iter().filter(|pane| *pane > at).collect()
 }
 
-fn only(marks: &[InputMarks]) -> InputMarks {
+/// The marks of an operator's one input.
+pub(in crate::operator) fn only(marks: &[InputMarks]) -> InputMarks {
     marks.first().copied().unwrap_or(InputMarks::NONE)
 }

@@ -7,10 +7,14 @@
 //!
 //! There is no shuffle: each partition appends its partial states to the pane they belong to, and closing a window merges
 //! all of them. A row that is late for one window of a `HOP` still counts in the later ones.
+//!
+//! `early` is what leaves of windows that are still open, and `index` how it finds the keys that an epoch has touched.
 
 mod definition;
+mod early;
 mod gate;
 pub(super) mod held;
+mod index;
 mod merge;
 mod operator;
 pub mod panes;

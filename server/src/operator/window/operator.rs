@@ -1,57 +1,60 @@
 //! The state of one windowed aggregate and what closing its windows emits. Knows no plan and no stream.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::iter::Peekable;
 use std::sync::{Arc, OnceLock};
-use std::vec::IntoIter;
 
 use arrow::array::{
     ArrayRef, RecordBatch, StructArray, TimestampMicrosecondArray, TimestampMillisecondArray, TimestampNanosecondArray,
-    TimestampSecondArray,
+    TimestampSecondArray, new_null_array,
 };
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit};
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::AggregateExec;
 use parking_lot::Mutex;
 
 use super::definition::OutputColumn;
-use super::held;
+use super::early::{Early, Leaving, Progress};
+use super::held::{self, WindowParts};
 use super::merge::{StateMerge, batch};
 use super::panes::Windows;
 use super::spans::Spans;
+use crate::catalog::EarlyWhen;
 use crate::clock::Micros;
 use crate::error::{Error, ErrorKind, Result};
 use crate::operator::contract::{
-    BadRow, Deadline, Emission, Operator, RemoteSegment, RestoredSegment, StateKind, StoredSegment, emission,
+    BadRow, Deadline, EarlyEmission, EarlyRows, Emission, Operator, RemoteSegment, RestoredSegment, StateKind,
+    StoredSegment, emission,
 };
 use crate::operator::epoch_cell::{Effects, Epoch};
 use crate::operator::rows::{result_as_json, types_sha256};
-use crate::state::{Account, Merge, PaneState, PartReader, Rows, parts_for};
+use crate::state::{Account, Merge, PaneState, Rows};
 use crate::watermark::{InputMarks, NONE};
 
 /// See the module's first line. Shared by all instances of its query's plan.
 #[derive(Debug)]
 pub(super) struct WindowOperator {
     id: String,
-    windows: Windows,
+    pub(super) windows: Windows,
     columns: Vec<OutputColumn>,
     schema: SchemaRef,
     /// Key columns of the partial aggregation, the pane not counted.
     keys: usize,
     /// Known when planning has ended: the optimizer may still turn an aggregate into its mirror image.
     merge: OnceLock<StateMerge>,
-    state: Mutex<Inner>,
+    pub(super) state: Mutex<Inner>,
 }
 
 #[derive(Debug)]
-struct Inner {
-    panes: PaneState,
+pub(super) struct Inner {
+    pub(super) panes: PaneState,
     /// Where windows overlap: what they share.
     spans: Option<Spans>,
     /// Set by a close in the running epoch: what commit forgets.
     done_through: Option<Micros>,
+    /// Where results also leave before they are final.
+    pub(super) early: Option<Early>,
 }
 
 impl WindowOperator {
@@ -63,11 +66,18 @@ impl WindowOperator {
         keys: usize,
     ) -> Self {
         let spans = windows.overlap().then(|| Spans::new(windows));
-        let state = Mutex::new(Inner { panes: PaneState::new(&Account::unlimited()), spans, done_through: None });
+        let panes = PaneState::new(&Account::unlimited());
+        let state = Mutex::new(Inner { panes, spans, done_through: None, early: None });
         WindowOperator { id, windows, columns, schema, keys, merge: OnceLock::new(), state }
     }
 
-    fn merge(&self) -> Result<&StateMerge> {
+    /// The same with results before they are final.
+    pub(super) fn emitting_early(mut self, when: EarlyWhen) -> Self {
+        self.state.get_mut().early = Some(Early::new(when, self.windows));
+        self
+    }
+
+    pub(super) fn merge(&self) -> Result<&StateMerge> {
         self.merge.get().ok_or_else(|| Error::bug("a windowed aggregate ran before its plan was finished"))
     }
 
@@ -79,6 +89,11 @@ impl WindowOperator {
             None => Ok(panes.rows(from, to)),
             Some(spans) => spans.cover(panes, from, to, self.merge()?),
         }
+    }
+
+    /// The next of these parts, which are of windows of this aggregate.
+    pub(super) fn next_part(&self, parts: &mut WindowParts) -> Result<Option<(Micros, Vec<RecordBatch>)>> {
+        parts.next(self.merge()?.keys(), |end| self.rows_of(end))
     }
 
     /// The results of some keys of the window that ends at `end`. `rows`: all that the window holds of these keys.
@@ -101,6 +116,37 @@ impl WindowOperator {
         Ok(results)
     }
 
+    /// As [`WindowOperator::emit`], of results that may change again. One that cannot be computed is there with its keys alone.
+    pub(super) fn emit_early(&self, rows: &[RecordBatch], until: Micros) -> Result<Vec<EarlyRows>> {
+        let start = self.windows.start_of(until);
+        let (mut results, mut failed) = (Vec::new(), Vec::new());
+        let mut bad = |keys: &[ArrayRef], error: Error| match error.kind() {
+            ErrorKind::Invalid => {
+                failed.push(EarlyRows { until, rows: self.keys_alone(keys, start, until)?, computed: false });
+                Ok(())
+            }
+            _ => Err(error),
+        };
+        let mut out = |values: &[ArrayRef], rows| {
+            results.push(EarlyRows { until, rows: self.output(values, rows, start, until)?, computed: true });
+            Ok(())
+        };
+        self.merge()?.finish(rows, &mut out, Some(&mut bad))?;
+        results.append(&mut failed);
+        Ok(results)
+    }
+
+    /// The output columns of one result without its aggregates, which are NULL. `keys`: one value each.
+    fn keys_alone(&self, keys: &[ArrayRef], start: Micros, end: Micros) -> Result<RecordBatch> {
+        let fields = self.schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
+        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        let columns = self.columns.iter().zip(self.schema.fields()).map(|(column, field)| match column {
+            OutputColumn::Aggregate(_) => Ok(new_null_array(field.data_type(), 1)),
+            other => self.column(*other, field.data_type(), (keys, &[]), 1, (start, end)),
+        });
+        Ok(batch(schema, columns.collect::<Result<_>>()?, 1)?)
+    }
+
     /// A result as far as it is known without its aggregates.
     fn named(&self, keys: &[ArrayRef], start: Micros, end: Micros) -> Result<String> {
         let columns = self.columns.iter().zip(self.schema.fields());
@@ -113,25 +159,33 @@ impl WindowOperator {
 
     /// `values`: one array for each key, then one for each aggregate.
     fn output(&self, values: &[ArrayRef], rows: usize, start: Micros, end: Micros) -> Result<RecordBatch> {
-        let keys =
-            values.len() - self.columns.iter().filter(|column| matches!(column, OutputColumn::Aggregate(_))).count();
-        let columns = self
-            .columns
-            .iter()
-            .zip(self.schema.fields())
-            .map(|(column, field)| {
-                let array = match column {
-                    OutputColumn::WindowStart => constant_time(start, field.data_type(), rows)?,
-                    OutputColumn::WindowEnd => constant_time(end, field.data_type(), rows)?,
-                    OutputColumn::WindowTime => last_tick(end, field.data_type(), rows)?,
-                    OutputColumn::Window => window_struct(start, end, field.data_type(), rows)?,
-                    OutputColumn::Key(index) => Arc::clone(&values[*index]),
-                    OutputColumn::Aggregate(index) => Arc::clone(&values[keys + index]),
-                };
-                if array.data_type() == field.data_type() { Ok(array) } else { Ok(cast(&array, field.data_type())?) }
-            })
-            .collect::<Result<Vec<_>>>()?;
-        Ok(batch(Arc::clone(&self.schema), columns, rows)?)
+        let aggregates = self.columns.iter().filter(|column| matches!(column, OutputColumn::Aggregate(_))).count();
+        let values = values.split_at(values.len() - aggregates);
+        let columns = self.columns.iter().zip(self.schema.fields());
+        let columns =
+            columns.map(|(column, field)| self.column(*column, field.data_type(), values, rows, (start, end)));
+        Ok(batch(Arc::clone(&self.schema), columns.collect::<Result<_>>()?, rows)?)
+    }
+
+    /// `values`: of the keys, and of the aggregates. `window`: its start and its end.
+    fn column(
+        &self,
+        column: OutputColumn,
+        data_type: &DataType,
+        values: (&[ArrayRef], &[ArrayRef]),
+        rows: usize,
+        window: (Micros, Micros),
+    ) -> Result<ArrayRef> {
+        let (start, end) = window;
+        let array = match column {
+            OutputColumn::WindowStart => constant_time(start, data_type, rows)?,
+            OutputColumn::WindowEnd => constant_time(end, data_type, rows)?,
+            OutputColumn::WindowTime => last_tick(end, data_type, rows)?,
+            OutputColumn::Window => window_struct(start, end, data_type, rows)?,
+            OutputColumn::Key(index) => Arc::clone(&values.0[index]),
+            OutputColumn::Aggregate(index) => Arc::clone(&values.1[index]),
+        };
+        if array.data_type() == data_type { Ok(array) } else { Ok(cast(&array, data_type)?) }
     }
 }
 
@@ -189,23 +243,29 @@ impl Operator for WindowOperator {
             inner.done_through = held::done_through(&self.windows, &panes, to);
             panes
         };
-        let epoch = Arc::clone(epoch);
-        Ok(emission(Closing {
-            operator: self,
-            epoch,
-            panes: panes.into_iter().peekable(),
-            closed,
-            to,
-            window: None,
-            results: VecDeque::new(),
-        }))
+        let parts = WindowParts::new(self.windows, panes, closed, to);
+        Ok(emission(Closing { operator: self, epoch: Arc::clone(epoch), parts, results: VecDeque::new() }))
+    }
+
+    fn early(self: Arc<Self>, marks: &[InputMarks], epoch: &Epoch) -> Result<EarlyEmission> {
+        let (closed, to) = held::closes(&self.windows, marks);
+        let InputMarks { late, close, .. } = held::only(marks);
+        let progress = Progress { closed, to, ended_before: late, ended: close, now: epoch.now };
+        Ok(Box::new(Leaving::of(self, progress)?))
+    }
+
+    fn final_through(&self, marks: &[Micros]) -> Micros {
+        self.windows.closed_through(marks.first().copied().unwrap_or(NONE))
     }
 
     fn commit(&self) -> Result<()> {
         let merge = self.merge()?;
         let mut inner = self.state.lock();
-        let Inner { panes, spans, done_through } = &mut *inner;
+        let Inner { panes, spans, done_through, early } = &mut *inner;
         let done_through = done_through.take().unwrap_or(NONE);
+        if let Some(early) = early {
+            early.commit(done_through)?;
+        }
         if let Some(spans) = spans {
             spans.forget(done_through);
             for (pane, merged) in spans.take_merged_panes() {
@@ -223,6 +283,9 @@ impl Operator for WindowOperator {
         let mut inner = self.state.lock();
         inner.done_through = None;
         inner.panes.abort();
+        if let Some(early) = &mut inner.early {
+            early.abort();
+        }
         // They may hold what the epoch appended.
         if let Some(spans) = &mut inner.spans {
             spans.clear();
@@ -241,17 +304,29 @@ impl Operator for WindowOperator {
         let RestoredSegment { pane, id, level, batches, .. } = segment;
         let merge = self.merge()?;
         let batches = batches.iter().map(|batch| merge.as_of_today(batch)).collect::<Result<_>>()?;
-        self.state.lock().panes.restore(pane, id, level, batches, merge.keys())
+        let mut inner = self.state.lock();
+        if let Some(early) = &mut inner.early {
+            early.restored(pane);
+        }
+        inner.panes.restore(pane, id, level, batches, merge.keys())
     }
 
+    // Early results are made of any pane at any time: all of it has to be here.
     fn restore_remote(&self, segment: RemoteSegment) -> bool {
         let RemoteSegment { pane, id, level, home, .. } = segment;
-        self.state.lock().panes.restore_remote(pane, id, level, home);
+        let mut inner = self.state.lock();
+        if inner.early.is_some() {
+            return false;
+        }
+        inner.panes.restore_remote(pane, id, level, home);
         true
     }
 
     fn stored(&self, segment: RemoteSegment) {
-        self.state.lock().panes.stored(segment.pane, segment.id, segment.home);
+        let mut inner = self.state.lock();
+        if inner.early.is_none() {
+            inner.panes.stored(segment.pane, segment.id, segment.home);
+        }
     }
 
     fn needed(&self, marks: &[InputMarks]) -> Vec<RemoteSegment> {
@@ -259,7 +334,13 @@ impl Operator for WindowOperator {
     }
 
     fn next_deadlines(&self, marks: &[InputMarks]) -> Vec<Deadline> {
-        held::next_deadlines(&self.windows, &self.state.lock().panes, marks)
+        let inner = self.state.lock();
+        let mut deadlines = held::next_deadlines(&self.windows, &inner.panes, marks);
+        if let Some(early) = &inner.early {
+            let passed = held::only(marks).close;
+            deadlines.extend(early.next_deadline(|| held::next_end(&self.windows, &inner.panes, passed)));
+        }
+        deadlines
     }
 
     fn last_deadline(&self, _: usize, newest: Micros) -> Option<Micros> {
@@ -272,7 +353,8 @@ impl Operator for WindowOperator {
 
     fn bytes(&self) -> usize {
         let inner = self.state.lock();
-        inner.panes.bytes() + inner.spans.as_ref().map_or(0, Spans::bytes)
+        let early = inner.early.as_ref().map_or(0, Early::bytes);
+        inner.panes.bytes() + inner.spans.as_ref().map_or(0, Spans::bytes) + early
     }
 
     fn disk_bytes(&self) -> u64 {
@@ -284,53 +366,19 @@ impl Operator for WindowOperator {
     }
 }
 
-/// The results of a close, one batch at a time: a window of millions of keys is never in memory as a whole.
+/// The results of a close, one batch at a time.
 struct Closing {
     operator: Arc<WindowOperator>,
     epoch: Arc<Epoch>,
-    /// Those that hold rows, ascending, from the first that a closing window may hold.
-    panes: Peekable<IntoIter<Micros>>,
-    /// Windows that end at or before this are closed or emitted …
-    closed: Micros,
-    /// … and those up to this are to be.
-    to: Micros,
-    window: Option<ClosingWindow>,
+    parts: WindowParts,
     results: VecDeque<RecordBatch>,
-}
-
-/// A window whose keys are emitted part by part.
-struct ClosingWindow {
-    end: Micros,
-    readers: Vec<PartReader>,
-    part: usize,
-    parts: usize,
 }
 
 impl Closing {
     /// Emits one part more; false behind the last one.
     fn go_on(&mut self) -> Result<bool> {
-        if self.window.is_none() {
-            let Some(end) = held::next_to_close(&self.operator.windows, &mut self.panes, self.closed, self.to) else {
-                return Ok(false);
-            };
-            self.closed = end;
-            let keys = self.operator.merge()?.keys();
-            let segments = self.operator.rows_of(end)?;
-            let rows = segments.iter().map(Rows::num_rows).sum();
-            let parts = if keys == 0 { 1 } else { parts_for(rows) };
-            let readers = segments.into_iter().map(|segment| PartReader::new(segment, keys, parts)).collect();
-            self.window = Some(ClosingWindow { end, readers, part: 0, parts });
-        }
-        let Some(window) = &mut self.window else { return Ok(false) };
-        let mut rows = Vec::new();
-        window.readers.iter_mut().try_for_each(|reader| reader.read(window.part, &mut rows))?;
-        if !rows.is_empty() {
-            self.results.extend(self.operator.emit(&rows, window.end, &self.epoch.effects)?);
-        }
-        window.part += 1;
-        if window.part == window.parts {
-            self.window = None;
-        }
+        let Some((end, rows)) = self.operator.next_part(&mut self.parts)? else { return Ok(false) };
+        self.results.extend(self.operator.emit(&rows, end, &self.epoch.effects)?);
         Ok(true)
     }
 }

@@ -23,7 +23,7 @@ impl Tables for Ended<'_> {
     }
 }
 
-async fn in_batch(query: &str, rows: &[Row]) -> Vec<String> {
+pub(super) async fn in_batch(query: &str, rows: &[Row]) -> Vec<String> {
     let (known, view) = parsed(query).unwrap_or_else(|error| panic!("{}", error.report()));
     let settings = PlanSettings { partitions: 2, wide_rows: 3 };
     let planned = plan_bounded(&view, &Ended { known: &known, rows }, settings).await;

@@ -220,6 +220,23 @@ const TAPS: [Row; 7] = [
 const TENS: &str = "SELECT window_start, window_end, window_time AS at, page, count(*) AS c, sum(n) AS s
     FROM TUMBLE(clicks, ts, INTERVAL '10 seconds') GROUP BY window_start, window_end, window_time, page";
 
+// The column that says so is one like any other.
+#[tokio::test]
+async fn of_a_view_that_emits_early_what_is_final_is_read() {
+    let above = |is_final: &str| {
+        format!(
+            "SELECT window_start, window_end, {is_final} AS is_final, count(*) AS pages, sum(s) AS s FROM tens GROUP BY window_start, window_end"
+        )
+    };
+    let expected = as_one(&[("tens", TENS), ("pages", above("true").as_str())]).await;
+    assert_eq!(expected[0], "00:00,00:10,true,2,15");
+    let (tens, pages) = (format!("{TENS} EMIT CHANGES"), above("bool_and(is_final)"));
+    for seed in 0..6 {
+        let views = [("tens", tens.as_str()), ("pages", pages.as_str())];
+        assert_eq!(chained(&views, seed).await, expected, "seed {seed}");
+    }
+}
+
 #[tokio::test]
 async fn windows_of_a_view_are_grouped_by_again() {
     let found = the_same(&[

@@ -201,6 +201,7 @@ fn attempt(
             windows: Windows::new(window.kind, rows, allowed_lateness),
             keys: keys.len(),
             columns,
+            early: None,
         }),
     };
     Ok(Derived { plan: LogicalPlan::Extension(Extension { node: Arc::new(node) }), edge, explain })

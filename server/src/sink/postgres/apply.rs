@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures::SinkExt;
 use tokio_postgres::types::{ToSql, Type};
 
+use super::changes::{Netted, delete, netted};
 use super::connection::{Lease, failed};
 use super::ddl::{self, Day, Layout, TableSql};
 use super::marker::{Verdict, decide_marker};
@@ -29,7 +30,7 @@ const COPY_CHUNK_BYTES: usize = 256 * 1024;
 impl PostgresSink {
     /// Applies the rows of checkpoints `from + 1 ..= to` and moves the marker, in one transaction.
     ///
-    /// Within the range the last row of a key wins. An empty range only moves the marker. Safe to repeat after any error.
+    /// Within the range the last row of a key wins, also where it says that there is none any more. An empty range only moves the marker. Safe to repeat after any error.
     ///
     /// # Errors
     /// `Fenced` where a newer generation owns the table, `Unavailable` where a retry may help ([`super::retry_delay`]), `Invalid`
@@ -89,7 +90,9 @@ impl PostgresSink {
             };
         };
         let boundary: Option<Micros> = moved.get(0);
-        let placed = batches.iter().map(|batch| place(hot, sql, batch, boundary)).collect::<Result<Vec<_>>>()?;
+        let Netted { rows: shown, gone } = netted(hot, sql, batches)?;
+        let deleted = delete(&db, sql, &gone).await?;
+        let placed = shown.iter().map(|batch| place(hot, sql, batch, boundary)).collect::<Result<Vec<_>>>()?;
         let rows: u64 = placed.iter().map(|batch| batch.rows.len() as u64).sum();
         let expired: u64 = placed.iter().map(|batch| batch.expired).sum();
         if rows > 0 {
@@ -112,7 +115,7 @@ impl PostgresSink {
         }
         db.batch_execute("COMMIT").await.map_err(|error| failed(what(), &error))?;
         db.give_back();
-        Ok(Applied::Written { rows, expired })
+        Ok(Applied::Written { rows: rows + deleted, expired })
     }
 
     async fn ensure_partitions(&self, db: &Lease<'_>, sql: &TableSql, mut days: BTreeSet<Day>) -> Result<()> {

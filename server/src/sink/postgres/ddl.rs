@@ -242,6 +242,22 @@ impl TableSql {
         ))
     }
 
+    /// Deletes the rows of keys that come as one `text[]` parameter a column of the key. `nulls`: a NULL equals a NULL.
+    pub(crate) fn delete_arrays(&self, nulls: bool) -> String {
+        let key = || self.key.iter().map(|&at| &self.columns[at]);
+        let list = |texts: Vec<String>| texts.join(", ");
+        let typed = list(key().map(|column| format!("{0}::{1} AS {0}", column.quoted, column.data_type)).collect());
+        let parameters = list((1..=self.key.len()).map(|number| format!("${number}")).collect());
+        let equals = if nulls { "IS NOT DISTINCT FROM" } else { "=" };
+        let same: Vec<String> = key().map(|column| format!("hot.{0} {equals} gone.{0}", column.quoted)).collect();
+        format!(
+            "DELETE FROM {} AS hot USING (SELECT {typed} FROM unnest({parameters}) AS texts ({})) AS gone WHERE {}",
+            self.qualified,
+            self.key_list(),
+            same.join(" AND ")
+        )
+    }
+
     /// With a key, the last row of each, in key order, so that two writers lock in one order.
     fn merge(&self, delta: &str) -> String {
         let columns = self.column_list();

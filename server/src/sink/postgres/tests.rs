@@ -12,10 +12,12 @@ use arrow::datatypes::{DataType, Field, Int32Type, Schema, TimeUnit};
 use arrow::record_batch::RecordBatch;
 
 use super::apply::place;
+use super::changes::{by_nulls, netted};
 use super::ddl::{ColumnSql, DAY_MICROS, Layout, TableSql, civil, partition_day, postgres_type, quote};
 use super::owner::{Standing, is_ours};
 use super::text::RowWriter;
 use super::*;
+use crate::changelog::early::{EarlyForm, IS_FINAL};
 use crate::config::Secret;
 
 const DAY: Micros = DAY_MICROS;
@@ -317,13 +319,95 @@ fn rows_before_the_boundary_or_beyond_all_days_are_left_out_and_counted() {
 }
 
 #[test]
-fn rows_that_change_those_before_them_make_no_table() {
-    let appended = hot(Schema::new(vec![time(false)]), &["window_start"], None);
-    for changes in [Changes::Upsert(vec![0]), Changes::Retract] {
-        let error = TableSql::new("public", &HotTable { changes, ..appended.clone() }).expect_err("refused");
+fn rows_that_change_those_before_them_make_no_table_where_nothing_says_which() {
+    let columns = || Schema::new(vec![time(false), Field::new("k", DataType::Utf8, true)]);
+    let keyed = hot(columns(), &["window_start"], None);
+    let unkeyed = hot(columns(), &[], None);
+    for (hot, changes) in [
+        (&keyed, Changes::Retract),
+        // What it is upserted by does not name a row, or nothing does.
+        (&keyed, Changes::Upsert(vec![1])),
+        (&unkeyed, Changes::Upsert(vec![0])),
+    ] {
+        let error = TableSql::new("public", &HotTable { changes, ..hot.clone() }).expect_err("refused");
         assert_eq!(error.kind(), crate::error::ErrorKind::Invalid);
         assert!(error.primary().contains("cannot go into hot table \"momentum\" yet"), "{}", error.report());
     }
+    assert!(TableSql::new("public", &HotTable { changes: Changes::Upsert(vec![0, 1]), ..keyed }).is_ok());
+}
+
+/// A view whose rows are replaced by window and key, with a key that can be NULL.
+fn early() -> HotTable {
+    let columns = vec![
+        time(false),
+        Field::new("k", DataType::Utf8, true),
+        Field::new("n", DataType::Int64, false),
+        Field::new(IS_FINAL, DataType::Boolean, false),
+    ];
+    let table = hot(Schema::new(columns), &["k", "window_start"], Some("window_start"));
+    HotTable { changes: Changes::Upsert(vec![0, 1]), ..table }
+}
+
+#[test]
+fn rows_that_are_gone_are_deleted_by_their_key() {
+    let table = sql(&early());
+    assert_eq!(table.layout, Layout::Daily { column: 0 });
+    let statement = |equals: &str| {
+        format!(
+            "DELETE FROM \"public\".\"momentum\" AS hot USING (SELECT \"k\"::text AS \"k\", \"window_start\"::timestamp without time zone AS \
+             \"window_start\" FROM unnest($1, $2) AS texts (\"k\", \"window_start\")) AS gone WHERE hot.\"k\" {equals} gone.\"k\" AND \
+             hot.\"window_start\" {equals} gone.\"window_start\""
+        )
+    };
+    assert_eq!(table.delete_arrays(false), statement("="));
+    assert_eq!(table.delete_arrays(true), statement("IS NOT DISTINCT FROM"));
+    assert!(table.create(150_000).contains("\"is_final\" boolean NOT NULL"));
+    assert!(
+        table.merge_delta().ends_with("DO UPDATE SET \"n\" = excluded.\"n\", \"is_final\" = excluded.\"is_final\"")
+    );
+}
+
+#[test]
+fn a_range_of_checkpoints_writes_or_deletes_each_key_once() {
+    let hot = early();
+    let (table, form) = (sql(&hot), EarlyForm::new(&hot.schema, vec![0, 1]));
+    let rows = |rows: &[(Option<&str>, i64)]| {
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(TimestampMillisecondArray::from(vec![7; rows.len()])),
+            Arc::new(rows.iter().map(|(key, _)| *key).collect::<StringArray>()),
+            Arc::new(rows.iter().map(|(_, n)| Some(*n)).collect::<Int64Array>()),
+            Arc::new(BooleanArray::from(vec![true; rows.len()])),
+        ];
+        RecordBatch::try_new(Arc::clone(&hot.schema), columns).expect("rows of the view")
+    };
+    let keys = |keys: &[Option<&str>]| -> [ArrayRef; 2] {
+        let times = Arc::new(TimestampMillisecondArray::from(vec![7; keys.len()]));
+        [times, Arc::new(keys.iter().copied().collect::<StringArray>())]
+    };
+    let batches = [
+        form.shown(&rows(&[(Some("a"), 1), (None, 2), (Some("b"), 3), (Some("c"), 4)]), 9).expect("early"),
+        form.gone(&keys(&[Some("a"), None, Some("b")]), 9).expect("gone"),
+        form.shown(&rows(&[(Some("b"), 5)]), 9).expect("early"),
+        form.settled(&rows(&[(Some("c"), 6)])).expect("final"),
+    ];
+    let netted = netted(&hot, &table, &batches).expect("of the view's form");
+    let shown: Vec<String> = netted.rows.iter().flat_map(written).collect();
+    assert_eq!(shown, ["1970-01-01 00:00:00.007000\tb\t5\tf", "1970-01-01 00:00:00.007000\tc\t6\tt"]);
+    let gone: Vec<String> = netted.gone.iter().flat_map(written).collect();
+    assert_eq!(gone, ["a\t1970-01-01 00:00:00.007000", "\\N\t1970-01-01 00:00:00.007000"]);
+    // No index finds a NULL: such keys have a statement of their own.
+    let (whole, with_nulls) = by_nulls(&netted.gone[0]).expect("keys");
+    assert_eq!((whole.num_rows(), with_nulls.num_rows()), (1, 1));
+    let (whole, with_nulls) = by_nulls(&whole).expect("keys");
+    assert_eq!((whole.num_rows(), with_nulls.num_rows()), (1, 0));
+}
+
+/// The rows of a batch as they are copied.
+fn written(batch: &RecordBatch) -> Vec<String> {
+    let mut writer = RowWriter::try_new(batch).expect("types with text");
+    let mut out = Vec::new();
+    (0..batch.num_rows()).for_each(|row| writer.write(row, None, &mut out).expect("written"));
+    String::from_utf8(out).expect("text").lines().map(str::to_owned).collect()
 }
 
 #[test]

@@ -90,6 +90,7 @@ impl Played {
             checkpoint: self.checkpoint,
             sealed: self.sealed.clone().into(),
             tail: self.tail.clone().into(),
+            early: None,
             marks: BTreeMap::from([("ts".to_owned(), self.mark)]),
             finished: self.finished,
         });

@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::catalog::{
-    CSV_DELIMITER_DEFAULT, Column, ColumnKind, Connector, FilesystemPath, Format, KafkaTopic, MetadataKey, OnBadRow,
-    RecordRows, StartAt, TableDef, WatermarkDef,
+    CSV_DELIMITER_DEFAULT, Column, ColumnKind, Connector, Emit, FilesystemPath, Format, KafkaTopic, MetadataKey,
+    OnBadRow, RecordRows, StartAt, TableDef, WatermarkDef,
 };
 use crate::sql::report;
 use crate::watermark::Monotone;
@@ -214,7 +214,7 @@ EMIT ON WINDOW CLOSE";
 
 #[test]
 fn emission_follows_a_query_whatever_it_ends_with() {
-    let timeout = Emit { timeout: Some(Duration::from_secs(3)) };
+    let timeout = Emit { timeout: Some(Duration::from_secs(3)), early: None };
     for (text, want) in [
         ("SELECT a FROM t", Emit::default()),
         ("SELECT a FROM t EMIT ON WINDOW CLOSE", Emit::default()),
@@ -566,16 +566,12 @@ const GOLDEN: &[(&str, &str)] = &[
         "test.sql:1:51: \"v\" is defined twice\n  detail: first at test.sql:1:11\n  hint: rename one of them",
     ),
     (
-        "SELECT a FROM t EMIT CHANGES",
-        "test.sql:1:17: EMIT CHANGES is not available yet\n  hint: EMIT ON WINDOW CLOSE and EMIT TIMEOUT INTERVAL '3 seconds' are available",
-    ),
-    (
-        "SELECT a FROM t EMIT EVERY INTERVAL '1 second'",
-        "test.sql:1:17: EMIT EVERY is not available yet\n  hint: EMIT ON WINDOW CLOSE and EMIT TIMEOUT INTERVAL '3 seconds' are available",
+        "SELECT a FROM t EMIT FINAL",
+        "test.sql:1:17: EMIT FINAL is not available yet\n  hint: EMIT ON WINDOW CLOSE, with LATE CORRECTIONS or without, EMIT CHANGES, EMIT EVERY INTERVAL '1 second' and EMIT TIMEOUT INTERVAL '3 seconds' are available",
     ),
     (
         "SELECT a FROM t GROUP BY a EMIT SOMETIMES",
-        "test.sql:1:28: cannot read this EMIT\n  hint: EMIT ON WINDOW CLOSE and EMIT TIMEOUT INTERVAL '3 seconds' are available",
+        "test.sql:1:28: cannot read this EMIT\n  hint: EMIT ON WINDOW CLOSE, with LATE CORRECTIONS or without, EMIT CHANGES, EMIT EVERY INTERVAL '1 second' and EMIT TIMEOUT INTERVAL '3 seconds' are available",
     ),
     ("SELECT a FROM t EMIT TIMEOUT INTERVAL '0' SECOND", "test.sql:1:30: the timeout must be longer than zero"),
     (

@@ -1,0 +1,80 @@
+//! Rows that replace one another: of a range of checkpoints for each key its newest row, or that there is none any more.
+
+use std::borrow::Cow;
+
+use arrow::array::{Array, BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use tokio_postgres::types::{ToSql, Type};
+
+use super::HotTable;
+use super::connection::{Lease, failed};
+use super::ddl::TableSql;
+use super::text::RowWriter;
+use crate::changelog::Changes;
+use crate::changelog::early::EarlyForm;
+use crate::error::Result;
+
+/// Keys that one statement deletes.
+const KEYS_AT_ONCE: usize = 10_000;
+
+/// What a range of checkpoints does to the table.
+pub(super) struct Netted<'a> {
+    /// Rows that take the places of others, with the columns of the table.
+    pub(super) rows: Cow<'a, [RecordBatch]>,
+    /// The keys of rows that are no more, in the order of the primary key.
+    pub(super) gone: Vec<RecordBatch>,
+}
+
+/// `batches`: of the range, from the oldest to the newest.
+pub(super) fn netted<'a>(hot: &HotTable, sql: &TableSql, batches: &'a [RecordBatch]) -> Result<Netted<'a>> {
+    let Changes::Upsert(key) = &hot.changes else {
+        return Ok(Netted { rows: Cow::Borrowed(batches), gone: vec![] });
+    };
+    let form = EarlyForm::new(&hot.schema, key.clone());
+    // Of the two nothing is both, so in which order they are written does not matter.
+    let rows = form.newest(batches, |row| !row.gone)?.iter().map(|batch| form.in_view(batch)).collect::<Result<_>>()?;
+    let gone = form.newest(batches, |row| row.gone)?;
+    let gone = gone.iter().map(|batch| Ok(batch.project(&sql.key)?)).collect::<Result<_>>()?;
+    Ok(Netted { rows: Cow::Owned(rows), gone })
+}
+
+/// Deletes the rows of some keys. Returns how many there were.
+pub(super) async fn delete(db: &Lease<'_>, sql: &TableSql, gone: &[RecordBatch]) -> Result<u64> {
+    let mut deleted = 0;
+    for batch in gone {
+        for first in (0..batch.num_rows()).step_by(KEYS_AT_ONCE) {
+            let some = batch.slice(first, KEYS_AT_ONCE.min(batch.num_rows() - first));
+            let (whole, with_nulls) = by_nulls(&some)?;
+            for (keys, nulls) in [(whole, false), (with_nulls, true)] {
+                if keys.num_rows() > 0 {
+                    deleted += delete_keys(db, sql, &keys, nulls).await?;
+                }
+            }
+        }
+    }
+    Ok(deleted)
+}
+
+async fn delete_keys(db: &Lease<'_>, sql: &TableSql, keys: &RecordBatch, nulls: bool) -> Result<u64> {
+    let rows: Vec<usize> = (0..keys.num_rows()).collect();
+    let mut writer = RowWriter::try_new(keys)?;
+    let mut columns: Vec<Vec<Option<String>>> = vec![Vec::new(); keys.num_columns()];
+    for (at, column) in columns.iter_mut().enumerate() {
+        writer.texts(at, &rows, column)?;
+    }
+    let parameters: Vec<(&(dyn ToSql + Sync), Type)> =
+        columns.iter().map(|column| (column as &(dyn ToSql + Sync), Type::TEXT_ARRAY)).collect();
+    let deleted = db.execute_typed(&sql.delete_arrays(nulls), &parameters).await;
+    deleted.map_err(|error| failed(format!("delete rows of hot table {}", sql.qualified), &error))
+}
+
+/// The keys in which no column is NULL, and the others: these are compared in a way for which no index is of use.
+pub(super) fn by_nulls(keys: &RecordBatch) -> Result<(RecordBatch, RecordBatch)> {
+    let has_null = |row: usize| keys.columns().iter().any(|column| column.is_null(row));
+    let nulls: Vec<bool> = (0..keys.num_rows()).map(has_null).collect();
+    if !nulls.contains(&true) {
+        return Ok((keys.clone(), keys.slice(0, 0)));
+    }
+    let whole = nulls.iter().map(|null| Some(!null)).collect::<BooleanArray>();
+    Ok((filter_record_batch(keys, &whole)?, filter_record_batch(keys, &BooleanArray::from(nulls))?))
+}
