@@ -376,6 +376,8 @@ pub struct ViewOptions {
     pub allowed_lateness: Duration,
     /// `'postgres' = 'false'` keeps a view out of the hot table.
     pub postgres: Option<bool>,
+    /// `'session-max-length' = '4 hours'`: a window of `SESSION` is cut so long after its first row. `None`: it lasts as long as rows come.
+    pub session_max_length: Option<Duration>,
 }
 
 /// One `CREATE FUNCTION`: an expression with a name.

@@ -317,8 +317,8 @@ fn session_state(
     add_three_valued_in(&context);
     add_asof_joins(&context, watermarks.clone())?;
     add_window_functions(&context, watermarks)?;
-    // What is read here ends, so a window function is a projection and an unnest.
-    context.add_analyzer_rule(Arc::new(ExpandWindowTvfs));
+    // What is read here ends, so a window function is ordinary nodes.
+    context.add_analyzer_rule(Arc::new(ExpandWindowTvfs::default()));
     Ok(context.state())
 }
 

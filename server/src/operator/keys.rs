@@ -1,5 +1,6 @@
-//! What joins look rows up by: the values of their keys, one hash for all of them, and whether they are equal.
+//! What rows are looked up by: the values of their keys, one hash for all of them, and whether they are equal.
 
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanArray};
@@ -36,6 +37,11 @@ pub(super) fn hash(keys: &[ArrayRef], rows: usize) -> Result<Vec<u64>> {
         hashes.iter_mut().for_each(|hash| *hash &= 7);
     }
     Ok(hashes)
+}
+
+/// Of a key in the form that Arrow gives rows, which are equal where their bytes are.
+pub(super) fn hash_of_bytes(key: &[u8]) -> u64 {
+    HASH_STATE.hash_one(key)
 }
 
 /// Rows whose key has a NULL in it are null. `None`: no row has.

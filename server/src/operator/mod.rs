@@ -8,12 +8,14 @@
 
 pub mod asof;
 mod batch_planner;
+mod bits;
 pub mod contract;
 pub mod epoch_cell;
 pub mod instance;
 pub mod interval_join;
 pub mod isolate;
 mod keys;
+mod late;
 pub mod logical;
 pub mod lookup_join;
 pub mod node;
@@ -21,6 +23,7 @@ pub mod once;
 pub mod pane;
 pub mod project;
 mod rows;
+pub mod session;
 pub mod window;
 
 use std::sync::Arc;

@@ -1,19 +1,18 @@
-//! What a batch says of its rows beside their values: where each was read, each as a text or as an entry of the late ledger, and which
-//! columns it has.
+//! What a batch says of its rows beside their values: where each was read, each as a text, and which columns it has. And batches as operators
+//! keep them that look single rows up.
 
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, Int64Array, RecordBatch, RecordBatchOptions, StringArray, TimestampMicrosecondArray,
+    ArrayRef, AsArray, Int64Array, RecordBatch, RecordBatchOptions, StringArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{DataType, FieldRef, Int64Type};
 use sha2::{Digest, Sha256};
 
-use super::contract::LateRow;
-use super::epoch_cell::{Epoch, RowId, micros};
 use super::logical::{EVENT_TIME, ROW};
 use crate::clock::Micros;
 use crate::error::{Error, Result};
+use crate::state::{Account, Rows, tight};
 
 /// Where the rows were read, as far as they carry it: values of [`super::epoch_cell::RowId`].
 pub(super) fn row_ids(batch: &RecordBatch) -> Option<Int64Array> {
@@ -60,32 +59,10 @@ pub(super) fn types_sha256<'a>(fields: impl Iterator<Item = &'a FieldRef>) -> St
     Sha256::digest(types).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Entries for rows that came too late for a join, whose first columns are `shown`; the others are ours. `time`: the column of their time.
-pub(super) fn late_for_a_join(
-    operator: &str,
-    input: usize,
-    batch: &RecordBatch,
-    (shown, time): (usize, usize),
-    watermark: Micros,
-    epoch: &Epoch,
-) -> Result<Vec<LateRow>> {
-    let ids = row_ids(batch);
-    let computed: Vec<usize> = (shown..batch.num_columns()).collect();
-    let entries = json_rows(batch, &computed)?.into_iter().zip(micros(batch.column(time))?).enumerate();
-    let entries = entries.map(|(at, (row, time))| {
-        let id = ids.as_ref().filter(|ids| ids.is_valid(at)).map(|ids| RowId::decoded(ids.value(at)));
-        LateRow {
-            operator: operator.to_owned(),
-            input: input as u32,
-            event_time: id.and_then(|id| epoch.event_time_of(id)).or(Some(time)),
-            watermark,
-            origin: id.and_then(|id| epoch.origin_of(id)),
-            missed: None,
-            wholly: true,
-            row,
-        }
-    });
-    Ok(entries.collect())
+/// Rows that can only be in memory: they are looked up one by one. `what`: they are called in a refusal.
+pub(super) fn held(batch: RecordBatch, account: &Arc<Account>, what: &str) -> Result<Rows> {
+    let (batch, bytes) = tight(with_texts_together(batch)?)?;
+    Ok(Rows::held(vec![batch], account.reserve(bytes, what)?))
 }
 
 /// Texts of one batch in one buffer. Rows are gathered from many batches at a time, and each gathering looks at the buffers of all of them.

@@ -11,8 +11,11 @@ use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::sqlparser::ast;
 
 use super::plain_views;
-use super::plan::{PlanSettings, Planned, Tables, analyzed, check_primary_key, name_tables, plan, watermarks_of};
+use super::plan::{
+    PlanSettings, Planned, Tables, analyzed, check_primary_key, name_tables, plan, session_max_us, watermarks_of,
+};
 use crate::catalog::ViewDef;
+use crate::clock::Micros;
 use crate::error::Result;
 use crate::plan::refuse_unordered;
 use crate::sql::session::session;
@@ -41,7 +44,7 @@ pub async fn plan_to_the_end(view: &ViewDef, tables: &dyn Tables, settings: Plan
 /// # Errors
 /// `Invalid` with file, line and column for whatever the statement has wrong.
 pub async fn plan_bounded(view: &ViewDef, tables: &dyn Tables, settings: PlanSettings) -> Result<Planned> {
-    let context = bounded_session(tables, settings.partitions)?;
+    let context = bounded_session(tables, settings.partitions, session_max_us(view, tables)?)?;
     plain_views::register(&context, &view.query, tables).await?;
     let state = context.state();
     let named = |error| name_tables(error, tables).at(view.location.clone());
@@ -58,10 +61,14 @@ pub async fn plan_bounded(view: &ViewDef, tables: &dyn Tables, settings: PlanSet
     Ok(Planned::Batch(Arc::new(context), Box::new(plan)))
 }
 
-/// A session in which every table is a bounded snapshot of itself.
-pub(super) fn bounded_session(tables: &dyn Tables, partitions: usize) -> Result<SessionContext> {
+/// A session in which every table is a bounded snapshot of itself. `longest_us`: how long a window of `SESSION` can be.
+pub(super) fn bounded_session(
+    tables: &dyn Tables,
+    partitions: usize,
+    longest_us: Option<Micros>,
+) -> Result<SessionContext> {
     let context = session(watermarks_of(tables), partitions)?;
-    context.add_analyzer_rule(Arc::new(ExpandWindowTvfs));
+    context.add_analyzer_rule(Arc::new(ExpandWindowTvfs { longest_us }));
     tables.functions().udfs().for_each(|function| context.register_udf(function.as_ref().clone()));
     for (name, table) in tables.results() {
         context.register_table(TableReference::bare(name), table)?;

@@ -96,7 +96,7 @@ pub fn plain_view_table<'a>(
     tables: &'a dyn Tables,
 ) -> BoxFuture<'a, Result<Arc<dyn TableProvider>>> {
     async move {
-        let context = bounded_session(tables, 1)?;
+        let context = bounded_session(tables, 1, None)?;
         register(&context, &view.query, tables).await?;
         let plan = planned(&context, view, tables).await?;
         Ok(Arc::new(ViewTable::new(plan, Some(view.text.clone()))) as Arc<dyn TableProvider>)

@@ -34,6 +34,7 @@ use super::view_stream::ViewStream;
 use crate::catalog::{Defined, EarlyWhen, PlainView, TableDef, ViewDef, ViewOptions};
 use crate::changelog::Changes;
 use crate::changelog::early::IS_FINAL;
+use crate::clock::Micros;
 use crate::error::{Error, Location, Result};
 use crate::operator::contract::Operator;
 use crate::operator::epoch_cell::EpochCell;
@@ -46,7 +47,10 @@ use crate::plan::{
 };
 use crate::sql::session::session;
 use crate::sql::window_tvf::WatermarkColumns;
-use crate::sql::{Functions, expand_for_batch, explained, not_read_by_name, planning_error, refuse_reads, with_times};
+use crate::sql::{
+    Functions, SESSION_MAX_LENGTH, expand_for_batch, explained, names_session, not_read_by_name, planning_error,
+    refuse_reads, with_sessions, with_times,
+};
 use crate::state::Account;
 use crate::watermark::Edges;
 
@@ -175,7 +179,23 @@ pub(super) fn check_primary_key(view: &ViewDef, schema: &SchemaRef) -> Result<()
         .at(view.location.clone()))
 }
 
+/// How long a session of the view can be, microseconds.
+///
+/// # Errors
+/// `Invalid` where the option is given and the view has no sessions.
+pub(super) fn session_max_us(view: &ViewDef, tables: &dyn Tables) -> Result<Option<Micros>> {
+    let Some(longest) = view.options.session_max_length else { return Ok(None) };
+    let views = plain_views::plain_views_of(&view.query, tables)?;
+    if names_session(&view.query) || views.iter().any(|view| names_session(&view.query)) {
+        return Ok(Some(Micros::try_from(longest.as_micros()).unwrap_or(Micros::MAX)));
+    }
+    Err(Error::invalid(format!("option \"{SESSION_MAX_LENGTH}\" has no effect on a view without SESSION"))
+        .hint("leave it out")
+        .at(view.location.clone()))
+}
+
 async fn plan_at_view(view: &ViewDef, tables: &dyn Tables, settings: PlanSettings) -> Result<Planned> {
+    let session_max_us = session_max_us(view, tables)?;
     let cell = Arc::new(EpochCell::default());
     let watermarks = watermarks_of(tables);
     let context = Arc::new(session(Arc::clone(&watermarks), settings.partitions)?);
@@ -200,6 +220,7 @@ async fn plan_at_view(view: &ViewDef, tables: &dyn Tables, settings: PlanSetting
     plain_views::register(&context, &view.query, tables).await?;
     let state = context.state();
     let (_, plan) = analyzed(&view.query, &state, watermarks.as_ref(), &view.location).await?;
+    let plan = with_sessions(plan, session_max_us)?;
     let scans = StreamScans::default();
     if !reads_stream(&plan, &scans) {
         let plan = expand_for_batch(plan)?;

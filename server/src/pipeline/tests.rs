@@ -19,6 +19,7 @@ mod kinds;
 mod lookups;
 mod panes;
 mod remote;
+mod sessions;
 mod ties;
 mod views;
 mod windows;

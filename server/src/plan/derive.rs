@@ -19,6 +19,7 @@ use crate::changelog::Changes;
 use crate::error::{Error, Result};
 use crate::operator::logical::ROW;
 use crate::operator::once;
+use crate::sql::window::WindowKind;
 use crate::sql::window_tvf::WindowTvfNode;
 use crate::sql::{AsOfJoinNode, expand_for_batch, is_set_operation};
 use crate::watermark::WatermarkExpr;
@@ -64,6 +65,7 @@ pub(super) struct Counted {
     pub(super) joins: usize,
     pub(super) panes: usize,
     pub(super) asof_joins: usize,
+    pub(super) sessions: usize,
     once: usize,
     /// The watermarks of the inputs of each operator, an operator behind those that it depends on.
     pub(super) operators: Vec<super::OperatorInputs>,
@@ -318,6 +320,9 @@ impl Derivation<'_> {
     /// A window function in FROM: three columns more, and in the row form a row for each window.
     fn window_function(&mut self, window: WindowTvfNode, form: WindowForm) -> Result<Derived, Obstacle> {
         let kind = window.kind;
+        if matches!(kind, WindowKind::Session { .. }) {
+            return recognize::session::session(self, &window);
+        }
         // A window over a window is never made of the panes of the inner one.
         let input = self.node(window.input.clone(), WindowForm::Row)?;
         let time = Expr::Column(window.time_column.clone());
@@ -325,7 +330,7 @@ impl Derivation<'_> {
             return Err(recognize::window::without_watermark(&time).into());
         };
         let own = |part| ColumnFacts {
-            watermark: Some(part_watermark(&kind, part, &close)),
+            watermark: part_watermark(&kind, part, &close, 1),
             window: Some(WindowColumn { kind, part, form, below: false, close: close.clone() }),
         };
         let mut columns = input.edge.columns.clone();

@@ -65,6 +65,8 @@ pub enum WindowForm {
 pub enum Bound {
     /// A window's state goes when the watermark passes its end and the allowed lateness.
     WindowClose { kind: WindowKind, allowed_lateness: Micros },
+    /// A row goes when the watermark passes the end of its session, and the allowed lateness.
+    SessionClose { kind: WindowKind, allowed_lateness: Micros },
     /// A row goes when the other side's watermark passes its time by so much, microseconds: no partner is later.
     Interval { after_left: Micros, after_right: Micros },
     /// As with [`Bound::Interval`] of rows of the left. One of the right goes when the left's watermark passes its time by so much; `None`: when

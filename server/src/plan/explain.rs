@@ -151,6 +151,16 @@ impl fmt::Display for Bound {
             Bound::WindowClose { kind, allowed_lateness: 0 } => {
                 write!(f, "windows of {kind} go when the watermark passes their end")
             }
+            Bound::SessionClose { kind, allowed_lateness } => {
+                write!(f, "a session's rows go when the watermark passes its end")?;
+                if let Some(longest) = kind.longest_us() {
+                    write!(f, ", at most {} after its first row,", interval::shown(longest))?;
+                }
+                match allowed_lateness {
+                    0 => Ok(()),
+                    by => write!(f, " by {}", interval::shown(*by)),
+                }
+            }
             Bound::Interval { after_left, after_right }
             | Bound::Nearest { after_left, after_right: Some(after_right) } => {
                 write!(

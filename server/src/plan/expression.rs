@@ -1,6 +1,6 @@
 //! What an expression over an edge's columns is known to be: a time with its watermark, a window, or nothing special.
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::logical_expr::expr::ScalarFunction;
@@ -9,6 +9,7 @@ use datafusion::logical_expr::{BinaryExpr, Cast, Expr, ExprSchemable, Operator, 
 use super::edge::{ColumnFacts, Edge, WindowColumn, WindowForm, WindowPart};
 use crate::clock::Micros;
 use crate::error::Location;
+use crate::sql::bounds_of_window;
 use crate::sql::window::WindowKind;
 use crate::sql::window_functions::WindowCall;
 use crate::watermark::{Monotone, WatermarkExpr};
@@ -64,6 +65,13 @@ impl Columns<'_> {
     }
 
     fn of_call(&self, call: &ScalarFunction) -> Option<ColumnFacts> {
+        if let Some((start, end)) = bounds_of_window(call) {
+            let (start, end) = (self.facts(start).window?, self.facts(end).window?);
+            let are_its_bounds =
+                (start.part, end.part) == (WindowPart::Start, WindowPart::End) && start.kind == end.kind;
+            let window = are_its_bounds.then_some(WindowColumn { part: WindowPart::Struct, ..end });
+            return Some(ColumnFacts { watermark: None, window });
+        }
         match call.func.name() {
             "date_trunc" => {
                 let [Expr::Literal(unit, _), time] = call.args.as_slice() else { return None };
@@ -82,11 +90,11 @@ impl Columns<'_> {
                     _ => return None,
                 };
                 Some(ColumnFacts {
-                    watermark: Some(part_watermark(&window.kind, part, &window.close)),
+                    watermark: part_watermark(&window.kind, part, &window.close, 1),
                     window: Some(WindowColumn { part, ..window }),
                 })
             }
-            // What gives several windows of a row stands in GROUP BY alone.
+            // What gives several windows of a row, or needs other rows, stands in GROUP BY alone.
             _ => {
                 let WindowCall { time, kind, .. } = WindowCall::of_function(call).ok()??;
                 let close = self.facts(&time).watermark?;
@@ -106,11 +114,28 @@ impl Columns<'_> {
     }
 }
 
-/// The watermark of a part of the window, where `close` is the one at which windows are complete.
-pub(super) fn part_watermark(kind: &WindowKind, part: WindowPart, close: &WatermarkExpr) -> WatermarkExpr {
+/// The watermark of a part of the window, where `close` is the one at which windows are complete; `None` where it has none. `tick_us`: of
+/// the column.
+pub(super) fn part_watermark(
+    kind: &WindowKind,
+    part: WindowPart,
+    close: &WatermarkExpr,
+    tick_us: Micros,
+) -> Option<WatermarkExpr> {
     match part {
-        WindowPart::Start | WindowPart::Struct => close.clone().behind(kind.longest_us()),
-        WindowPart::End | WindowPart::Time => close.clone(),
+        WindowPart::Start | WindowPart::Struct => Some(close.clone().behind(kind.longest_us()?)),
+        // A session can end at any tick, so its last one is up to a tick before what has closed.
+        WindowPart::Time if matches!(kind, WindowKind::Session { .. }) => Some(close.clone().behind(tick_us - 1)),
+        WindowPart::End | WindowPart::Time => Some(close.clone()),
+    }
+}
+
+/// Microseconds from one value of a time column to the next, at least 1.
+pub(super) fn tick_us(time: &DataType) -> Micros {
+    match time {
+        DataType::Timestamp(TimeUnit::Second, _) => 1_000_000,
+        DataType::Timestamp(TimeUnit::Millisecond, _) => 1_000,
+        _ => 1,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Which spellings the parser takes: sqlparser's generic dialect, and what streams need beside it.
 //!
 //! Everything is forwarded to [`GenericDialect`], so ordinary SQL parses to the same tree; the differences are
-//! `TABLE t` as an argument of a window function, `EMIT …` not being read as an alias, `FOR SYSTEM_TIME AS OF`, types
+//! `TABLE t` and `t PARTITION BY k` as arguments of a window function, `EMIT …` not being read as an alias, `FOR SYSTEM_TIME AS OF`, types
 //! `MAP<…>`, JSON's arrows and `RETURNING`, and a comment being a comment.
 
 use std::any::TypeId;
@@ -15,6 +15,8 @@ use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect, Precedence};
 use datafusion::sql::sqlparser::keywords::{self, Keyword};
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
+
+use super::partition_by;
 
 /// Expressions begun, for a token: ordinary SQL needs fewer than ten.
 const EXPRESSIONS_PER_TOKEN: usize = 200;
@@ -146,7 +148,15 @@ impl Dialect for StreamDialect {
         table_argument(parser).map(Ok).or_else(|| json_function(parser))
     }
 
+    fn get_next_precedence(&self, parser: &Parser) -> Option<Result<u8, ParserError>> {
+        // Of all that can stand behind an argument it binds least: it is about the whole of it.
+        partition_by::is_next(parser).then(|| Ok(self.prec_value(Precedence::Or)))
+    }
+
     fn parse_infix(&self, parser: &mut Parser, left: &Expr, _: u8) -> Option<Result<Expr, ParserError>> {
+        if partition_by::is_next(parser) {
+            return Some(partition_by::parse(parser, left));
+        }
         let distinct = match parser.peek_tokens_ref() {
             [is, distinct, from, _] if [(is, "IS"), (distinct, "DISTINCT"), (from, "FROM")].iter().all(says) => true,
             [is, not, distinct, from]
@@ -240,9 +250,10 @@ fn table_argument(parser: &mut Parser) -> Option<Expr> {
         let Token::Word(word) = &token.token else { return None };
         parts.push(Ident { value: word.value.clone(), quote_style: word.quote_style, span: token.span });
         ahead += 1;
-        match parser.peek_nth_token_ref(ahead).token {
+        match &parser.peek_nth_token_ref(ahead).token {
             Token::Period => ahead += 1,
             Token::Comma | Token::RParen => break,
+            partition if is_word(partition, "PARTITION") => break,
             _ => return None,
         }
     }

@@ -1,7 +1,7 @@
 //! The SQL front: text → typed definitions and plans, and for every mistake its place and what to write instead.
 //!
 //! `parser` reads a file into the definitions of `catalog`; `window_tvf` plans `TUMBLE` and its like in FROM, `window` is
-//! their arithmetic, `zone` that of days; `asof` plans joins as of a time; `function` plans users' own functions; `errors` turns whatever planning says into
+//! their arithmetic, `zone` that of days, `window_session` that of sessions; `asof` plans joins as of a time; `function` plans users' own functions; `errors` turns whatever planning says into
 //! file:line:column, with `call` for wrong arguments. `arithmetic` keeps integers from wrapping, `outer_types`, `three_valued` and
 //! `multiset` give correlated subqueries, `IN` and `INTERSECT ALL` the meaning that they have in SQL, and `failed_value` finds the
 //! expression that a row's value did not suit.
@@ -34,8 +34,11 @@ mod multiset;
 mod options;
 mod outer_types;
 pub mod parser;
+mod partition_by;
 mod reads;
 pub mod session;
+mod session_batch;
+mod session_groups;
 mod source_text;
 mod tables_read;
 mod three_valued;
@@ -45,6 +48,7 @@ pub mod window;
 mod window_batch;
 mod window_calls;
 pub mod window_functions;
+pub mod window_session;
 pub mod window_tvf;
 pub mod zone;
 
@@ -58,17 +62,19 @@ pub use failed_value::{Code, Written, at_failed_value};
 pub use function::Functions;
 pub use map_access::expr_planners;
 pub use multiset::is_set_operation;
-pub(crate) use options::format_of;
+pub(crate) use options::{SESSION_MAX_LENGTH, format_of};
 pub use outer_types::add_outer_types;
 pub use parser::{parse_file, parse_statements};
 pub use reads::{names_in, refuse_reads};
+pub(crate) use session_groups::bounds_of_window;
+pub use session_groups::{SESSION_COLUMNS, has_sessions, with_sessions};
 pub(crate) use source_text::SourceText;
 pub use tables_read::tables_of;
 pub use three_valued::add_three_valued_in;
 pub use window_batch::{ExpandWindowTvfs, expand_for_batch};
 pub(crate) use window_batch::{ticks, time_unit};
-pub use window_calls::with_times;
 pub(crate) use window_calls::{LENGTH_HINT, wrong_length};
+pub use window_calls::{names_session, with_times};
 
 /// Rows of a batch between operators.
 const BATCH_ROWS: usize = 8192;

@@ -32,7 +32,10 @@ const TABLE: &[&str] = &[
 ];
 /// Options about one column, whose name stands behind these.
 const OF_COLUMNS: &[&str] = &["aliases.", "timestamp-format.", "json.path."];
-const VIEW: &[&str] = &["primary-key", "allowed-lateness", "postgres"];
+const VIEW: &[&str] = &["primary-key", "allowed-lateness", "postgres", SESSION_MAX_LENGTH];
+
+/// An option of a view.
+pub(crate) const SESSION_MAX_LENGTH: &str = "session-max-length";
 
 const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 const MAX_FUTURE_DEFAULT: Duration = Duration::from_secs(300);
@@ -525,6 +528,9 @@ pub(crate) fn view_options(mut given: Options, errors: &mut Vec<Error>) -> ViewO
             "true" => Ok(Some(true)),
             "false" => Ok(Some(false)),
             _ => Err(option.wrong("it is 'true' or 'false'")),
+        }),
+        session_max_length: read(given.take(SESSION_MAX_LENGTH), None, errors, |option| {
+            option.duration_above_zero("leave it out for sessions as long as rows come").map(Some)
         }),
     };
     given.refuse_rest(VIEW, &[], errors);

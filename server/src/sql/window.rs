@@ -10,6 +10,7 @@ use std::time::Duration;
 use arrow::datatypes::TimeUnit;
 
 use super::interval;
+use super::window_session::SessionRule;
 use super::zone::Zone;
 use crate::error::{Error, Result};
 
@@ -28,6 +29,8 @@ pub enum WindowKind {
     /// All that begin in one span of `size_us` begin with it, and end `step_us` after one another, the last with the span. The size is
     /// a multiple of the step.
     Cumulate { size_us: i64, step_us: i64, origin: Origin },
+    /// One is as long as rows come that are at most `gap_us` after one another. No row of it is `longest_us` later than its first.
+    Session { gap_us: i64, longest_us: Option<i64> },
 }
 
 /// What windows are counted from.
@@ -100,6 +103,12 @@ impl WindowKind {
         Ok(WindowKind::Cumulate { size_us, step_us, origin: origin.checked(size_us, step_us)? })
     }
 
+    /// # Errors
+    /// `Invalid` for a gap of zero.
+    pub fn session(gap: Duration) -> Result<Self> {
+        Ok(WindowKind::Session { gap_us: length("gap", gap)?, longest_us: None })
+    }
+
     /// The windows whose starts are those of these: where only the start says which window a row is in, this is what it says.
     pub fn by_start(self) -> Self {
         match self {
@@ -108,14 +117,16 @@ impl WindowKind {
         }
     }
 
-    /// As long as a window can be, microseconds. A day of a time zone can be longer than 24 hours, and a date can come twice.
-    pub fn longest_us(self) -> i64 {
+    /// As long as a window can be, microseconds; `None` where there is no limit to that. A day of a time zone can be longer than 24
+    /// hours, and a date can come twice.
+    pub fn longest_us(self) -> Option<i64> {
         match self {
-            WindowKind::Hop { size_us, .. } => size_us,
+            WindowKind::Hop { size_us, .. } => Some(size_us),
             WindowKind::Tumble { size_us, origin } | WindowKind::Cumulate { size_us, origin, .. } => match origin {
-                Origin::Offset(_) => size_us,
-                Origin::Midnight(_) => size_us.saturating_add(DAY_US),
+                Origin::Offset(_) => Some(size_us),
+                Origin::Midnight(_) => Some(size_us.saturating_add(DAY_US)),
             },
+            WindowKind::Session { longest_us, .. } => longest_us,
         }
     }
 
@@ -125,17 +136,27 @@ impl WindowKind {
             WindowKind::Hop { size_us, .. } | WindowKind::Tumble { size_us, origin: Origin::Offset(_) } => {
                 Some(size_us)
             }
-            WindowKind::Tumble { .. } | WindowKind::Cumulate { .. } => None,
+            WindowKind::Tumble { .. } | WindowKind::Cumulate { .. } | WindowKind::Session { .. } => None,
         }
     }
 
     /// Windows that one row can be in.
     pub fn windows_of_a_row(self) -> i64 {
         match self {
-            WindowKind::Tumble { .. } => 1,
+            WindowKind::Tumble { .. } | WindowKind::Session { .. } => 1,
             WindowKind::Hop { size_us, slide_us, .. } => (size_us - 1) / slide_us + 1,
             WindowKind::Cumulate { size_us, step_us, .. } => size_us / step_us,
         }
+    }
+
+    /// How rows make sessions over times in the unit of a column; `None` for windows that do not depend on rows.
+    ///
+    /// # Errors
+    /// As [`WindowKind::in_unit`].
+    pub fn sessions_in_unit(self, unit: TimeUnit) -> Result<Option<SessionRule>> {
+        let WindowKind::Session { gap_us, longest_us } = self else { return Ok(None) };
+        let longest = longest_us.map(|longest_us| scaled("greatest length", longest_us, unit)).transpose()?;
+        Ok(Some(SessionRule::new(scaled("gap", gap_us, unit)?, longest)))
     }
 
     /// The same windows over times in microseconds.
@@ -148,22 +169,7 @@ impl WindowKind {
     /// # Errors
     /// `Invalid` where the unit is too coarse or too fine for the lengths.
     pub fn in_unit(self, unit: TimeUnit) -> Result<WindowAssigner> {
-        let scale = |name: &str, micros: i64| -> Result<i64> {
-            let (units, exact) = match unit {
-                TimeUnit::Second => (Some(micros / 1_000_000), micros % 1_000_000 == 0),
-                TimeUnit::Millisecond => (Some(micros / 1_000), micros % 1_000 == 0),
-                TimeUnit::Microsecond => (Some(micros), true),
-                TimeUnit::Nanosecond => (micros.checked_mul(1_000), true),
-            };
-            if !exact {
-                return Err(Error::invalid(format!(
-                    "the window's {name} is not a whole number of the time column's {}",
-                    unit_name(unit)
-                ))
-                .hint("declare the column with a finer TIMESTAMP(3) or TIMESTAMP(6), or use a longer window"));
-            }
-            units.ok_or_else(|| Error::invalid(format!("the window's {name} is too long")))
-        };
+        let scale = |name: &str, micros: i64| scaled(name, micros, unit);
         let (size_us, step_us, origin) = match self {
             WindowKind::Hop { size_us, slide_us, offset_us } => {
                 let (size, slide) = (scale("size", size_us)?, scale("slide", slide_us)?);
@@ -172,6 +178,7 @@ impl WindowKind {
             }
             WindowKind::Tumble { size_us, origin } => (size_us, size_us, origin),
             WindowKind::Cumulate { size_us, step_us, origin } => (size_us, step_us, origin),
+            WindowKind::Session { gap_us, .. } => return Ok(WindowAssigner::Session { gap: scale("gap", gap_us)? }),
         };
         Ok(match origin {
             Origin::Offset(offset) => WindowAssigner::Steps {
@@ -189,6 +196,12 @@ impl WindowKind {
 impl fmt::Display for WindowKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (name, lengths, origin) = match *self {
+            WindowKind::Session { gap_us, longest_us: None } => {
+                return write!(f, "SESSION({})", interval::shown(gap_us));
+            }
+            WindowKind::Session { gap_us, longest_us: Some(longest_us) } => {
+                return write!(f, "SESSION({}, at most {})", interval::shown(gap_us), interval::shown(longest_us));
+            }
             WindowKind::Tumble { size_us, origin } => ("TUMBLE", vec![size_us], origin),
             WindowKind::Hop { size_us, slide_us, offset_us } => {
                 ("HOP", vec![slide_us, size_us], Origin::Offset(offset_us))
@@ -203,6 +216,24 @@ impl fmt::Display for WindowKind {
         }
         write!(f, "{name}({})", arguments.join(", "))
     }
+}
+
+/// Microseconds as ticks of a time column.
+fn scaled(name: &str, micros: i64, unit: TimeUnit) -> Result<i64> {
+    let (units, exact) = match unit {
+        TimeUnit::Second => (Some(micros / 1_000_000), micros % 1_000_000 == 0),
+        TimeUnit::Millisecond => (Some(micros / 1_000), micros % 1_000 == 0),
+        TimeUnit::Microsecond => (Some(micros), true),
+        TimeUnit::Nanosecond => (micros.checked_mul(1_000), true),
+    };
+    if !exact {
+        return Err(Error::invalid(format!(
+            "the window's {name} is not a whole number of the time column's {}",
+            unit_name(unit)
+        ))
+        .hint("declare the column with a finer TIMESTAMP(3) or TIMESTAMP(6), or use a longer window"));
+    }
+    units.ok_or_else(|| Error::invalid(format!("the window's {name} is too long")))
 }
 
 fn length(name: &str, duration: Duration) -> Result<i64> {
@@ -263,6 +294,8 @@ pub enum WindowAssigner {
     Steps { size: i64, step: i64, offset: i64 },
     /// The same in days of a time zone.
     Days { size: i64, step: i64, zone: Zone, unit: TimeUnit },
+    /// They are where rows are: no time is in one by itself. One that ends holds a row `gap` ticks before that, or later.
+    Session { gap: i64 },
 }
 
 impl WindowAssigner {
@@ -271,6 +304,7 @@ impl WindowAssigner {
         match self {
             WindowAssigner::Every { size, pane, .. } => size / pane,
             WindowAssigner::Steps { size, step, .. } | WindowAssigner::Days { size, step, .. } => size / step,
+            WindowAssigner::Session { .. } => 1,
         }
     }
 
@@ -290,6 +324,7 @@ impl WindowAssigner {
                 span(time, length, offset)
             }
             WindowAssigner::Days { step, zone, unit, .. } => days(time, step, zone, unit),
+            WindowAssigner::Session { .. } => None,
         }
     }
 
@@ -302,6 +337,7 @@ impl WindowAssigner {
             WindowAssigner::Days { step, zone, unit, .. } => {
                 zone.day_of(to_micros(pane, unit)).map_or(pane, |day| day.div_euclid(step))
             }
+            WindowAssigner::Session { .. } => pane,
         }
     }
 
@@ -314,6 +350,7 @@ impl WindowAssigner {
                 let start = zone.start_of(number.saturating_mul(step)).and_then(|at| from_micros(at, unit));
                 start.unwrap_or(if number < 0 { i64::MIN } else { i64::MAX })
             }
+            WindowAssigner::Session { .. } => number,
         }
     }
 
@@ -323,6 +360,7 @@ impl WindowAssigner {
             WindowAssigner::Every { slide, offset, .. } => span(time, slide, offset),
             WindowAssigner::Steps { size, offset, .. } => span(time, size, offset),
             WindowAssigner::Days { size, zone, unit, .. } => days(time, size, zone, unit),
+            WindowAssigner::Session { .. } => None,
         }
     }
 
@@ -333,7 +371,7 @@ impl WindowAssigner {
             WindowAssigner::Every { size, slide, offset, .. } => {
                 time.saturating_add(slide - over(time, slide, over(size, slide, slide - offset)))
             }
-            WindowAssigner::Steps { .. } | WindowAssigner::Days { .. } => self.pane(time).map_or(time, |(_, end)| end),
+            _ => self.pane(time).map_or(time, |(_, end)| end),
         }
     }
 
@@ -343,9 +381,7 @@ impl WindowAssigner {
             WindowAssigner::Every { size, slide, offset, .. } => {
                 time.saturating_sub(over(time, slide, offset)).saturating_add(size)
             }
-            WindowAssigner::Steps { .. } | WindowAssigner::Days { .. } => {
-                self.together(time).map_or(time, |(_, end)| end)
-            }
+            _ => self.together(time).map_or(time, |(_, end)| end),
         }
     }
 
@@ -373,9 +409,7 @@ impl WindowAssigner {
             WindowAssigner::Every { size, slide, offset, .. } => {
                 through.saturating_sub(over(through, slide, over(size, slide, slide - offset)))
             }
-            WindowAssigner::Steps { .. } | WindowAssigner::Days { .. } => {
-                self.pane(through).map_or(first, |(start, _)| start)
-            }
+            _ => self.pane(through).map_or(first, |(start, _)| start),
         })
     }
 
@@ -383,6 +417,7 @@ impl WindowAssigner {
     pub fn start_of(self, end: i64) -> i64 {
         match self {
             WindowAssigner::Every { size, .. } => end.saturating_sub(size),
+            WindowAssigner::Session { gap } => end.saturating_sub(gap),
             WindowAssigner::Steps { .. } | WindowAssigner::Days { .. } => {
                 self.together(end.saturating_sub(1)).map_or(end, |(start, _)| start)
             }
@@ -393,6 +428,7 @@ impl WindowAssigner {
     pub fn end_of(self, start: i64) -> i64 {
         match self {
             WindowAssigner::Every { size, .. } => start.saturating_add(size),
+            WindowAssigner::Session { gap } => start.saturating_add(gap),
             WindowAssigner::Steps { .. } | WindowAssigner::Days { .. } => self.last_end(start),
         }
     }
@@ -410,7 +446,7 @@ impl WindowAssigner {
                 let last = self.together(time).and_then(|(start, _)| start.checked_add(size));
                 last.is_some() && self.first_end(time).checked_sub(size).is_some()
             }
-            WindowAssigner::Steps { .. } | WindowAssigner::Days { .. } => self.together(time).is_some(),
+            _ => self.together(time).is_some(),
         };
         let first = exist.then(|| self.first_end(time));
         std::iter::successors(first, move |end| self.next_end(time, *end))

@@ -20,20 +20,25 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::AnalyzerRule;
 
 use super::multiset::{as_multisets, is_set_operation};
+use super::session_batch;
+use super::session_groups::{over_sessions, with_sessions};
 use super::window::{WindowAssigner, WindowKind};
 use super::window_functions::{WindowCall, WindowFunction, window_type, windows};
-use super::window_tvf::{WINDOW_COLUMNS, WindowTvfNode};
+use super::window_tvf::WindowTvfNode;
 
 /// Between the projection that computes a row's windows and the unnest of them.
 const ENDS: &str = "__window_ends";
 
 /// The analyzer rule of sessions whose sources are bounded; streams have their own.
 #[derive(Debug, Default, Clone, Copy)]
-pub struct ExpandWindowTvfs;
+pub struct ExpandWindowTvfs {
+    /// How long a window of `SESSION` can be, microseconds; `None`: as long as rows come.
+    pub longest_us: Option<i64>,
+}
 
 impl AnalyzerRule for ExpandWindowTvfs {
     fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
-        expand_for_batch(plan)
+        expand_for_batch(with_sessions(plan, self.longest_us)?)
     }
 
     fn name(&self) -> &str {
@@ -49,7 +54,10 @@ pub fn expand_for_batch(plan: LogicalPlan) -> Result<LogicalPlan> {
             Some(window) => expand(window).map(Transformed::yes),
             None => Ok(Transformed::no(LogicalPlan::Extension(extension))),
         },
-        LogicalPlan::Aggregate(aggregate) => grouped(aggregate),
+        LogicalPlan::Aggregate(aggregate) => match over_sessions(&aggregate, None)? {
+            Some(plan) => expand_for_batch(plan).map(Transformed::yes),
+            None => grouped(aggregate),
+        },
         LogicalPlan::Window(window) => partitioned(window),
         LogicalPlan::Distinct(Distinct::All(input)) => distinct(input),
         LogicalPlan::Join(join) if is_set_operation(&join) => {
@@ -170,13 +178,16 @@ fn is_tumble(expr: &Expr, input: &LogicalPlan) -> bool {
 }
 
 fn expand(window: &WindowTvfNode) -> Result<LogicalPlan> {
+    if matches!(window.kind, WindowKind::Session { .. }) {
+        return session_batch::expand(window);
+    }
     let input = &window.input;
     let (qualifier, time) = input.schema().qualified_field_from_column(&window.time_column)?;
     let nullable = time.is_nullable();
     let assigner = window.kind.in_unit(time_unit(time.data_type())?)?;
     let time = Expr::Column(window.time_column.clone());
     let with_bounds = |of: Of, argument: &Expr| -> Vec<Expr> {
-        let bounds = [Part::Start, Part::End, Part::Time].into_iter().zip(WINDOW_COLUMNS).map(|(part, name)| {
+        let bounds = [Part::Start, Part::End, Part::Time].into_iter().zip(window.names()).map(|(part, name)| {
             let bound = WindowBound { signature: one_argument(), assigner, of, part, nullable };
             ScalarUDF::new_from_impl(bound).call(vec![argument.clone()]).alias_qualified(qualifier.cloned(), name)
         });
@@ -190,9 +201,11 @@ fn expand(window: &WindowTvfNode) -> Result<LogicalPlan> {
             let has_window = ScalarUDF::new_from_impl(end).call(vec![time.clone()]).is_not_null();
             LogicalPlanBuilder::from(input.clone()).filter(has_window)?.project(with_bounds(Of::Time, &time))?.build()
         }
-        WindowKind::Hop { .. } | WindowKind::Cumulate { .. } => with_ends(input.clone(), time, assigner)?
-            .project(with_bounds(Of::End, &Expr::Column(Column::new_unqualified(ENDS))))?
-            .build(),
+        WindowKind::Hop { .. } | WindowKind::Cumulate { .. } | WindowKind::Session { .. } => {
+            with_ends(input.clone(), time, assigner)?
+                .project(with_bounds(Of::End, &Expr::Column(Column::new_unqualified(ENDS))))?
+                .build()
+        }
     }
 }
 
@@ -230,7 +243,7 @@ enum Of {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Part {
+pub(super) enum Part {
     Start,
     End,
     /// The last tick.

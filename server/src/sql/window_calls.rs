@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 use datafusion::common::TableReference;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectNamePart, Query, Select, Spanned,
-    TableFactor, TableWithJoins, UnaryOperator, VisitMut, VisitorMut,
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, ObjectNamePart, Query, Select,
+    Spanned, TableFactor, TableWithJoins, UnaryOperator, Visit, VisitMut, Visitor, VisitorMut,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
@@ -41,10 +41,42 @@ pub(crate) fn wrong_length(expr: &Expr) -> Option<(String, Span)> {
 /// A planning error at the call where the tables of its FROM do not say which column that is.
 pub fn with_times(query: &Query, watermarks: &dyn WatermarkColumns) -> Result<Query> {
     let mut query = query.clone();
-    match query.visit(&mut Selects { watermarks, named: Vec::new() }) {
+    match VisitMut::visit(&mut query, &mut Selects { watermarks, named: Vec::new() }) {
         ControlFlow::Break(error) => Err(*error),
         ControlFlow::Continue(()) => Ok(query),
     }
+}
+
+/// Whether a query puts rows into sessions, in FROM or to group by, but for what stands in views that it reads.
+pub fn names_session(query: &Query) -> bool {
+    Visit::visit(query, &mut NamesSession).is_break()
+}
+
+struct NamesSession;
+
+impl Visitor for NamesSession {
+    type Break = ();
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+        let is_session = match factor {
+            TableFactor::Table { name, args: Some(_), .. } | TableFactor::Function { name, .. } => is_session(name),
+            _ => false,
+        };
+        if is_session { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    // Also what stands in TABLE(…).
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        match expr {
+            Expr::Function(function) if is_session(&function.name) => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        }
+    }
+}
+
+fn is_session(name: &ObjectName) -> bool {
+    matches!(name.0.as_slice(), [ObjectNamePart::Identifier(name)]
+        if WindowFunction::named(&name.value) == Some(WindowFunction::Session))
 }
 
 fn window_of(function: &Function) -> Option<WindowFunction> {
@@ -102,7 +134,7 @@ impl VisitorMut for Selects<'_> {
             [] => Err("no table in its FROM has a watermark"),
             _ => Err("more than one table in its FROM has a watermark"),
         };
-        select.visit(&mut Calls { time })
+        VisitMut::visit(select, &mut Calls { time })
     }
 }
 

@@ -30,10 +30,12 @@ pub enum WindowFunction {
     Tumble,
     Hop,
     Cumulate,
+    Session,
 }
 
 impl WindowFunction {
-    pub const ALL: [Self; 3] = [WindowFunction::Tumble, WindowFunction::Hop, WindowFunction::Cumulate];
+    pub const ALL: [Self; 4] =
+        [WindowFunction::Tumble, WindowFunction::Hop, WindowFunction::Cumulate, WindowFunction::Session];
 
     /// By its name, in capitals or not.
     pub fn named(name: &str) -> Option<Self> {
@@ -46,6 +48,7 @@ impl WindowFunction {
             WindowFunction::Tumble => "TUMBLE",
             WindowFunction::Hop => "HOP",
             WindowFunction::Cumulate => "CUMULATE",
+            WindowFunction::Session => "SESSION",
         }
     }
 
@@ -55,21 +58,36 @@ impl WindowFunction {
             WindowFunction::Tumble => "tumble",
             WindowFunction::Hop => "hop",
             WindowFunction::Cumulate => "cumulate",
+            WindowFunction::Session => "session",
         }
     }
 
     /// The length that stands before the size.
     pub fn before_size(self) -> Option<&'static str> {
         match self {
-            WindowFunction::Tumble => None,
+            WindowFunction::Tumble | WindowFunction::Session => None,
             WindowFunction::Hop => Some("slide"),
             WindowFunction::Cumulate => Some("step"),
         }
     }
 
+    /// What stands for the size.
+    pub fn size(self) -> &'static str {
+        match self {
+            WindowFunction::Session => "gap",
+            _ => "size",
+        }
+    }
+
+    /// Whether windows are counted from something, which an offset moves.
+    pub fn has_origin(self) -> bool {
+        self != WindowFunction::Session
+    }
+
     /// What the intervals of a call are, in their order.
     pub fn intervals(self) -> impl Iterator<Item = &'static str> {
-        self.before_size().into_iter().chain(["size", "offset"])
+        let offset = self.has_origin().then_some("offset");
+        self.before_size().into_iter().chain([self.size()]).chain(offset)
     }
 
     /// How to write it in FROM.
@@ -82,6 +100,9 @@ impl WindowFunction {
             WindowFunction::Cumulate => {
                 "write CUMULATE(table, time_column, step, size), as in CUMULATE(t, ts, INTERVAL '1 hour', INTERVAL '1 day')"
             }
+            WindowFunction::Session => {
+                "write SESSION(table PARTITION BY keys, time_column, gap), as in SESSION(t PARTITION BY k, ts, INTERVAL '5 minutes')"
+            }
         }
     }
 
@@ -91,6 +112,7 @@ impl WindowFunction {
             WindowFunction::Tumble => "tumble(ts, INTERVAL '5 minutes')",
             WindowFunction::Hop => "hop(ts, INTERVAL '1 minute', INTERVAL '5 minutes')",
             WindowFunction::Cumulate => "cumulate(ts, INTERVAL '1 hour', INTERVAL '1 day')",
+            WindowFunction::Session => "session(ts, INTERVAL '5 minutes')",
         }
     }
 
@@ -103,21 +125,20 @@ impl WindowFunction {
             WindowFunction::Tumble => WindowKind::tumble(size, origin),
             WindowFunction::Hop => WindowKind::hop(before_size, size, origin),
             WindowFunction::Cumulate => WindowKind::cumulate(before_size, size, origin),
+            WindowFunction::Session => WindowKind::session(size),
         }
     }
 }
 
-/// The scalar functions every session has: the grouping forms, and one that only says what there is instead.
+/// The grouping forms, which are known wherever SQL is planned.
 pub fn window_functions() -> Vec<ScalarUDF> {
-    let forms = WindowFunction::ALL.map(|function| ScalarUDF::new_from_impl(GroupingForm::new(function)));
-    let signature = Signature::variadic_any(Volatility::Immutable);
-    forms.into_iter().chain([ScalarUDF::new_from_impl(Session { signature })]).collect()
+    WindowFunction::ALL.map(|function| ScalarUDF::new_from_impl(GroupingForm::new(function))).into()
 }
 
 /// `tumble(ts, size)` and its like: the window of `ts` as `Struct{start, end}` of its type; NULL for NULL.
 ///
-/// Lengths, offset and time zone are literals. Of the functions that give several windows of a time there is only the call: plans
-/// that group by it are rewritten, for streams and for batch.
+/// Lengths, offset and time zone are literals. Of the functions that give several windows of a time, or one that other rows have a part
+/// in, there is only the call: plans that group by it are rewritten, for streams and for batch.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct GroupingForm {
     function: WindowFunction,
@@ -192,7 +213,7 @@ fn kind_of(function: WindowFunction, arguments: &[Option<&ScalarValue>]) -> Resu
         Some(what) => (length(what, 0)?, 1),
         None => (Duration::ZERO, 0),
     };
-    let size = length("size", at)?;
+    let size = length(function.size(), at)?;
     let origin = match arguments.len() > at + 1 {
         false => Origin::default(),
         true => match literal("offset", at + 1)? {
@@ -213,6 +234,9 @@ fn manual(function: WindowFunction) -> Documentation {
     let section = DocSection { include: true, label: "Window functions of time", description: None };
     let what = match function {
         WindowFunction::Tumble => "The window of a time, with fields start and end; to group by.",
+        WindowFunction::Session => {
+            "The session of a time among the rows with the same other keys, with fields start and end; only to group by."
+        }
         _ => "The windows of a time, each with fields start and end; only to group by.",
     };
     let example = format!("{}, with the time column for ts", function.call_usage());
@@ -254,10 +278,11 @@ impl ScalarUDFImpl for GroupingForm {
         let fits = *time != DataType::Null
             && rest.len() >= lengths
             && rest[..lengths].iter().all(interval)
-            && origin.len() <= 1
+            && origin.len() <= usize::from(self.function.has_origin())
             && origin.iter().all(is_origin);
         if !fits {
             return match lengths {
+                _ if !self.function.has_origin() => plan_err!("it takes a time column and an INTERVAL, the gap"),
                 1 => plan_err!("it takes a time column and an INTERVAL, then an offset or a time zone"),
                 _ => plan_err!("it takes a time column and two INTERVALs, then an offset"),
             };
@@ -310,18 +335,18 @@ impl ScalarUDFImpl for GroupingForm {
 }
 
 fn only_grouped_by(function: WindowFunction) -> Error {
-    Error::invalid(format!(
-        "{}(…) gives several windows of a row and can only be grouped by, as it stands",
-        function.call_name()
-    ))
-    .hint(format!(
+    let why = match function {
+        WindowFunction::Session => "depends on the rows around",
+        _ => "gives several windows of a row",
+    };
+    Error::invalid(format!("{}(…) {why} and can only be grouped by, as it stands", function.call_name())).hint(format!(
         "write SELECT {} AS w, … GROUP BY w, or {}(…) in FROM, which adds window_start and window_end",
         function.call_usage(),
         function.name()
     ))
 }
 
-/// Refuses the grouping form of windows that overlap wherever it is not grouped by.
+/// Refuses the grouping form of windows that overlap, and of sessions, wherever it is not grouped by.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct OnlyGroupedBy;
 
@@ -348,35 +373,5 @@ impl AnalyzerRule for OnlyGroupedBy {
 
     fn name(&self) -> &str {
         "only_grouped_by"
-    }
-}
-
-/// A name people know from elsewhere: planning a call says what there is instead.
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Session {
-    signature: Signature,
-}
-
-impl Session {
-    fn unavailable() -> Error {
-        Error::invalid("SESSION windows are not available yet").hint("TUMBLE, HOP and CUMULATE are")
-    }
-}
-
-impl ScalarUDFImpl for Session {
-    fn name(&self) -> &str {
-        "session"
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
-        Err(Session::unavailable().into())
-    }
-
-    fn invoke_with_args(&self, _args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        Err(Session::unavailable().into())
     }
 }

@@ -1,9 +1,10 @@
-//! `TUMBLE`, `HOP` and `CUMULATE` in FROM: table functions that add `window_start`, `window_end` and `window_time`.
+//! `TUMBLE`, `HOP`, `CUMULATE` and `SESSION` in FROM: table functions that add `window_start`, `window_end` and `window_time`.
 //!
 //! The planner leaves a [`WindowTvfNode`] in the plan. A stream rewrite turns it into window state; for bounded input
 //! [`super::expand_for_batch`] turns it into ordinary nodes.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,7 @@ use futures::FutureExt;
 use super::dialect::object_name_parts;
 use super::errors::{at_expr, at_span};
 use super::interval;
+use super::partition_by::taken_apart;
 use super::window::{Origin, WindowKind};
 use super::window_functions::WindowFunction;
 use super::zone::Zone;
@@ -48,7 +50,7 @@ pub trait WatermarkColumns: fmt::Debug + Send + Sync {
 
 /// Rows of `input`, each once for every window it falls into; rows without a time fall into none.
 ///
-/// Schema: the input's columns, then [`WINDOW_COLUMNS`], of the time column's type and with its qualifier.
+/// Schema: the input's columns, then those of [`WindowTvfNode::names`], of the time column's type and with its qualifier.
 /// `window_time` is the last instant of the window: its end less one unit of the type.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct WindowTvfNode {
@@ -56,28 +58,69 @@ pub struct WindowTvfNode {
     /// A column of the input, of type Timestamp.
     pub time_column: Column,
     pub kind: WindowKind,
+    /// Columns of the input: rows that differ in them are never in one session. None of other windows.
+    pub keys: Vec<Column>,
+    names: [&'static str; 3],
     schema: DFSchemaRef,
 }
 
 impl WindowTvfNode {
+    /// With [`WINDOW_COLUMNS`].
+    ///
     /// # Errors
     /// Planning errors: no such column, not a timestamp, window columns already there, lengths finer than the type.
-    pub fn try_new(input: LogicalPlan, time_column: Column, kind: WindowKind) -> Result<Self> {
+    pub fn try_new(input: LogicalPlan, time_column: Column, kind: WindowKind, keys: Vec<Column>) -> Result<Self> {
+        Self::try_named(input, time_column, kind, keys, WINDOW_COLUMNS)
+    }
+
+    /// `names`: of the columns that it adds, start, end and last tick of the window.
+    ///
+    /// # Errors
+    /// As [`WindowTvfNode::try_new`].
+    pub fn try_named(
+        input: LogicalPlan,
+        time_column: Column,
+        kind: WindowKind,
+        keys: Vec<Column>,
+        names: [&'static str; 3],
+    ) -> Result<Self> {
         let (qualifier, time) = input.schema().qualified_field_from_column(&time_column)?;
         let DataType::Timestamp(unit, _) = time.data_type() else {
             return Err(DataFusionError::Plan(format!("column \"{}\" is not a timestamp", time_column.name)));
         };
         kind.in_unit(*unit)?;
-        if let Some(name) = WINDOW_COLUMNS.iter().find(|name| input.schema().has_column_with_unqualified_name(name)) {
+        if let Some(name) = names.iter().find(|name| input.schema().has_column_with_unqualified_name(name)) {
             return Err(DataFusionError::Plan(format!("the table has a column \"{name}\" already")));
         }
+        keys.iter().try_for_each(|key| input.schema().index_of_column(key).map(|_| ()))?;
         let window = |name: &str| Arc::new(Field::new(name, time.data_type().clone(), time.is_nullable()));
         let schema = input.schema();
         let mut fields: Vec<_> =
             schema.iter().map(|(qualifier, field)| (qualifier.cloned(), Arc::clone(field))).collect();
-        fields.extend(WINDOW_COLUMNS.iter().map(|name| (qualifier.cloned(), window(name))));
+        fields.extend(names.iter().map(|name| (qualifier.cloned(), window(name))));
         let schema = Arc::new(DFSchema::new_with_metadata(fields, schema.metadata().clone())?);
-        Ok(WindowTvfNode { input, time_column, kind, schema })
+        Ok(WindowTvfNode { input, time_column, kind, keys, names, schema })
+    }
+
+    /// Of the columns that it adds: start, end and last tick of the window.
+    pub fn names(&self) -> [&'static str; 3] {
+        self.names
+    }
+
+    /// The same over other rows.
+    ///
+    /// # Errors
+    /// As [`WindowTvfNode::try_new`].
+    pub fn over(&self, input: LogicalPlan) -> Result<Self> {
+        Self::try_named(input, self.time_column.clone(), self.kind, self.keys.clone(), self.names)
+    }
+
+    /// The same rows in other windows.
+    ///
+    /// # Errors
+    /// As [`WindowTvfNode::try_new`].
+    pub fn of_kind(&self, kind: WindowKind) -> Result<Self> {
+        Self::try_named(self.input.clone(), self.time_column.clone(), kind, self.keys.clone(), self.names)
     }
 }
 
@@ -85,7 +128,8 @@ impl PartialOrd for WindowTvfNode {
     // The schema follows from the rest.
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         let order = self.input.partial_cmp(&other.input)?;
-        Some(order.then_with(|| (&self.time_column, self.kind).cmp(&(&other.time_column, other.kind))))
+        let rest = |node: &Self| (node.time_column.clone(), node.kind, node.keys.clone(), node.names);
+        Some(order.then_with(|| rest(self).cmp(&rest(other))))
     }
 }
 
@@ -103,7 +147,7 @@ impl UserDefinedLogicalNodeCore for WindowTvfNode {
     }
 
     fn expressions(&self) -> Vec<Expr> {
-        vec![Expr::Column(self.time_column.clone())]
+        std::iter::once(&self.time_column).chain(&self.keys).cloned().map(Expr::Column).collect()
     }
 
     /// The time is among its expressions, and is needed in any case.
@@ -113,16 +157,33 @@ impl UserDefinedLogicalNodeCore for WindowTvfNode {
     }
 
     fn fmt_for_explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "WindowTvf: {}, time={}", self.kind, self.time_column)
+        write!(f, "WindowTvf: {}, time={}", self.kind, self.time_column)?;
+        let keys: Vec<String> = self.keys.iter().map(ToString::to_string).collect();
+        if keys.is_empty() { Ok(()) } else { write!(f, ", keys={}", keys.join(", ")) }
     }
 
-    fn with_exprs_and_inputs(&self, mut exprs: Vec<Expr>, mut inputs: Vec<LogicalPlan>) -> Result<Self> {
-        match (exprs.pop(), inputs.pop()) {
-            (Some(Expr::Column(time_column)), Some(input)) if exprs.is_empty() && inputs.is_empty() => {
-                WindowTvfNode::try_new(input, time_column, self.kind)
+    fn with_exprs_and_inputs(&self, exprs: Vec<Expr>, mut inputs: Vec<LogicalPlan>) -> Result<Self> {
+        let columns: Option<Vec<Column>> = exprs.iter().map(|expr| expr.try_as_col().cloned()).collect();
+        let mut columns = columns.unwrap_or_default().into_iter();
+        match (columns.next(), inputs.pop()) {
+            (Some(time), Some(input)) if inputs.is_empty() && exprs.len() == 1 + self.keys.len() => {
+                WindowTvfNode::try_named(input, time, self.kind, columns.collect(), self.names)
             }
-            (time, _) => internal_err!("a window function needs its time column and one input, not {time:?}"),
+            _ => internal_err!("a window function needs its columns and one input, not {exprs:?}"),
         }
+    }
+
+    // A session keeps its rows, so what nobody reads of them is left out below it.
+    fn necessary_children_exprs(&self, output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
+        if !matches!(self.kind, WindowKind::Session { .. }) {
+            return None;
+        }
+        let input = self.input.schema();
+        let own = std::iter::once(&self.time_column).chain(&self.keys);
+        let own = own.map(|column| input.index_of_column(column)).collect::<Result<Vec<_>>>().ok()?;
+        let read = output_columns.iter().copied().filter(|at| *at < input.fields().len());
+        let columns: BTreeSet<usize> = read.chain(own).collect();
+        Some(vec![columns.into_iter().collect()])
     }
 }
 
@@ -179,11 +240,13 @@ impl WindowTvfPlanner {
         let (_, field) = input.schema().qualified_field_from_column(&time)?;
         let time_span = args.time.as_ref().map_or(span, Spanned::span);
         if !matches!(field.data_type(), DataType::Timestamp(..)) {
-            return Err(at_span(
-                format!("column \"{}\" is not a timestamp", time.name),
-                format!("it is {}; cast it in a subquery, or name another column", field.data_type()),
-                time_span,
-            ));
+            let hint = match args.keys.is_empty() {
+                true => format!("it is {}; cast it in a subquery, or name another column", field.data_type()),
+                false => {
+                    "the last name before the gap is the time; brackets hold keys alone: PARTITION BY (a, b)".to_owned()
+                }
+            };
+            return Err(at_span(format!("column \"{}\" is not a timestamp", time.name), hint, time_span));
         }
         if let Some(name) = WINDOW_COLUMNS.iter().find(|name| input.schema().has_column_with_unqualified_name(name)) {
             return Err(at_span(
@@ -192,7 +255,8 @@ impl WindowTvfPlanner {
                 span,
             ));
         }
-        WindowTvfNode::try_new(input, time, args.kind)
+        let keys = args.keys.iter().map(|key| key_column(key, &input, context)).collect::<Result<_>>()?;
+        WindowTvfNode::try_new(input, time, args.kind, keys)
             .map(|node| LogicalPlan::Extension(Extension { node: Arc::new(node) }))
             .map_err(|error| located(error, args.size_span))
     }
@@ -257,6 +321,13 @@ fn time_column(expr: &SqlExpr, input: &LogicalPlan, context: &mut dyn RelationPl
     }
 }
 
+fn key_column(expr: &SqlExpr, input: &LogicalPlan, context: &mut dyn RelationPlannerContext) -> Result<Column> {
+    match context.sql_to_expr(expr.clone(), input.schema())? {
+        Expr::Column(column) => Ok(column),
+        _ => Err(at_expr("a session is partitioned by columns of its table", "compute it in a subquery first", expr)),
+    }
+}
+
 /// A window function as written.
 struct Call {
     function: WindowFunction,
@@ -269,6 +340,7 @@ struct Args {
     table: TableFactor,
     time: Option<SqlExpr>,
     kind: WindowKind,
+    keys: Vec<SqlExpr>,
     size_span: Span,
 }
 
@@ -280,7 +352,7 @@ impl Call {
             TableFactor::Function { name, args, alias, .. } => (name, args.as_slice(), alias),
             TableFactor::TableFunction { expr, alias } => match expr {
                 SqlExpr::Function(function) => match &function.args {
-                    FunctionArguments::List(list) if function_of(&function.name)?.is_some() => {
+                    FunctionArguments::List(list) if function_of(&function.name).is_some() => {
                         (&function.name, list.args.as_slice(), alias)
                     }
                     _ => return Err(not_a_window(expr)),
@@ -289,7 +361,7 @@ impl Call {
             },
             _ => return Ok(None),
         };
-        let Some(function) = function_of(name)? else { return Ok(None) };
+        let Some(function) = function_of(name) else { return Ok(None) };
         let args = Args::of(function, args, name.span())?;
         Ok(Some(Call { function, span: name.span(), args, alias: alias.clone() }))
     }
@@ -303,17 +375,9 @@ fn not_a_window(expr: &SqlExpr) -> DataFusionError {
     )
 }
 
-fn function_of(name: &ObjectName) -> Result<Option<WindowFunction>> {
-    let [part] = name.0.as_slice() else { return Ok(None) };
-    let Some(ident) = part.as_ident() else { return Ok(None) };
-    if ident.value.eq_ignore_ascii_case("SESSION") {
-        return Err(at_span(
-            "SESSION windows are not available yet",
-            "TUMBLE(t, ts, size), HOP(t, ts, slide, size) and CUMULATE(t, ts, step, size) are",
-            name.span(),
-        ));
-    }
-    Ok(WindowFunction::named(&ident.value))
+fn function_of(name: &ObjectName) -> Option<WindowFunction> {
+    let [part] = name.0.as_slice() else { return None };
+    part.as_ident().and_then(|ident| WindowFunction::named(&ident.value))
 }
 
 /// Arguments by role, whether given by name or by place.
@@ -335,9 +399,17 @@ impl Args {
         let name = function.name();
         let missing = |what: &str| usage(format!("{name} needs {what}"));
 
-        let data = roles.data.ok_or_else(|| missing("a table"))?;
+        let (data, keys) = taken_apart(roles.data.ok_or_else(|| missing("a table"))?);
+        if let Some(key) = keys.first().filter(|_| function != WindowFunction::Session) {
+            return Err(at_expr(
+                format!("{name} takes no PARTITION BY: its windows are the same for all rows"),
+                "leave it out, and group by the column",
+                key,
+            ));
+        }
         let size = roles.size.ok_or_else(|| match function.before_size() {
             Some(before) if roles.before_size.is_some() => missing(&format!("a {before} and a size")),
+            _ if function == WindowFunction::Session => missing("the gap that ends a session"),
             _ => missing("the size of its windows"),
         })?;
         let before_size = match (function.before_size(), &roles.before_size) {
@@ -345,7 +417,7 @@ impl Args {
             (Some(what), None) => return Err(missing(&format!("a {what} and a size"))),
             (None, _) => Duration::ZERO,
         };
-        let (lengths_at, size) = (size.span().union(&span), length("size", &size, function)?);
+        let (lengths_at, size) = (size.span().union(&span), length(function.size(), &size, function)?);
         let kind = function.kind(before_size, size, Origin::default());
         let mut kind = kind.map_err(|error| located(error.into(), lengths_at))?;
         if let Some(offset) = &roles.offset {
@@ -353,7 +425,7 @@ impl Args {
             kind = moved.map_err(|error| located(error.into(), offset.span()))?;
         }
         let time = roles.timecol.map(descriptor).transpose()?;
-        Ok(Args { table: table_factor(data)?, time, kind, size_span: span })
+        Ok(Args { table: table_factor(data)?, time, kind, keys, size_span: span })
     }
 }
 
@@ -377,8 +449,8 @@ impl Roles {
                 }
                 Some("DATA") => &mut roles.data,
                 Some("TIMECOL") => &mut roles.timecol,
-                Some("SIZE") => &mut roles.size,
-                Some("OFFSET") => &mut roles.offset,
+                Some(name) if name.eq_ignore_ascii_case(function.size()) => &mut roles.size,
+                Some("OFFSET") if function.has_origin() => &mut roles.offset,
                 Some(name) if function.before_size().is_some_and(|before| before.eq_ignore_ascii_case(name)) => {
                     &mut roles.before_size
                 }
@@ -402,7 +474,9 @@ impl Roles {
             roles.before_size = rest.next();
         }
         roles.size = rest.next();
-        roles.offset = rest.next();
+        if function.has_origin() {
+            roles.offset = rest.next();
+        }
         match rest.next() {
             Some(_) => Err(usage(format!("{} has too many arguments", function.name()))),
             None => Ok(roles),

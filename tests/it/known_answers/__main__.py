@@ -321,6 +321,10 @@ def check_truth(server, folder, findings):
         rows = summary["queries"][view]["result_rows"]
         if len(found) != rows:
             findings.add(f"{view}: rows", [f"{len(found)} rows, the summary says {rows}"])
+    # The truth knows what a session is, and not what its first and last act were.
+    truth = truth_rows(folder, "sessions_by_gap")
+    found = [{name: row[name] for name in truth[0]} for row in without(server.from_flight("viewer_sessions"))]
+    findings.add("viewer_sessions: flight and truth", differences(found, truth, {}))
     for view, key in (("shots_with_players", "event_id"), ("event_alerts", "alert_id")):
         truth = [row for row in truth_rows(folder, view) for _ in range(row["punctual"])]
         truth = [{name: value for name, value in row.items() if name not in ("punctual", "late")} for row in truth]

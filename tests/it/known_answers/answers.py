@@ -37,10 +37,10 @@ TABLES = {"match-events": "events", "engagements": "acts", "live-matches": "boar
 
 # Row by row: late records are rows like any other.
 STATELESS = ("shots_with_players", "event_alerts", "match_archive", "engagement_archive")
-# Where a result is, if not everywhere.
-PLACES = {"match_archive": ("parquet", "flight"), "engagement_archive": ("parquet", "flight")}
-# One row a record, a million of them: compared as tables, to the last bit, and not row by row.
-LARGE = ("match_archive", "engagement_archive")
+# Where a result is looked at, if not everywhere. The archives are nowhere else.
+PLACES = {view: ("parquet", "flight") for view in ("match_archive", "engagement_archive", "viewer_sessions")}
+# One row a record or a sitting, a million of them: compared as tables, to the last bit, and not row by row.
+LARGE = ("match_archive", "engagement_archive", "viewer_sessions")
 # Columns that are estimates, and by what share of the exact number they may be off. Of small numbers by ESTIMATE_MIN: among a thousand
 # windows there is one in which two viewers out of fifty have their hash in common with others.
 ESTIMATES = {"engagement_per_minute": {"users": 0.03}}
@@ -62,6 +62,8 @@ WINDOWS = {
     "sentiment_30s": [(ACTS + " WHERE engagement_type = 'reaction'", 30, 30)],
     "spike_alerts": [(ACTS, 10, 10)],
     "concurrent_viewers": [(ACTS, 10, 60)],
+    # An act that comes too late is in no session: nobody knows which one that would have been.
+    "viewer_sessions": [(ACTS, None, None)],
     # The events are in windows of a second. A join has none: an act that is late has missed the join as a whole.
     "goal_uplift": [(ACTS, None, None), (f"{FIRST} AND event_type IN {IMPACT}", 1, 1)],
     "goal_reactions": [(source, None, None) for source in (
@@ -92,6 +94,7 @@ READS = {
     "sentiment_30s": {"engagements": {"engagement_type"}},
     "spike_alerts": {"engagements": set()},
     "concurrent_viewers": {"engagements": set()},
+    "viewer_sessions": {"engagements": {"engagement_type"}},
     "scoreboard": {"live-matches": {"home_score", "minute", "status"}},
     "win_probability": {"live-matches": {"home_score", "minute", "status"}, "team-live-stats": set()},
     "player_ratings": {"player-live-stats": {"shots"}},
@@ -108,6 +111,14 @@ CREATE MACRO mood(word) AS CASE word
 CREATE MACRO to_come(minute) AS greatest(1 - (minute + 0.006 * minute ** 2 / 2) / (95 + 0.006 * 95 ** 2 / 2), 0.005);
 CREATE MACRO poisson(k, mean) AS exp(-mean) * mean ** k / factorial(k::INTEGER)::DOUBLE;
 """
+
+# Every act with the number of its viewer's sitting: a new one begins after more than five minutes without an act.
+SITTINGS = """
+        WITH silences AS (
+          SELECT *, happened - lag(happened) OVER (PARTITION BY match_id, user_id ORDER BY happened) > INTERVAL '5 minutes' AS begins
+          FROM acts),
+        sittings AS (
+          SELECT *, count(*) FILTER (begins) OVER (PARTITION BY match_id, user_id ORDER BY happened) AS number FROM silences)"""
 
 QUERIES = {
     "heatmap_15m": """
@@ -157,6 +168,14 @@ QUERIES = {
           FROM seen GROUP BY ALL)
         SELECT window_end, match_id, coalesce(device_type, 'unknown') AS device_type, count(*) AS viewers
         FROM last_seen WHERE last_act <> 'leave' GROUP BY ALL""",
+    "viewer_sessions": f"""{SITTINGS}
+        SELECT min(happened) AS window_start, max(happened) + INTERVAL '5 minutes' AS window_end, match_id, user_id, count(*) AS events,
+               count(*) FILTER (engagement_type = 'reaction') AS reactions,
+               (epoch_ms(max(happened)) - epoch_ms(min(happened))) / 1000 AS length_s,
+               arg_min(engagement_subtype, (happened, engagement_subtype)) AS first_act,
+               arg_max(engagement_subtype, (happened, engagement_subtype)) AS last_act,
+               max(coalesce(device_type, 'unknown')) AS device_type, bool_or(engagement_subtype = 'leave') AS left_explicitly
+        FROM sittings GROUP BY match_id, user_id, number""",
     "goal_uplift": f"""
         WITH impacts AS (
           SELECT DISTINCT match_id, event_id, event_type, team_id, happened AS event_time
@@ -275,16 +294,11 @@ MAYBE_EMPTY = ("every change of lead", "the goals as they stand after all correc
 
 # What truth files hold beside the answers of views, from the punctual records.
 BESIDE = {
-    "sessions_by_gap": """
-        WITH silences AS (
-          SELECT *, happened - lag(happened) OVER (PARTITION BY match_id, user_id ORDER BY happened) > INTERVAL '5 minutes' AS begins
-          FROM acts),
-        numbered AS (
-          SELECT *, count(*) FILTER (begins) OVER (PARTITION BY match_id, user_id ORDER BY happened) AS number FROM silences)
+    "sessions_by_gap": f"""{SITTINGS}
         SELECT match_id, user_id, min(happened) AS window_start, max(happened) + INTERVAL '5 minutes' AS window_end,
                count(*) AS events, count(*) FILTER (engagement_type = 'reaction') AS reactions, max(device_type) AS device_type,
                bool_or(engagement_subtype = 'leave') AS left_explicitly
-        FROM numbered GROUP BY match_id, user_id, number""",
+        FROM sittings GROUP BY match_id, user_id, number""",
 }
 
 

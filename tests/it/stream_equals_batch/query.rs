@@ -30,6 +30,7 @@ impl Query {
             expressions,
             names: 0,
             windows: 0,
+            sessions: false,
             days: false,
             once: true,
             truncates: false,
@@ -49,9 +50,18 @@ impl Query {
             [] => String::new(),
             parts => format!("WITH {}\n", parts.join(",\n")),
         };
-        let options = match lateness_us {
-            0 => String::new(),
-            us => format!(" WITH ('allowed-lateness' = '{} seconds')", us / 1_000_000),
+        let mut options = Vec::new();
+        if lateness_us > 0 {
+            options.push(format!("'allowed-lateness' = '{} seconds'", lateness_us / 1_000_000));
+        }
+        if writer.sessions && writer.choices().sometimes(5) {
+            let longest = writer.choices().of(&[10, 2, 4, 60]);
+            options.push(format!("'session-max-length' = '{longest} seconds'"));
+            writer.expressions.duckdb = false;
+        }
+        let options = match options.as_slice() {
+            [] => String::new(),
+            options => format!(" WITH ({})", options.join(", ")),
         };
         text += &format!("CREATE MATERIALIZED VIEW v{options} AS\n{with}{}", relation.body.ours);
         let duckdb = writer.expressions.duckdb.then_some(relation.body.duckdb);
@@ -98,6 +108,8 @@ struct Writer {
     expressions: Expressions,
     names: usize,
     windows: usize,
+    /// Some of them are sessions.
+    sessions: bool,
     /// Windows may be days.
     days: bool,
     /// Each row of a stream is read once, and is in one window of each window function.
@@ -322,8 +334,8 @@ impl Writer {
     /// Rows with their windows, which nobody has aggregated by.
     fn rows_of_windows(&mut self, depth: u32) -> Relation {
         let input = self.timed_relation(depth);
-        let (rows, bounds) = self.window_in_from(&input);
-        let mut items: Vec<(Sql, Column)> = input.columns.iter().map(|column| (column.sql(), column.clone())).collect();
+        let (rows, columns, bounds) = self.window_in_from(&input);
+        let mut items: Vec<(Sql, Column)> = columns.iter().map(|column| (column.sql(), column.clone())).collect();
         for bound in bounds {
             let name = self.name("t");
             items.push((bound.sql(), Column::new(name, bound.kind)));
@@ -333,8 +345,8 @@ impl Writer {
         self.select(items, &rest, input.reads_part)
     }
 
-    /// A window function in FROM, and the columns that it adds.
-    fn window_in_from(&mut self, input: &Relation) -> (Sql, Vec<Column>) {
+    /// A window function in FROM, the columns of its input as they are above it, and those that it adds.
+    fn window_in_from(&mut self, input: &Relation) -> (Sql, Vec<Column>, Vec<Column>) {
         let times = input.times();
         // The function takes a column; a part of a struct is none.
         let columns: Vec<(String, Time)> = times.iter().filter(|(time, _)| !time.contains('[')).cloned().collect();
@@ -353,22 +365,52 @@ impl Writer {
         let is_name = !source.ours.starts_with('(');
         // A table has one watermark, which need not be named.
         let is_table = ["a", "b"].contains(&source.ours.as_str());
+        let keys = if windows.are_sessions() { self.session_keys(&input.columns) } else { vec![] };
+        // Without brackets the last name is the time.
+        let (by, by_in_brackets) = match keys.join(", ") {
+            keys if keys.is_empty() => (String::new(), String::new()),
+            keys => (format!(" PARTITION BY {keys}"), format!(" PARTITION BY ({keys})")),
+        };
         let ours = match self.choices().below(16) {
-            12..=13 if is_table => format!("{function}({}, {lengths})", source.ours),
-            14.. if is_name => format!("TABLE({function}(TABLE {}, DESCRIPTOR({time}), {lengths}))", source.ours),
-            _ => format!("{function}({}, {time}, {lengths})", source.ours),
+            12..=13 if is_table => format!("{function}({}{by_in_brackets}, {lengths})", source.ours),
+            14.. if is_name => format!("TABLE({function}(TABLE {}{by}, DESCRIPTOR({time}), {lengths}))", source.ours),
+            _ => format!("{function}({}{by}, {time}, {lengths})", source.ours),
         };
         let names = ["window_start", "window_end", "window_time"];
-        let duckdb = windows.in_duckdb(&source.duckdb, &time, facts.tick_us, names);
         let bound = Kind::Time(Time { watermark: true, window: WindowOf::Open, ..facts });
-        let bounds = names.map(|name| Column::new(name, bound)).to_vec();
-        (Sql::two(ours, duckdb), bounds)
+        let mut bounds = names.map(|name| Column::new(name, bound)).to_vec();
+        if !windows.are_sessions() {
+            let duckdb = windows.in_duckdb(&source.duckdb, &time, facts.tick_us, names);
+            return (Sql::two(ours, duckdb), input.columns.clone(), bounds);
+        }
+        let duckdb = windows.sessions_in_duckdb(&source.duckdb, &time, facts.tick_us, names, &keys);
+        // Of a session only the end says when it is complete, and a row waits for it however long.
+        bounds[0] = without_watermark(&bounds[0]);
+        (Sql::two(ours, duckdb), input.columns.iter().map(without_watermark).collect(), bounds)
+    }
+
+    /// Columns by which rows are in sessions of their own.
+    fn session_keys(&mut self, columns: &[Column]) -> Vec<String> {
+        let fit = |column: &&Column| matches!(column.kind, Kind::Text | Kind::Whole | Kind::Bool);
+        let columns: Vec<&Column> = columns.iter().filter(fit).collect();
+        let mut keys: Vec<String> = Vec::new();
+        if columns.is_empty() {
+            return keys;
+        }
+        for _ in 0..self.choices().below(3) {
+            let key = columns[self.choices().below(columns.len() as u32) as usize];
+            if !keys.contains(&key.name) {
+                keys.push(key.name.clone());
+            }
+        }
+        keys
     }
 
     fn drawn_windows(&mut self) -> Windows {
         let days = self.days;
         let windows = Windows::draw(self.choices(), days);
         self.once &= windows.are_apart();
+        self.sessions |= windows.are_sessions();
         windows
     }
 
@@ -390,10 +432,12 @@ impl Writer {
         let mut scope = input.columns.clone();
         let (rows, groups) = match form {
             0..=2 => {
-                let (rows, bounds) = self.window_in_from(&input);
+                let (rows, _, bounds) = self.window_in_from(&input);
                 let mut chosen: Vec<Column> = Vec::new();
                 for bound in &bounds {
-                    if self.choices().below(2) == 0 || (chosen.is_empty() && bound.name == "window_time") {
+                    let closes = |column: &Column| column.time().is_some_and(|time| time.window == WindowOf::Open);
+                    let is_last = bound.name == "window_time";
+                    if self.choices().below(2) == 0 || (is_last && !chosen.iter().any(closes)) {
                         chosen.push(bound.clone());
                     }
                 }
@@ -406,8 +450,8 @@ impl Writer {
         let mut by: Vec<Sql> = Vec::new();
         for column in groups {
             let kind = match column.time() {
-                Some(time) => Kind::Time(Time { window: WindowOf::Closed, ..time }),
-                None => column.kind,
+                Some(time) if time.window != WindowOf::No => Kind::Time(Time { window: WindowOf::Closed, ..time }),
+                _ => column.kind,
             };
             by.push(column.sql());
             items.push((column.sql(), Column::new(self.name("t"), kind)));
@@ -421,6 +465,8 @@ impl Writer {
             by.push(window.clone());
             let closed = Time { window: WindowOf::Closed, watermark: true, ..facts };
             items.push((window, Column::new(self.name("c"), Kind::Window(closed))));
+            // By the other keys, which are drawn later.
+            self.expressions.duckdb &= !windows.are_sessions();
             Sql::two(rows.ours, windows.in_duckdb(&rows.duckdb, &time, facts.tick_us, [&start, &end, &last]))
         } else {
             rows
@@ -451,4 +497,15 @@ impl Writer {
         let rest = Sql::of("{}{} GROUP BY {}{}", &[&rows, &filter, &Sql::list(&by, ", "), &having]);
         self.select(items, &rest, input.reads_part)
     }
+}
+
+/// A column as it is above a session.
+fn without_watermark(column: &Column) -> Column {
+    let kind = match column.kind {
+        Kind::Time(time) => Kind::Time(Time { watermark: false, window: WindowOf::No, ..time }),
+        // A part of it would be a time with a watermark.
+        Kind::Window(_) => Kind::Other,
+        kind => kind,
+    };
+    Column::new(&column.name, kind)
 }

@@ -21,8 +21,9 @@ use crate::error::{Error, Result};
 use crate::operator::contract::{Deadline, Emission, Operator, RestoredSegment, StateKind, StoredSegment, emission};
 use crate::operator::epoch_cell::{Epoch, PLACE, RowId};
 use crate::operator::keys::{columns, nulls};
+use crate::operator::late::{Late, Ledger};
 use crate::operator::logical::ROW;
-use crate::operator::rows::{late_for_a_join, row_ids};
+use crate::operator::rows::row_ids;
 use crate::state::{Account, Reservation, Segment};
 use crate::watermark::InputMarks;
 
@@ -185,11 +186,10 @@ impl AsOfJoinOperator {
             };
             rows.push(row);
         }
-        if !behind.is_empty() {
-            let behind = take_record_batch(batch, &UInt32Array::from(behind))?;
-            let late = late_for_a_join(&self.id, side, &behind, (of.shown, of.time), watermark, epoch)?;
-            epoch.effects.add_late(late.into_iter());
-        }
+        let computed: Vec<usize> = (of.shown..batch.num_columns()).collect();
+        let behind = behind.into_iter().map(|row: u32| Late { row: row as usize, missed: None, wholly: true });
+        let ledger = Ledger { operator: &self.id, input: side as u32, time: Some(of.time), ours: &computed, watermark };
+        ledger.note(epoch, batch, &behind.collect::<Vec<_>>())?;
         if !without.is_empty() && side == LEFT && self.shape.is_outer {
             alone.push(self.beside_nulls(&take_record_batch(batch, &UInt32Array::from(without))?)?);
         } else {

@@ -7,15 +7,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, StructArray, UInt32Array};
-use arrow::buffer::BooleanBuffer;
+use arrow::array::{Array, BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, interleave_record_batch, take_record_batch};
-use arrow::datatypes::{DataType, Field, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use hashbrown::HashTable;
 
 use crate::clock::Micros;
 use crate::error::{Error, Result};
-use crate::operator::rows::with_texts_together;
+use crate::operator::bits::Bits;
+use crate::operator::rows::{held, with_texts_together};
 use crate::state::{Account, Reservation, Rows, Segment, tight};
 
 /// Buckets that the times of one row's partners lie in, about: a bucket is kept as long as one of its rows is.
@@ -240,7 +240,7 @@ impl Buffer {
     ) -> Result<()> {
         let account = &self.account;
         let bucket = self.buckets.entry(start).or_insert_with(|| Bucket::new(start, account));
-        let rows = held(batch, account)?;
+        let rows = held(batch, account, WHAT)?;
         bucket.starts.push(bucket.times.len() as u32);
         times.iter().zip(hashes).for_each(|(time, hash)| bucket.add(*time, *hash));
         bucket.segments.push(Segment { id, level, rows, home: None });
@@ -284,12 +284,6 @@ impl Buffer {
 
 fn unknown(place: &Place) -> Error {
     Error::bug(format!("a join has no row {place:?}"))
-}
-
-/// Rows that can only be in memory: they are looked up one by one.
-fn held(batch: RecordBatch, account: &Arc<Account>) -> Result<Rows> {
-    let (batch, bytes) = tight(with_texts_together(batch)?)?;
-    Ok(Rows::held(vec![batch], account.reserve(bytes, WHAT)?))
 }
 
 #[derive(Debug)]
@@ -455,7 +449,7 @@ impl Bucket {
     fn push(&mut self, batch: RecordBatch, level: u8, account: &Arc<Account>, next_segment: &mut u64) -> Result<()> {
         let id = *next_segment;
         *next_segment += 1;
-        self.segments.push(Segment { id, level, rows: held(batch, account)?, home: None });
+        self.segments.push(Segment { id, level, rows: held(batch, account, WHAT)?, home: None });
         Ok(())
     }
 
@@ -499,7 +493,7 @@ impl Bucket {
         if self.matches.is_none() && self.matched.any() {
             let id = *next_segment;
             *next_segment += 1;
-            let rows = self.matched.column(self.committed);
+            let rows = self.matched.column("matched", self.committed);
             self.matches = Some(Segment { id, level: 0, rows: Rows::from(vec![rows]), home: None });
         }
         self.matches.clone()
@@ -557,45 +551,10 @@ fn spread(hash: u32) -> u64 {
     u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
-/// A bit for each row, as far as one is set.
-#[derive(Debug, Default)]
-struct Bits(Vec<u64>);
-
-impl Bits {
-    fn get(&self, row: u32) -> bool {
-        self.0.get(row as usize / 64).is_some_and(|word| word >> (row % 64) & 1 == 1)
-    }
-
-    fn set(&mut self, row: u32, value: bool) {
-        let word = row as usize / 64;
-        if value && word >= self.0.len() {
-            self.0.resize(word + 1, 0);
-        }
-        let Some(word) = self.0.get_mut(word) else { return };
-        let bit = 1 << (row % 64);
-        if value { *word |= bit } else { *word &= !bit }
-    }
-
-    fn any(&self) -> bool {
-        self.0.iter().any(|word| *word != 0)
-    }
-
-    /// Of the first rows, as one column.
-    fn column(&self, rows: usize) -> RecordBatch {
-        let bits = BooleanBuffer::collect_bool(rows, |row| self.get(row as u32));
-        let field = Arc::new(Field::new("matched", DataType::Boolean, false));
-        StructArray::from(vec![(field, Arc::new(BooleanArray::new(bits, None)) as ArrayRef)]).into()
-    }
-
-    fn bytes(&self) -> usize {
-        self.0.capacity() * size_of::<u64>()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use arrow::array::{AsArray, Int64Array, StringViewArray};
-    use arrow::datatypes::{Int64Type, Schema};
+    use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 
     use super::*;
     use crate::error::ErrorKind;

@@ -25,8 +25,9 @@ use crate::operator::contract::{
 };
 use crate::operator::epoch_cell::{Epoch, micros};
 use crate::operator::keys::{columns, hash, nulls};
+use crate::operator::late::{Late, Ledger};
 use crate::operator::logical::ROW;
-use crate::operator::rows::{json_rows, late_for_a_join, types_sha256};
+use crate::operator::rows::{json_rows, types_sha256};
 use crate::state::Account;
 use crate::watermark::{END, InputMarks, NONE};
 
@@ -188,11 +189,10 @@ impl IntervalJoinOperator {
             };
             rows.push(row);
         }
-        if !behind.is_empty() {
-            let behind = take_record_batch(batch, &UInt32Array::from(behind))?;
-            let late = late_for_a_join(&self.id, side, &behind, (of.shown, of.time), watermark, epoch)?;
-            epoch.effects.add_late(late.into_iter());
-        }
+        let computed: Vec<usize> = (of.shown..batch.num_columns()).collect();
+        let behind = behind.into_iter().map(|row: u32| Late { row: row as usize, missed: None, wholly: true });
+        let ledger = Ledger { operator: &self.id, input: side as u32, time: Some(of.time), ours: &computed, watermark };
+        ledger.note(epoch, batch, &behind.collect::<Vec<_>>())?;
         if !without.is_empty() && self.keeps_unmatched(side) {
             alone.push((side, take_record_batch(batch, &UInt32Array::from(without))?));
         } else {

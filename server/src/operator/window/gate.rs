@@ -1,11 +1,11 @@
 //! Lets rows through that belong to a window which is still open; notes those that come too late for one, each once.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array};
-use arrow::compute::{filter_record_batch, take_record_batch};
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::TaskContext;
 use datafusion::physical_expr::PhysicalExpr;
@@ -18,15 +18,12 @@ use futures::StreamExt;
 
 use super::panes::{RowWindows, Windows};
 use crate::clock::Micros;
-use crate::error::{Error, Result};
-use crate::operator::contract::{BadRow, LateRow, Operator};
-use crate::operator::epoch_cell::{Epoch, EpochCell, RowId, micros};
+use crate::error::Result;
+use crate::operator::contract::Operator;
+use crate::operator::epoch_cell::{Epoch, EpochCell, micros};
+use crate::operator::late::{FAR_MAX, Late, Ledger, note_too_far, once_a_row};
 use crate::operator::logical::EVENT_TIME;
-use crate::operator::rows::{json_rows, row_ids};
 use crate::watermark::InputMarks;
-
-/// Panes of one operator beyond `watermark-max-future`.
-const FAR_PANES_MAX: usize = 1_000;
 
 /// Stands below the partial aggregation. Column `pane` of its input is the start of each row's pane.
 #[derive(Debug)]
@@ -159,79 +156,25 @@ impl Gate {
             }
             if !far.admit(pane, self.operator.as_ref()) {
                 keep[row] = false;
-                epoch.effects.add_bad(too_far(epoch, batch, row)?);
+                note_too_far(epoch, batch, row, "windows or parts of windows")?;
                 continue;
             }
             let Some(last_missed) = self.windows.last_end_through(pane, closed) else { continue };
             keep[row] = self.windows.last_end(pane) > closed;
             late.push(Late {
                 row,
-                missed: (self.windows.start_of(self.windows.first_end(pane)), last_missed),
+                missed: Some((self.windows.start_of(self.windows.first_end(pane)), last_missed)),
                 wholly: !keep[row],
             });
         }
         epoch.effects.count_without_time(without_time);
-        if !late.is_empty() {
-            let late = self.once_a_row(batch, late, &keep);
-            epoch.effects.add_late(self.entries(epoch, batch, &late, watermark)?.into_iter());
-        }
+        // Rows that come with their windows come once for each.
+        let late = if self.windows.rows == RowWindows::ByEnd { once_a_row(batch, late, &keep) } else { late };
+        let time = batch.schema().index_of(EVENT_TIME).ok();
+        let ledger = Ledger { operator: self.operator.id(), input: 0, time, ours: &[self.pane], watermark };
+        ledger.note(epoch, batch, &late)?;
         Ok(filter_record_batch(batch, &BooleanArray::from(keep))?)
     }
-
-    /// Rows that come with their windows come once for each: what they missed is put together, and what is kept of them seen.
-    fn once_a_row(&self, batch: &RecordBatch, late: Vec<Late>, keep: &[bool]) -> Vec<Late> {
-        if self.windows.rows == RowWindows::ByPane {
-            return late;
-        }
-        let Some(ids) = row_ids(batch) else { return late };
-        let id = |row: usize| ids.is_valid(row).then(|| ids.value(row));
-        let kept: HashSet<i64> = (0..keep.len()).filter(|row| keep[*row]).filter_map(id).collect();
-        let mut seen: HashMap<i64, usize> = HashMap::new();
-        let mut once: Vec<Late> = Vec::new();
-        for entry in late {
-            let at = id(entry.row).map(|id| (id, *seen.entry(id).or_insert(once.len())));
-            match at {
-                Some((_, at)) if at < once.len() => {
-                    let missed = &mut once[at].missed;
-                    *missed = (missed.0.min(entry.missed.0), missed.1.max(entry.missed.1));
-                }
-                Some((id, _)) => once.push(Late { wholly: !kept.contains(&id), ..entry }),
-                None => once.push(entry),
-            }
-        }
-        once
-    }
-
-    fn entries(&self, epoch: &Epoch, batch: &RecordBatch, late: &[Late], watermark: Micros) -> Result<Vec<LateRow>> {
-        let rows = late.iter().map(|late| u32::try_from(late.row)).collect::<std::result::Result<Vec<_>, _>>();
-        let rows = rows.map_err(|_| Error::bug("batch of over 2^32 rows"))?;
-        let batch = take_record_batch(batch, &UInt32Array::from(rows))?;
-        let ids = row_ids(&batch);
-        let times = batch.column_by_name(EVENT_TIME).map(|column| Ok::<_, Error>((micros(column)?, column.clone())));
-        let times = times.transpose()?;
-        let text = json_rows(&batch, &[self.pane])?;
-        let entries = late.iter().zip(text).enumerate().map(|(at, (late, row))| {
-            let id = ids.as_ref().filter(|ids| ids.is_valid(at)).map(|ids| RowId::decoded(ids.value(at)));
-            let time = || times.as_ref().filter(|(_, column)| column.is_valid(at)).map(|(times, _)| times[at]);
-            LateRow {
-                operator: self.operator.id().to_owned(),
-                input: 0,
-                event_time: id.and_then(|id| epoch.event_time_of(id)).or_else(time),
-                watermark,
-                origin: id.and_then(|id| epoch.origin_of(id)),
-                missed: Some(late.missed),
-                wholly: late.wholly,
-                row,
-            }
-        });
-        Ok(entries.collect())
-    }
-}
-
-struct Late {
-    row: usize,
-    missed: (Micros, Micros),
-    wholly: bool,
 }
 
 /// The panes ahead of what can be believed of a time. They are never final before their time has come, so there is a limit to them.
@@ -248,14 +191,6 @@ impl FarPanes {
             return true;
         }
         let open = self.open.get_or_insert_with(|| operator.panes_after(self.after));
-        open.contains(&pane) || (open.len() < FAR_PANES_MAX && open.insert(pane))
+        open.contains(&pane) || (open.len() < FAR_MAX && open.insert(pane))
     }
-}
-
-fn too_far(epoch: &Epoch, batch: &RecordBatch, row: usize) -> Result<BadRow> {
-    let error = Error::invalid(format!(
-        "its time lies too far ahead, where {FAR_PANES_MAX} windows or parts of windows are open already"
-    ))
-    .hint("'watermark-max-future' of the table says how far a time may be ahead of the clock");
-    BadRow::of(epoch, &batch.slice(row, 1), error)
 }

@@ -36,7 +36,7 @@ pub(super) async fn in_batch(query: &str, rows: &[Row]) -> Vec<String> {
 }
 
 /// The answer of stream and batch, sorted.
-async fn both(query: &str, rows: &[Row]) -> Vec<String> {
+pub(super) async fn both(query: &str, rows: &[Row]) -> Vec<String> {
     let (mut streamed, mut batch) = (answer_over(query, rows).await, in_batch(query, rows).await);
     streamed.sort();
     batch.sort();

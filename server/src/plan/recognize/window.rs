@@ -15,9 +15,11 @@ use crate::operator::window::{OutputColumn, PANE, WindowAggregate};
 use crate::plan::derive::{Derivation, Derived, NeedsRows, Obstacle, column_at};
 use crate::plan::edge::{Bound, ColumnFacts, Edge, WindowColumn, WindowForm, WindowPart};
 use crate::plan::explain::{ExplainNode, ExplainState, written};
-use crate::plan::expression::{as_column, is_volatile, part_watermark};
+use crate::plan::expression::{as_column, is_volatile, part_watermark, tick_us};
 use crate::plan::pane::{pane_start, window_end};
 use crate::plan::{OperatorInputs, refuse};
+use crate::sql::SESSION_COLUMNS;
+use crate::sql::window::WindowKind;
 use crate::sql::window_functions::WindowCall;
 use crate::sql::window_tvf::{WINDOW_COLUMNS, WindowTvfNode};
 use crate::watermark::{InputRef, WatermarkExpr};
@@ -106,6 +108,19 @@ enum Group {
     Window { column: WindowColumn, by: By },
 }
 
+impl Group {
+    /// Whether its value is kept as a key. Of a session nothing but the end says when it is complete, and the end does not say the start.
+    fn is_key(&self) -> bool {
+        match self {
+            Group::Key => true,
+            Group::Window { column, .. } => {
+                matches!(column.kind, WindowKind::Session { .. })
+                    && matches!(column.part, WindowPart::Start | WindowPart::Struct)
+            }
+        }
+    }
+}
+
 /// Where the window of a row is read from.
 enum By {
     /// A column that says it.
@@ -149,7 +164,7 @@ fn attempt(
             .hint("aggregate by the first window in a subquery and by the second over its result")
             .into());
     }
-    let keys = || aggregate.group_expr.iter().zip(&groups).filter(|(_, group)| matches!(group, Group::Key));
+    let keys = || aggregate.group_expr.iter().zip(&groups).filter(|(_, group)| group.is_key());
     for expr in keys().map(|(expr, _)| expr).chain(&aggregate.aggr_expr) {
         if input.columns().reads_pane(expr) {
             return Err(Obstacle::NeedsRows(NeedsRows));
@@ -182,7 +197,9 @@ fn attempt(
         .collect();
     let keys = distinct;
     let columns = output_columns(&groups, &places, aggregate.aggr_expr.len());
-    let allowed_lateness = derivation.settings.allowed_lateness_us;
+    // The rows of a session come as a whole, once it is late enough: behind that nobody has to wait again.
+    let is_session = matches!(window.kind, WindowKind::Session { .. }) && !window.below;
+    let allowed_lateness = if is_session { 0 } else { derivation.settings.allowed_lateness_us };
     let id = format!("window-{number}");
     let at = derivation.counted.operators.len();
     derivation.counted.operators.push(OperatorInputs { id: id.clone(), watermarks: vec![window.close.clone()] });
@@ -298,6 +315,12 @@ fn pane_of(groups: &[Group], rows: RowWindows, input: &Derived) -> Result<Expr> 
                 WindowPart::Start => 3,
             };
             if let Some((column, By::Column(expr))) = windows().min_by_key(|(column, _)| rank(column.part)) {
+                if column.part == WindowPart::Start && matches!(column.kind, WindowKind::Session { .. }) {
+                    return Err(Error::invalid(
+                        "sessions that begin together can end apart, so their start is no window",
+                    )
+                    .hint("group by window_end, too"));
+                }
                 return Ok(window_end(expr.clone(), &expr.get_type(schema)?, column.part, column.kind)?);
             }
         }
@@ -311,13 +334,13 @@ fn output_columns(groups: &[Group], places: &[usize], aggregates: usize) -> Vec<
     let mut columns: Vec<OutputColumn> = groups
         .iter()
         .map(|group| match group {
-            Group::Window { column, .. } => match column.part {
+            Group::Window { column, .. } if !group.is_key() => match column.part {
                 WindowPart::Start => OutputColumn::WindowStart,
                 WindowPart::End => OutputColumn::WindowEnd,
                 WindowPart::Time => OutputColumn::WindowTime,
                 WindowPart::Struct => OutputColumn::Window,
             },
-            Group::Key => OutputColumn::Key(places.next().unwrap_or_default()),
+            _ => OutputColumn::Key(places.next().unwrap_or_default()),
         })
         .collect();
     columns.extend((0..aggregates).map(OutputColumn::Aggregate));
@@ -327,10 +350,14 @@ fn output_columns(groups: &[Group], places: &[usize], aggregates: usize) -> Vec<
 fn output_edge(groups: &[Group], aggregate: &Aggregate, emitted: &WatermarkExpr) -> Edge {
     let mut columns: Vec<ColumnFacts> = groups
         .iter()
-        .map(|group| match group {
+        .zip(aggregate.schema.fields())
+        .map(|(group, field)| match group {
             Group::Key => ColumnFacts::default(),
             Group::Window { column: WindowColumn { kind, part, .. }, .. } => ColumnFacts {
-                watermark: (*part != WindowPart::Struct).then(|| part_watermark(kind, *part, emitted)),
+                watermark: match part {
+                    WindowPart::Struct => None,
+                    part => part_watermark(kind, *part, emitted, tick_us(field.data_type())),
+                },
                 window: Some(WindowColumn {
                     kind: *kind,
                     part: *part,
@@ -372,7 +399,14 @@ fn explained(
     edge: &Edge,
     input: ExplainNode,
 ) -> ExplainNode {
-    let list = |exprs: &[Expr]| exprs.iter().map(written).collect::<Vec<_>>().join(", ");
+    // The start and the end of a session that is grouped by as `session(…)` are one group.
+    let [start, end, _] = SESSION_COLUMNS;
+    let shown = |expr: &Expr| match as_column(expr) {
+        Some(column) if column.name == start => None,
+        Some(column) if column.name == end => Some("session".to_owned()),
+        _ => Some(written(expr)),
+    };
+    let list = |exprs: &[Expr]| exprs.iter().filter_map(shown).collect::<Vec<_>>().join(", ");
     let what = match aggregate.aggr_expr.as_slice() {
         [] => format!("distinct {}", list(&aggregate.group_expr)),
         aggregates => format!("aggregate {} by {}", list(aggregates), list(&aggregate.group_expr)),

@@ -195,7 +195,7 @@ fn a_watermark_is_any_function_of_its_column_that_never_falls() {
 #[test]
 fn a_view_has_its_options_its_query_and_its_text() {
     let text = "CREATE MATERIALIZED VIEW momentum_5m WITH ('primary-key' = 'match_id, team_id , window_start',
-  'allowed-lateness' = '10 seconds', postgres = false) AS
+  'allowed-lateness' = '10 seconds', postgres = false, 'session-max-length' = '4 hours') AS
 SELECT window_start, match_id, count(*) AS shots
 FROM TUMBLE(match_events, ts, INTERVAL '5 minutes')
 WHERE event_type IN ('shot', 'goal')
@@ -206,6 +206,7 @@ EMIT ON WINDOW CLOSE";
     assert_eq!(view.options.primary_key, ["match_id", "team_id", "window_start"]);
     assert_eq!(view.options.allowed_lateness, Duration::from_secs(10));
     assert_eq!(view.options.postgres, Some(false));
+    assert_eq!(view.options.session_max_length, Some(Duration::from_secs(4 * 3600)));
     assert_eq!(view.emit, Emit::default());
     assert_eq!(view.text, text);
     assert_eq!((view.location.line, view.location.column), (1, 9));
@@ -461,6 +462,14 @@ const GOLDEN: &[(&str, &str)] = &[
     (
         "CREATE MATERIALIZED VIEW v WITH ('allowed-lateness' = '1000000 weeks') AS SELECT 1",
         "test.sql:1:55: option \"allowed-lateness\" is too long: at most 3652059 days are possible\n  detail: it is \"1000000 weeks\"",
+    ),
+    (
+        "CREATE MATERIALIZED VIEW v WITH ('session-max-length' = '0 seconds') AS SELECT 1",
+        "test.sql:1:57: option \"session-max-length\" must be longer than zero\n  detail: it is \"0 seconds\"\n  hint: leave it out for sessions as long as rows come",
+    ),
+    (
+        "SELECT * FROM TABLE(SESSION(TABLE t PARTITION BY k, DESCRIPTOR(ts), INTERVAL '0.5 months'))",
+        "test.sql:1:78: the window's gap must not have months or years, whose length varies; use days or shorter units\n  hint: write a length as in INTERVAL '90' SECOND or INTERVAL '1 day'",
     ),
     (
         "SELECT tumble(ts, INTERVAL '0.5 months') AS w, count(*) FROM t GROUP BY w",

@@ -18,7 +18,7 @@ impl WatermarkColumns for Fixed {
 async fn session() -> SessionContext {
     let session = SessionContext::new_with_config(session_config());
     add_window_functions(&session, Arc::new(Fixed)).expect("registered");
-    session.add_analyzer_rule(Arc::new(ExpandWindowTvfs));
+    session.add_analyzer_rule(Arc::new(ExpandWindowTvfs::default()));
     for setup in [
         "CREATE TABLE t AS SELECT column1 AS k, arrow_cast(column2, 'Timestamp(ms)') AS ts, column3 AS v FROM VALUES
            ('a', '1970-01-01T00:00:59.999', 1), ('a', '1970-01-01T00:01:00', 2), ('b', '1969-12-31T23:59:59.999', 3),

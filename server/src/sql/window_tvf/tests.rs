@@ -74,10 +74,38 @@ async fn every_spelling_plans_the_same_node() {
             "CUMULATE(DATA => t, STEP => INTERVAL '1' DAY, SIZE => INTERVAL '7' DAY, OFFSET => 'Africa/Cairo')",
             "CUMULATE(1 day, 7 days, 'Africa/Cairo')",
         ),
+        ("SESSION(t, ts, INTERVAL '5 minutes')", "SESSION(5 minutes)"),
+        ("session(t, INTERVAL '5' MINUTE)", "SESSION(5 minutes)"),
+        ("SESSION(t, DESCRIPTOR(ts), INTERVAL '90 seconds')", "SESSION(90 seconds)"),
     ] {
         let plan = plan(&format!("SELECT * FROM {call}")).await.unwrap_or_else(|error| panic!("{call}: {error:?}"));
         let shown = plan.display_indent().to_string();
         assert!(shown.contains(&format!("WindowTvf: {kind}, time=t.ts")), "{call}: {shown}");
+    }
+}
+
+#[tokio::test]
+async fn every_spelling_of_a_session_by_keys_plans_the_same_node() {
+    for call in [
+        "SESSION(t PARTITION BY k, ts, INTERVAL '5 minutes')",
+        "SESSION(t PARTITION BY t.k, t.ts, INTERVAL '5' MINUTE)",
+        "SESSION(t partition by (k), INTERVAL '5 minutes')",
+        "SESSION(t PARTITION BY k, INTERVAL '5 minutes')",
+        "TABLE(SESSION(TABLE t PARTITION BY k, DESCRIPTOR(ts), INTERVAL '5' MINUTES))",
+        "TABLE(SESSION(DATA => TABLE t PARTITION BY k, TIMECOL => DESCRIPTOR(ts), GAP => INTERVAL '5' MINUTES))",
+    ] {
+        let plan = plan(&format!("SELECT * FROM {call}")).await.unwrap_or_else(|error| panic!("{call}: {error:?}"));
+        let shown = plan.display_indent().to_string();
+        assert!(shown.contains("WindowTvf: SESSION(5 minutes), time=t.ts, keys=t.k"), "{call}: {shown}");
+    }
+    for call in [
+        "SESSION(t PARTITION BY k, seconds, ts, INTERVAL '5 minutes')",
+        "SESSION(t PARTITION BY (k, seconds), INTERVAL '5 minutes')",
+        "TABLE(SESSION(TABLE t PARTITION BY k, seconds, DESCRIPTOR(ts), INTERVAL '5' MINUTES))",
+    ] {
+        let plan = plan(&format!("SELECT * FROM {call}")).await.unwrap_or_else(|error| panic!("{call}: {error:?}"));
+        let shown = plan.display_indent().to_string();
+        assert!(shown.contains("time=t.ts, keys=t.k, t.seconds"), "{call}: {shown}");
     }
 }
 
@@ -107,6 +135,7 @@ async fn window_columns_follow_the_time_columns_type_and_name() {
 #[tokio::test]
 async fn each_mistake_in_a_window_function_has_its_place_and_remedy() {
     let tumble = "write TUMBLE(table, time_column, INTERVAL '1 minute')";
+    let session = "write SESSION(table PARTITION BY keys, time_column, gap), as in SESSION(t PARTITION BY k, ts, INTERVAL '5 minutes')";
     for (from, want) in [
         ("TUMBLE(t, k, INTERVAL '1 minute')", "q.sql:2:25: column \"k\" is not a timestamp\n  hint: it is Utf8View; cast it in a subquery, or name another column".to_owned()),
         ("TUMBLE(t, tz, INTERVAL '1 minute')", "q.sql:2:25: column \"tz\" does not exist\n  hint: did you mean \"ts\"?".to_owned()),
@@ -134,7 +163,23 @@ async fn each_mistake_in_a_window_function_has_its_place_and_remedy() {
         ("CUMULATE(t, ts, INTERVAL '1 hour', INTERVAL '1 day', 'Europe/Berlin')", "q.sql:2:68: in a time zone the window's step must be whole days\n  hint: write INTERVAL '1 day', 'Europe/Berlin', or leave the time zone out".to_owned()),
         ("HOP(t, ts, INTERVAL '2 minutes', INTERVAL '1 minute')", "q.sql:2:15: the slide is longer than the window: rows between windows would be lost\n  hint: the slide comes first: HOP(t, ts, slide, size)".to_owned()),
         ("TUMBLE(t, seconds, INTERVAL '500 milliseconds')", "q.sql:2:15: the window's size is not a whole number of the time column's seconds\n  hint: declare the column with a finer TIMESTAMP(3) or TIMESTAMP(6), or use a longer window".to_owned()),
-        ("TABLE(SESSION(TABLE t, DESCRIPTOR(ts), INTERVAL '1 minute'))", "q.sql:2:21: SESSION windows are not available yet\n  hint: TUMBLE(t, ts, size), HOP(t, ts, slide, size) and CUMULATE(t, ts, step, size) are".to_owned()),
+        ("SESSION(t, ts)", format!("q.sql:2:15: SESSION needs the gap that ends a session\n  hint: {session}")),
+        ("SESSION(t PARTITION BY k, ts)", format!("q.sql:2:15: SESSION needs the gap that ends a session\n  hint: {session}")),
+        ("SESSION(t, ts, INTERVAL '0' SECOND)", "q.sql:2:15: the window's gap must be longer than zero".to_owned()),
+        ("SESSION(t, ts, INTERVAL '1' MONTH)", format!("q.sql:2:39: the window's gap must not have months or years, whose length varies; use days or shorter units\n  hint: {session}")),
+        ("SESSION(t, ts, INTERVAL '-1 second')", format!("q.sql:2:39: the window's gap must not be negative\n  hint: {session}")),
+        ("SESSION(t, ts, 5)", format!("q.sql:2:30: the window's gap must be an INTERVAL, as in INTERVAL '5 minutes'\n  hint: {session}")),
+        ("SESSION(t, ts, INTERVAL '1 minute', INTERVAL '1 second')", format!("q.sql:2:15: SESSION has too many arguments\n  hint: {session}")),
+        ("SESSION(t, k, INTERVAL '1 minute')", "q.sql:2:26: column \"k\" is not a timestamp\n  hint: it is Utf8View; cast it in a subquery, or name another column".to_owned()),
+        ("SESSION(t PARTITION BY seconds, k, INTERVAL '1 minute')", "q.sql:2:47: column \"k\" is not a timestamp\n  hint: the last name before the gap is the time; brackets hold keys alone: PARTITION BY (a, b)".to_owned()),
+        ("SESSION(t PARTITION BY kk, ts, INTERVAL '1 minute')", "q.sql:2:38: column \"kk\" does not exist\n  hint: did you mean \"k\"?".to_owned()),
+        ("SESSION(t PARTITION BY (upper(k)), ts, INTERVAL '1 minute')", "q.sql:2:39: a session is partitioned by columns of its table\n  hint: compute it in a subquery first".to_owned()),
+        ("SESSION(t PARTITION BY upper(k), ts, INTERVAL '1 minute')", "q.sql:2:38: expected a column to partition by, found `upper`".to_owned()),
+        ("SESSION(u, INTERVAL '1 minute')", format!("q.sql:2:15: SESSION needs a time column: u has no watermark\n  hint: {session}")),
+        ("SESSION(t, seconds, INTERVAL '500 milliseconds')", "q.sql:2:15: the window's gap is not a whole number of the time column's seconds\n  hint: declare the column with a finer TIMESTAMP(3) or TIMESTAMP(6), or use a longer window".to_owned()),
+        ("SESSION(DATA => t, SIZE => INTERVAL '1 minute')", format!("q.sql:2:15: SESSION has no argument \"SIZE\"\n  hint: {session}")),
+        ("TUMBLE(t PARTITION BY k, ts, INTERVAL '1 minute')", "q.sql:2:37: TUMBLE takes no PARTITION BY: its windows are the same for all rows\n  hint: leave it out, and group by the column".to_owned()),
+        ("SESSION((SELECT ts, ts AS window_time FROM t), ts, INTERVAL '1 minute')", "q.sql:2:15: the table of SESSION has a column \"window_time\" already\n  hint: rename it in a subquery".to_owned()),
         ("TABLE(f(1))", "q.sql:2:21: TABLE(…) takes a window function\n  hint: write TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '1 minute'))".to_owned()),
         ("TUMBLE(t + 1, ts, INTERVAL '1 minute')", "q.sql:2:22: the first argument of a window function is a table\n  hint: name a table, or put a query into brackets: TUMBLE((SELECT …), ts, INTERVAL '1 minute')".to_owned()),
         ("TUMBLE((SELECT ts, ts AS window_end FROM t), ts, INTERVAL '1 minute')", "q.sql:2:15: the table of TUMBLE has a column \"window_end\" already\n  hint: rename it in a subquery".to_owned()),
@@ -147,10 +192,10 @@ async fn each_mistake_in_a_window_function_has_its_place_and_remedy() {
 #[tokio::test]
 async fn grouping_forms_that_are_wrong_say_what_to_write() {
     for (expr, want) in [
-        (
-            "session(ts, INTERVAL '1 minute')",
-            "SESSION windows are not available yet\n  hint: TUMBLE, HOP and CUMULATE are",
-        ),
+        ("session(ts, INTERVAL '1 month')", "the window's gap must not have months"),
+        ("session(ts)", "it takes a time column and an INTERVAL, the gap"),
+        ("session(ts, INTERVAL '1 minute', INTERVAL '1 second')", "it takes a time column and an INTERVAL, the gap"),
+        ("session(ts, INTERVAL '0 seconds')", "the window's gap must be longer than zero"),
         ("tumble(ts, INTERVAL '1 month')", "the window's size must not have months"),
         ("tumble(ts)", "it takes a time column and an INTERVAL"),
         ("tumble(k, INTERVAL '1 minute')", "it takes a time column and an INTERVAL"),

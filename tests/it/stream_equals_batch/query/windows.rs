@@ -6,7 +6,7 @@ use super::super::choices::Choices;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Windows {
     shape: Shape,
-    /// The slide of HOP, the step of CUMULATE, the size of TUMBLE.
+    /// The slide of HOP, the step of CUMULATE, the size of TUMBLE, the gap of SESSION.
     step_us: i64,
     size_us: i64,
     origin: Origin,
@@ -17,6 +17,7 @@ enum Shape {
     Tumble,
     Hop,
     Cumulate,
+    Session,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +40,7 @@ const HOPS: [(i64, i64); 6] = [
 ];
 const CUMULATES: [(i64, i64); 4] =
     [(5_000_000, 10_000_000), (4_000_000, 12_000_000), (1_000_000, 3_000_000), (10_000_000, 60_000_000)];
+const SESSIONS: [i64; 6] = [3_000_000, 1_000_000, 10_000_000, 250_000, 5_000_000, 20_000_000];
 const DAYS: [(i64, i64); 5] = [
     (DAY_US, DAY_US),
     (2 * DAY_US, 2 * DAY_US),
@@ -57,14 +59,18 @@ impl Windows {
             return Windows { shape, step_us, size_us, origin: Origin::Midnight(ZONE) };
         }
         let (shape, (step_us, size_us)) = match choices.below(16) {
-            0..=8 => {
+            0..=6 => {
                 let size = choices.of(&TUMBLES);
                 (Shape::Tumble, (size, size))
             }
-            9..=13 => (Shape::Hop, choices.of(&HOPS)),
-            _ => (Shape::Cumulate, choices.of(&CUMULATES)),
+            7..=10 => (Shape::Hop, choices.of(&HOPS)),
+            11 => (Shape::Cumulate, choices.of(&CUMULATES)),
+            _ => {
+                let gap = choices.of(&SESSIONS);
+                (Shape::Session, (gap, gap))
+            }
         };
-        let offset = match choices.sometimes(2) {
+        let offset = match shape != Shape::Session && choices.sometimes(2) {
             true => choices.of(&[size_us / 4, -size_us / 2, size_us - 1_000]),
             false => 0,
         };
@@ -73,7 +79,12 @@ impl Windows {
 
     /// Whether a row is in one window alone.
     pub(super) fn are_apart(&self) -> bool {
-        self.shape == Shape::Tumble
+        matches!(self.shape, Shape::Tumble | Shape::Session)
+    }
+
+    /// Whether the rows themselves say where windows begin and end.
+    pub(super) fn are_sessions(&self) -> bool {
+        self.shape == Shape::Session
     }
 
     /// As a function of FROM.
@@ -82,13 +93,14 @@ impl Windows {
             Shape::Tumble => "TUMBLE",
             Shape::Hop => "HOP",
             Shape::Cumulate => "CUMULATE",
+            Shape::Session => "SESSION",
         }
     }
 
     /// What stands behind the table and the time.
     pub(super) fn lengths(&self) -> String {
         let mut lengths = vec![interval(self.size_us)];
-        if self.shape != Shape::Tumble {
+        if matches!(self.shape, Shape::Hop | Shape::Cumulate) {
             lengths.insert(0, interval(self.step_us));
         }
         match self.origin {
@@ -114,7 +126,7 @@ impl Windows {
                 let start = format!("({} - window_number * {step})", floor(&micros(time), step, offset));
                 (start.clone(), format!("({start} + {size})"))
             }
-            (Origin::Offset(offset), Shape::Tumble | Shape::Cumulate) => {
+            (Origin::Offset(offset), Shape::Tumble | Shape::Cumulate | Shape::Session) => {
                 let start = floor(&micros(time), size, offset);
                 (start.clone(), format!("({start} + (window_number + 1) * {step})"))
             }
@@ -131,6 +143,35 @@ impl Windows {
             "(SELECT * EXCLUDE (window_number), make_timestamp({start}) AS {start_name}, make_timestamp({end}) AS {end_name}, \
              make_timestamp({end} - {tick_us}) AS {last_name} FROM {source} AS t, unnest(range({count})) AS numbers(window_number) \
              WHERE {time} IS NOT NULL AND {end} > {})",
+            micros(time)
+        )
+    }
+}
+
+impl Windows {
+    /// As [`Windows::in_duckdb`], of sessions by these columns.
+    pub(super) fn sessions_in_duckdb(
+        &self,
+        source: &str,
+        time: &str,
+        tick_us: i64,
+        names: [&str; 3],
+        keys: &[String],
+    ) -> String {
+        let gap = self.size_us;
+        let [start, end, last] = names;
+        let by = if keys.is_empty() { String::new() } else { format!("PARTITION BY {} ", keys.join(", ")) };
+        let each = keys.iter().map(String::as_str).chain(["session_number"]).collect::<Vec<_>>().join(", ");
+        let bound =
+            |which: &str, by: i64| format!("make_timestamp({which}(session_at) OVER (PARTITION BY {each}) + {by})");
+        format!(
+            "(SELECT * EXCLUDE (session_at, session_begins, session_number), {} AS {start}, {} AS {end}, {} AS {last} FROM \
+             (SELECT *, count(*) FILTER (WHERE session_begins) OVER ({by}ORDER BY session_at) AS session_number FROM \
+             (SELECT *, session_at - lag(session_at) OVER ({by}ORDER BY session_at) > {gap} AS session_begins FROM \
+             (SELECT *, {} AS session_at FROM {source} AS t WHERE {time} IS NOT NULL) AS t) AS t) AS t)",
+            bound("min", 0),
+            bound("max", gap),
+            bound("max", gap - tick_us),
             micros(time)
         )
     }
