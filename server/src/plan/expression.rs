@@ -130,6 +130,18 @@ pub(super) fn part_watermark(
     }
 }
 
+/// What the watermark of a part of `window` becomes when the window is complete at `close`; `None` where it is not that of the part.
+pub(super) fn part_moved(
+    window: &WindowColumn,
+    watermark: &WatermarkExpr,
+    close: &WatermarkExpr,
+) -> Option<WatermarkExpr> {
+    let part = |close, tick| part_watermark(&window.kind, window.part, close, tick);
+    // How long a tick is only matters of a session's last one.
+    let tick = [1, 1_000, 1_000_000].into_iter().find(|tick| part(&window.close, *tick).as_ref() == Some(watermark))?;
+    part(close, tick)
+}
+
 /// Microseconds from one value of a time column to the next, at least 1.
 pub(super) fn tick_us(time: &DataType) -> Micros {
     match time {

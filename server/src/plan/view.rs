@@ -5,7 +5,7 @@
 //! what it would know of those of the same query in a WITH.
 
 use super::edge::{ColumnFacts, Edge, WindowColumn, WindowPart};
-use super::expression::part_watermark;
+use super::expression::{part_moved, part_watermark};
 use crate::watermark::WatermarkExpr;
 
 /// What a checkpoint says of the times of a result, by name: the watermark of each column under the column's own, and of a window that
@@ -31,7 +31,8 @@ pub fn told(names: &[String], edge: &Edge) -> Vec<(String, WatermarkExpr)> {
 /// A window is complete at the watermark of its start and its length.
 fn follows_from_start(facts: &ColumnFacts, window: &WindowColumn) -> bool {
     window.part == WindowPart::Start
-        && facts.watermark.as_ref() == Some(&part_watermark(&window.kind, window.part, &window.close))
+        && facts.watermark.is_some()
+        && facts.watermark == part_watermark(&window.kind, window.part, &window.close, 1)
 }
 
 /// What is known of a view's columns, in terms of the marks that its checkpoints name.
@@ -79,8 +80,7 @@ impl Marks<'_> {
         let ColumnFacts { watermark, window } = facts;
         let of_window = window.as_ref().and_then(|window| {
             let close = self.of(&window.close)?;
-            let own = part_watermark(&window.kind, window.part, &window.close);
-            let own = (watermark.as_ref() == Some(&own)).then(|| part_watermark(&window.kind, window.part, &close));
+            let own = watermark.as_ref().and_then(|of| part_moved(window, of, &close));
             Some((WindowColumn { close, ..window.clone() }, own))
         });
         match of_window {
@@ -91,9 +91,8 @@ impl Marks<'_> {
             None => {
                 let own = watermark.as_ref().and_then(|of| self.of(of));
                 let window = window.as_ref().filter(|window| follows_from_start(facts, window));
-                let window = window.zip(own.clone()).map(|(window, start)| WindowColumn {
-                    close: start.shifted(window.kind.longest_us()),
-                    ..window.clone()
+                let window = window.zip(own.clone()).and_then(|(window, start)| {
+                    Some(WindowColumn { close: start.shifted(window.kind.longest_us()?), ..window.clone() })
                 });
                 ColumnFacts { watermark: own, window }
             }
@@ -117,7 +116,9 @@ mod tests {
 
     fn of_window(part: WindowPart, close: &WatermarkExpr) -> ColumnFacts {
         let window = WindowColumn { kind: KIND, part, form: WindowForm::Row, below: true, close: close.clone() };
-        let watermark = (part != WindowPart::Struct).then(|| part_watermark(&KIND, part, close));
+        let watermark = Some(part)
+            .filter(|part| *part != WindowPart::Struct)
+            .and_then(|part| part_watermark(&KIND, part, close, 1));
         ColumnFacts { watermark, window: Some(window) }
     }
 

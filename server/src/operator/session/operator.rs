@@ -7,6 +7,7 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions};
 use arrow::compute::{cast, concat_batches, interleave_record_batch};
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::row::{RowConverter, Rows, SortField};
+use datafusion::execution::TaskContext;
 use datafusion::physical_plan::ExecutionPlan;
 use hashbrown::HashTable;
 use parking_lot::Mutex;
@@ -17,7 +18,7 @@ use super::definition::Shape;
 use super::rows::{Buffer, Stored};
 use crate::clock::Micros;
 use crate::error::{Error, Result};
-use crate::operator::contract::{Deadline, Emission, Operator, RestoredSegment, StateKind, StoredSegment};
+use crate::operator::contract::{Deadline, Emission, Operator, RestoredSegment, StateKind, StoredSegment, emission};
 use crate::operator::epoch_cell::Epoch;
 use crate::operator::keys::{columns, hash_of_bytes};
 use crate::operator::late::{FAR_MAX, Late, Ledger, note_too_far, once_a_row};
@@ -271,7 +272,7 @@ impl Operator for SessionOperator {
         Ok(vec![])
     }
 
-    fn close(self: Arc<Self>, marks: &[InputMarks], epoch: &Arc<Epoch>) -> Result<Emission> {
+    fn close(self: Arc<Self>, marks: &[InputMarks], epoch: &Arc<Epoch>, _: &Arc<TaskContext>) -> Result<Emission> {
         let InputMarks { late, close, .. } = only(marks);
         let mut state = self.state.lock();
         let pending = std::mem::take(&mut state.pending);
@@ -288,7 +289,7 @@ impl Operator for SessionOperator {
         }
         state.change = Some(state.open()?.change(groups, self.shape.first_tick(close), far_after)?);
         drop(state);
-        Ok(Box::new(Emitting { operator: self, row: 0, session: 0, of_session: 0 }))
+        Ok(emission(Emitting { operator: self, row: 0, session: 0, of_session: 0 }))
     }
 
     fn commit(&self) -> Result<()> {

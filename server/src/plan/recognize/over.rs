@@ -14,7 +14,7 @@ use crate::operator::window::panes::{RowWindows, Windows};
 use crate::plan::derive::{Derivation, Derived, Obstacle, column_at};
 use crate::plan::edge::{Bound, ColumnFacts, Edge, WindowColumn, WindowForm, WindowPart};
 use crate::plan::explain::{ExplainNode, ExplainState, written};
-use crate::plan::expression::{is_volatile, part_watermark, replaced};
+use crate::plan::expression::{is_volatile, part_moved, replaced};
 use crate::plan::pane::window_end;
 use crate::plan::{OperatorInputs, refuse};
 use crate::sql::window::WindowKind;
@@ -109,7 +109,7 @@ fn together(nodes: &[Window], input: &Derived) -> Result<(usize, Common)> {
         (count, common) = (count + 1, of_all);
     }
     // The shortest one closes first.
-    let window = common.into_iter().min_by_key(|common| common.kind().longest_us());
+    let window = common.into_iter().min_by_key(|common| common.kind().longest_us().unwrap_or(i64::MAX));
     Ok((count, window.ok_or_else(|| Error::bug("calls of one OVER have no window in common"))?))
 }
 
@@ -223,21 +223,23 @@ fn with_pane(window: &Common, input: Derived) -> Result<LogicalPlan> {
 /// Rows come out when their window has closed, so their times are behind the watermark by as much as that is long.
 fn edge_above(window: &Common, emitted: &WatermarkExpr, input: &Edge, calls: usize) -> Edge {
     let close = &window.column.close;
-    let held = emitted.clone().behind(window.kind().longest_us());
+    // `None`: a window may be of any length.
+    let held = window.kind().longest_us().map(|longest| emitted.clone().behind(longest));
     // Where windows begin together, the first of them waits for the last.
-    let closed = if window.is_by_start() { &held } else { emitted };
+    let closed = if window.is_by_start() { held.as_ref() } else { Some(emitted) };
+    let moved = |of: &WatermarkExpr, to: Option<&WatermarkExpr>| replaced(of, close, to?);
     let above = |facts: &ColumnFacts| {
         let ColumnFacts { watermark, window: of } = facts;
         let same = of.as_ref().filter(|of| (of.kind, &of.close) == (window.column.kind, close));
         match same {
             Some(of) => ColumnFacts {
-                watermark: watermark.as_ref().map(|_| part_watermark(&of.kind, of.part, closed)),
-                window: Some(WindowColumn { below: true, close: closed.clone(), ..of.clone() }),
+                watermark: watermark.as_ref().and_then(|watermark| part_moved(of, watermark, closed?)),
+                window: closed.map(|closed| WindowColumn { below: true, close: closed.clone(), ..of.clone() }),
             },
             None => ColumnFacts {
-                watermark: watermark.as_ref().and_then(|watermark| replaced(watermark, close, &held)),
+                watermark: watermark.as_ref().and_then(|watermark| moved(watermark, held.as_ref())),
                 window: of.as_ref().and_then(|of| {
-                    Some(WindowColumn { below: true, close: replaced(&of.close, close, &held)?, ..of.clone() })
+                    Some(WindowColumn { below: true, close: moved(&of.close, held.as_ref())?, ..of.clone() })
                 }),
             },
         }
