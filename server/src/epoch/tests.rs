@@ -257,7 +257,7 @@ impl Seeded {
 async fn turn(query: &mut QueryLoop, wait: Duration) -> bool {
     match query.driver.turn(wait).await.unwrap_or_else(|error| panic!("{}", error.report())) {
         Turn::Epoch(result) => {
-            query.take(result);
+            query.take(result).unwrap();
             true
         }
         Turn::Quiet | Turn::Finished => false,
