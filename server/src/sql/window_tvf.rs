@@ -150,7 +150,7 @@ impl UserDefinedLogicalNodeCore for WindowTvfNode {
         std::iter::once(&self.time_column).chain(&self.keys).cloned().map(Expr::Column).collect()
     }
 
-    /// The time is among its expressions, and is needed in any case.
+    /// Time and keys are among its expressions, and are needed in any case.
     fn necessary_children_exprs(&self, output: &[usize]) -> Option<Vec<Vec<usize>>> {
         let columns = self.input.schema().fields().len();
         Some(vec![output.iter().copied().filter(|at| *at < columns).collect()])
@@ -171,19 +171,6 @@ impl UserDefinedLogicalNodeCore for WindowTvfNode {
             }
             _ => internal_err!("a window function needs its columns and one input, not {exprs:?}"),
         }
-    }
-
-    // A session keeps its rows, so what nobody reads of them is left out below it.
-    fn necessary_children_exprs(&self, output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
-        if !matches!(self.kind, WindowKind::Session { .. }) {
-            return None;
-        }
-        let input = self.input.schema();
-        let own = std::iter::once(&self.time_column).chain(&self.keys);
-        let own = own.map(|column| input.index_of_column(column)).collect::<Result<Vec<_>>>().ok()?;
-        let read = output_columns.iter().copied().filter(|at| *at < input.fields().len());
-        let columns: BTreeSet<usize> = read.chain(own).collect();
-        Some(vec![columns.into_iter().collect()])
     }
 }
 

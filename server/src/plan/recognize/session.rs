@@ -7,7 +7,6 @@ use arrow::row::{RowConverter, SortField};
 use datafusion::common::Column;
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, Projection, UserDefinedLogicalNodeCore};
 
-use super::interval::replaced;
 use super::window::without_watermark;
 use crate::clock::Micros;
 use crate::error::{Error, Result};
@@ -16,7 +15,7 @@ use crate::operator::session::{Sessions, Shape};
 use crate::plan::derive::{Derivation, Derived, Obstacle, column_at};
 use crate::plan::edge::{Bound, ColumnFacts, Edge, WindowColumn, WindowForm, WindowPart};
 use crate::plan::explain::{ExplainNode, ExplainState, written};
-use crate::plan::expression::{part_watermark, tick_us};
+use crate::plan::expression::{part_watermark, replaced, tick_us};
 use crate::plan::{OperatorInputs, refuse};
 use crate::sql::window_tvf::WindowTvfNode;
 use crate::watermark::{InputRef, WatermarkExpr};
