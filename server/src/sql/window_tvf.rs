@@ -4,7 +4,6 @@
 //! [`super::expand_for_batch`] turns it into ordinary nodes.
 
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
