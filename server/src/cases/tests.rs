@@ -137,7 +137,7 @@ expect
     // With a timeout the window closes that the row would be in.
     let timeout = COUNTS.replace("page;", "page EMIT TIMEOUT INTERVAL '3 seconds';");
     let test = "rows clicks\n  | page | n | ts |\n  | a | 1 | 00:00:01 |\nsilence 2 seconds\nsilence 1 second\nexpect\n  | c |\n  | 1 |
-rows clicks\n  | page | n | ts |\n  | a | 1 | 00:00:02 |\nlate\n  | ts |\n  | 00:00:02 |\nend";
+rows clicks\n  | page | n | ts |\n  | a | 1 | 00:00:02 |\nlate\n  | event_time |\n  | 00:00:02 |\nend";
     passes(&timeout, test).await;
 }
 

@@ -143,7 +143,9 @@ impl Pipeline {
 
     /// No early rows are computed: whoever runs it takes final ones alone.
     pub fn only_final(&mut self) {
-        self.early = None;
+        if self.early.take().is_some() {
+            self.edge.changes = Changes::Append;
+        }
     }
 
     /// Early rows up to this are final, as of the last step. [`NONE`] where none is.

@@ -14,6 +14,7 @@ use datafusion::config::ConfigOptions;
 use datafusion::error::Result;
 use datafusion::execution::context::SessionContext;
 use datafusion::functions_aggregate::min_max::{max_udaf, min_udaf};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{AggregateUDF, BinaryExpr, Expr, ExprSchemable, LogicalPlan};
 use datafusion::optimizer::{AnalyzerRule, ApplyOrder, OptimizerConfig, OptimizerRule};
@@ -91,6 +92,14 @@ impl AnalyzerRule for CheckedIntegers {
                 }
                 node => merge_schema(&node.inputs()),
             };
+            if matches!(node, LogicalPlan::Window(_)) {
+                // The name of a call of OVER has the expressions of its ORDER BY in it, as they stood there.
+                let names = NamePreserver::new(&node);
+                return node.map_expressions(|expr| {
+                    let name = names.save(&expr);
+                    Ok(checked(expr, &schema)?.update_data(|expr| name.restore(expr)))
+                });
+            }
             node.map_expressions(|expr| checked(expr, &schema))
         })?;
         Ok(checked.data)

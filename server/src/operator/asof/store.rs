@@ -251,6 +251,12 @@ impl Store {
             self.remove(part);
         }
         self.counted.release();
+        // An epoch that had no room does not leave room for its numbers behind.
+        let kept = self.places.iter().rposition(|place| place.part != NONE).map_or(0, |last| last + 1);
+        self.places.truncate(kept);
+        self.places.shrink_to_fit();
+        self.free.retain(|number| (*number as usize) < kept);
+        self.free.shrink_to_fit();
         self.count_index();
     }
 

@@ -751,7 +751,7 @@ async fn an_epoch_that_has_no_room_leaves_the_state_as_it_was() {
         let report = error.report();
         assert!(report.contains("query \"v\" needs") && report.contains("the rows of a join"), "{report}");
         pipeline.abort();
-        // Without the rows: what stays is room for their numbers.
+        // Neither the rows nor room for their numbers stays.
         assert!(pipeline.state_bytes() < 1 << 19, "{} bytes", pipeline.state_bytes());
     }
     let output = Emitted::of(pipeline.step(input(&[(3, "a", 0, 2)], &[], 3)).await.unwrap());

@@ -228,11 +228,11 @@ async fn of_a_view_that_emits_early_what_is_final_is_read() {
             "SELECT window_start, window_end, {is_final} AS is_final, count(*) AS pages, sum(s) AS s FROM tens GROUP BY window_start, window_end"
         )
     };
-    let expected = as_one(&[("tens", TENS), ("pages", above("true").as_str())]).await;
+    let expected = as_one(&[("tens", TENS), ("per_page", above("true").as_str())]).await;
     assert_eq!(expected[0], "00:00,00:10,true,2,15");
     let (tens, pages) = (format!("{TENS} EMIT CHANGES"), above("bool_and(is_final)"));
     for seed in 0..6 {
-        let views = [("tens", tens.as_str()), ("pages", pages.as_str())];
+        let views = [("tens", tens.as_str()), ("per_page", pages.as_str())];
         assert_eq!(chained(&views, seed).await, expected, "seed {seed}");
     }
 }
@@ -241,7 +241,7 @@ async fn of_a_view_that_emits_early_what_is_final_is_read() {
 async fn windows_of_a_view_are_grouped_by_again() {
     let found = the_same(&[
         ("tens", TENS),
-        ("pages", "SELECT window_start, window_end, count(*) AS pages, max(c) AS c, sum(s) AS s FROM tens GROUP BY window_start, window_end"),
+        ("per_page", "SELECT window_start, window_end, count(*) AS pages, max(c) AS c, sum(s) AS s FROM tens GROUP BY window_start, window_end"),
     ])
     .await;
     assert_eq!(found[0], "00:00,00:10,2,3,15");

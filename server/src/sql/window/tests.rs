@@ -171,7 +171,7 @@ proptest! {
                 .map(|k| k * size + offset)
                 .flat_map(|start| (1..=size / step).map(move |steps| (start, start + steps * step)))
                 .collect(),
-            WindowAssigner::Days { .. } => unreachable!("only regular ones"),
+            WindowAssigner::Days { .. } | WindowAssigner::Session { .. } => unreachable!("only regular ones"),
         };
         let mut naive: Vec<(i64, i64)> = all.into_iter().filter(|(start, end)| (*start..*end).contains(&time)).collect();
         naive.sort_by_key(|(_, end)| *end);
