@@ -4,6 +4,7 @@
 //! Definitions are plain values: no connection is opened and no file is read here.
 
 mod check;
+mod computed;
 mod reading;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::sql::sqlparser::ast::{Expr, Query};
 
 pub use self::check::{Check, Constants, Relation};
+pub use self::computed::Computed;
 pub use self::reading::{DefaultValue, FieldPath, JsonPlaces, Reading, RecordRows};
 use crate::error::Location;
 use crate::watermark::Monotone;
@@ -94,11 +96,11 @@ impl Column {
         Field::new(&self.name, self.data_type.clone(), self.nullable)
     }
 
-    /// The names of the field that it is decoded from, its own first; none of a metadata column.
+    /// The names of the field that it is decoded from, its own first; none of a metadata column or a computed one.
     pub fn field_names(&self) -> impl Iterator<Item = &str> {
         let (name, aliases) = match &self.kind {
             ColumnKind::Physical { aliases, .. } => (Some(self.name.as_str()), aliases.as_slice()),
-            ColumnKind::Metadata(_) => (None, &[][..]),
+            ColumnKind::Metadata(_) | ColumnKind::Computed(_) => (None, &[][..]),
         };
         name.into_iter().chain(aliases.iter().map(String::as_str))
     }
@@ -112,6 +114,8 @@ pub enum ColumnKind {
     Physical { aliases: Vec<String>, numbers_as_text: bool },
     /// Taken from the record's envelope: `name type METADATA [FROM 'key'] [VIRTUAL]`.
     Metadata(MetadataKey),
+    /// Computed from other columns of the row, where rows enter: `name AS expression`.
+    Computed(Arc<Computed>),
 }
 
 /// `'timestamp-format.<column>' = '…'`, or `'timestamp-format' = '…'` for every column of a table.

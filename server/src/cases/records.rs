@@ -14,7 +14,7 @@ use super::value::Day;
 use crate::catalog::{Column as TableColumn, ColumnKind, Format, MetadataKey, TableDef};
 use crate::clock::{Clock, Micros};
 use crate::decode::TableDecoder;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::operator::epoch_cell::micros;
 use crate::pipeline::StreamSlot;
 use crate::source::{DeadLetter, Offset, Partition, Polled, Progress, Record};
@@ -45,8 +45,11 @@ pub(super) fn given(table: &TableDef, record: &Written, day: Day) -> Result<Give
     };
     let (mut fields, mut given) = (Vec::new(), Given::default());
     for (Column { name, at }, cell) in row {
-        let of_name = |column: &&TableColumn| column.name == *name || column.field_names().any(|field| field == name);
-        let column = table.columns.iter().find(of_name).ok_or_else(|| {
+        let of_field = |column: &&TableColumn| column.field_names().any(|field| field == name);
+        let of_name = |column: &&TableColumn| column.name == *name;
+        // A field may be called as a computed column is.
+        let column = table.columns.iter().find(of_field).or_else(|| table.columns.iter().find(of_name));
+        let column = column.ok_or_else(|| {
             let columns: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
             Error::invalid(format!("table \"{}\" has no column \"{name}\"", table.name))
                 .hint(format!("there are {}", columns.join(", ")))
@@ -57,6 +60,11 @@ pub(super) fn given(table: &TableDef, record: &Written, day: Day) -> Result<Give
                 fields.push(format!("{}:{}", Json::from(name.as_str()), field(column, cell, day)))
             }
             ColumnKind::Metadata(key) => given.set(key, column, cell, day).map_err(|error| error.at(at.clone()))?,
+            ColumnKind::Computed(_) => {
+                return Err(Error::invalid(format!("column \"{name}\" is computed, and not in a record"))
+                    .hint("leave it out, and give what it is computed from")
+                    .at(at.clone()));
+            }
         }
     }
     given.value = format!("{{{}}}", fields.join(",")).into_bytes();
@@ -152,8 +160,15 @@ impl SlotDecoder {
         now: Micros,
     ) -> Result<Decoded> {
         self.clock.set(now);
-        let fails = self.decoder.push(&record(partition, offset, given)).err();
-        let mut batch = self.decoder.finish(&Polled::default())?;
+        let mut fails = self.decoder.push(&record(partition, offset, given)).err();
+        let mut batch = match self.decoder.finish(&Polled::default()) {
+            // What cannot be computed is seen at the end.
+            Err(error) if fails.is_none() && error.kind() == ErrorKind::Invalid => {
+                fails = Some(error);
+                self.decoder.finish(&Polled::default())?
+            }
+            finished => finished?,
+        };
         let row = batch.batches.pop();
         let time = match (&row, self.time_column) {
             (Some(row), Some(column)) if row.column(column).is_valid(0) => micros(row.column(column))?.first().copied(),

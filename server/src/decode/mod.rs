@@ -3,6 +3,7 @@
 //! A [`TableDecoder`] takes the records of one table's poll one by one and answers with a [`SourceBatch`]: rows of the
 //! wanted columns, how far every partition has got, and the records that are no rows.
 
+pub(crate) mod computed;
 mod envelope;
 pub mod json;
 mod progress;
@@ -20,8 +21,9 @@ use arrow::array::ArrayRef;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 
+use self::computed::{Complete, Computing, Kept, KeptRow};
 use self::envelope::EnvelopeColumn;
-use self::json::{JsonColumn, JsonDecoder, RowError};
+use self::json::{JsonColumn, JsonDecoder, RowAt, RowError};
 use self::progress::{EventTimes, PartitionProgress};
 use self::several::Several;
 use crate::catalog::{ColumnKind, Connector, Format, OnBadRow, TableDef};
@@ -40,11 +42,17 @@ pub struct TableDecoder {
     on_bad_row: OnBadRow,
     clock: Clock,
     schema: SchemaRef,
+    /// Of the columns that are decoded: those of `schema`, where none of them is computed.
+    decoded: SchemaRef,
     json: JsonDecoder,
     /// `None` where a record is one row.
     several: Option<Box<Several>>,
-    /// Where each column of `schema` comes from.
+    /// Where each column of `decoded` comes from.
     places: Vec<Place>,
+    /// What makes the columns of `schema` of those.
+    computing: Option<Computing>,
+    /// The records of the open batch, as long as a computed column may refuse them.
+    kept: Kept,
     envelope: Vec<EnvelopeColumn>,
     event_times: Option<EventTimes>,
 
@@ -90,8 +98,9 @@ impl fmt::Debug for TableDecoder {
 impl TableDecoder {
     /// A decoder for some columns of `def`.
     ///
-    /// `columns`: indices into `def.columns`, ascending. Only these are decoded and checked: a NOT NULL column that
-    /// nobody reads makes no bad rows. Without the watermark column no event times are reported.
+    /// `columns`: indices into `def.columns`, ascending. Only these are decoded and checked, and what computed ones among them are
+    /// computed from: a NOT NULL column that nobody reads makes no bad rows. Without the watermark column no event times are
+    /// reported.
     ///
     /// # Errors
     /// `Invalid` for a format other than JSON, and for a column whose type is not decoded.
@@ -105,8 +114,9 @@ impl TableDecoder {
         let mut envelope = Vec::new();
         let mut places = Vec::new();
         let mut fields = Vec::new();
-        let mut event_times = None;
-        for &index in columns {
+        let computing = Computing::of(def, columns)?;
+        let decoded = computing.as_ref().map_or(columns, Computing::decoded);
+        for &index in decoded {
             let column = def.columns.get(index).ok_or_else(|| {
                 Error::bug(format!("column {index} of table \"{}\" was asked for, but it has fewer", def.name))
             })?;
@@ -138,13 +148,20 @@ impl TableDecoder {
                     envelope
                         .push(EnvelopeColumn::try_new(*key, column).map_err(|error| error.at(def.location.clone()))?);
                 }
-            }
-            if let Some(watermark) = def.watermark.as_ref().filter(|watermark| watermark.column == column.name) {
-                event_times = Some(EventTimes::try_new(fields.len(), &column.data_type, watermark.max_future)?);
+                ColumnKind::Computed(_) => return Err(Error::bug("a computed column is not decoded")),
             }
             fields.push(column.field());
         }
-        let unread = def.columns.iter().enumerate().filter(|(index, _)| !columns.contains(index));
+        let event_times = match &def.watermark {
+            Some(watermark) => {
+                let at = columns.iter().position(|index| def.columns[*index].name == watermark.column);
+                let times =
+                    at.map(|at| EventTimes::try_new(at, &def.columns[columns[at]].data_type, watermark.max_future));
+                times.transpose()?
+            }
+            None => None,
+        };
+        let unread = def.columns.iter().enumerate().filter(|(index, _)| !decoded.contains(index));
         // What is read from around the rows has no field in them.
         let unread = unread.filter(|(_, column)| column.reading.path.is_none());
         let unread = unread.flat_map(|(_, column)| column.field_names());
@@ -153,6 +170,8 @@ impl TableDecoder {
             Connector::Filesystem(files) => (files.path.clone(), false),
             Connector::View(_) => return Err(Error::bug(format!("the rows of view \"{}\" are no records", def.name))),
         };
+        let decoded = Arc::new(Schema::new(fields));
+        let schema = Arc::clone(computing.as_ref().map_or(&decoded, Computing::schema));
         let json = JsonDecoder::try_new(&physical).map_err(|error| error.at(def.location.clone()))?.beside(unread);
         let several =
             Several::try_new(&def.rows, outer, &json).map_err(|error| error.at(def.location.clone()))?.map(Box::new);
@@ -160,10 +179,13 @@ impl TableDecoder {
             names: Names { by_partition: BTreeMap::new(), table, is_topic, declared_in: def.location.file.clone() },
             on_bad_row: def.on_bad_row,
             clock,
-            schema: Arc::new(Schema::new(fields)),
+            schema,
+            decoded,
             json,
             several,
             places,
+            computing,
+            kept: Kept::default(),
             envelope,
             event_times,
             runs: Vec::new(),
@@ -217,6 +239,9 @@ impl TableDecoder {
         for column in &mut self.envelope {
             column.append(self.names.of(record.partition), record);
         }
+        if self.computing.is_some() {
+            self.kept.push(record);
+        }
         self.origin.push(record.partition, record.offset);
         self.note_row(record.partition);
         let rows = self.json.len();
@@ -265,7 +290,7 @@ impl TableDecoder {
         Ok(())
     }
 
-    /// Rows since the last [`TableDecoder::finish`].
+    /// Rows since the last [`TableDecoder::finish`]; those of the open batch may still be refused by a computed column.
     pub fn rows(&self) -> usize {
         self.done_rows + self.json.len()
     }
@@ -276,7 +301,7 @@ impl TableDecoder {
     }
 
     fn open_bytes(&self) -> usize {
-        self.json.bytes() + self.envelope.iter().map(EnvelopeColumn::bytes).sum::<usize>()
+        self.json.bytes() + self.envelope.iter().map(EnvelopeColumn::bytes).sum::<usize>() + self.kept.bytes()
     }
 
     /// Ends what the records since the last call have begun.
@@ -292,6 +317,7 @@ impl TableDecoder {
         if let Some(several) = &mut several {
             // Records without a row have left what they say of their rows.
             several.finish()?;
+            self.end_refused(several);
             extra_rows = std::mem::take(&mut several.extra_rows);
             empty_records = std::mem::take(&mut several.empty_records);
         }
@@ -344,13 +370,16 @@ impl TableDecoder {
     }
 
     /// `several`: of the table, which is not at its place while one of its records is being read.
-    fn end_batch(&mut self, several: Option<&mut Several>) -> Result<()> {
+    fn end_batch(&mut self, mut several: Option<&mut Several>) -> Result<()> {
         let rows = self.json.len();
-        self.done_bytes += self.open_bytes() + several.as_ref().map_or(0, |several| several.bytes());
-        self.done_rows += rows;
+        self.done_bytes += self.open_bytes() - self.kept.bytes();
+        self.done_bytes += several.as_ref().map_or(0, |several| several.bytes());
         let values = self.json.flush()?;
         let envelope = self.envelope.iter_mut().map(EnvelopeColumn::finish).collect::<Result<Vec<ArrayRef>>>()?;
-        let outer = several.map_or(Ok(Vec::new()), Several::finish)?;
+        let outer = match &mut several {
+            Some(several) => several.finish()?,
+            None => Vec::new(),
+        };
         let columns = self
             .places
             .iter()
@@ -361,15 +390,55 @@ impl TableDecoder {
             })
             .collect();
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        let batch = RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?;
+        let mut batch = RecordBatch::try_new_with_options(Arc::clone(&self.decoded), columns, &options)?;
+        if let Some(computing) = &self.computing {
+            let complete = computing.complete(&batch)?;
+            batch = self.without_refused(complete, several)?;
+        }
+        self.done_rows += batch.num_rows();
         if let Some(event_times) = &self.event_times {
             let now: Micros = self.clock.now();
             event_times.observe(&batch, &self.runs, now, &mut self.progress)?;
         }
         self.runs.clear();
-        self.batches.push(batch);
-        self.origins.push(std::mem::take(&mut self.origin));
+        let origin = std::mem::take(&mut self.origin);
+        if batch.num_rows() > 0 {
+            self.batches.push(batch);
+            self.origins.push(origin);
+        }
         Ok(())
+    }
+
+    /// The open batch, with the rows aside that a computed column has refused.
+    fn without_refused(
+        &mut self,
+        Complete { batch, refused }: Complete,
+        mut several: Option<&mut Several>,
+    ) -> Result<RecordBatch> {
+        let mut kept = std::mem::take(&mut self.kept);
+        if !refused.is_empty() {
+            let mut out = refused.iter().map(|(row, _)| *row).peekable();
+            (self.runs, self.origin) = (Vec::new(), Origins::default());
+            for (row, (partition, offset, position)) in kept.origins().enumerate() {
+                if out.next_if_eq(&row).is_none() {
+                    self.origin.push_at(partition, offset, position);
+                    self.note_row(partition);
+                }
+            }
+        }
+        for (row, error) in refused {
+            let KeptRow { record, position, bytes } =
+                kept.row(row).ok_or_else(|| Error::bug("a row without a record"))?;
+            match &mut several {
+                None => self.refuse(&record, error)?,
+                Some(several) => {
+                    self.refuse_computed(several, &record, RowAt { position, bytes, outcome: Err(error) })?
+                }
+            }
+        }
+        kept.clear();
+        self.kept = kept;
+        Ok(batch)
     }
 }
 

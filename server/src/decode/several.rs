@@ -4,8 +4,6 @@
 //! What a record may cost is bounded before anything is made of it: the values of its lists (`json::scan`), what is repeated in each
 //! row, and how often its own bytes are kept for what is bad in it. Batches are cut at any row.
 
-use std::ops::Range;
-
 use arrow::array::{ArrayRef, UInt32Array};
 use arrow::compute::take;
 
@@ -13,11 +11,12 @@ use super::json::{JsonColumn, JsonDecoder, Outline, RowAt, RowError};
 use super::{BATCH_ROWS_MAX, TableDecoder};
 use crate::catalog::{FieldPath, OnBadRow, RecordRows};
 use crate::error::{Error, Result};
-use crate::source::{DeadLetter, Record};
+use crate::source::{DeadLetter, Offset, Partition, Record};
 
 /// What the values that are repeated in each row of one record may take in all its rows, in bytes: 64 MiB, as much as a batch.
 const REPEATED_BYTES_MAX: usize = 64 << 20;
-/// Bad rows of one record that have a dead letter each; the others share one.
+/// Bad rows of one record that have a dead letter each; the others share one. Those that a computed column refuses are counted apart:
+/// they are seen when the batch ends, which may be within the record.
 const BAD_ROWS_MAX: usize = 100;
 /// Bytes of copies of one record that its bad rows may keep beside the first: 1 MiB. Behind that they keep their own alone.
 const COPIES_BYTES_MAX: usize = 1 << 20;
@@ -36,6 +35,8 @@ pub(super) struct Several {
     /// What it takes, in bytes, and what all that is repeated in the open rows takes.
     each: usize,
     repeated: usize,
+    /// What computed columns have refused of the record that was looked at last.
+    refused: Refused,
     pub(super) extra_rows: u64,
     pub(super) empty_records: u64,
 }
@@ -59,6 +60,7 @@ impl Several {
             current: None,
             each: 0,
             repeated: 0,
+            refused: Refused::default(),
             extra_rows: 0,
             empty_records: 0,
         }))
@@ -118,8 +120,15 @@ impl Several {
 struct Bad {
     letters: usize,
     copied: usize,
-    /// Those behind the ones with a letter of their own: the first of them, and how many more.
-    rest: Option<(RowAt, usize)>,
+    /// Those behind the ones with a letter of their own: that of the first of them, and how many more.
+    rest: Option<(DeadLetter, u64)>,
+}
+
+/// The rows of one record that computed columns have refused, in however many batches.
+#[derive(Default)]
+struct Refused {
+    of: Option<(Partition, Offset)>,
+    bad: Bad,
 }
 
 impl TableDecoder {
@@ -148,10 +157,13 @@ impl TableDecoder {
         let (mut good, mut bad) = (0_u64, Bad::default());
         while let Some(row) = rows.next(&mut self.json) {
             if row.outcome.is_err() {
-                self.refuse_row(several, record, row, &mut bad)?;
+                self.refuse_row(several, record, &row, &mut bad)?;
                 continue;
             }
             good += 1;
+            if self.computing.is_some() {
+                self.kept.push_at(record, row.position, row.bytes);
+            }
             several.add_row()?;
             for column in &mut self.envelope {
                 column.append(self.names.of(record.partition), record);
@@ -163,11 +175,7 @@ impl TableDecoder {
                 self.end_batch(Some(&mut *several))?;
             }
         }
-        if let Some((first, more)) = bad.rest.take() {
-            let also = if more == 0 { String::new() } else { format!("; and {more} more rows behind it are bad") };
-            self.keep_row(several, record, first, None, &also);
-            bad.letters += 1;
-        }
+        self.keep_rest(&mut bad);
         match good + bad.letters as u64 {
             0 => several.empty_records += 1,
             rows => several.extra_rows += rows - 1,
@@ -183,15 +191,14 @@ impl TableDecoder {
     }
 
     #[cold]
-    fn refuse_row(&mut self, several: &Several, record: &Record<'_>, row: RowAt, bad: &mut Bad) -> Result<()> {
+    fn refuse_row(&mut self, several: &Several, record: &Record<'_>, row: &RowAt, bad: &mut Bad) -> Result<()> {
         if self.on_bad_row == OnBadRow::Fail {
-            let error = named(several, &row, "");
-            return Err(self.names.bad_row(record, &error));
+            return Err(self.names.bad_row(record, &named(several, row)));
         }
         if bad.letters >= BAD_ROWS_MAX {
             match &mut bad.rest {
                 Some((_, more)) => *more += 1,
-                none => *none = Some((row, 0)),
+                none => *none = Some((self.letter(several, record, row, None), 0)),
             }
             return Ok(());
         }
@@ -201,38 +208,78 @@ impl TableDecoder {
             bad.copied += whole.len();
         }
         bad.letters += 1;
-        self.keep_row(several, record, row, fits.then_some(whole), "");
+        let letter = self.letter(several, record, row, fits.then_some(whole));
+        self.keep(letter);
         Ok(())
     }
 
+    /// Puts a row of the open batch aside that a computed column has refused; those of a record come one behind the other.
+    ///
+    /// # Errors
+    /// As [`TableDecoder::push`].
+    #[cold]
+    pub(super) fn refuse_computed(&mut self, several: &mut Several, record: &Record<'_>, row: RowAt) -> Result<()> {
+        let of = Some((record.partition, record.offset));
+        if several.refused.of != of {
+            self.end_refused(several);
+            several.refused.of = of;
+        }
+        let mut bad = std::mem::take(&mut several.refused.bad);
+        let refused = self.refuse_row(several, record, &row, &mut bad);
+        several.refused.bad = bad;
+        refused
+    }
+
+    /// No more rows of the record whose rows were refused last are to come.
+    pub(super) fn end_refused(&mut self, several: &mut Several) {
+        let Refused { mut bad, .. } = std::mem::take(&mut several.refused);
+        // They were counted as rows, and have no letter that counts in their place.
+        let without_letter = bad.rest.as_ref().map_or(0, |(_, more)| *more);
+        several.extra_rows = several.extra_rows.saturating_sub(without_letter);
+        self.keep_rest(&mut bad);
+    }
+
+    /// The letter that the further bad rows of a record share.
+    fn keep_rest(&mut self, bad: &mut Bad) {
+        let Some((mut letter, more)) = bad.rest.take() else { return };
+        if more > 0 {
+            letter.reason.push_str(&format!("; and {more} more rows behind it are bad"));
+        }
+        bad.letters += 1;
+        self.keep(letter);
+    }
+
+    fn keep(&mut self, letter: DeadLetter) {
+        let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
+        self.done_bytes += length(&letter.value) + length(&letter.key) + letter.reason.len();
+        self.dead_letters.push(letter);
+    }
+
     /// `value`: the record; without it the bad row alone is kept.
-    fn keep_row(&mut self, several: &Several, record: &Record<'_>, row: RowAt, value: Option<&[u8]>, also: &str) {
-        let RowAt { position, bytes, .. } = &row;
-        let (position, bytes): (i32, Range<usize>) = (*position, bytes.clone());
-        let error = named(several, &row, also);
-        let value = value.unwrap_or_else(|| &record.value.unwrap_or_default()[bytes]);
-        self.done_bytes += value.len() + record.key.map_or(0, <[u8]>::len) + error.reason.len();
-        self.dead_letters.push(DeadLetter {
+    fn letter(&self, several: &Several, record: &Record<'_>, row: &RowAt, value: Option<&[u8]>) -> DeadLetter {
+        let RowError { column, reason } = named(several, row);
+        let value = value.unwrap_or_else(|| &record.value.unwrap_or_default()[row.bytes.clone()]);
+        DeadLetter {
             topic: Some(self.names.of(record.partition).to_owned()),
             partition: Some(record.partition),
             offset: Some(record.offset),
-            position: Some(position),
+            position: Some(row.position),
             timestamp_ms: record.timestamp_ms,
             key: record.key.map(<[u8]>::to_vec),
             value: Some(value.to_vec()),
-            column: error.column,
-            reason: error.reason,
-        });
+            column,
+            reason,
+        }
     }
 }
 
 /// Why a row is bad, with its place in the record.
-fn named(several: &Several, row: &RowAt, also: &str) -> RowError {
+fn named(several: &Several, row: &RowAt) -> RowError {
     let RowError { column, reason } = match &row.outcome {
         Err(error) => error.clone(),
         Ok(()) => RowError { column: None, reason: String::new() },
     };
-    RowError { column, reason: format!("{}: {reason}{also}", several.outline.name_of(row.position)) }
+    RowError { column, reason: format!("{}: {reason}", several.outline.name_of(row.position)) }
 }
 
 #[cfg(test)]

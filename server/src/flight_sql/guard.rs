@@ -16,7 +16,9 @@ use sqlparser::tokenizer::{Location, Token};
 use crate::error::{self, Error, Result};
 use crate::sql::dialect::StreamDialect;
 use crate::sql::window_tvf::WindowTvfNode;
-use crate::sql::{LENGTH_HINT, SourceText, WrongJoin, mark_joins, refuse_reads, with_match_conditions, wrong_length};
+use crate::sql::{
+    LENGTH_HINT, SourceText, WrongJoin, mark_joins, refuse_reads, respell_alone, with_match_conditions, wrong_length,
+};
 
 /// Bytes of a statement's text.
 pub const SQL_BYTES_MAX: usize = 256 * 1024;
@@ -168,6 +170,7 @@ fn check_expressions(statement: &mut Statement) -> Result<Vec<String>> {
     if let ControlFlow::Break(error) = statement.visit(&mut visitor) {
         return Err(error);
     }
+    respell_alone(statement)?;
     refuse_reads(statement)?;
     mark_joins(statement).map_err(wrong_join)?;
     visitor.parameters()

@@ -30,8 +30,8 @@ use super::statement::{Bound, Outcome, Prepared, StatementError, bind, missing_t
 use crate::error::{Error, Result};
 use crate::operator::batch_planner;
 use crate::sql::{
-    ExpandWindowTvfs, add_arithmetic, add_asof_joins, add_outer_types, add_three_valued_in, add_window_functions,
-    expr_planners, physical_optimizer_rules, session_config,
+    ExpandWindowTvfs, StreamTypes, add_arithmetic, add_asof_joins, add_outer_types, add_three_valued_in,
+    add_to_timestamp_ltz, add_window_functions, expr_planners, physical_optimizer_rules, session_config,
 };
 use crate::state::{Account, AccountPool};
 use crate::status::QueryState;
@@ -304,6 +304,7 @@ fn session_state(
         .with_catalog_list(Arc::new(catalog))
         .with_expr_planners(expr_planners())
         .with_default_features()
+        .with_type_planner(Arc::new(StreamTypes))
         // Formats and factories serve COPY and CREATE EXTERNAL TABLE alone.
         .with_table_factories(Default::default())
         .with_file_formats(Vec::new())
@@ -315,6 +316,7 @@ fn session_state(
     add_outer_types(&context);
     add_arithmetic(&context);
     add_three_valued_in(&context);
+    add_to_timestamp_ltz(&context);
     add_asof_joins(&context, watermarks.clone())?;
     add_window_functions(&context, watermarks)?;
     // What is read here ends, so a window function is ordinary nodes.

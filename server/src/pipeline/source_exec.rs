@@ -28,7 +28,7 @@ use crate::clock::Micros;
 use crate::error::Error;
 use crate::operator::epoch_cell::{Epoch, EpochCell, RowId};
 use crate::operator::logical::row_field;
-use crate::plan::{ColumnFacts, WindowColumn};
+use crate::plan::{ColumnFacts, Moment, WindowColumn};
 use crate::watermark::WatermarkExpr;
 
 /// Rows a leaf hands on at once: small enough for an operator's working set to stay in the processor's cache.
@@ -51,9 +51,13 @@ pub struct StreamSlot {
 impl StreamSlot {
     pub fn new(table: Arc<TableDef>) -> Self {
         let watermark = table.watermark.as_ref().map(|watermark| watermark.column.as_str());
-        let facts = table.columns.iter().map(|column| ColumnFacts {
-            watermark: (watermark == Some(column.name.as_str())).then_some(WatermarkExpr::Source(0)),
-            window: None,
+        let facts = table.columns.iter().map(|column| match watermark == Some(column.name.as_str()) {
+            true => ColumnFacts {
+                watermark: Some(WatermarkExpr::Source(0)),
+                moment: Some(Moment::new(0)),
+                ..ColumnFacts::default()
+            },
+            false => ColumnFacts::default(),
         });
         let facts = facts.collect();
         StreamSlot::with_facts(table, facts)
@@ -150,6 +154,7 @@ impl StreamSlot {
                 .window
                 .as_ref()
                 .map(|window| WindowColumn { close: renumbered(&window.close), ..window.clone() }),
+            moment: facts.moment.clone(),
         };
         self.facts.iter().map(of_column).collect()
     }

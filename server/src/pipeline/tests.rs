@@ -20,6 +20,7 @@ mod lookups;
 mod panes;
 mod remote;
 mod sessions;
+mod spellings;
 mod ties;
 mod views;
 mod windows;

@@ -7,11 +7,11 @@ use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Column, DFSchema, DFSchemaRef, ScalarValue};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{
-    Expr, Extension, Filter, Join, JoinType, LogicalPlan, Projection, SubqueryAlias, TableScan, TableScanBuilder,
-    Union, Unnest, UserDefinedLogicalNodeCore, lit,
+    Expr, ExprSchemable, Extension, Filter, Join, JoinType, LogicalPlan, Projection, SubqueryAlias, TableScan,
+    TableScanBuilder, Union, Unnest, UserDefinedLogicalNodeCore, lit,
 };
 
-use super::edge::{ColumnFacts, Edge, WindowColumn, WindowForm, WindowPart};
+use super::edge::{ColumnFacts, Edge, Moment, WindowColumn, WindowForm, WindowPart};
 use super::explain::{ExplainNode, written};
 use super::expression::{Columns, as_column, is_volatile, part_watermark};
 use super::{DeriveSettings, StreamPlan, Streams, reads_stream, recognize, refuse};
@@ -21,7 +21,7 @@ use crate::operator::logical::ROW;
 use crate::operator::once;
 use crate::sql::window::WindowKind;
 use crate::sql::window_tvf::WindowTvfNode;
-use crate::sql::{AsOfJoinNode, expand_for_batch, is_set_operation};
+use crate::sql::{AsOfJoinNode, expand_for_batch, is_set_operation, time_unit};
 use crate::watermark::WatermarkExpr;
 
 /// Turns an analyzed plan into one that may run epoch by epoch.
@@ -67,8 +67,26 @@ pub(super) struct Counted {
     pub(super) asof_joins: usize,
     pub(super) sessions: usize,
     once: usize,
+    moments: usize,
     /// The watermarks of the inputs of each operator, an operator behind those that it depends on.
     pub(super) operators: Vec<super::OperatorInputs>,
+}
+
+impl Counted {
+    /// A moment that no other column is known to be of.
+    pub(super) fn moment(&mut self) -> Moment {
+        self.moments += 1;
+        Moment::new(self.moments)
+    }
+
+    /// Other numbers for the moments of a stream's columns: each stream has numbered its own by itself, and may be read twice.
+    fn renumber(&mut self, columns: &mut [ColumnFacts]) {
+        let mut numbers: BTreeMap<Vec<usize>, Vec<usize>> = BTreeMap::new();
+        for moment in columns.iter_mut().filter_map(|facts| facts.moment.as_mut()) {
+            let of = std::mem::take(&mut moment.of);
+            moment.of = numbers.entry(of).or_insert_with(|| self.moment().of).clone();
+        }
+    }
 }
 
 /// A node that may run epoch by epoch.
@@ -163,6 +181,7 @@ impl Derivation<'_> {
             Some(read) => read.iter().map(|at| stream.columns.get(*at).cloned().unwrap_or_default()).collect(),
             None => stream.columns,
         };
+        self.counted.renumber(&mut columns);
         let what = format!("scan {}{}", if stream.is_view { "view " } else { "" }, scan.table_name);
         let row_id = columns.len();
         columns.push(ColumnFacts::default());
@@ -256,7 +275,7 @@ impl Derivation<'_> {
         self.counted.once += 1;
         self.counted.operators.push(super::OperatorInputs { id: id.clone(), watermarks: vec![] });
         let plan = expand_for_batch(plan)?;
-        let constant = ColumnFacts { watermark: Some(WatermarkExpr::Constant), window: None };
+        let constant = ColumnFacts { watermark: Some(WatermarkExpr::Constant), ..ColumnFacts::default() };
         let columns = vec![constant; plan.schema().fields().len()];
         let edge = Edge { columns, ..Edge::default() };
         let explain =
@@ -329,8 +348,10 @@ impl Derivation<'_> {
         let Some(close) = input.columns().facts(&time).watermark else {
             return Err(recognize::window::without_watermark(&time).into());
         };
+        let (start, unit) = (self.counted.moment(), time_unit(&time.get_type(input.plan.schema())?)?);
         let own = |part| ColumnFacts {
             watermark: part_watermark(&kind, part, &close, 1),
+            moment: start.of_part(&kind, part, unit),
             window: Some(WindowColumn { kind, part, form, below: false, close: close.clone() }),
         };
         let mut columns = input.edge.columns.clone();
@@ -366,6 +387,7 @@ fn united<'a>(inputs: impl Iterator<Item = &'a ColumnFacts> + Clone) -> Result<C
     let streams = inputs.clone().filter(|facts| !is_constant(facts));
     let watermarks: Option<Vec<WatermarkExpr>> = streams.clone().map(|facts| facts.watermark.clone()).collect();
     let watermark = watermarks.and_then(least);
+    let moments = inputs.clone();
     let windows: Vec<Option<&WindowColumn>> = inputs.map(|facts| facts.window.as_ref()).collect();
     let first = windows.first().copied().flatten();
     let same = first.filter(|first| {
@@ -383,7 +405,14 @@ fn united<'a>(inputs: impl Iterator<Item = &'a ColumnFacts> + Clone) -> Result<C
         let close = least(windows.iter().flatten().map(|window| window.close.clone()).collect())?;
         Some(WindowColumn { close, ..window.clone() })
     });
-    Ok(ColumnFacts { watermark, window })
+    // A row is of one branch, and of that branch's time.
+    let moments: Option<Vec<&Moment>> = moments.map(|facts| facts.moment.as_ref()).collect();
+    let moment =
+        moments.filter(|moments| moments.windows(2).all(|pair| pair[0].by == pair[1].by)).and_then(|moments| {
+            let by = moments.first()?.by;
+            Some(Moment { of: moments.into_iter().flat_map(|moment| moment.of.iter().copied()).collect(), by })
+        });
+    Ok(ColumnFacts { watermark, window, moment })
 }
 
 fn least(mut watermarks: Vec<WatermarkExpr>) -> Option<WatermarkExpr> {

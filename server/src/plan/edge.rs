@@ -1,5 +1,6 @@
 //! What is known of the rows that flow from one node to the next.
 
+use arrow::datatypes::TimeUnit;
 use datafusion::common::DFSchema;
 
 use crate::changelog::Changes;
@@ -26,6 +27,44 @@ pub struct ColumnFacts {
     /// Of a time column: no later row has an earlier time than this.
     pub watermark: Option<WatermarkExpr>,
     pub window: Option<WindowColumn>,
+    /// Of a time column, or a struct of window bounds: what it is a fixed length away from.
+    pub moment: Option<Moment>,
+}
+
+/// A time that each row has, and how much later a column of the row is. Columns of the same moment are a fixed length apart in every row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moment {
+    /// Which time: one number for each source of rows, a union's branches one after the other.
+    pub of: Vec<usize>,
+    pub by: Micros,
+}
+
+impl Moment {
+    pub fn new(of: usize) -> Self {
+        Moment { of: vec![of], by: 0 }
+    }
+
+    /// `None` where that is beyond all times.
+    pub fn later(&self, by: Micros) -> Option<Self> {
+        Some(Moment { of: self.of.clone(), by: self.by.checked_add(by)? })
+    }
+
+    /// Where the start of a window is this moment, that of a part of it; `None` where the length differs from window to window.
+    /// `unit`: of the column.
+    pub fn of_part(&self, kind: &WindowKind, part: WindowPart, unit: TimeUnit) -> Option<Self> {
+        let tick = match unit {
+            TimeUnit::Second => Some(1_000_000),
+            TimeUnit::Millisecond => Some(1_000),
+            TimeUnit::Microsecond => Some(1),
+            // Microseconds do not say it.
+            TimeUnit::Nanosecond => None,
+        };
+        match part {
+            WindowPart::Start | WindowPart::Struct => Some(self.clone()),
+            WindowPart::End => self.later(kind.fixed_us()?),
+            WindowPart::Time => self.later(kind.fixed_us()?.checked_sub(tick?)?),
+        }
+    }
 }
 
 /// A column that says which window a row belongs to.

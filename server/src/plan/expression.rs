@@ -9,9 +9,9 @@ use datafusion::logical_expr::{BinaryExpr, Cast, Expr, ExprSchemable, Operator, 
 use super::edge::{ColumnFacts, Edge, WindowColumn, WindowForm, WindowPart};
 use crate::clock::Micros;
 use crate::error::Location;
-use crate::sql::bounds_of_window;
 use crate::sql::window::WindowKind;
 use crate::sql::window_functions::WindowCall;
+use crate::sql::{bounds_of_window, same_zone};
 use crate::watermark::{Monotone, WatermarkExpr};
 
 /// An edge and the schema of the node below it.
@@ -27,7 +27,7 @@ impl Columns<'_> {
             Expr::Column(column) => self.of_column(column).cloned().unwrap_or_default(),
             Expr::Alias(alias) => self.facts(&alias.expr),
             Expr::ScalarFunction(call) => self.of_call(call).unwrap_or_default(),
-            other => ColumnFacts { watermark: self.watermark(other), window: None },
+            other => self.of_moved(other).unwrap_or_default(),
         }
     }
 
@@ -36,29 +36,30 @@ impl Columns<'_> {
     }
 
     /// Of an expression that never falls when its time column does not.
-    fn watermark(&self, expr: &Expr) -> Option<WatermarkExpr> {
+    fn of_moved(&self, expr: &Expr) -> Option<ColumnFacts> {
         match expr {
-            Expr::Cast(Cast { expr: inner, field }) => self.of_cast(inner, field.data_type()),
-            Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
-                let (time, by) = match (op, constant_length(left), constant_length(right)) {
-                    (Operator::Plus, None, Some(by)) => (left, by),
-                    (Operator::Plus, Some(by), None) => (right, by),
-                    (Operator::Minus, None, Some(by)) => (left, -by),
-                    _ => return None,
+            Expr::Cast(Cast { expr: inner, field }) => {
+                let ColumnFacts { watermark, moment, .. } = self.facts(inner);
+                let from = inner.get_type(self.schema).ok()?;
+                let (DataType::Timestamp(from, a), DataType::Timestamp(to, b)) = (&from, field.data_type()) else {
+                    return None;
                 };
-                Some(self.facts(time).watermark?.shifted(by))
+                // Only within one zone is an instant the same number before and after.
+                if !same_zone(a.as_ref(), b.as_ref()) {
+                    return None;
+                }
+                let watermark = watermark.map(|watermark| monotone(watermark, Monotone::precision(*to)));
+                // A coarser unit cuts off more of one time than of another.
+                Some(ColumnFacts { watermark, moment: moment.filter(|_| to >= from), window: None })
             }
-            _ => None,
-        }
-    }
-
-    fn of_cast(&self, inner: &Expr, to: &DataType) -> Option<WatermarkExpr> {
-        let watermark = self.facts(inner).watermark?;
-        let from = inner.get_type(self.schema).ok()?;
-        match (&from, to) {
-            // Only within one zone is an instant the same number before and after.
-            (DataType::Timestamp(_, a), DataType::Timestamp(unit, b)) if a == b => {
-                Some(monotone(watermark, Monotone::precision(*unit)))
+            Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+                let (time, by) = moved(left, *op, right)?;
+                let ColumnFacts { watermark, moment, .. } = self.facts(time);
+                let watermark = watermark.map(|watermark| watermark.shifted(by));
+                // Of a length that is finer than the column's unit the rest is cut off.
+                let is_whole = || time.get_type(self.schema).is_ok_and(|time| by % tick_us(&time) == 0);
+                let moment = moment.filter(|_| is_whole());
+                Some(ColumnFacts { watermark, moment: moment.and_then(|moment| moment.later(by)), window: None })
             }
             _ => None,
         }
@@ -66,11 +67,12 @@ impl Columns<'_> {
 
     fn of_call(&self, call: &ScalarFunction) -> Option<ColumnFacts> {
         if let Some((start, end)) = bounds_of_window(call) {
-            let (start, end) = (self.facts(start).window?, self.facts(end).window?);
+            let ColumnFacts { window: start, moment, .. } = self.facts(start);
+            let (start, end) = (start?, self.facts(end).window?);
             let are_its_bounds =
                 (start.part, end.part) == (WindowPart::Start, WindowPart::End) && start.kind == end.kind;
             let window = are_its_bounds.then_some(WindowColumn { part: WindowPart::Struct, ..end });
-            return Some(ColumnFacts { watermark: None, window });
+            return Some(ColumnFacts { moment: moment.filter(|_| window.is_some()), window, watermark: None });
         }
         match call.func.name() {
             "date_trunc" => {
@@ -78,12 +80,17 @@ impl Columns<'_> {
                 let unit = unit.try_as_str()??;
                 let watermark = self.facts(time).watermark?;
                 // In a zone a day begins at another instant than in UTC.
-                let DataType::Timestamp(_, None) = time.get_type(self.schema).ok()? else { return None };
-                Some(ColumnFacts { watermark: Some(monotone(watermark, Monotone::truncation(unit)?)), window: None })
+                let DataType::Timestamp(_, zone) = time.get_type(self.schema).ok()? else { return None };
+                if !same_zone(zone.as_ref(), None) {
+                    return None;
+                }
+                let watermark = Some(monotone(watermark, Monotone::truncation(unit)?));
+                Some(ColumnFacts { watermark, ..ColumnFacts::default() })
             }
             "get_field" => {
                 let [of, Expr::Literal(name, _)] = call.args.as_slice() else { return None };
-                let window = self.facts(of).window?;
+                let ColumnFacts { window, moment, .. } = self.facts(of);
+                let window = window?;
                 let part = match (window.part, name.try_as_str()??) {
                     (WindowPart::Struct, "start") => WindowPart::Start,
                     (WindowPart::Struct, "end") => WindowPart::End,
@@ -91,6 +98,8 @@ impl Columns<'_> {
                 };
                 Some(ColumnFacts {
                     watermark: part_watermark(&window.kind, part, &window.close, 1),
+                    // Neither start nor end is a tick away from anything.
+                    moment: moment.and_then(|start| start.of_part(&window.kind, part, TimeUnit::Microsecond)),
                     window: Some(WindowColumn { part, ..window }),
                 })
             }
@@ -100,7 +109,7 @@ impl Columns<'_> {
                 let close = self.facts(&time).watermark?;
                 let window =
                     WindowColumn { kind, part: WindowPart::Struct, form: WindowForm::Row, below: false, close };
-                Some(ColumnFacts { watermark: None, window: Some(window) })
+                Some(ColumnFacts { window: Some(window), ..ColumnFacts::default() })
             }
         }
     }
@@ -166,6 +175,16 @@ pub(super) fn is_volatile(expr: &Expr) -> bool {
         Ok(matches!(expr, Expr::ScalarFunction(call) if call.func.signature().volatility == Volatility::Volatile))
     })
     .unwrap_or(true)
+}
+
+/// What is moved, and by how much, in `time + INTERVAL …` and its like.
+fn moved<'a>(left: &'a Expr, op: Operator, right: &'a Expr) -> Option<(&'a Expr, Micros)> {
+    match (op, constant_length(left), constant_length(right)) {
+        (Operator::Plus, None, Some(by)) => Some((left, by)),
+        (Operator::Plus, Some(by), None) => Some((right, by)),
+        (Operator::Minus, None, Some(by)) => Some((left, by.checked_neg()?)),
+        _ => None,
+    }
 }
 
 /// Where expressions stand that a query has written; `None` where no column of theirs says it. Columns come in no order.

@@ -26,7 +26,7 @@ use datafusion::logical_expr::{LogicalPlan, TableScan, TableSource};
 
 pub use derive::derive;
 pub use early::{EarlyKey, EarlyPlan, emitting_early};
-pub use edge::{Bound, ColumnFacts, Edge, WindowColumn, WindowPart};
+pub use edge::{Bound, ColumnFacts, Edge, Moment, WindowColumn, WindowPart};
 pub use explain::{ExplainNode, Names};
 pub use recognize::lookup::lookups;
 pub use refuse::refuse_unordered;

@@ -77,16 +77,18 @@ impl Marks<'_> {
 
     /// One mark for all parts of a window, as far as they have it in common: what is joined by one of them goes on with the others.
     fn restated(&mut self, facts: &ColumnFacts) -> ColumnFacts {
-        let ColumnFacts { watermark, window } = facts;
+        let ColumnFacts { watermark, window, moment } = facts;
+        // Rows are stored as they are, and so is what their columns have to do with one another.
+        let moment = moment.clone();
         let of_window = window.as_ref().and_then(|window| {
             let close = self.of(&window.close)?;
             let own = watermark.as_ref().and_then(|of| part_moved(window, of, &close));
             Some((WindowColumn { close, ..window.clone() }, own))
         });
         match of_window {
-            Some((window, Some(own))) => ColumnFacts { watermark: Some(own), window: Some(window) },
+            Some((window, Some(own))) => ColumnFacts { watermark: Some(own), window: Some(window), moment },
             Some((window, None)) => {
-                ColumnFacts { watermark: watermark.as_ref().and_then(|of| self.of(of)), window: Some(window) }
+                ColumnFacts { watermark: watermark.as_ref().and_then(|of| self.of(of)), window: Some(window), moment }
             }
             None => {
                 let own = watermark.as_ref().and_then(|of| self.of(of));
@@ -94,7 +96,7 @@ impl Marks<'_> {
                 let window = window.zip(own.clone()).and_then(|(window, start)| {
                     Some(WindowColumn { close: start.shifted(window.kind.longest_us()?), ..window.clone() })
                 });
-                ColumnFacts { watermark: own, window }
+                ColumnFacts { watermark: own, window, moment }
             }
         }
     }
@@ -102,8 +104,10 @@ impl Marks<'_> {
 
 #[cfg(test)]
 mod tests {
+    use arrow::datatypes::TimeUnit;
+
     use super::*;
-    use crate::plan::edge::WindowForm;
+    use crate::plan::edge::{Moment, WindowForm};
     use crate::sql::window::WindowKind;
     use crate::watermark::InputRef;
 
@@ -119,11 +123,11 @@ mod tests {
         let watermark = Some(part)
             .filter(|part| *part != WindowPart::Struct)
             .and_then(|part| part_watermark(&KIND, part, close, 1));
-        ColumnFacts { watermark, window: Some(window) }
+        ColumnFacts { watermark, window: Some(window), moment: None }
     }
 
     fn time(watermark: WatermarkExpr) -> ColumnFacts {
-        ColumnFacts { watermark: Some(watermark), window: None }
+        ColumnFacts { watermark: Some(watermark), ..ColumnFacts::default() }
     }
 
     fn facts(columns: &[(&str, ColumnFacts)]) -> (ViewFacts, Vec<String>) {
@@ -188,6 +192,19 @@ mod tests {
         assert_eq!(facts.marks, named(&[("w closes'", 0), ("window_end closes", 2), ("window_end", 2)]));
         assert_eq!(facts.columns[0], of_window(WindowPart::Struct, &WatermarkExpr::Source(0)));
         let window = of_window(WindowPart::End, &WatermarkExpr::Source(1)).window;
-        assert_eq!(facts.columns[2], ColumnFacts { watermark: Some(WatermarkExpr::Source(2)), window });
+        assert_eq!(facts.columns[2], ColumnFacts { watermark: Some(WatermarkExpr::Source(2)), window, moment: None });
+    }
+
+    #[test]
+    fn columns_that_are_a_fixed_length_apart_are_so_in_the_view_too() {
+        let start = Moment::new(3);
+        let apart = |part| {
+            let moment = start.of_part(&KIND, part, TimeUnit::Millisecond);
+            ColumnFacts { moment, ..of_window(part, &input(0)) }
+        };
+        let columns = [("window_start", apart(WindowPart::Start)), ("window_end", apart(WindowPart::End))];
+        let (facts, _) = facts(&columns);
+        let moments: Vec<Option<Moment>> = facts.columns.into_iter().map(|facts| facts.moment).collect();
+        assert_eq!(moments, [Some(start.clone()), start.later(5 * MINUTE)]);
     }
 }

@@ -16,6 +16,7 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::tokenizer::Span;
 
 use super::errors::{is_ours, nearest, planning_error};
+use super::peers;
 use crate::error::{Error, Location};
 
 /// What DataFusion says of every call that fits no signature.
@@ -60,6 +61,16 @@ pub async fn explained(
     described.at(place.unwrap_or_else(|| start.clone()))
 }
 
+/// The error of planning an expression that stands outside of a query. `place`: its own, for errors that do not say theirs.
+pub(super) fn explained_alone(error: DataFusionError, state: &SessionState, place: &Location) -> Error {
+    let wrong = WrongCall::read(&error.strip_backtrace());
+    let placed = suggesting(planning_error(error, &place.file, place), state);
+    match wrong {
+        Some(wrong) => wrong.described(state).at(placed.location().unwrap_or(place).clone()),
+        None => placed,
+    }
+}
+
 /// The error of an unknown function with the nearest of all names. DataFusion suggests one, too, but of several that are as
 /// near it takes another one each time.
 fn suggesting(error: Error, state: &SessionState) -> Error {
@@ -74,7 +85,9 @@ fn suggesting(error: Error, state: &SessionState) -> Error {
         .collect();
     let names: Vec<String> = names.into_iter().cloned().collect();
     let mut described = Error::new(error.kind(), error.primary());
-    if let Some(name) = nearest(unknown, &names) {
+    if let Some(hint) = peers::function_hint(unknown) {
+        described = described.hint(hint);
+    } else if let Some(name) = nearest(unknown, &names) {
         described = described.hint(format!("did you mean '{name}'?"));
     }
     match error.location() {

@@ -45,10 +45,16 @@ impl StatementParser<'_> {
         let expr = without_brackets(&text.expr);
         let place = || self.place(expr.span(), &text.at);
         let name = &column.name;
-        if matches!(column.kind, ColumnKind::Metadata(_)) {
-            return Err(Error::invalid(format!("column \"{name}\" is metadata, which a record never lacks"))
-                .hint("leave DEFAULT out")
-                .at(text.at.clone()));
+        let wrong = match column.kind {
+            ColumnKind::Physical { .. } => None,
+            ColumnKind::Metadata(_) => Some(("is metadata, which a record never lacks", "leave DEFAULT out")),
+            ColumnKind::Computed(_) => Some((
+                "is computed, and lacks nothing",
+                "leave DEFAULT out, and write coalesce(…, value) in its expression",
+            )),
+        };
+        if let Some((what, hint)) = wrong {
+            return Err(Error::invalid(format!("column \"{name}\" {what}")).hint(hint).at(text.at.clone()));
         }
         if matches!(expr, SqlExpr::Value(value) if value.value == Value::Null) {
             // That is what a record has anyway.

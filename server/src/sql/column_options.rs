@@ -15,16 +15,19 @@ pub(super) fn add_aliases(
     names: &[&str],
     errors: &mut Vec<Error>,
 ) {
-    let mut taken: HashSet<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    // A field may be called as a column that is computed.
+    let is_decoded =
+        |name: &&str| columns.get(*name).is_none_or(|column| !matches!(column.kind, ColumnKind::Computed(_)));
+    let mut taken: HashSet<String> =
+        names.iter().filter(|name| is_decoded(name)).map(|name| (*name).to_owned()).collect();
     for (name, option) in given {
         let Some(name) = named(name, &option, names, errors) else { continue };
         let Some(column) = columns.get_mut(&name) else { continue };
         let ColumnKind::Physical { aliases, .. } = &mut column.kind else {
+            let what = if matches!(column.kind, ColumnKind::Computed(_)) { "computed" } else { "metadata" };
             errors.push(
-                Error::invalid(format!(
-                    "column \"{name}\" is metadata and has no field that could be called otherwise"
-                ))
-                .at(option.key_at),
+                Error::invalid(format!("column \"{name}\" is {what} and has no field that could be called otherwise"))
+                    .at(option.key_at),
             );
             continue;
         };
@@ -181,6 +184,7 @@ pub(super) fn set_paths(
         let Some(column) = columns.get_mut(&name) else { continue };
         let wrong = match &column.kind {
             ColumnKind::Metadata(_) => Some("is metadata and has no field"),
+            ColumnKind::Computed(_) => Some("is computed and has no field"),
             ColumnKind::Physical { aliases, .. } if !aliases.is_empty() => {
                 Some("has other names for its field, which a path has not")
             }

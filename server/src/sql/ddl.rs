@@ -24,9 +24,10 @@ use super::column_default::DefaultText;
 use super::column_options::{
     add_aliases, set_on_null, set_paths, set_timestamp_format, set_timestamp_formats, take_numbers_as_text,
 };
+use super::computed::{ComputedText, add_computed};
 use super::options::{self, Options, nearest};
 use super::parser::{StatementParser, alone, normalize};
-use super::types::{MoreTypes, json_places};
+use super::types::{ColumnTypes, json_places};
 use super::watermark::{WatermarkText, check_watermark};
 use crate::catalog::{
     Check, Column, ColumnKind, Format, MetadataKey, Reading, TableDef, TimestampFormat, WatermarkDef,
@@ -38,25 +39,27 @@ const METADATA_KEYS: &[&str] = &["topic", "partition", "offset", "timestamp", "k
 pub(crate) const TYPES_HINT: &str = "use BOOLEAN, TINYINT, SMALLINT, INT, BIGINT, REAL, DOUBLE, DECIMAL(p, s), VARCHAR, UUID, JSON, BYTEA, DATE, \
      TIME, TIMESTAMP(3), STRUCT<name type, …>, MAP<VARCHAR, type> or type[]";
 
-struct ColumnText {
-    name: String,
-    at: Location,
-    sql_type: SqlType,
-    type_at: Location,
-    nullable: bool,
-    comment: Option<String>,
-    default: Option<DefaultText>,
-    metadata: Option<MetadataText>,
+pub(super) struct ColumnText {
+    pub(super) name: String,
+    pub(super) at: Location,
+    /// `Unspecified` of a computed column without one.
+    pub(super) sql_type: SqlType,
+    pub(super) type_at: Location,
+    pub(super) nullable: bool,
+    pub(super) comment: Option<String>,
+    pub(super) default: Option<DefaultText>,
+    pub(super) metadata: Option<MetadataText>,
+    pub(super) computed: Option<ComputedText>,
 }
 
-struct MetadataText {
-    key: String,
-    at: Location,
+pub(super) struct MetadataText {
+    pub(super) key: String,
+    pub(super) at: Location,
 }
 
 #[derive(Default)]
-struct TableText {
-    columns: Vec<ColumnText>,
+pub(super) struct TableText {
+    pub(super) columns: Vec<ColumnText>,
     checks: Vec<CheckText>,
     watermark: Option<WatermarkText>,
     primary_key: Option<Vec<(String, Location)>>,
@@ -66,15 +69,10 @@ impl StatementParser<'_> {
     /// What follows `CREATE TABLE`.
     pub(crate) fn create_table(&mut self) -> Result<TableDef, Vec<Error>> {
         let name = self.definition_name("table").map_err(alone)?;
-        let table = self.table_elements().map_err(alone)?;
-        let options = match self.parser.parse_keyword(Keyword::WITH) {
-            true => Options::parse(self).map_err(alone)?,
-            false => Options::default(),
-        };
-        if self.parser.peek_keyword(Keyword::AS) {
-            let error = Error::invalid("CREATE TABLE … AS is not available");
-            return Err(vec![error.hint("write CREATE MATERIALIZED VIEW … AS SELECT …").at(self.here())]);
-        }
+        self.refuse_other_tables().map_err(alone)?;
+        let mut table = self.table_elements().map_err(alone)?;
+        let options = self.table_clauses(&mut table).map_err(alone)?;
+        self.refuse_other_tables().map_err(alone)?;
         self.expect_end().map_err(alone)?;
         self.checked(name, table, options)
     }
@@ -110,6 +108,11 @@ impl StatementParser<'_> {
                 continue;
             }
             self.expect_token(&Token::RParen)?;
+            if let Some(watermark) = &mut table.watermark {
+                let column = table.columns.iter().find(|column| column.name == watermark.column);
+                let computed = column.and_then(|column| column.computed.as_ref());
+                self.read_watermark(watermark, computed.map(|computed| &computed.expr))?;
+            }
             return Ok(table);
         }
     }
@@ -158,20 +161,21 @@ impl StatementParser<'_> {
         }
     }
 
-    /// `name type [NOT NULL] [DEFAULT …] [CHECK (…)] [COMMENT '…'] [METADATA [FROM 'key'] [VIRTUAL]] [PRIMARY KEY NOT ENFORCED]`.
+    /// `name type [NOT NULL] [DEFAULT …] [CHECK (…)] [COMMENT '…'] [METADATA [FROM 'key'] [VIRTUAL]] [PRIMARY KEY NOT ENFORCED]`, or
+    /// `AS expression` in the place of a type, or `GENERATED ALWAYS AS (expression)` behind it.
     fn column(&mut self, checks: &mut Vec<CheckText>) -> Result<(ColumnText, bool)> {
         let at = self.here();
         let name = self.identifier()?;
         let type_at = self.here();
-        if self.parser.peek_keyword(Keyword::AS) {
-            return Err(Error::invalid("computed columns are not available yet")
-                .hint("compute it in the query")
-                .at(type_at));
-        }
-        let sql_type = self.parser.parse_data_type();
-        let sql_type = self.parsed(sql_type)?;
-        let mut column =
-            ColumnText { name, at, sql_type, type_at, nullable: true, comment: None, default: None, metadata: None };
+        let (sql_type, computed) = match self.parser.peek_keyword(Keyword::AS) {
+            true => (SqlType::Unspecified, Some(self.computed()?)),
+            false => {
+                let sql_type = self.parser.parse_data_type();
+                (self.parsed(sql_type)?, None)
+            }
+        };
+        let (nullable, comment, default, metadata) = (true, None, None, None);
+        let mut column = ColumnText { name, at, sql_type, type_at, nullable, comment, default, metadata, computed };
         let mut is_key = false;
         loop {
             let at = self.here();
@@ -188,6 +192,10 @@ impl StatementParser<'_> {
                 checks.push(self.check(Some(column.name.clone()))?);
             } else if self.take_word("METADATA") {
                 column.metadata = Some(self.metadata(&column.name, at)?);
+            } else if column.computed.is_none()
+                && (self.parser.peek_keyword(Keyword::GENERATED) || self.parser.peek_keyword(Keyword::AS))
+            {
+                column.computed = Some(self.generated()?);
             } else if self.parser.parse_keywords(&[Keyword::PRIMARY, Keyword::KEY]) {
                 self.not_enforced(at)?;
                 is_key = true;
@@ -196,11 +204,8 @@ impl StatementParser<'_> {
                 if column.default.replace(default).is_some() {
                     return Err(Error::invalid("a column has one default").hint("leave the second out").at(at));
                 }
-            } else if self.parser.peek_keyword(Keyword::GENERATED) {
-                return Err(Error::invalid("generated columns are not available")
-                    .hint("compute it in the query")
-                    .at(at));
             } else {
+                self.refuse_column_option()?;
                 return Ok((column, is_key));
             }
         }
@@ -231,6 +236,7 @@ impl StatementParser<'_> {
             errors.push(Error::invalid("the table has no columns").at(location.clone()));
         }
         let mut columns = columns(&table.columns, &mut errors);
+        add_computed(&table.columns, &mut columns, &mut errors);
         let names: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
         for check in &table.checks {
             if let Err(error) = self.add_check(check, &mut columns, &names) {
@@ -303,16 +309,26 @@ fn no_constraint_names(at: Location) -> Error {
     Error::invalid("constraints have no names here").hint("leave CONSTRAINT and the name out").at(at)
 }
 
-/// The columns that are right; a column that is not is left out and its mistake noted.
+/// The columns that are right, computed ones apart; a column that is not is left out and its mistake noted.
 fn columns(texts: &[ColumnText], errors: &mut Vec<Error>) -> HashMap<String, Column> {
-    let mut columns = HashMap::new();
+    let (mut columns, mut names) = (HashMap::new(), HashSet::new());
     for text in texts {
-        if columns.contains_key(&text.name) {
+        if !names.insert(&text.name) {
             errors.push(
                 Error::invalid(format!("column \"{}\" is given twice", text.name))
                     .hint("rename or remove one of them")
                     .at(text.at.clone()),
             );
+            continue;
+        }
+        if text.computed.is_some() {
+            if let Some(metadata) = &text.metadata {
+                errors.push(
+                    Error::invalid(format!("column \"{}\" is computed, and so no metadata", text.name))
+                        .hint("leave METADATA out, or give it a column of its own")
+                        .at(metadata.at.clone()),
+                );
+            }
             continue;
         }
         match column(text) {
@@ -326,20 +342,13 @@ fn columns(texts: &[ColumnText], errors: &mut Vec<Error>) -> HashMap<String, Col
 }
 
 fn column(text: &ColumnText) -> Result<Column> {
-    let is_uuid = text.sql_type == SqlType::Uuid;
-    let data_type = if is_uuid { Some(DataType::Utf8View) } else { arrow_type(&text.sql_type) };
-    let data_type = data_type.ok_or_else(|| {
-        Error::invalid(format!("type {} of column \"{}\" is not supported", text.sql_type, text.name))
-            .hint(TYPES_HINT)
-            .at(text.type_at.clone())
-    })?;
+    let data_type = text.declared_type()?.ok_or_else(|| Error::bug("a column without a type that is not computed"))?;
     let kind = match &text.metadata {
         None => ColumnKind::Physical { aliases: Vec::new(), numbers_as_text: false },
         Some(metadata) => ColumnKind::Metadata(metadata_key(metadata, text, &data_type)?),
     };
-    let json = json_places(&text.sql_type);
-    let longest = longest(&text.sql_type).map_err(|error| error.at(text.type_at.clone()))?;
-    if longest.is_some() && text.metadata.is_some() {
+    let checks = text.checks_of_type()?;
+    if text.metadata.is_some() && !checks.is_empty() {
         return Err(Error::invalid(format!("metadata column \"{}\" has no length of its own", text.name))
             .hint(format!("write {} VARCHAR", text.name))
             .at(text.type_at.clone()));
@@ -350,10 +359,35 @@ fn column(text: &ColumnText) -> Result<Column> {
         nullable: text.nullable,
         kind,
         timestamps: TimestampFormat::default(),
-        checks: is_uuid.then(Check::uuid).into_iter().chain(json.is_whole().then(Check::json)).chain(longest).collect(),
-        reading: Reading { json, ..Reading::default() },
+        reading: Reading { json: json_places(&text.sql_type), ..Reading::default() },
+        checks,
         comment: text.comment.clone(),
     })
+}
+
+impl ColumnText {
+    /// `None` where none is written, as of a computed column.
+    pub(super) fn declared_type(&self) -> Result<Option<DataType>> {
+        let data_type = match self.sql_type {
+            SqlType::Unspecified => return Ok(None),
+            SqlType::Uuid => Some(DataType::Utf8View),
+            _ => arrow_type(&self.sql_type),
+        };
+        match data_type {
+            Some(data_type) => Ok(Some(data_type)),
+            None => Err(Error::invalid(format!("type {} of column \"{}\" is not supported", self.sql_type, self.name))
+                .hint(TYPES_HINT)
+                .at(self.type_at.clone())),
+        }
+    }
+
+    /// What the type says beyond its Arrow type.
+    pub(super) fn checks_of_type(&self) -> Result<Vec<Check>> {
+        let uuid = (self.sql_type == SqlType::Uuid).then(Check::uuid);
+        let json = json_places(&self.sql_type).is_whole().then(Check::json);
+        let longest = longest(&self.sql_type).map_err(|error| error.at(self.type_at.clone()))?;
+        Ok(uuid.into_iter().chain(json).chain(longest).collect())
+    }
 }
 
 /// The check that the length of a text type stands for.
@@ -397,7 +431,8 @@ fn metadata_key(metadata: &MetadataText, column: &ColumnText, data_type: &DataTy
     let (key, sql) = match metadata.key.as_str() {
         "topic" => (MetadataKey::Topic, "VARCHAR"),
         "partition" => (MetadataKey::Partition, "INT"),
-        "offset" => (MetadataKey::Offset, "BIGINT"),
+        // The second is Arroyo's.
+        "offset" | "offset_id" => (MetadataKey::Offset, "BIGINT"),
         "timestamp" => (MetadataKey::Timestamp, "TIMESTAMP(3)"),
         "key" => (MetadataKey::Key, "BYTEA"),
         "headers" => (MetadataKey::Headers, "STRUCT<key VARCHAR, value BYTEA>[]"),
@@ -408,7 +443,13 @@ fn metadata_key(metadata: &MetadataText, column: &ColumnText, data_type: &DataTy
                 .at(metadata.at.clone()));
         }
     };
-    if *data_type != metadata_type(key) || matches!(column.sql_type, SqlType::Uuid | SqlType::JSON) {
+    let fits = match (key, data_type) {
+        // Flink has both so.
+        (MetadataKey::Partition, DataType::Int64) => true,
+        (MetadataKey::Timestamp, DataType::Timestamp(TimeUnit::Millisecond, _)) => true,
+        (key, data_type) => *data_type == metadata_type(key),
+    };
+    if !fits || matches!(column.sql_type, SqlType::Uuid | SqlType::JSON) {
         return Err(Error::invalid(format!(
             "column \"{}\" has the wrong type for metadata \"{}\"",
             column.name, metadata.key
@@ -447,7 +488,7 @@ pub(super) fn unknown_column(what: &str, column: &str, names: &[&str]) -> Error 
 
 /// DataFusion's own reading of a SQL type, so that a column and a CAST to its type agree. `None`: not a type we store.
 pub(crate) fn arrow_type(sql_type: &SqlType) -> Option<DataType> {
-    let provider = TypesOnly::new();
+    let provider = TypesOnly::default();
     let options = ParserOptions::new().with_map_string_types_to_utf8view(true);
     let planner = SqlToRel::new_with_options(&provider, options);
     let column = ColumnDef { name: Ident::new("c"), data_type: sql_type.clone(), options: Vec::new() };
@@ -456,7 +497,7 @@ pub(crate) fn arrow_type(sql_type: &SqlType) -> Option<DataType> {
     can_be_stored(&data_type).then_some(data_type)
 }
 
-fn can_be_stored(data_type: &DataType) -> bool {
+pub(super) fn can_be_stored(data_type: &DataType) -> bool {
     match data_type {
         DataType::Interval(_) | DataType::FixedSizeList(..) | DataType::Null => false,
         DataType::List(item) => can_be_stored(item.data_type()),
@@ -471,17 +512,9 @@ fn can_be_stored(data_type: &DataType) -> bool {
 }
 
 /// A context in which nothing exists but types.
+#[derive(Default)]
 struct TypesOnly {
     options: ConfigOptions,
-}
-
-impl TypesOnly {
-    fn new() -> Self {
-        let mut options = ConfigOptions::new();
-        // Else TIMESTAMP WITH TIME ZONE would quietly lose its zone.
-        options.execution.time_zone = Some("+00:00".to_owned());
-        TypesOnly { options }
-    }
 }
 
 impl ContextProvider for TypesOnly {
@@ -510,7 +543,7 @@ impl ContextProvider for TypesOnly {
     }
 
     fn get_type_planner(&self) -> Option<Arc<dyn TypePlanner>> {
-        Some(Arc::new(MoreTypes))
+        Some(Arc::new(ColumnTypes))
     }
 
     fn options(&self) -> &ConfigOptions {

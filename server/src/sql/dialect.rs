@@ -145,7 +145,7 @@ impl Dialect for StreamDialect {
         if let Err(error) = self.begin_expression() {
             return Some(Err(error));
         }
-        table_argument(parser).map(Ok).or_else(|| json_function(parser))
+        table_argument(parser).or_else(|| json_function(parser))
     }
 
     fn get_next_precedence(&self, parser: &Parser) -> Option<Result<u8, ParserError>> {
@@ -236,11 +236,18 @@ fn returning(function: &mut Function) -> Option<DataType> {
     }
 }
 
-/// `TABLE name` as a whole argument of a function call, read as the name alone. Takes nothing where it is not one.
-fn table_argument(parser: &mut Parser) -> Option<Expr> {
-    let is_argument = matches!(parser.get_current_token().token, Token::LParen | Token::Comma | Token::RArrow);
+/// `TABLE name` as a whole argument of a function call, read as the name alone, and `TABLE (SELECT …)`, read as the query. Takes
+/// nothing where it is neither.
+fn table_argument(parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
+    let is_argument =
+        matches!(parser.get_current_token().token, Token::LParen | Token::Comma | Token::RArrow | Token::Assignment);
     if !is_argument || !is_word(&parser.peek_token_ref().token, "TABLE") {
         return None;
+    }
+    let is_query = |token: &Token| ["SELECT", "WITH", "VALUES"].iter().any(|word| is_word(token, word));
+    if parser.peek_nth_token_ref(1).token == Token::LParen && is_query(&parser.peek_nth_token_ref(2).token) {
+        parser.advance_token();
+        return Some(parser.parse_prefix());
     }
     // How far the name reaches: word (. word)*, then the end of the argument.
     let mut ahead = 1;
@@ -260,7 +267,7 @@ fn table_argument(parser: &mut Parser) -> Option<Expr> {
     for _ in 0..ahead {
         parser.advance_token();
     }
-    Some(name_as_expr(parts))
+    Some(Ok(name_as_expr(parts)))
 }
 
 fn name_as_expr(mut parts: Vec<Ident>) -> Expr {

@@ -16,6 +16,7 @@ use datafusion::prelude::SessionContext;
 use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, Function as SqlCall, ObjectNamePart, Query, Visit, Visitor};
 
 use self::body::Body;
+pub(super) use self::body::converts;
 use self::call::{Broken, Call};
 use super::errors::planning_error;
 use super::failed_value::{Code, Written};
@@ -229,7 +230,7 @@ fn exists(state: &SessionState, name: &str) -> bool {
 
 /// Functions are planned where no table is.
 #[derive(Debug)]
-struct NoTables;
+pub(super) struct NoTables;
 
 impl WatermarkColumns for NoTables {
     fn watermark_column(&self, _: &TableReference) -> Option<String> {

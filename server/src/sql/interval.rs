@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use arrow::compute::kernels::cast_utils::{IntervalParseConfig, IntervalUnit, parse_interval_month_day_nano_config};
 use datafusion::common::ScalarValue;
-use datafusion::sql::sqlparser::ast::{Expr, Interval, UnaryOperator, Value};
+use datafusion::sql::sqlparser::ast::{DateTimeField, Expr, Interval, UnaryOperator, Value};
 
 const NANOS_PER_DAY: i128 = 86_400_000_000_000;
 const NANOS_PER_MICRO: i128 = 1_000;
@@ -50,6 +50,9 @@ pub(crate) fn signed_from_sql(expr: &Expr) -> Result<i64, String> {
     let Expr::Interval(interval) = expr else {
         return Err("must be an INTERVAL, as in INTERVAL '5 minutes'".to_owned());
     };
+    if let Some(text) = in_words(interval) {
+        return signed_from_text(&text?);
+    }
     let Interval {
         value,
         leading_field,
@@ -65,6 +68,53 @@ pub(crate) fn signed_from_sql(expr: &Expr) -> Result<i64, String> {
         Some(unit) => signed_from_text(&format!("{amount} {unit}")),
         None => signed_from_text(&amount),
     }
+}
+
+/// `INTERVAL '1:30' MINUTE TO SECOND` as `1 minutes 30 seconds`; `None` for an interval of one field or none.
+///
+/// Errors finish a sentence, as those of [`from_sql`].
+pub(crate) fn in_words(interval: &Interval) -> Option<Result<String, String>> {
+    let last = interval.last_field.as_ref()?;
+    let words = || {
+        let text = amount_text(&interval.value)?;
+        let (minus, text) = match text.trim().strip_prefix('-') {
+            Some(text) => ("-", text),
+            None => ("", text.trim()),
+        };
+        let fields = fields(interval.leading_field.as_ref()?, last)?;
+        let numbers: Vec<&str> = text.split([' ', ':', '-']).collect();
+        let whole = |number: &str| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+        let (last, before) = numbers.split_last()?;
+        // A second alone has a fraction.
+        let fits = numbers.len() == fields.len()
+            && before.iter().all(|number| whole(number))
+            && last.split_once('.').map_or(whole(last), |(number, fraction)| {
+                fields.ends_with(&["seconds"]) && whole(number) && whole(fraction)
+            });
+        let words = fields.iter().zip(&numbers).map(|(field, number)| format!("{minus}{number} {field}"));
+        fits.then(|| words.collect::<Vec<_>>().join(" "))
+    };
+    Some(words().ok_or_else(|| {
+        format!(
+            "cannot be read from '{}'; write its units, as in INTERVAL '1 minute 30 seconds'",
+            interval.value.to_string().trim_matches('\'')
+        )
+    }))
+}
+
+/// From the leading field of an interval to its last, by their names; `None` for fields that are not of one row.
+fn fields(leading: &DateTimeField, last: &DateTimeField) -> Option<&'static [&'static str]> {
+    const OF_YEARS: [&str; 2] = ["years", "months"];
+    const OF_DAYS: [&str; 4] = ["days", "hours", "minutes", "seconds"];
+    let place = |field: &DateTimeField, names: &[&str]| {
+        let field = field.to_string().to_lowercase();
+        names.iter().position(|name| *name == field || name.strip_suffix('s') == Some(field.as_str()))
+    };
+    let of = |names: &'static [&'static str]| {
+        let (from, to) = (place(leading, names)?, place(last, names)?);
+        (from < to).then(|| &names[from..=to])
+    };
+    of(&OF_DAYS).or_else(|| of(&OF_YEARS))
 }
 
 fn amount_text(value: &Expr) -> Option<String> {
@@ -185,6 +235,11 @@ mod tests {
             ("INTERVAL '1.5 weeks'", 907_200_000_000),
             ("INTERVAL '1 day -1 hours'", 82_800_000_000),
             ("INTERVAL '3652059 days'", 3_652_059 * 86_400_000_000),
+            ("INTERVAL '1:30' MINUTE TO SECOND", 90_000_000),
+            ("INTERVAL '1:30.25' MINUTES TO SECONDS", 90_250_000),
+            ("INTERVAL '2:00' HOUR TO MINUTE", 7_200_000_000),
+            ("INTERVAL '1 02:03:04.5' DAY TO SECOND", 93_784_500_000),
+            ("INTERVAL '1 12' DAY TO HOUR", 129_600_000_000),
         ];
         for (text, micros) in cases {
             assert_eq!(parse(text), Ok(Duration::from_micros(micros)), "{text}");
@@ -227,7 +282,10 @@ mod tests {
             ("INTERVAL 'soon'", "a number and a unit"),
             ("INTERVAL '100 nanoseconds'", "whole microseconds"),
             ("INTERVAL '2147483647 days 9000000000000000 seconds'", "a number and a unit"),
-            ("INTERVAL '1:30' MINUTE TO SECOND", "one unit"),
+            ("INTERVAL '1:30' HOUR TO SECOND", "cannot be read from '1:30'; write its units"),
+            ("INTERVAL '1.5:30' MINUTE TO SECOND", "cannot be read from"),
+            ("INTERVAL '-1:30' MINUTE TO SECOND", "negative"),
+            ("INTERVAL '1-2' YEAR TO MONTH", "months or years"),
             ("'5 minutes'", "must be an INTERVAL"),
         ] {
             let error = parse(text).expect_err(text);

@@ -2,7 +2,8 @@
 //!
 //! `parser` reads a file into the definitions of `catalog`; `window_tvf` plans `TUMBLE` and its like in FROM, `window` is
 //! their arithmetic, `zone` that of days, `window_session` that of sessions; `asof` plans joins as of a time; `function` plans users' own functions; `errors` turns whatever planning says into
-//! file:line:column, with `call` for wrong arguments. `arithmetic` keeps integers from wrapping, `outer_types`, `three_valued` and
+//! file:line:column, with `call` for wrong arguments. What peers write in other words is read by `spelling`, `types`, `table_clauses`
+//! and `to_timestamp_ltz`, and `peers` says what to write for the rest. `arithmetic` keeps integers from wrapping, `outer_types`, `three_valued` and
 //! `multiset` give correlated subqueries, `IN` and `INTERSECT ALL` the meaning that they have in SQL, and `failed_value` finds the
 //! expression that a row's value did not suit.
 
@@ -22,6 +23,7 @@ mod call;
 mod check;
 mod column_default;
 mod column_options;
+mod computed;
 mod ddl;
 pub mod dialect;
 mod emission;
@@ -35,16 +37,22 @@ mod options;
 mod outer_types;
 pub mod parser;
 mod partition_by;
+mod peers;
 mod reads;
+mod row_expr;
 pub mod session;
 mod session_batch;
 mod session_groups;
 mod source_text;
+mod spelling;
+mod table_clauses;
 mod tables_read;
 mod three_valued;
+mod to_timestamp_ltz;
 mod types;
 mod watermark;
 pub mod window;
+mod window_arguments;
 mod window_batch;
 mod window_calls;
 pub mod window_functions;
@@ -69,8 +77,11 @@ pub use reads::{names_in, refuse_reads};
 pub(crate) use session_groups::bounds_of_window;
 pub use session_groups::{SESSION_COLUMNS, has_sessions, with_sessions};
 pub(crate) use source_text::SourceText;
+pub(crate) use spelling::respell_alone;
 pub use tables_read::tables_of;
 pub use three_valued::add_three_valued_in;
+pub use to_timestamp_ltz::add_to_timestamp_ltz;
+pub(crate) use types::{StreamTypes, same_zone};
 pub use window_batch::{ExpandWindowTvfs, expand_for_batch};
 pub(crate) use window_batch::{ticks, time_unit};
 pub(crate) use window_calls::{LENGTH_HINT, wrong_length};

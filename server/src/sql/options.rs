@@ -8,6 +8,7 @@ use touchline_udfs::json::{Path, Step};
 
 use super::interval;
 use super::parser::StatementParser;
+use super::peers;
 use crate::catalog::{
     CSV_DELIMITER_DEFAULT, Compression, Connector, FieldPath, FilesystemPath, Format, KafkaTopic, OnBadRow, RecordRows,
     StartAt, TimestampFormat, ViewOptions,
@@ -107,19 +108,37 @@ impl Options {
             return Ok(options);
         }
         loop {
-            let option = option(statement)?;
-            if let Some(first) = options.given.iter().find(|given| given.key == option.key) {
-                return Err(Error::invalid(format!("option \"{}\" is given twice", option.key))
-                    .detail(format!("first at {}", first.key_at))
-                    .at(option.key_at));
-            }
-            options.given.push(option);
+            options.add(option(statement)?)?;
             if statement.parser.consume_token(&Token::Comma) {
                 continue;
             }
             statement.expect_token(&Token::RParen)?;
             return Ok(options);
         }
+    }
+
+    /// One that is said in other words.
+    pub(crate) fn of(option: GivenOption) -> Self {
+        Options { given: vec![option] }
+    }
+
+    /// # Errors
+    /// `Invalid` where both have an option.
+    pub(crate) fn joined(mut self, others: Options) -> Result<Self> {
+        for option in others.given {
+            self.add(option)?;
+        }
+        Ok(self)
+    }
+
+    fn add(&mut self, option: GivenOption) -> Result<()> {
+        if let Some(first) = self.given.iter().find(|given| given.key == option.key) {
+            return Err(Error::invalid(format!("option \"{}\" is given twice", option.key))
+                .detail(format!("first at {}", first.key_at))
+                .at(option.key_at));
+        }
+        self.given.push(option);
+        Ok(())
     }
 
     fn take(&mut self, key: &str) -> Option<GivenOption> {
@@ -143,9 +162,10 @@ impl Options {
                 Some((_, connector)) => Error::invalid(format!("option \"{key}\" belongs to connector '{connector}'")),
                 None => Error::invalid(format!("option \"{key}\" is not known")),
             };
-            let hint = match nearest(&key, known) {
-                Some(near) => format!("did you mean \"{near}\"?"),
-                None => format!("known are {}", known.join(", ")),
+            let hint = match (peers::option_hint(&key), nearest(&key, known)) {
+                (Some(hint), _) => hint.to_owned(),
+                (None, Some(near)) => format!("did you mean \"{near}\"?"),
+                (None, None) => format!("known are {}", known.join(", ")),
             };
             errors.push(error.hint(hint).at(key_at));
         }
@@ -262,6 +282,9 @@ pub(crate) fn table_options(
                 .hint("add 'connector' = 'kafka' or 'connector' = 'filesystem'")
                 .at(table_at.clone()),
         );
+        // Which options there are depends on the connector; what peers call theirs does not.
+        given.given.retain(|option| peers::option_hint(&option.key).is_some());
+        given.refuse_rest(TABLE, &[], errors);
         return None;
     };
     let (connector, format, csv_delimiter) = match connector.value.as_str() {

@@ -16,7 +16,9 @@ use datafusion::sql::sqlparser::tokenizer::{Location as TokenLocation, Span, Tok
 use super::asof::{mark_joins, with_match_conditions};
 use super::dialect::{StreamDialect, is_word};
 use super::options::{self, Options};
+use super::peers;
 use super::source_text::{RECURSION_MAX, SourceText, StatementTokens, is_end};
+use super::spelling::respell_tokens;
 use super::window_calls::{LENGTH_HINT, wrong_length};
 use crate::catalog::{Explained, PlainView, Statement, ViewDef, ViewOptions};
 use crate::error::{Error, Location, Result};
@@ -53,10 +55,15 @@ pub fn parse_statements(file_name: &str, text: &str) -> (Vec<Statement>, Vec<Err
     let mut errors = Vec::new();
     for (index, piece) in pieces.into_iter().enumerate() {
         let dialect = StreamDialect::for_tokens(&piece.tokens);
+        let hint = peers::syntax_hint(&piece.tokens);
         match StatementParser::new(&source, &dialect, piece, index + 1) {
             Ok(mut parser) => match parser.statement() {
                 Ok(statement) => statements.push(statement),
-                Err(found) => errors.extend(found),
+                // A mistake that says nothing more is one of syntax.
+                Err(found) => errors.extend(found.into_iter().map(|error| match hint {
+                    Some(hint) if error.hint_text().is_none() => error.hint(hint),
+                    _ => error,
+                })),
             },
             Err(error) => errors.push(error),
         }
@@ -108,7 +115,8 @@ impl<'a> StatementParser<'a> {
         ordinal: usize,
     ) -> Result<Self> {
         piece.check_depth(source)?;
-        let StatementTokens { tokens, start, end } = piece;
+        let StatementTokens { mut tokens, start, end } = piece;
+        respell_tokens(&mut tokens);
         let tokens = with_match_conditions(tokens)
             .map_err(|wrong| Error::invalid(wrong.what).hint(wrong.hint).at(source.location(wrong.span.start)))?;
         let parser = Parser::new(dialect).with_recursion_limit(RECURSION_MAX).with_tokens_with_locations(tokens);
@@ -131,7 +139,8 @@ impl<'a> StatementParser<'a> {
                 self.view(name, ViewOptions::default()).map(Statement::Select).map_err(alone)
             }
             _ => {
-                let error = Error::invalid(format!("expected a statement, found `{first}`")).hint(ALLOWED);
+                let hint = peers::statement_hint(&first.token.to_string()).unwrap_or(ALLOWED);
+                let error = Error::invalid(format!("expected a statement, found `{first}`")).hint(hint);
                 Err(vec![error.at(self.at(first.span))])
             }
         }
@@ -166,7 +175,8 @@ impl<'a> StatementParser<'a> {
     fn create(&mut self) -> Result<Statement, Vec<Error>> {
         self.parser.advance_token();
         let kind = self.parser.peek_token_ref().clone();
-        if self.parser.parse_keyword(Keyword::TABLE) {
+        // RisingWave's SOURCE is a table that keeps nothing, as ours are.
+        if self.parser.parse_keyword(Keyword::TABLE) || self.take_word("SOURCE") {
             self.refuse_if_not_exists().map_err(alone)?;
             return Ok(Statement::CreateTable(self.create_table()?));
         }
@@ -188,7 +198,10 @@ impl<'a> StatementParser<'a> {
             _ if is_end(kind.span) => {
                 Error::invalid("expected TABLE, VIEW, MATERIALIZED VIEW or FUNCTION, found the end of the statement")
             }
-            _ => Error::invalid(format!("cannot create {kind}")).hint(ALLOWED),
+            word => {
+                let hint = peers::create_hint(&word.to_string()).unwrap_or(ALLOWED);
+                Error::invalid(format!("cannot create {kind}")).hint(hint)
+            }
         };
         Err(vec![error.at(self.at(kind.span))])
     }
@@ -282,6 +295,7 @@ impl<'a> StatementParser<'a> {
     fn query(&mut self) -> Result<Box<Query>> {
         let query = self.parser.parse_query();
         let mut query = self.parsed(query)?;
+        self.respell(&mut query)?;
         let mut check = QueryCheck { statement: self };
         if let ControlFlow::Break(error) = query.visit(&mut check) {
             return Err(*error);
@@ -424,6 +438,13 @@ impl Visitor for QueryCheck<'_, '_> {
     }
 
     fn pre_visit_table_factor(&mut self, table: &TableFactor) -> ControlFlow<Self::Break> {
+        if let TableFactor::MatchRecognize { table, .. } = table {
+            return self.refuse(
+                "patterns of rows (MATCH_RECOGNIZE) are not available",
+                "join the stream with itself, with a bound in time",
+                table.span(),
+            );
+        }
         let TableFactor::Table { name, sample, partitions, with_hints, .. } = table else {
             return ControlFlow::Continue(());
         };

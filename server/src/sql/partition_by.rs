@@ -37,6 +37,7 @@ fn is_behind_a_table(parser: &Parser<'_>) -> bool {
                     None => return false,
                 }
             }
+            back.next_if(|token| is_word(token, "TABLE"));
         }
         Some(Token::Word(_)) => {
             while back.next_if(|token| **token == Token::Period).is_some() {
@@ -178,6 +179,7 @@ mod tests {
                 2,
             ),
             ("SESSION((SELECT (1) AS k) PARTITION BY k, ts, INTERVAL '5 minutes')", "(SELECT (1) AS k)", &["k"], 2),
+            ("SESSION(TABLE (SELECT 1 AS k) PARTITION BY k, ts, INTERVAL '5 minutes')", "(SELECT 1 AS k)", &["k"], 2),
             ("SESSION(t PARTITION BY k, j)", "t", &["k", "j"], 0),
             ("TUMBLE(t PARTITION BY \"K k\", ts, INTERVAL '5 minutes')", "t", &["\"K k\""], 2),
             ("SESSION(t, ts, INTERVAL '5 minutes')", "t", &[], 2),

@@ -7,8 +7,8 @@ use datafusion::prelude::SessionContext;
 
 use super::window_tvf::WatermarkColumns;
 use super::{
-    add_arithmetic, add_asof_joins, add_outer_types, add_three_valued_in, add_window_functions, expr_planners,
-    physical_optimizer_rules, session_config,
+    StreamTypes, add_arithmetic, add_asof_joins, add_outer_types, add_three_valued_in, add_to_timestamp_ltz,
+    add_window_functions, expr_planners, physical_optimizer_rules, session_config,
 };
 use crate::error::Result;
 use crate::operator::batch_planner;
@@ -20,6 +20,7 @@ pub fn session(watermarks: Arc<dyn WatermarkColumns>, partitions: usize) -> Resu
         .with_config(config)
         .with_expr_planners(expr_planners())
         .with_default_features()
+        .with_type_planner(Arc::new(StreamTypes))
         .with_physical_optimizer_rules(physical_optimizer_rules())
         .with_query_planner(batch_planner())
         .build();
@@ -28,6 +29,7 @@ pub fn session(watermarks: Arc<dyn WatermarkColumns>, partitions: usize) -> Resu
     add_outer_types(&context);
     add_arithmetic(&context);
     add_three_valued_in(&context);
+    add_to_timestamp_ltz(&context);
     add_asof_joins(&context, Arc::clone(&watermarks))?;
     add_window_functions(&context, watermarks)?;
     Ok(context)

@@ -10,6 +10,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::dialect::object_name_parts;
 use super::parser::normalize;
+use super::partition_by::taken_apart;
 use super::reads::names_in;
 
 /// See the module's first line. Of a window function, as `TUMBLE(v, …)`, the table that it is over.
@@ -75,11 +76,11 @@ fn named_by(factor: &TableFactor) -> Vec<String> {
         },
         _ => &[],
     };
-    match data(args) {
-        None => vec![],
+    let Some(table) = data(args) else { return vec![] };
+    match taken_apart(table.clone()).0 {
         // It is visited as a query of its own.
-        Some(Expr::Subquery(_)) => vec![],
-        Some(table) => match object_name_parts(table) {
+        Expr::Subquery(_) => vec![],
+        table => match object_name_parts(&table) {
             Some(parts) => last(&parts).into_iter().collect(),
             None => names_in(factor),
         },
@@ -131,6 +132,8 @@ mod tests {
                 &["v"],
             ),
             ("SELECT 1 FROM HOP((SELECT ts FROM v), ts, INTERVAL '1 minute', INTERVAL '2 minutes')", &["v"]),
+            ("SELECT 1 FROM SESSION(v PARTITION BY k, j, ts, INTERVAL '1 minute')", &["v"]),
+            ("SELECT 1 FROM SESSION((SELECT k, ts FROM v) PARTITION BY k, ts, INTERVAL '1 minute')", &["v"]),
             ("SELECT 1 FROM public.v", &["v"]),
         ] {
             assert_eq!(named(query), want, "{query}");

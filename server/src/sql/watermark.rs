@@ -12,10 +12,11 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::check::{plain_arguments, shown};
+use super::computed::written_alike;
 use super::ddl::{arrow_type, unknown_column};
 use super::interval;
 use super::parser::{StatementParser, normalize};
-use crate::catalog::Column;
+use crate::catalog::{Column, ColumnKind};
 use crate::clock::Micros;
 use crate::error::{Error, Location, Result};
 use crate::watermark::Monotone;
@@ -23,9 +24,10 @@ use crate::watermark::Monotone;
 /// A watermark as written.
 pub(super) struct WatermarkText {
     pub(super) column: String,
-    /// From the column outwards.
+    /// From the column outwards; known once all columns are.
     pub(super) steps: Vec<Monotone>,
     at: Location,
+    expr: Option<(Expr, Location)>,
 }
 
 impl StatementParser<'_> {
@@ -40,22 +42,32 @@ impl StatementParser<'_> {
         self.expect_keyword(Keyword::FOR)?;
         let at = self.here();
         let column = self.identifier()?;
-        let mut steps = Vec::new();
+        let mut watermark = WatermarkText { column, steps: Vec::new(), at, expr: None };
         if self.parser.parse_keyword(Keyword::AS) {
-            let expr_at = self.here();
+            let at = self.here();
             let expr = self.parser.parse_expr();
-            let expr = self.parsed(expr)?;
-            // A long chain of minuses is as deep as it is long.
-            let mut outer = &expr;
-            while let Some((step, inner)) =
-                last_step(outer, &column).map_err(|Wrong(error, part)| error.at(self.place(part.span(), &expr_at)))?
-            {
-                steps.extend(step);
-                outer = inner;
-            }
-            steps.reverse();
+            let mut expr = self.parsed(expr)?;
+            self.respell(&mut expr)?;
+            watermark.expr = Some((expr, at));
         }
-        Ok(WatermarkText { column, steps, at })
+        Ok(watermark)
+    }
+
+    /// Reads the expression as steps. `computed`: what its column is computed by, which may stand in the column's place.
+    pub(super) fn read_watermark(&self, watermark: &mut WatermarkText, computed: Option<&Expr>) -> Result<()> {
+        let Some((expr, at)) = &watermark.expr else { return Ok(()) };
+        let column = Subject { name: &watermark.column, computed };
+        // A long chain of minuses is as deep as it is long.
+        let (mut outer, mut steps) = (expr, Vec::new());
+        while let Some((step, inner)) =
+            last_step(outer, column).map_err(|Wrong(error, part)| error.at(self.place(part.span(), at)))?
+        {
+            steps.extend(step);
+            outer = inner;
+        }
+        steps.reverse();
+        watermark.steps = steps;
+        Ok(())
     }
 }
 
@@ -73,19 +85,35 @@ pub(super) fn check_watermark(
     // A column that is itself wrong has been reported.
     let Some(column) = columns.get(&watermark.column) else { return };
     if !matches!(column.data_type, DataType::Timestamp(..)) {
+        let name = &watermark.column;
+        let hint = match column.kind {
+            ColumnKind::Computed(_) => format!("write {name} AS CAST(… AS TIMESTAMP(3))"),
+            _ => format!("declare it as {name} TIMESTAMP(3)"),
+        };
         errors.push(
-            Error::invalid(format!("the watermark's column \"{}\" is not a timestamp", watermark.column))
-                .hint(format!("declare it as {} TIMESTAMP(3)", watermark.column))
+            Error::invalid(format!("the watermark's column \"{name}\" is not a timestamp"))
+                .hint(hint)
                 .at(watermark.at.clone()),
         );
     }
+}
+
+/// The column that a watermark is of.
+#[derive(Clone, Copy)]
+struct Subject<'a> {
+    name: &'a str,
+    computed: Option<&'a Expr>,
 }
 
 /// What is wrong, and with which part.
 struct Wrong<'a>(Error, &'a Expr);
 
 /// The outermost function of an expression, if it changes anything, and what it is a function of; `None` at the column itself.
-fn last_step<'a>(expr: &'a Expr, column: &str) -> Result<Option<(Option<Monotone>, &'a Expr)>, Wrong<'a>> {
+fn last_step<'a>(expr: &'a Expr, subject: Subject<'_>) -> Result<Option<(Option<Monotone>, &'a Expr)>, Wrong<'a>> {
+    if subject.computed.is_some_and(|computed| written_alike(computed, expr)) {
+        return Ok(None);
+    }
+    let column = subject.name;
     let unknown = || {
         let error = Error::invalid(format!(
             "a watermark must not fall when \"{column}\" rises, which is not known of {}",

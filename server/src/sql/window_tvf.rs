@@ -30,6 +30,7 @@ use super::errors::{at_expr, at_span};
 use super::interval;
 use super::partition_by::taken_apart;
 use super::window::{Origin, WindowKind};
+use super::window_arguments::{Arguments, Role};
 use super::window_functions::WindowFunction;
 use super::zone::Zone;
 
@@ -366,26 +367,13 @@ fn function_of(name: &ObjectName) -> Option<WindowFunction> {
     part.as_ident().and_then(|ident| WindowFunction::named(&ident.value))
 }
 
-/// Arguments by role, whether given by name or by place.
-#[derive(Default)]
-struct Roles {
-    data: Option<SqlExpr>,
-    timecol: Option<SqlExpr>,
-    /// The slide or the step.
-    before_size: Option<SqlExpr>,
-    size: Option<SqlExpr>,
-    /// An offset, or a time zone.
-    offset: Option<SqlExpr>,
-}
-
 impl Args {
     fn of(function: WindowFunction, args: &[FunctionArg], span: Span) -> Result<Self> {
-        let usage = |message: String| at_span(message, function.usage(), span);
-        let roles = Roles::of(function, args, &usage)?;
+        let given = Arguments::read(function, args, span)?;
         let name = function.name();
-        let missing = |what: &str| usage(format!("{name} needs {what}"));
+        let missing = |what: &str| given.usage(format!("{name} needs {what}"), span);
 
-        let (data, keys) = taken_apart(roles.data.ok_or_else(|| missing("a table"))?);
+        let (data, keys) = taken_apart(given.get(Role::Data).cloned().ok_or_else(|| missing("a table"))?);
         if let Some(key) = keys.first().filter(|_| function != WindowFunction::Session) {
             return Err(at_expr(
                 format!("{name} takes no PARTITION BY: its windows are the same for all rows"),
@@ -393,80 +381,25 @@ impl Args {
                 key,
             ));
         }
-        let size = roles.size.ok_or_else(|| match function.before_size() {
-            Some(before) if roles.before_size.is_some() => missing(&format!("a {before} and a size")),
+        let size = given.size().ok_or_else(|| match function.before_size() {
+            Some(before) if given.before_size().is_some() => missing(&format!("a {before} and a size")),
             _ if function == WindowFunction::Session => missing("the gap that ends a session"),
             _ => missing("the size of its windows"),
         })?;
-        let before_size = match (function.before_size(), &roles.before_size) {
+        let before_size = match (function.before_size(), given.before_size()) {
             (Some(what), Some(before)) => length(what, before, function)?,
             (Some(what), None) => return Err(missing(&format!("a {what} and a size"))),
             (None, _) => Duration::ZERO,
         };
-        let (lengths_at, size) = (size.span().union(&span), length(function.size(), &size, function)?);
+        let (lengths_at, size) = (size.span().union(&span), length(function.size(), size, function)?);
         let kind = function.kind(before_size, size, Origin::default());
         let mut kind = kind.map_err(|error| located(error.into(), lengths_at))?;
-        if let Some(offset) = &roles.offset {
+        if let Some(offset) = given.get(Role::Offset) {
             let moved = function.kind(before_size, size, origin(offset, function)?);
             kind = moved.map_err(|error| located(error.into(), offset.span()))?;
         }
-        let time = roles.timecol.map(descriptor).transpose()?;
+        let time = given.get(Role::TimeCol).cloned().map(descriptor).transpose()?;
         Ok(Args { table: table_factor(data)?, time, kind, keys, size_span: span })
-    }
-}
-
-impl Roles {
-    fn of(function: WindowFunction, args: &[FunctionArg], usage: &dyn Fn(String) -> DataFusionError) -> Result<Self> {
-        let mut roles = Roles::default();
-        let mut by_place = Vec::new();
-        for arg in args {
-            let (name, arg) = match arg {
-                FunctionArg::Unnamed(arg) => (None, arg),
-                FunctionArg::Named { name, arg, .. } => (Some(name.value.to_ascii_uppercase()), arg),
-                FunctionArg::ExprNamed { name, arg, .. } => (Some(name.to_string().to_ascii_uppercase()), arg),
-            };
-            let FunctionArgExpr::Expr(expr) = arg else {
-                return Err(usage(format!("{} does not take `{arg}`", function.name())));
-            };
-            let role = match name.as_deref() {
-                None => {
-                    by_place.push(expr.clone());
-                    continue;
-                }
-                Some("DATA") => &mut roles.data,
-                Some("TIMECOL") => &mut roles.timecol,
-                Some(name) if name.eq_ignore_ascii_case(function.size()) => &mut roles.size,
-                Some("OFFSET") if function.has_origin() => &mut roles.offset,
-                Some(name) if function.before_size().is_some_and(|before| before.eq_ignore_ascii_case(name)) => {
-                    &mut roles.before_size
-                }
-                Some(other) => return Err(usage(format!("{} has no argument \"{other}\"", function.name()))),
-            };
-            if role.replace(expr.clone()).is_some() {
-                return Err(usage("an argument is given twice".to_owned()));
-            }
-        }
-        if by_place.is_empty() {
-            return Ok(roles);
-        }
-        if by_place.len() < args.len() {
-            return Err(usage("arguments are given either all by name or all by place".to_owned()));
-        }
-        let mut rest = by_place.into_iter();
-        roles.data = rest.next();
-        let mut rest = rest.peekable();
-        roles.timecol = rest.next_if(|expr| !matches!(expr, SqlExpr::Interval(_) | SqlExpr::Value(_)));
-        if function.before_size().is_some() {
-            roles.before_size = rest.next();
-        }
-        roles.size = rest.next();
-        if function.has_origin() {
-            roles.offset = rest.next();
-        }
-        match rest.next() {
-            Some(_) => Err(usage(format!("{} has too many arguments", function.name()))),
-            None => Ok(roles),
-        }
     }
 }
 

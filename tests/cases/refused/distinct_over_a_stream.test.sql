@@ -9,5 +9,5 @@ SELECT DISTINCT page FROM clicks;
 /* test
 refused
   6:1: DISTINCT over a stream would keep every row for ever
-  hint: group by a window: SELECT … FROM TUMBLE(t, ts, INTERVAL '1 minute') GROUP BY window_start, …
+  hint: SELECT DISTINCT window_start, window_end, … FROM TUMBLE(t, ts, INTERVAL '1 minute')
 */

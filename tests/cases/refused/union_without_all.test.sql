@@ -9,6 +9,6 @@ SELECT page FROM clicks UNION SELECT title FROM pages;
 
 /* test
 refused
-  7:1: DISTINCT over a stream would keep every row for ever
-  hint: group by a window: SELECT … FROM TUMBLE(t, ts, INTERVAL '1 minute') GROUP BY window_start, …
+  7:1: UNION over a stream would keep every row for ever
+  hint: UNION ALL, or on both sides SELECT window_start, window_end, … FROM TUMBLE(t, ts, INTERVAL '1 minute')
 */

@@ -122,6 +122,7 @@ fn facts(left: &Derived, from: &WatermarkExpr, held: &WatermarkExpr) -> Vec<Colu
             let close = replaced(&window.close, from, held)?;
             Some(WindowColumn { close, ..window.clone() })
         }),
+        moment: of.moment.clone(),
     };
     left.edge.shown().map(|at| facts(&left.edge.columns[at])).collect()
 }

@@ -18,7 +18,7 @@ use crate::plan::derive::{Derivation, Derived, Obstacle, column_at};
 use crate::plan::edge::{Bound, ColumnFacts, Edge, WindowColumn, WindowForm, WindowPart};
 use crate::plan::explain::{ExplainNode, ExplainState, written};
 use crate::plan::expression::{constant_length, is_volatile, place_of, replaced};
-use crate::sql::{interval, is_set_operation};
+use crate::sql::{interval, is_set_operation, same_zone};
 use crate::watermark::{InputRef, WatermarkExpr};
 
 /// A join of two streams.
@@ -117,6 +117,27 @@ struct Comparison {
     slack: Micros,
 }
 
+impl Comparison {
+    /// Its bounds on other columns, one of each side, where these are a fixed length apart from its own: `window_end` bounds what
+    /// `window_start` does.
+    fn as_of(&self, columns: &[Column; 2], sides: &[Derived; 2]) -> Option<(Option<Micros>, Option<Micros>)> {
+        let [left, right] = [0, 1].map(|side| apart(&sides[side], &self.columns[side], &columns[side]));
+        let by = right?.checked_sub(left?)?;
+        let moved = |bound: Option<Micros>| bound.and_then(|bound| bound.checked_add(by));
+        Some((moved(self.from), moved(self.to)))
+    }
+}
+
+/// How much later the second column is than the first, in every row of the side; `None` where that is not known.
+fn apart(side: &Derived, one: &Column, other: &Column) -> Option<Micros> {
+    if one == other {
+        return Some(0);
+    }
+    let [one, other] = [one, other].map(|column| side.columns().facts(&Expr::Column(column.clone())).moment);
+    let (one, other) = (one?, other?);
+    if one.of == other.of { other.by.checked_sub(one.by) } else { None }
+}
+
 /// The bound that a join keeps its rows by.
 struct Interval {
     columns: [Column; 2],
@@ -185,9 +206,9 @@ impl Conditions {
     fn interval(&self, sides: &[Derived; 2]) -> Result<Interval> {
         let mut found: Option<(Interval, (bool, Micros))> = None;
         for Comparison { columns, .. } in &self.comparisons {
-            let alike = || self.comparisons.iter().filter(|other| other.columns == *columns);
-            let from = alike().filter_map(|comparison| comparison.from).max();
-            let to = alike().filter_map(|comparison| comparison.to).min();
+            let alike = || self.comparisons.iter().filter_map(|other| other.as_of(columns, sides));
+            let from = alike().filter_map(|(from, _)| from).max();
+            let to = alike().filter_map(|(_, to)| to).min();
             let (Some(from), Some(to)) = (from, to) else { continue };
             let of = [0, 1].map(|side| sides[side].columns().facts(&Expr::Column(columns[side].clone())));
             let windows = of.clone().map(|facts| facts.window.filter(|window| is_bound(window.part)));
@@ -406,7 +427,7 @@ fn term(expr: &Expr, sides: &[Derived; 2]) -> Option<Term> {
                 TimeUnit::Millisecond => 1_000,
                 TimeUnit::Microsecond | TimeUnit::Nanosecond => 1,
             };
-            (a == *b).then(|| Term { slack: of.slack + cut, ..of })
+            same_zone(a.as_ref(), b.as_ref()).then(|| Term { slack: of.slack + cut, ..of })
         }
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
             let (time, by) = match (op, constant_length(left), constant_length(right)) {
@@ -499,8 +520,9 @@ fn facts(
     let held = WatermarkExpr::Slowest(vec![mark(side), mark(1 - side).shifted(-reach)]);
     let of = &sides[side];
     let columns = of.edge.shown().map(|at| {
-        let ColumnFacts { watermark, window } = &of.edge.columns[at];
+        let ColumnFacts { watermark, window, moment } = &of.edge.columns[at];
         ColumnFacts {
+            moment: moment.clone(),
             watermark: watermark.as_ref().and_then(|of| replaced(of, &interval.watermarks[side], &held)),
             window: window.as_ref().and_then(|window| window_above(window, interval, mark)),
         }

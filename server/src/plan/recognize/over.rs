@@ -229,18 +229,22 @@ fn edge_above(window: &Common, emitted: &WatermarkExpr, input: &Edge, calls: usi
     let closed = if window.is_by_start() { held.as_ref() } else { Some(emitted) };
     let moved = |of: &WatermarkExpr, to: Option<&WatermarkExpr>| replaced(of, close, to?);
     let above = |facts: &ColumnFacts| {
-        let ColumnFacts { watermark, window: of } = facts;
+        // The rows are the same, and so what their columns have to do with one another.
+        let ColumnFacts { watermark, window: of, moment } = facts;
+        let moment = moment.clone();
         let same = of.as_ref().filter(|of| (of.kind, &of.close) == (window.column.kind, close));
         match same {
             Some(of) => ColumnFacts {
                 watermark: watermark.as_ref().and_then(|watermark| part_moved(of, watermark, closed?)),
                 window: closed.map(|closed| WindowColumn { below: true, close: closed.clone(), ..of.clone() }),
+                moment,
             },
             None => ColumnFacts {
                 watermark: watermark.as_ref().and_then(|watermark| moved(watermark, held.as_ref())),
                 window: of.as_ref().and_then(|of| {
                     Some(WindowColumn { below: true, close: moved(&of.close, held.as_ref())?, ..of.clone() })
                 }),
+                moment,
             },
         }
     };

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::operator::logical::{OperatorNode, ROW};
 use crate::operator::session::{Sessions, Shape};
 use crate::plan::derive::{Derivation, Derived, Obstacle, column_at};
-use crate::plan::edge::{Bound, ColumnFacts, Edge, WindowColumn, WindowForm, WindowPart};
+use crate::plan::edge::{Bound, ColumnFacts, Edge, Moment, WindowColumn, WindowForm, WindowPart};
 use crate::plan::explain::{ExplainNode, ExplainState, written};
 use crate::plan::expression::{part_watermark, replaced, tick_us};
 use crate::plan::{OperatorInputs, refuse};
@@ -45,7 +45,7 @@ pub(in crate::plan) fn session(derivation: &mut Derivation<'_>, window: &WindowT
     let at = derivation.counted.operators.len();
     derivation.counted.operators.push(OperatorInputs { id: id.clone(), watermarks: vec![watermark.clone()] });
     let mark = WatermarkExpr::Input(InputRef { operator: at, input: 0 }).behind(allowed_lateness);
-    let columns = facts(&window, &input.edge, &watermark, mark)?;
+    let columns = facts(&window, &input.edge, &watermark, mark, &derivation.counted.moment())?;
     let edge = Edge { columns, ..Edge::default() };
     let explain = explained(&id, &window, allowed_lateness, &edge, input.explain);
     let node = OperatorNode {
@@ -82,12 +82,14 @@ fn shape(window: &WindowTvfNode, allowed_lateness: Micros) -> Result<Shape> {
     Ok(Shape { time, keys, unit: *unit, rule, allowed_lateness })
 }
 
-/// What is known of the columns above: a session comes out as a whole, once `mark` has passed its end.
+/// What is known of the columns above: a session comes out as a whole, once `mark` has passed its end. `start`: the moment at which it
+/// begins.
 fn facts(
     window: &WindowTvfNode,
     below: &Edge,
     watermark: &WatermarkExpr,
     mark: WatermarkExpr,
+    start: &Moment,
 ) -> Result<Vec<ColumnFacts>> {
     // A row exactly at the end would still have been in the session, so the mark has to be behind it.
     let close = mark.behind(1);
@@ -97,12 +99,13 @@ fn facts(
     let mut columns: Vec<ColumnFacts> = below
         .shown()
         .map(|at| {
-            let ColumnFacts { watermark, window } = &below.columns[at];
+            let ColumnFacts { watermark, window, moment } = &below.columns[at];
             ColumnFacts {
                 watermark: watermark.as_ref().and_then(above),
                 window: window.as_ref().and_then(|window| {
                     Some(WindowColumn { below: true, close: above(&window.close)?, ..window.clone() })
                 }),
+                moment: moment.clone(),
             }
         })
         .collect();
@@ -111,6 +114,8 @@ fn facts(
     let kind = window.kind;
     columns.extend([WindowPart::Start, WindowPart::End, WindowPart::Time].map(|part| ColumnFacts {
         watermark: part_watermark(&kind, part, &close, tick),
+        // How long a session is differs.
+        moment: (part == WindowPart::Start).then(|| start.clone()),
         window: Some(WindowColumn { kind, part, form: WindowForm::Row, below: false, close: close.clone() }),
     }));
     Ok(columns)

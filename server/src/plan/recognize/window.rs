@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::Column;
 use datafusion::logical_expr::{
     Aggregate, Expr, ExprSchemable, Extension, LogicalPlan, Projection, UserDefinedLogicalNodeCore,
@@ -13,7 +14,7 @@ use crate::operator::logical::{EVENT_TIME, OperatorNode};
 use crate::operator::window::panes::{RowWindows, Windows};
 use crate::operator::window::{OutputColumn, PANE, WindowAggregate};
 use crate::plan::derive::{Derivation, Derived, NeedsRows, Obstacle, column_at};
-use crate::plan::edge::{Bound, ColumnFacts, Edge, WindowColumn, WindowForm, WindowPart};
+use crate::plan::edge::{Bound, ColumnFacts, Edge, Moment, WindowColumn, WindowForm, WindowPart};
 use crate::plan::explain::{ExplainNode, ExplainState, written};
 use crate::plan::expression::{as_column, is_volatile, part_watermark, tick_us};
 use crate::plan::pane::{pane_start, window_end};
@@ -206,7 +207,7 @@ fn attempt(
 
     // Of what it emits: a window that ends at or before the watermark, less the lateness, has been emitted.
     let emitted = WatermarkExpr::Input(InputRef { operator: at, input: 0 }).behind(allowed_lateness);
-    let edge = output_edge(&groups, aggregate, &emitted);
+    let edge = output_edge(&groups, aggregate, &emitted, &derivation.counted.moment());
     let explain = explained(&id, aggregate, &window, allowed_lateness, rows, &edge, input.explain.clone());
     let exprs = [vec![Expr::Column(Column::new_unqualified(PANE))], keys.clone(), aggregate.aggr_expr.clone()].concat();
     let node = OperatorNode {
@@ -347,13 +348,20 @@ fn output_columns(groups: &[Group], places: &[usize], aggregates: usize) -> Vec<
     columns
 }
 
-fn output_edge(groups: &[Group], aggregate: &Aggregate, emitted: &WatermarkExpr) -> Edge {
+/// `start`: the moment at which a row's window begins.
+fn output_edge(groups: &[Group], aggregate: &Aggregate, emitted: &WatermarkExpr, start: &Moment) -> Edge {
+    let unit = |data_type: &DataType| match data_type {
+        DataType::Timestamp(unit, _) => *unit,
+        // A struct is not a tick away from its start.
+        _ => TimeUnit::Microsecond,
+    };
     let mut columns: Vec<ColumnFacts> = groups
         .iter()
         .zip(aggregate.schema.fields())
         .map(|(group, field)| match group {
             Group::Key => ColumnFacts::default(),
             Group::Window { column: WindowColumn { kind, part, .. }, .. } => ColumnFacts {
+                moment: start.of_part(kind, *part, unit(field.data_type())),
                 watermark: match part {
                     WindowPart::Struct => None,
                     part => part_watermark(kind, *part, emitted, tick_us(field.data_type())),

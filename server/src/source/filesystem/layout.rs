@@ -15,18 +15,21 @@ use super::header::Header;
 use super::timestamps;
 use crate::catalog::{Column, ColumnKind, MetadataKey, TableDef};
 use crate::clock::{Clock, Micros};
-use crate::decode::json::{quote, refusal, sql_type};
+use crate::decode::computed::{Complete, Computing};
+use crate::decode::json::{RowError, quote, refusal, sql_type};
 use crate::decode::time;
 use crate::error::{Error, Result};
 use crate::source::{Offset, Partition, Progress};
 
 pub(super) struct Layout {
-    /// Of the batches handed out.
-    pub(super) schema: SchemaRef,
+    /// Of what is read.
+    schema: SchemaRef,
     outputs: Vec<Output>,
     /// What is read from a file, in this order.
     pub(super) physical: Vec<Column>,
     pub(super) header: Header,
+    /// What makes the rows of what is read, where a column is computed.
+    computing: Option<Computing>,
     event_time: Option<EventTime>,
 }
 
@@ -36,9 +39,17 @@ enum Output {
 }
 
 struct EventTime {
-    physical: usize,
+    place: TimePlace,
     max_future: Micros,
     clock: Clock,
+}
+
+#[derive(Clone, Copy)]
+enum TimePlace {
+    /// Among what is read from a file.
+    Physical(usize),
+    /// A computed column of the rows.
+    Row(usize),
 }
 
 /// Rows of a table, made of what was read.
@@ -46,7 +57,7 @@ pub(super) struct Assembled {
     pub(super) batch: RecordBatch,
     /// The same rows as [`Layout::physical`] has the columns.
     typed: Vec<ArrayRef>,
-    /// Rows that are left out for what their values are, by their place in what was read, ascending.
+    /// Rows that are left out for what their values are or cannot be computed to, by their place in what was read, ascending.
     pub(super) refused: Vec<(usize, Failure)>,
 }
 
@@ -69,25 +80,37 @@ impl Layout {
             })
         };
         let (mut outputs, mut fields) = (Vec::new(), Vec::new());
-        for index in columns {
+        let computing = Computing::of(def, columns)?;
+        for index in computing.as_ref().map_or(columns, Computing::decoded) {
             let column = def.columns.get(*index).ok_or_else(|| Error::bug("a column index beyond the table"))?;
             fields.push(column.field());
             outputs.push(match &column.kind {
                 ColumnKind::Physical { .. } => Output::Physical(index_of(column)),
                 ColumnKind::Metadata(key) => Output::Metadata(*key, column.data_type.clone()),
+                ColumnKind::Computed(_) => return Err(Error::bug("a computed column is not read")),
             });
         }
         let watermark = def.watermark.as_ref().and_then(|watermark| {
             let column = def.columns.iter().find(|column| column.name == watermark.column)?;
-            // Read although nobody asked for it: the watermark needs it. A file has no time of its own.
-            matches!(column.kind, ColumnKind::Physical { .. }).then(|| (index_of(column), watermark.max_future))
+            let place = match column.kind {
+                // Read although nobody asked for it: the watermark needs it.
+                ColumnKind::Physical { .. } => TimePlace::Physical(index_of(column)),
+                // A query asks for it.
+                ColumnKind::Computed(_) => {
+                    TimePlace::Row(columns.iter().position(|index| def.columns[*index].name == column.name)?)
+                }
+                // A file has no time of its own.
+                ColumnKind::Metadata(_) => return None,
+            };
+            Some((place, watermark.max_future))
         });
-        let event_time = watermark.map(|(physical, max_future)| EventTime {
-            physical,
+        let event_time = watermark.map(|(place, max_future)| EventTime {
+            place,
             max_future: Micros::try_from(max_future.as_micros()).unwrap_or(Micros::MAX),
             clock,
         });
-        Ok(Layout { schema: Arc::new(Schema::new(fields)), outputs, physical, header: Header::new(def), event_time })
+        let schema = Arc::new(Schema::new(fields));
+        Ok(Layout { schema, outputs, physical, header: Header::new(def), computing, event_time })
     }
 
     /// Puts a batch together from what was read (`arrays` as `physical`, any castable types).
@@ -102,14 +125,30 @@ impl Layout {
         }
         if refused.is_empty() {
             let batch = self.batch(&typed, origin)?;
-            return Ok(Assembled { batch, typed, refused: Vec::new() });
+            return self.completed(Assembled { batch, typed, refused: Vec::new() });
         }
         let kept = (0..origin.offsets.len()).map(|row| !refused.contains_key(&row)).collect::<Vec<_>>();
         let offsets = origin.offsets.iter().zip(&kept).filter_map(|(offset, kept)| kept.then_some(*offset)).collect();
         let mask = BooleanArray::from(kept);
         let typed = typed.iter().map(|array| filter(array, &mask)).collect::<Result<Vec<_>, _>>()?;
         let batch = self.batch(&typed, &Origin { offsets, ..origin.clone() })?;
-        Ok(Assembled { batch, typed, refused: refused.into_iter().collect() })
+        self.completed(Assembled { batch, typed, refused: refused.into_iter().collect() })
+    }
+
+    /// The rows with their computed columns, and without those of which one cannot be computed.
+    fn completed(&self, rows: Assembled) -> Result<Assembled, Failure> {
+        let Some(computing) = &self.computing else { return Ok(rows) };
+        let Assembled { batch, mut typed, mut refused } = rows;
+        let Complete { batch: complete, refused: more } =
+            computing.complete(&batch).map_err(|error| Failure { column: None, reason: error.report() })?;
+        if !more.is_empty() {
+            let mut kept = vec![true; batch.num_rows()];
+            more.iter().for_each(|(row, _)| kept[*row] = false);
+            let mask = BooleanArray::from(kept);
+            typed = typed.iter().map(|array| filter(array, &mask)).collect::<Result<Vec<_>, _>>()?;
+            refused = joined(refused, more, batch.num_rows());
+        }
+        Ok(Assembled { batch: complete, typed, refused })
     }
 
     fn batch(&self, typed: &[ArrayRef], origin: &Origin<'_>) -> Result<RecordBatch, Failure> {
@@ -126,7 +165,11 @@ impl Layout {
     /// Takes note of the rows' event times.
     pub(super) fn observe(&self, rows: &Assembled, progress: &mut Progress) -> Result<()> {
         let Some(event_time) = &self.event_time else { return Ok(()) };
-        let array = cast(&rows.typed[event_time.physical], &DataType::Timestamp(TimeUnit::Microsecond, None))?;
+        let times = match event_time.place {
+            TimePlace::Physical(at) => &rows.typed[at],
+            TimePlace::Row(at) => rows.batch.column(at),
+        };
+        let array = cast(times, &DataType::Timestamp(TimeUnit::Microsecond, None))?;
         let limit = event_time.clock.now().saturating_add(event_time.max_future);
         for at in array.as_primitive::<TimestampMicrosecondType>().iter().flatten() {
             if at > limit {
@@ -137,6 +180,19 @@ impl Layout {
         }
         Ok(())
     }
+}
+
+/// The rows that have been refused before, and those of the `rows` others that have been refused since, all by their place in what was
+/// read.
+fn joined(before: Vec<(usize, Failure)>, since: Vec<(usize, RowError)>, rows: usize) -> Vec<(usize, Failure)> {
+    let all = before.len() + rows;
+    let mut before: BTreeMap<usize, Failure> = before.into_iter().collect();
+    let places: Vec<usize> = (0..all).filter(|place| !before.contains_key(place)).collect();
+    let since = since
+        .into_iter()
+        .filter_map(|(row, RowError { column, reason })| Some((*places.get(row)?, Failure { column, reason })));
+    before.extend(since);
+    before.into_iter().collect()
 }
 
 /// Why rows do not fit the table.

@@ -673,3 +673,66 @@ fn a_files_column_is_found_by_its_exact_name_or_by_one_that_differs_in_capitals_
         }
     }
 }
+
+/// `id`, `t`, and what is computed of them: `half` fails for t = 0, `ts` is beyond all times for the last.
+fn computed(path: &Path) -> TableDef {
+    let text = format!(
+        "CREATE TABLE t (half AS 4 / t, id BIGINT NOT NULL, t BIGINT, ts AS to_timestamp_millis(t * 1000),
+           place AS record + 100, record BIGINT METADATA FROM 'offset', WATERMARK FOR ts AS ts)
+         WITH ('connector' = 'filesystem', 'path' = '{}')",
+        path.display()
+    );
+    match crate::sql::parse_file("t.sql", &text).expect("a table").pop() {
+        Some(crate::catalog::Statement::CreateTable(table)) => table,
+        other => panic!("not a table: {other:?}"),
+    }
+}
+
+#[test]
+fn columns_are_computed_of_the_rows_of_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows =
+        [(Some(1), Some(2)), (None, Some(7)), (Some(3), Some(0)), (Some(4), None), (Some(5), Some(253_402_300_800))];
+    let text = |number: Option<i64>| number.map_or(String::new(), |number| number.to_string());
+    let csv: String = rows.iter().map(|(id, t)| format!("{},{}\n", text(*id), text(*t))).collect();
+    write(dir.path(), "a.csv", &format!("id,t\n{csv}"));
+    let (ids, times): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
+    let column = |values: Vec<Option<i64>>| Arc::new(arrow::array::Int64Array::from(values)) as arrow::array::ArrayRef;
+    let batch =
+        RecordBatch::try_from_iter_with_nullable([("id", column(ids), true), ("t", column(times), true)]).unwrap();
+    let file = std::fs::File::create(dir.path().join("a.parquet")).unwrap();
+    let mut writer = ::parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    for name in ["a.csv", "a.parquet"] {
+        let def = computed(&dir.path().join(name));
+        for rows_max in [1, 2, 100] {
+            let read_all = read(&def, &[0, 1, 3, 4], &Offsets::new(), rows_max).unwrap();
+            assert_eq!(
+                shown(&read_all.batches),
+                "\
++------+----+---------------------+-------+
+| half | id | ts                  | place |
++------+----+---------------------+-------+
+| 2    | 1  | 1970-01-01T00:00:02 | 100   |
+|      | 4  |                     | 103   |
++------+----+---------------------+-------+",
+                "{name}, {rows_max}"
+            );
+            assert_eq!(read_all.records, [0, 3]);
+            let dead = read_all.dead.iter().map(|dead| (dead.offset.unwrap(), dead.column.as_deref().unwrap()));
+            assert_eq!(dead.collect::<Vec<_>>(), [(1, "id"), (2, "half"), (4, "ts")], "{name}, {rows_max}");
+            assert!(
+                read_all.dead[1].reason.starts_with("t.sql:1:25: column \"half\" cannot be computed: division by zero")
+            );
+            if rows_max == 100 {
+                assert_eq!(read_all.last.progress[&0].event_time_max, Some(2_000_000));
+            }
+            // What is not read is not computed; alone it is.
+            let read_ids = read(&def, &[1, 3], &Offsets::new(), rows_max).unwrap();
+            assert_eq!((read_ids.records, read_ids.dead.len()), (vec![0, 2, 3], 2));
+            let places = read(&def, &[4], &Offsets::new(), rows_max).unwrap();
+            assert_eq!((places.records.len(), places.dead.len()), (5, 0), "{name}, {rows_max}");
+        }
+    }
+}

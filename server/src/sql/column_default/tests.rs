@@ -118,6 +118,11 @@ fn what_is_no_default_is_said_at_its_place() {
             "o BIGINT METADATA FROM 'offset' DEFAULT 0",
             "t.sql:1:49: column \"o\" is metadata, which a record never lacks\n  hint: leave DEFAULT out",
         ),
+        (
+            "c AS 1 DEFAULT 0",
+            "t.sql:1:24: column \"c\" is computed, and lacks nothing\n  hint: leave DEFAULT out, and write coalesce(…, value) in its \
+             expression",
+        ),
     ] {
         assert_eq!(table(columns).unwrap_err(), expected, "{columns}");
     }

@@ -1,22 +1,26 @@
 //! What a function computes: its expression, planned over its parameters as columns.
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::error::{DataFusionError, Result};
+use datafusion::error::Result;
 use datafusion::execution::SessionState;
-use datafusion::logical_expr::{EmptyRelation, Expr, ExprSchemable, LogicalPlan, Projection, Volatility};
+use datafusion::logical_expr::{Expr, ExprSchemable};
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, ExprWithAlias, Query, Spanned, Value, Visit, Visitor};
 use touchline_udfs::describe::sql_type;
 
 use crate::catalog::FunctionDef;
-use crate::error::Error;
-use crate::sql::errors::{at_expr, at_span};
-use crate::sql::window_calls::{LENGTH_HINT, wrong_length};
+use crate::sql::errors::at_expr;
+use crate::sql::row_expr::{self, Owner};
+
+const FUNCTION: Owner = Owner {
+    name: "a function",
+    instead_of_query: "pass what it needs as an argument, or write a view",
+    computed_from: "its arguments",
+    instead: "pass the value as an argument",
+};
 
 /// A function's expression over its parameters.
 #[derive(Debug)]
@@ -30,7 +34,6 @@ pub(super) struct Body {
 
 impl Body {
     pub(super) fn plan(definition: &FunctionDef, state: &SessionState) -> Result<Self> {
-        refuse_syntax(&definition.body)?;
         let fields: Vec<Field> = definition
             .parameters
             .iter()
@@ -38,18 +41,7 @@ impl Body {
             .collect();
         let schema = Arc::new(Schema::new(fields));
         let over = DFSchema::try_from(Arc::clone(&schema))?;
-        let body = ExprWithAlias { expr: definition.body.as_ref().clone(), alias: None };
-        let expr = state.create_logical_expr_from_sql_expr(body, &over)?;
-        refuse_planned(&expr, &definition.body)?;
-        let input =
-            LogicalPlan::EmptyRelation(EmptyRelation { produce_one_row: false, schema: Arc::new(over.clone()) });
-        // The analyzer settles types, as it does for queries.
-        let plan = LogicalPlan::Projection(Projection::try_new(vec![expr.alias("result")], Arc::new(input))?);
-        let plan = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})?;
-        let expr = match plan {
-            LogicalPlan::Projection(projection) if projection.expr.len() == 1 => projection.expr[0].clone().unalias(),
-            _ => return Err(Error::bug("a function's expression became something else").into()),
-        };
+        let expr = row_expr::planned(&definition.body, &over, state, FUNCTION)?;
         let found = expr.get_type(&over)?;
         if !converts(&found, &definition.returns) {
             let (found, returns) = (sql_type(&found), sql_type(&definition.returns));
@@ -67,73 +59,14 @@ impl Body {
             }
             Ok(TreeNodeRecursion::Continue)
         })?;
-        let physical = state.create_physical_expr(expr.clone(), &over)?;
+        let physical = row_expr::physical(expr.clone(), &over, state)?;
         Ok(Body { schema, expr, physical, uses })
-    }
-}
-
-/// What parses and has no place in a function.
-fn refuse_syntax(body: &SqlExpr) -> Result<()> {
-    struct Refuse;
-    impl Visitor for Refuse {
-        type Break = Box<DataFusionError>;
-
-        fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Self::Break> {
-            let what = "a function cannot contain a query";
-            let hint = "pass what it needs as an argument, or write a view";
-            ControlFlow::Break(Box::new(at_span(what, hint, query.body.span())))
-        }
-
-        fn pre_visit_expr(&mut self, expr: &SqlExpr) -> ControlFlow<Self::Break> {
-            if let Some((what, span)) = wrong_length(expr) {
-                return ControlFlow::Break(Box::new(at_span(what, LENGTH_HINT, span)));
-            }
-            let placeholder = matches!(expr, SqlExpr::Value(value) if matches!(value.value, Value::Placeholder(_)));
-            match placeholder {
-                true => ControlFlow::Break(Box::new(at_expr(
-                    format!("`{expr}` means nothing in a function"),
-                    "write the parameter's name",
-                    expr,
-                ))),
-                false => ControlFlow::Continue(()),
-            }
-        }
-    }
-    match body.visit(&mut Refuse) {
-        ControlFlow::Break(error) => Err(*error),
-        ControlFlow::Continue(()) => Ok(()),
-    }
-}
-
-/// What plans and has no place in a function: anything that is not one row's own, or not always the same.
-fn refuse_planned(expr: &Expr, body: &SqlExpr) -> Result<()> {
-    let mut refused = None;
-    expr.apply(|part| {
-        refused = match part {
-            Expr::AggregateFunction(call) => Some(format!("{}() is an aggregate, over many rows", call.func.name())),
-            Expr::WindowFunction(_) => Some("OVER looks at other rows".to_owned()),
-            Expr::ScalarFunction(call) if call.func.signature().volatility != Volatility::Immutable => {
-                Some(format!("{}() does not always give the same value", call.func.name()))
-            }
-            Expr::Unnest(_) => Some("unnest() makes several rows of one".to_owned()),
-            Expr::ScalarVariable(..) => Some("a session's variable is not always the same".to_owned()),
-            _ => None,
-        };
-        Ok(if refused.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
-    })?;
-    match refused {
-        None => Ok(()),
-        Some(why) => Err(at_expr(
-            format!("{why}; a function is computed from its arguments alone"),
-            "pass the value as an argument",
-            body,
-        )),
     }
 }
 
 /// Whether a value of type `from` is taken where `to` is declared: nothing is lost but what does not fit, which is an error
 /// when it comes.
-pub(super) fn converts(from: &DataType, to: &DataType) -> bool {
+pub(in crate::sql) fn converts(from: &DataType, to: &DataType) -> bool {
     use DataType::{Date32, Date64, Dictionary, LargeUtf8, Null, Timestamp, Utf8, Utf8View};
     let decimal = |data_type: &DataType| data_type.is_decimal();
     match (from, to) {

@@ -40,7 +40,8 @@ impl StatementParser<'_> {
         }
         let body_at = self.here();
         let body = self.parser.parse_expr();
-        let body = self.parsed(body)?;
+        let mut body = self.parsed(body)?;
+        self.respell(&mut body)?;
         self.expect_end()?;
         let location = self.location();
         Ok(FunctionDef { name, parameters, returns, body: Box::new(body), body_at, location })

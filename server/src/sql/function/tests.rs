@@ -53,6 +53,7 @@ CREATE FUNCTION quarter(x DOUBLE) RETURNS DOUBLE RETURN half(half(x));
 CREATE FUNCTION half(x DOUBLE) RETURNS DOUBLE RETURN CASE WHEN x IS NULL THEN -1 ELSE x / 2 END;
 CREATE FUNCTION answer() RETURNS BIGINT RETURN 42;
 CREATE FUNCTION is_late(minute BIGINT) RETURNS BOOLEAN RETURN minute >= 85;
+CREATE FUNCTION twice_or_one(x DOUBLE) RETURNS DOUBLE RETURN coalesce(x, 0.5) + coalesce(x, 0.5);
 ";
 
 #[tokio::test]
@@ -69,6 +70,8 @@ async fn a_function_is_its_expression_over_its_arguments() {
         ("SELECT answer() + n FROM t WHERE n = 1", vec![Some(43.0)]),
         ("SELECT sum(twice(a)) FROM t WHERE NOT is_late(n)", vec![Some(9.0)]),
         ("SELECT twice(21)", vec![Some(42.0)]),
+        // Used twice, the argument is not put in, and the body is evaluated as it is.
+        ("SELECT twice_or_one(a + 1) FROM t ORDER BY n", vec![Some(5.0), Some(8.0), Some(1.0)]),
         ("SELECT twice(NULL)", vec![None]),
     ] {
         assert_eq!(rows(&context, sql).await, expected, "{sql}");

@@ -48,6 +48,10 @@ async fn every_spelling_plans_the_same_node() {
         "TABLE(TUMBLE(DATA => TABLE t, TIMECOL => DESCRIPTOR(ts), SIZE => INTERVAL '1' MINUTE))",
         "TUMBLE(SIZE => INTERVAL '1' MINUTE, DATA => t)",
         "LATERAL TUMBLE(t, t.ts, INTERVAL '1 minute')",
+        "TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '1' MINUTES)",
+        "tumble(data => table t, timecol => descriptor(ts), size => interval '1' minute)",
+        "Tumble(Size := INTERVAL '1:00' MINUTE TO SECOND, Data := TABLE t, TimeCol := ts)",
+        "TABLE(TUMBLE(TIMECOL => DESCRIPTOR(\"ts\"), SIZE => INTERVAL '0:1' HOUR TO MINUTE, DATA => TABLE t))",
     ] {
         let plan = plan(&format!("SELECT * FROM {call}")).await.unwrap_or_else(|error| panic!("{call}: {error:?}"));
         let shown = plan.display_indent().to_string();
@@ -55,6 +59,14 @@ async fn every_spelling_plans_the_same_node() {
     }
     for (call, kind) in [
         ("HOP(t, INTERVAL '10 seconds', INTERVAL '1 minute')", "HOP(10 seconds, 1 minute)"),
+        (
+            "TABLE(HOP(DATA => TABLE t, TIMECOL => DESCRIPTOR(ts), SLIDE => INTERVAL '10' SECONDS, SIZE => INTERVAL '1' MINUTES))",
+            "HOP(10 seconds, 1 minute)",
+        ),
+        (
+            "HOP(SIZE => INTERVAL '1' MINUTE, OFFSET => INTERVAL '-3 seconds', SLIDE => INTERVAL '10' SECOND, TIMECOL => ts, DATA => t)",
+            "HOP(10 seconds, 1 minute, 7 seconds)",
+        ),
         (
             "HOP(t, ts, INTERVAL '10 seconds', INTERVAL '1 minute', INTERVAL '-3 seconds')",
             "HOP(10 seconds, 1 minute, 7 seconds)",
@@ -81,6 +93,34 @@ async fn every_spelling_plans_the_same_node() {
         let plan = plan(&format!("SELECT * FROM {call}")).await.unwrap_or_else(|error| panic!("{call}: {error:?}"));
         let shown = plan.display_indent().to_string();
         assert!(shown.contains(&format!("WindowTvf: {kind}, time=t.ts")), "{call}: {shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_window_stands_over_a_query_in_every_spelling() {
+    for from in [
+        "TUMBLE((SELECT * FROM t WHERE k > 'a'), ts, INTERVAL '1 minute')",
+        "TABLE(TUMBLE((SELECT * FROM t WHERE k > 'a'), DESCRIPTOR(ts), INTERVAL '1' MINUTE))",
+        "TABLE(TUMBLE(TABLE (SELECT * FROM t WHERE k > 'a'), DESCRIPTOR(ts), INTERVAL '1' MINUTE))",
+        "TUMBLE(SIZE => INTERVAL '1' MINUTE, DATA => (SELECT * FROM t WHERE k > 'a'), TIMECOL => DESCRIPTOR(ts))",
+        "TABLE(TUMBLE(DATA => TABLE (SELECT * FROM t WHERE k > 'a'), TIMECOL => DESCRIPTOR(ts), SIZE => INTERVAL '1' MINUTE))",
+    ] {
+        let plan = plan(&format!("SELECT * FROM {from}")).await.unwrap_or_else(|error| panic!("{from}: {error:?}"));
+        let shown = plan.display_indent().to_string();
+        assert!(
+            shown.contains("WindowTvf: TUMBLE(1 minute), time=t.ts") && shown.contains("Filter"),
+            "{from}: {shown}"
+        );
+    }
+    for from in [
+        "TUMBLE(w, ts, INTERVAL '1 minute')",
+        "TABLE(TUMBLE(TABLE w, DESCRIPTOR(ts), INTERVAL '1' MINUTE))",
+        "TABLE(TUMBLE(TIMECOL => DESCRIPTOR(ts), DATA => TABLE w, SIZE => INTERVAL '1' MINUTE))",
+    ] {
+        let query = format!("WITH w AS (SELECT * FROM t WHERE k > 'a') SELECT * FROM {from}");
+        let plan = plan(&query).await.unwrap_or_else(|error| panic!("{from}: {error:?}"));
+        let shown = plan.display_indent().to_string();
+        assert!(shown.contains("WindowTvf: TUMBLE(1 minute), time=w.ts"), "{from}: {shown}");
     }
 }
 
@@ -163,6 +203,13 @@ async fn each_mistake_in_a_window_function_has_its_place_and_remedy() {
         ("CUMULATE(t, ts, INTERVAL '1 hour', INTERVAL '1 day', 'Europe/Berlin')", "q.sql:2:68: in a time zone the window's step must be whole days\n  hint: write INTERVAL '1 day', 'Europe/Berlin', or leave the time zone out".to_owned()),
         ("HOP(t, ts, INTERVAL '2 minutes', INTERVAL '1 minute')", "q.sql:2:15: the slide is longer than the window: rows between windows would be lost\n  hint: the slide comes first: HOP(t, ts, slide, size)".to_owned()),
         ("TUMBLE(t, seconds, INTERVAL '500 milliseconds')", "q.sql:2:15: the window's size is not a whole number of the time column's seconds\n  hint: declare the column with a finer TIMESTAMP(3) or TIMESTAMP(6), or use a longer window".to_owned()),
+        ("TUMBLE(t, TIMECOL => DESCRIPTOR(ts), SIZE => INTERVAL '1' MINUTE)", "q.sql:2:22: arguments are given either all by name or all by place\n  hint: write TUMBLE(DATA => TABLE t, TIMECOL => DESCRIPTOR(ts), SIZE => INTERVAL '1' MINUTE)".to_owned()),
+        ("TABLE(HOP(DATA => TABLE t, SIZE => INTERVAL '1' MINUTE, INTERVAL '10' SECOND))", "q.sql:2:80: arguments are given either all by name or all by place\n  hint: write HOP(DATA => TABLE t, SLIDE => INTERVAL '10' SECOND, SIZE => INTERVAL '1' MINUTE)".to_owned()),
+        ("TUMBLE(DATA => t, TIMECOL => ts, SIZES => INTERVAL '1' MINUTE)", "q.sql:2:48: TUMBLE has no argument \"SIZES\"\n  hint: write TUMBLE(DATA => TABLE t, TIMECOL => ts, SIZE => INTERVAL '1' MINUTE)".to_owned()),
+        ("TUMBLE(DATA => t, TIMECOL => ts, SLIDE => INTERVAL '1' MINUTE)", "q.sql:2:48: TUMBLE has no argument \"SLIDE\"\n  hint: write TUMBLE(DATA => TABLE t, TIMECOL => ts, SIZE => INTERVAL '1' MINUTE)".to_owned()),
+        ("TUMBLE(DATA => t, SIZE => INTERVAL '1' MINUTE, SIZE => INTERVAL '2' MINUTE)", "q.sql:2:62: argument SIZE is given twice\n  hint: write TUMBLE(DATA => TABLE t, SIZE => INTERVAL '1' MINUTE)".to_owned()),
+        ("TUMBLE(TIMECOL => ts, SIZE => INTERVAL '1' MINUTE)", "q.sql:2:15: TUMBLE needs a table\n  hint: write TUMBLE(DATA => TABLE t, TIMECOL => ts, SIZE => INTERVAL '1' MINUTE)".to_owned()),
+        ("CUMULATE(DATA => (SELECT * FROM t), TIMECOL => ts, SIZE => INTERVAL '1' MINUTE)", "q.sql:2:15: CUMULATE needs a step and a size\n  hint: write CUMULATE(DATA => (SELECT …), TIMECOL => ts, STEP => INTERVAL '1 minute', SIZE => INTERVAL '1' MINUTE)".to_owned()),
         ("SESSION(t, ts)", format!("q.sql:2:15: SESSION needs the gap that ends a session\n  hint: {session}")),
         ("SESSION(t PARTITION BY k, ts)", format!("q.sql:2:15: SESSION needs the gap that ends a session\n  hint: {session}")),
         ("SESSION(t, ts, INTERVAL '0' SECOND)", "q.sql:2:15: the window's gap must be longer than zero".to_owned()),
@@ -177,7 +224,8 @@ async fn each_mistake_in_a_window_function_has_its_place_and_remedy() {
         ("SESSION(t PARTITION BY upper(k), ts, INTERVAL '1 minute')", "q.sql:2:38: expected a column to partition by, found `upper`".to_owned()),
         ("SESSION(u, INTERVAL '1 minute')", format!("q.sql:2:15: SESSION needs a time column: u has no watermark\n  hint: {session}")),
         ("SESSION(t, seconds, INTERVAL '500 milliseconds')", "q.sql:2:15: the window's gap is not a whole number of the time column's seconds\n  hint: declare the column with a finer TIMESTAMP(3) or TIMESTAMP(6), or use a longer window".to_owned()),
-        ("SESSION(DATA => t, SIZE => INTERVAL '1 minute')", format!("q.sql:2:15: SESSION has no argument \"SIZE\"\n  hint: {session}")),
+        ("SESSION(DATA => t, SIZE => INTERVAL '1 minute')", "q.sql:2:34: SESSION has no argument \"SIZE\"\n  hint: write SESSION(DATA => TABLE t, GAP => INTERVAL '5 minutes')".to_owned()),
+        ("SESSION(DATA => t PARTITION BY k, GAPS => INTERVAL '1 minute')", "q.sql:2:49: SESSION has no argument \"GAPS\"\n  hint: write SESSION(DATA => TABLE t PARTITION BY k, GAP => INTERVAL '1 minute')".to_owned()),
         ("TUMBLE(t PARTITION BY k, ts, INTERVAL '1 minute')", "q.sql:2:37: TUMBLE takes no PARTITION BY: its windows are the same for all rows\n  hint: leave it out, and group by the column".to_owned()),
         ("SESSION((SELECT ts, ts AS window_time FROM t), ts, INTERVAL '1 minute')", "q.sql:2:15: the table of SESSION has a column \"window_time\" already\n  hint: rename it in a subquery".to_owned()),
         ("TABLE(f(1))", "q.sql:2:21: TABLE(…) takes a window function\n  hint: write TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '1 minute'))".to_owned()),
