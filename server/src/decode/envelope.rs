@@ -17,6 +17,9 @@ use crate::catalog::{Column, MetadataKey};
 use crate::error::{Error, Result};
 use crate::source::Record;
 
+/// What a header takes beside its bytes: a view and an offset.
+const HEADER_BYTES: usize = 20;
+
 pub(super) struct EnvelopeColumn {
     name: String,
     data_type: DataType,
@@ -141,6 +144,23 @@ impl EnvelopeColumn {
                 }
                 values.append(true);
             }
+        }
+    }
+
+    /// Bytes of varying length that a row of this record has in the column.
+    pub(super) fn growth(&self, record: &Record<'_>) -> usize {
+        match &self.values {
+            Values::Key(_) => record.key.map_or(0, <[u8]>::len),
+            Values::Headers(_) => {
+                let mut bytes = 0;
+                if let Some(headers) = record.headers {
+                    headers.visit(&mut |key, value| {
+                        bytes += HEADER_BYTES + key.len() + value.map_or(0, <[u8]>::len);
+                    });
+                }
+                bytes
+            }
+            Values::Topic(_) | Values::Partition(_) | Values::Offset(_) | Values::Timestamp(_) => 0,
         }
     }
 

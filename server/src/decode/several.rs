@@ -18,7 +18,8 @@ const REPEATED_BYTES_MAX: usize = 64 << 20;
 /// Bad rows of one record that have a dead letter each; the others share one. Those that a computed column refuses are counted apart:
 /// they are seen when the batch ends, which may be within the record.
 const BAD_ROWS_MAX: usize = 100;
-/// Bytes of copies of one record that its bad rows may keep beside the first: 1 MiB. Behind that they keep their own alone.
+/// Bytes of copies of one record that its bad rows may keep beside the first: 1 MiB. Behind that they keep their own alone. Of its key
+/// they keep as much; those behind have none.
 const COPIES_BYTES_MAX: usize = 1 << 20;
 
 /// What a table of such records needs beside the decoder of its rows.
@@ -79,13 +80,14 @@ impl Several {
         Ok(values.columns().iter().map(|column| take(column, &rows, None)).collect::<Result<_, _>>()?)
     }
 
-    /// Begins with the outer values of a record that has `count` rows.
-    fn frame(&mut self, count: usize) -> Result<(), RowError> {
+    /// Begins with the outer values of a record that has `count` rows. `envelope`: bytes of its key and headers in each of them.
+    fn frame(&mut self, count: usize, envelope: usize) -> Result<(), RowError> {
         let before = self.outer.bytes();
         self.outer.decode(&self.frame)?;
         self.current = Some((self.outer.len() - 1) as u32);
         let bytes = self.outer.bytes() - before;
         self.each = bytes;
+        let bytes = bytes + envelope;
         // Texts are shared by the rows of a batch, and copied for each by whatever takes them out of it.
         if bytes.saturating_mul(count) > REPEATED_BYTES_MAX {
             return Err(RowError {
@@ -119,7 +121,9 @@ impl Several {
 #[derive(Default)]
 struct Bad {
     letters: usize,
+    /// Bytes that they have copied of the record, and of its key.
     copied: usize,
+    keys: usize,
     /// Those behind the ones with a letter of their own: that of the first of them, and how many more.
     rest: Option<(DeadLetter, u64)>,
 }
@@ -149,11 +153,13 @@ impl TableDecoder {
         };
         let begun = self.envelope.iter().try_for_each(|column| column.check(record));
         let begun = begun.and_then(|()| several.outline.begin(value, &mut several.frame));
-        let begun = begun.and_then(|rows| several.frame(rows.count).map(|()| rows));
+        let envelope = self.envelope.iter().map(|column| column.growth(record)).sum::<usize>();
+        let begun = begun.and_then(|rows| several.frame(rows.count, envelope).map(|()| rows));
         let mut rows = match begun {
             Ok(rows) => rows,
             Err(error) => return self.refuse(record, error),
         };
+        rows.most = REPEATED_BYTES_MAX / envelope.max(1);
         let (mut good, mut bad) = (0_u64, Bad::default());
         while let Some(row) = rows.next(&mut self.json) {
             if row.outcome.is_err() {
@@ -195,20 +201,26 @@ impl TableDecoder {
         if self.on_bad_row == OnBadRow::Fail {
             return Err(self.names.bad_row(record, &named(several, row)));
         }
+        let key = record.key.map_or(0, <[u8]>::len);
+        let mut told = *record;
+        if bad.letters > 0 && bad.keys + key > COPIES_BYTES_MAX {
+            told.key = None;
+        }
         if bad.letters >= BAD_ROWS_MAX {
             match &mut bad.rest {
                 Some((_, more)) => *more += 1,
-                none => *none = Some((self.letter(several, record, row, None), 0)),
+                none => *none = Some((self.letter(several, &told, row, None), 0)),
             }
             return Ok(());
         }
+        bad.keys += told.key.map_or(0, <[u8]>::len);
         let whole = record.value.unwrap_or_default();
         let fits = bad.letters == 0 || bad.copied + whole.len() <= COPIES_BYTES_MAX;
         if bad.letters > 0 && fits {
             bad.copied += whole.len();
         }
         bad.letters += 1;
-        let letter = self.letter(several, record, row, fits.then_some(whole));
+        let letter = self.letter(several, &told, row, fits.then_some(whole));
         self.keep(letter);
         Ok(())
     }

@@ -55,10 +55,14 @@ impl Columns<'_> {
             Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
                 let (time, by) = moved(left, *op, right)?;
                 let ColumnFacts { watermark, moment, .. } = self.facts(time);
-                let watermark = watermark.map(|watermark| watermark.shifted(by));
                 // Of a length that is finer than the column's unit the rest is cut off.
-                let is_whole = || time.get_type(self.schema).is_ok_and(|time| by % tick_us(&time) == 0);
-                let moment = moment.filter(|_| is_whole());
+                let tick = tick_us(&time.get_type(self.schema).ok()?);
+                let is_whole = by % tick == 0;
+                let watermark = watermark.map(|watermark| match is_whole {
+                    true => watermark.shifted(by),
+                    false => monotone(watermark.shifted(by), Monotone::Floor { unit: tick, origin: 0 }),
+                });
+                let moment = moment.filter(|_| is_whole);
                 Some(ColumnFacts { watermark, moment: moment.and_then(|moment| moment.later(by)), window: None })
             }
             _ => None,

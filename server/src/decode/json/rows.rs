@@ -63,6 +63,8 @@ pub(crate) struct Rows<'a> {
     cells: usize,
     next: i32,
     ended: bool,
+    /// Of lines, which nobody has counted: how many may be rows.
+    pub(crate) most: usize,
     /// How many there are; 0 where that is not known before.
     pub(crate) count: usize,
 }
@@ -126,7 +128,15 @@ impl Outline {
         }
         let mut cursor = Cursor::new(record);
         cursor.skip_space();
-        let mut rows = Rows { cursor, lines: self.root.is_none(), cells: self.cells, next: 0, ended: false, count: 0 };
+        let mut rows = Rows {
+            cursor,
+            lines: self.root.is_none(),
+            cells: self.cells,
+            next: 0,
+            ended: false,
+            most: usize::MAX,
+            count: 0,
+        };
         frame.clear();
         frame.push(b'{');
         let Some(root) = &self.root else {
@@ -322,7 +332,13 @@ impl Rows<'_> {
     }
 
     fn charge(&mut self) -> Result<(), Box<Fault>> {
-        if self.lines { self.cursor.charge(self.cells) } else { Ok(()) }
+        if !self.lines {
+            return Ok(());
+        }
+        if self.next as usize > self.most {
+            return Err(Fault::mismatch(Some("too many rows for what the record's key and headers take in each")));
+        }
+        self.cursor.charge(self.cells)
     }
 
     fn read(&mut self, decoder: &mut JsonDecoder) -> Result<(), RowError> {

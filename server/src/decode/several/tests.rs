@@ -319,6 +319,32 @@ fn many_bad_rows_of_a_record_cost_no_more_than_a_few_times_the_record() {
 }
 
 #[test]
+fn a_key_is_repeated_no_more_than_a_value_is() {
+    let columns = "id BIGINT NOT NULL, k BYTEA METADATA FROM 'key'";
+    let (elements, lines) =
+        (table(columns, "'json.rows' = '$.data.events[*]'"), table(columns, "'json.rows' = 'lines'"));
+    let key = vec![b'k'; 1 << 20];
+    let of = |def: &TableDef, value: &str| {
+        let mut decoder = decoder(def);
+        decoder.push(&Record { key: Some(&key), ..record(7, value) }).unwrap();
+        decoder.finish(&Polled::default()).unwrap()
+    };
+    let batch = of(&elements, &many("{\"id\":1}", 1_000));
+    assert_eq!(
+        reasons(&batch),
+        ["the record's own values, 1048576 bytes repeated in 1000 rows, would take more than 67108864 bytes"]
+    );
+    // Of lines what comes before is there.
+    let batch = of(&lines, &"{\"id\":1}\n".repeat(1_000));
+    assert_eq!(batch.batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 64);
+    assert_eq!(reasons(&batch), ["object 64: too many rows for what the record's key and headers take in each"]);
+    // Nor is it in all letters.
+    let batch = of(&elements, &many("{\"id\":\"bad\"}", 50));
+    let with_key = batch.dead_letters.iter().filter(|letter| letter.key.is_some());
+    assert_eq!((batch.dead_letters.len(), with_key.count()), (50, 1));
+}
+
+#[test]
 fn hostile_nesting_is_refused_where_it_stands() {
     let deep = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
     let nested = "objects and lists are nested more than 64 deep";

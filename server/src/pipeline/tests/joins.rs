@@ -89,6 +89,12 @@ fn queries() -> Vec<String> {
          ON c.ts BETWEEN t.ts AND t.until AND c.ts <= t.ts + INTERVAL '9 seconds'"
             .to_owned(),
     );
+    // A length that is finer than the unit of the time, of which the rest is cut off.
+    queries.push(
+        "SELECT c.id, t.id AS tap FROM clicks c JOIN taps t ON t.page = c.page
+         AND t.ts BETWEEN c.ts + INTERVAL '500 microseconds' AND c.ts + INTERVAL '2 seconds'"
+            .to_owned(),
+    );
     // With itself, and a third one.
     // Times of several units, which DataFusion takes for those of the first branch.
     queries.push(

@@ -17,7 +17,7 @@ use crate::plan::OperatorInputs;
 use crate::plan::derive::{Derivation, Derived, Obstacle, column_at};
 use crate::plan::edge::{Bound, ColumnFacts, Edge, WindowColumn, WindowForm, WindowPart};
 use crate::plan::explain::{ExplainNode, ExplainState, written};
-use crate::plan::expression::{constant_length, is_volatile, place_of, replaced};
+use crate::plan::expression::{constant_length, is_volatile, place_of, replaced, tick_us};
 use crate::sql::{interval, is_set_operation, same_zone};
 use crate::watermark::{InputRef, WatermarkExpr};
 
@@ -437,7 +437,10 @@ fn term(expr: &Expr, sides: &[Derived; 2]) -> Option<Term> {
                 _ => return None,
             };
             let of = term(time, sides)?;
-            Some(Term { by: of.by.checked_add(by)?, ..of })
+            // Of a length that is finer than the time's unit the rest is cut off.
+            let tick = tick_us(&time.get_type(sides[of.side].plan.schema()).ok()?);
+            let cut = if by % tick == 0 { 0 } else { tick };
+            Some(Term { by: of.by.checked_add(by)?, slack: of.slack.checked_add(cut)?, ..of })
         }
         _ => None,
     }

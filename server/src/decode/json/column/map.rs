@@ -7,7 +7,7 @@ use arrow::array::{ArrayRef, MapArray, StructArray};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Field, FieldRef};
 
-use super::super::fault::Fault;
+use super::super::fault::{Fault, quote};
 use super::super::scan::{Cursor, unescape_into};
 use super::{Column, JsonColumn, Values, last, taken_offsets};
 use crate::error::{Error, Result};
@@ -92,7 +92,7 @@ impl Map {
         for entry in found.iter().filter(|entry| entry.counts) {
             let name = &names[entry.name.clone()];
             cursor.pos = entry.value_at;
-            values.append(cursor).map_err(|fault| fault.in_field(&String::from_utf8_lossy(name)))?;
+            values.append(cursor).map_err(|fault| fault.in_field(&quote(name)))?;
             keys.append_key(name)?;
         }
         cursor.pos = end;
