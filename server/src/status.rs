@@ -61,6 +61,8 @@ pub struct QueryStatus {
     state: RwLock<StateAndReason>,
     /// What does not answer while the query itself runs.
     troubles: RwLock<BTreeMap<Part, String>>,
+    /// When nothing has come to it, as it last said.
+    silence: RwLock<Option<Silence>>,
     /// Its file has been changed for the worse, and its last good version runs.
     file_report: RwLock<Option<String>>,
     /// Rows read, dead letters included.
@@ -99,6 +101,13 @@ pub struct QueryStatus {
     pub postgres_waiting_bytes: AtomicU64,
     pub postgres_waiting_micros: AtomicU64,
     pub sources: RwLock<BTreeMap<String, SourceStatus>>,
+}
+
+/// A stretch of processing time in which, as is proven, nothing came to a query. All that came before is committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Silence {
+    pub since: Micros,
+    pub until: Micros,
 }
 
 /// How often something took how long.
@@ -170,6 +179,7 @@ impl QueryStatus {
     /// Parts that did not answer are forgotten: a new state begins without them.
     pub fn set(&self, state: QueryState, reason: Option<String>) {
         self.troubles.write().clear();
+        self.note_silence(None);
         *self.state.write() = StateAndReason { state, reason };
     }
 
@@ -180,6 +190,15 @@ impl QueryStatus {
             Some(reason) => _ = troubles.insert(part, reason),
             None => _ = troubles.remove(&part),
         }
+    }
+
+    /// Notes when nothing has come to it; `None` while something comes, may be coming, or is not committed yet.
+    pub fn note_silence(&self, silence: Option<Silence>) {
+        *self.silence.write() = silence;
+    }
+
+    pub fn silence(&self) -> Option<Silence> {
+        *self.silence.read()
     }
 
     /// Why it may bring no rows, as what follows its name in a sentence; `None` while it goes on, is about to, or has ended.

@@ -50,6 +50,8 @@ pub struct Driver {
     pub ends: Vec<Offsets>,
     /// By slot: rows of a checkpoint of a view have been taken, and more of them are to come.
     partial: Vec<bool>,
+    /// Only what has been taken in part is taken from, until it is whole: a checkpoint is due.
+    pub whole_first: bool,
     /// The slot that is served first at the next turn, so that a busy reader starves no other.
     next_slot: usize,
     clock: Clock,
@@ -101,6 +103,7 @@ impl Driver {
             offsets,
             ends,
             partial,
+            whole_first: false,
             next_slot: 0,
             clock,
             limits,
@@ -224,8 +227,9 @@ impl Driver {
     /// The next batch of whichever reader has one first.
     async fn next(&mut self, wait: Duration) -> Result<Option<(usize, SourceBatch)>> {
         let wait = self.until_due(wait);
+        let (only_partial, partial) = (self.takes_only_partial(), &self.partial);
         let waiting = self.readers.iter_mut().enumerate().filter_map(|(slot, reader)| {
-            let reader = reader.as_mut()?;
+            let reader = reader.as_mut().filter(|_| !only_partial || partial[slot])?;
             Some((slot, async move { (slot, reader.next().await) }.boxed()))
         });
         let (later, mut first): (Vec<_>, Vec<_>) = waiting.partition(|(slot, _)| *slot < self.next_slot);
@@ -249,13 +253,22 @@ impl Driver {
         let rows_of = |batch: &SourceBatch| batch.batches.iter().map(RecordBatch::num_rows).sum::<usize>();
         let mut rows: usize = taken.iter().map(|(_, batch)| rows_of(batch)).sum();
         let mut bytes: usize = taken.iter().map(|(_, batch)| batch.bytes).sum();
-        let mut empty = 0;
+        let (mut empty, mut partial) = (0, self.partial.clone());
+        let note = |partial: &mut Vec<bool>, slot: usize, batch: &SourceBatch| {
+            batch.view.iter().for_each(|view| partial[slot] = view.partial);
+        };
+        taken.iter().for_each(|(slot, batch)| note(&mut partial, *slot, batch));
         while rows < self.limits.rows_max && bytes < self.limits.bytes_max && empty < self.readers.len() {
             let slot = self.next_slot;
             self.next_slot = (slot + 1) % self.readers.len();
+            if self.whole_first && !partial[slot] {
+                empty += 1;
+                continue;
+            }
             match self.readers[slot].as_mut().and_then(Reader::try_next) {
                 Some(batch) => {
                     let batch = batch?;
+                    note(&mut partial, slot, &batch);
                     rows += rows_of(&batch);
                     bytes += batch.bytes;
                     taken.push((slot, batch));
@@ -270,12 +283,7 @@ impl Driver {
     /// `EMIT TIMEOUT`: after silence for that long the watermark passes every open window.
     fn time_out(&mut self) {
         let Some(timeout) = self.timeout() else { return };
-        // A source that has ended will not speak.
-        let open = self.watermarks.iter().zip(&self.readers).filter(|(_, reader)| reader.is_some());
-        let silent = |(watermark, _): (&SlotWatermark, _)| {
-            watermark.silent_for(self.last_rows_at).is_some_and(|lasted| lasted >= timeout)
-        };
-        if !open.into_iter().all(silent) {
+        if self.silent_for().is_none_or(|lasted| lasted < timeout) {
             return;
         }
         let marks = self.closes_on_silence();
@@ -285,6 +293,12 @@ impl Driver {
             watermark.force(own);
             rest = behind;
         }
+    }
+
+    /// For how long nothing has come from any source, as far as is proven: microseconds. One that has ended will not speak.
+    pub fn silent_for(&self) -> Option<Micros> {
+        let mut open = self.watermarks.iter().zip(&self.readers).filter(|(_, reader)| reader.is_some());
+        open.try_fold(Micros::MAX, |least, (watermark, _)| Some(watermark.silent_for(self.last_rows_at)?.min(least)))
     }
 
     fn timeout(&self) -> Option<Micros> {
@@ -312,6 +326,11 @@ impl Driver {
     /// How far the sources have got, all marks of the first slot before those of the second.
     pub fn marks(&self) -> Vec<Mark> {
         self.watermarks.iter().flat_map(SlotWatermark::marks).collect()
+    }
+
+    /// Whether there is something to be made whole first.
+    fn takes_only_partial(&self) -> bool {
+        self.whole_first && self.readers.iter().zip(&self.partial).any(|(reader, partial)| reader.is_some() && *partial)
     }
 
     /// Whether what has been taken lies behind the offsets: only then may it be made durable. A checkpoint of a view is one step of

@@ -42,7 +42,7 @@ use crate::operator::contract::{LateRow, RemoteSegment, StoredSegment};
 use crate::sink::parquet::SealLimits;
 use crate::source::DeadLetter;
 use crate::state::{Account, Reservation, Rows};
-use crate::status::{Part, PartitionStatus, QueryState, QueryStatus, SourceStatus};
+use crate::status::{Part, PartitionStatus, QueryState, QueryStatus, Silence, SourceStatus};
 use crate::store::{SpillDirectory, Store};
 use crate::watermark::NONE;
 
@@ -148,6 +148,8 @@ impl QueryLoop {
             if due && self.driver.is_whole() {
                 self.checkpoint_and_sinks().await?;
             }
+            // Of several views one would else always be in the middle of a checkpoint of its own.
+            self.driver.whole_first = due && !self.driver.is_whole();
             self.watch_sources();
             self.report();
         }
@@ -167,6 +169,7 @@ impl QueryLoop {
     /// last checkpoint on by the next start.
     async fn make_whole(&mut self) -> Result<()> {
         let until = Instant::now() + STOP_PATIENCE;
+        self.driver.whole_first = true;
         while !self.driver.is_whole() && Instant::now() < until {
             self.turn().await?;
         }
@@ -446,6 +449,8 @@ impl QueryLoop {
             gauge.store(value, Ordering::Relaxed);
         }
         let now = self.clock.now();
+        let silent_for = if self.dirty { None } else { self.driver.silent_for() };
+        status.note_silence(silent_for.map(|lasted| Silence { since: now.saturating_sub(lasted), until: now }));
         self.report_backlog(now);
         let mut sources = status.sources.write();
         for (at, slot) in self.driver.pipeline.slots.iter().enumerate() {

@@ -40,6 +40,8 @@ pub(super) struct Output {
     sealed: Arc<[SealedFile]>,
     /// By checkpoint of the tail: how far the rows up to it have got, as far as this process knows.
     reached: BTreeMap<u64, BTreeMap<String, OutputMark>>,
+    /// The head is a checkpoint of this process, and not one that it has taken up.
+    own_head: bool,
     /// All input has ended.
     finished: bool,
     /// Files that are written and that the next checkpoint will list.
@@ -68,6 +70,7 @@ impl Output {
             staged: None,
             sealed: Arc::default(),
             reached: BTreeMap::new(),
+            own_head: false,
             finished: false,
             done: Vec::new(),
             planned: None,
@@ -191,6 +194,7 @@ impl Output {
             self.sealed = self.sealed.iter().cloned().chain(new).collect();
         }
         self.planned = None;
+        self.own_head = true;
         let state = super::output_state(head, &self.name);
         self.tail = state.map_or_else(Vec::new, |state| state.tail.clone());
         state.into_iter().for_each(|state| self.note_reached(state));
@@ -245,7 +249,10 @@ impl Output {
         let tail = self.tail.iter().filter_map(|entry| Some((entry.checkpoint, self.rows.get(&entry.checkpoint)?)));
         let tail = tail.flat_map(|(checkpoint, rows)| rows.iter().map(move |rows| (checkpoint, rows.clone())));
         let marks = super::output_state(head, &self.name).map(|state| &state.watermarks);
-        let mark = |(name, mark): (&String, &OutputMark)| (name.clone(), Mark::from(*mark));
+        // Whether it is idle now is not known before its sources have been asked.
+        let mark = |(name, mark): (&String, &OutputMark)| {
+            (name.clone(), Mark::from(OutputMark { idle: mark.idle && self.own_head, ..*mark }))
+        };
         self.view.publish(ViewSnapshot {
             checkpoint: head.id,
             sealed: Arc::clone(&self.sealed),
@@ -319,7 +326,8 @@ impl Output {
         self.planned.is_some()
     }
 
-    /// Writes the files that the head intends, and beside each which of its rows are of which checkpoint. Returns whether there were any.
+    /// Writes the files that the head intends, and beside each which of its rows are of which checkpoint, where queries can read on from
+    /// them. Returns whether there were any.
     pub(super) async fn write_seals(
         &mut self,
         private: &Store,
@@ -340,7 +348,8 @@ impl Output {
             let inputs: Vec<(TailEntry, Arc<[Rows]>)> = state.seal_inputs(intent).into_iter().map(rows_of).collect();
             let mut files = write_sealed(public, disk, query, intent, &inputs).await?;
             let entries: Vec<TailEntry> = inputs.into_iter().map(|(entry, _)| entry).collect();
-            for (file, intended) in files.iter_mut().zip(&intent.files) {
+            let read_on = !self.view.version.is_empty();
+            for (file, intended) in files.iter_mut().zip(&intent.files).filter(|_| read_on) {
                 FileRuns::of(intent, &intended.event_date, &entries).write(private, &file.path).await?;
                 file.checkpoints = Some(CheckpointRange { from: intent.from, to: intent.to });
             }

@@ -69,7 +69,7 @@ impl SlotWatermark {
     pub fn marks(&self) -> Vec<Mark> {
         match self {
             SlotWatermark::Table(table) => vec![table.mark()],
-            SlotWatermark::View(view) => view.marks().to_vec(),
+            SlotWatermark::View(view) => view.marks(),
         }
     }
 
@@ -98,7 +98,8 @@ impl SlotWatermark {
             }
             SlotWatermark::View(view) => {
                 let newest = view.newest().iter().copied().filter(|at| *at != NONE).max();
-                let idle = !view.marks().is_empty() && view.marks().iter().all(|mark| mark.idle);
+                let marks = view.marks();
+                let idle = !marks.is_empty() && marks.iter().all(|mark| mark.idle);
                 vec![(0, newest, idle)]
             }
         }

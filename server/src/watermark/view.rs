@@ -58,8 +58,10 @@ impl ViewWatermark {
         self.marks.fill(Mark::END);
     }
 
-    pub fn marks(&self) -> &[Mark] {
-        &self.marks
+    /// One that does not run is not idle: nobody knows what it brings when it does again.
+    pub fn marks(&self) -> Vec<Mark> {
+        let runs = self.known.is_some();
+        self.marks.iter().map(|mark| Mark { idle: mark.idle && runs, ..*mark }).collect()
     }
 
     /// The latest times that have come, by mark.
@@ -90,12 +92,13 @@ mod tests {
     #[test]
     fn each_time_of_a_view_has_a_mark_of_its_own_that_never_moves_back() {
         let mut view = ViewWatermark::new(2);
+        view.observe_end(Some(Known { end: 4, since: 0, at: 0 }));
         assert_eq!(view.marks(), [Mark::NONE, Mark::NONE]);
         view.observe(4, &said(&[Mark::new(60), idle(50)], &[70, 55]));
-        assert_eq!((view.marks(), view.newest()), (&[Mark::new(60), idle(50)][..], &[70, 55][..]));
+        assert_eq!((view.marks(), view.newest()), (vec![Mark::new(60), idle(50)], &[70, 55][..]));
         // Rows alone move none of them.
         view.observe(4, &said(&[], &[90, NONE]));
-        assert_eq!((view.marks(), view.newest()), (&[Mark::new(60), idle(50)][..], &[90, 55][..]));
+        assert_eq!((view.marks(), view.newest()), (vec![Mark::new(60), idle(50)], &[90, 55][..]));
         view.observe(5, &said(&[Mark::new(40), Mark::new(50)], &[]));
         assert_eq!(view.marks(), [Mark::new(60), Mark::new(50)]);
         view.force(&[100, NONE]);
@@ -103,6 +106,19 @@ mod tests {
         view.end();
         view.observe(6, &said(&[idle(100), idle(50)], &[]));
         assert_eq!(view.marks(), [Mark::END, Mark::END]);
+    }
+
+    #[test]
+    fn a_view_that_does_not_run_is_waited_for_also_where_it_was_idle() {
+        let mut view = ViewWatermark::new(1);
+        view.observe(4, &said(&[idle(50)], &[]));
+        assert_eq!(view.marks(), [Mark::new(50)], "it is not known whether it runs");
+        view.observe_end(Some(Known { end: 4, since: 0, at: 0 }));
+        assert_eq!(view.marks(), [idle(50)]);
+        view.observe_end(None);
+        assert_eq!(view.marks(), [Mark::new(50)]);
+        view.observe_end(Some(Known { end: 4, since: 9, at: 9 }));
+        assert_eq!(view.marks(), [idle(50)]);
     }
 
     #[test]

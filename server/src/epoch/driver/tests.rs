@@ -3,7 +3,7 @@
 use super::*;
 use crate::pipeline::tests::{planned, rows};
 use crate::source::reader::by_hand::{Hand, reader};
-use crate::source::{Offset, Progress};
+use crate::source::{Offset, Progress, ViewProgress};
 use crate::watermark::SourceWatermark;
 
 const SECOND: Micros = 1_000_000;
@@ -98,6 +98,30 @@ async fn a_busy_source_starves_no_other() {
             }
             assert_eq!(played.driver.offsets[1 - busy][&0], 2, "one batch: {one_batch}, busy: {busy}");
             assert!(played.driver.offsets[busy][&0] < 40);
+        }
+    }
+}
+
+// Each brings checkpoints of several batches, and they are not at the end of one at the same time.
+#[tokio::test]
+async fn where_a_checkpoint_is_due_what_is_taken_in_part_is_made_whole_and_nothing_else_is_begun() {
+    for one_batch in [true, false] {
+        let mut played = played("SELECT id FROM clicks UNION ALL SELECT id FROM taps", one_batch, None).await;
+        for (slot, partial) in [(0, true), (0, false), (0, true), (1, true), (1, true), (1, false), (1, true)] {
+            let batches = rows(&played.driver.pipeline, slot, &[(1, "a", 1, 1)]);
+            let view = Some(ViewProgress { partial, ..ViewProgress::default() });
+            played.hands[slot].put(SourceBatch { batches, view, ..SourceBatch::default() });
+        }
+        let mut turns = 0;
+        while turns < 2 || !played.driver.is_whole() {
+            played.driver.whole_first = turns >= 2;
+            played.turn().await;
+            turns += 1;
+            assert!(turns < 9, "it is never whole");
+        }
+        for reader in played.driver.readers.iter_mut().flatten() {
+            let left = reader.try_next().expect("the next checkpoint").unwrap();
+            assert!(left.view.is_some_and(|view| view.partial) && reader.try_next().is_none());
         }
     }
 }

@@ -54,6 +54,14 @@ impl Shape {
         Ok(ticks(column)?.values().iter().map(|tick| tick.saturating_mul(of).div_euclid(by)).collect())
     }
 
+    /// The last tick of a time. [`NONE`] and [`END`] stay what they are.
+    pub(super) fn last_tick(&self, time: Micros) -> Ticks {
+        match time {
+            NONE | END => time,
+            time => self.ticks(time).saturating_add(self.scale - 1),
+        }
+    }
+
     /// What the watermark of a side promises: all rows before this have come, those that count although they are behind it included.
     pub(super) fn passed(&self, side: usize, mark: Micros) -> Ticks {
         match mark {

@@ -25,7 +25,7 @@ use crate::operator::late::{Late, Ledger};
 use crate::operator::logical::ROW;
 use crate::operator::rows::row_ids;
 use crate::state::{Account, Reservation, Segment};
-use crate::watermark::InputMarks;
+use crate::watermark::{END, InputMarks};
 
 const LEFT: usize = 0;
 const RIGHT: usize = 1;
@@ -424,10 +424,14 @@ impl Operator for AsOfJoinOperator {
     }
 
     fn last_deadline(&self, input: usize, newest: Micros) -> Option<Micros> {
+        let mut state = self.state.lock();
         if input != RIGHT {
+            // After a restart nothing else says how far the left had got.
+            if newest != END {
+                state.newest = state.newest.max(self.shape.last_tick(newest));
+            }
             return None;
         }
-        let state = self.state.lock();
         // What comes from the right is waited for, but for times that nobody believes. Silence ends that for all that the left has brought.
         let believed = self.shape.passed(RIGHT, newest).max(self.shape.sought(state.newest));
         let due = state.sides.as_ref()?.waiting.due.iter().map(|Reverse((due, _))| *due);

@@ -22,6 +22,9 @@ use crate::state::{Account, Reservation, Segment};
 /// The last column of the rows: where each was read, as far as that is known. It says which of two rows of one time is the later to arrive.
 const PLACE_READ: &str = "__place";
 
+/// Entries beside two for each row before [`Right::expiry`] is made anew.
+const SPARE: usize = 1024;
+
 /// The rows of the right side as they are kept.
 pub(super) fn with_place(schema: &Schema) -> SchemaRef {
     let place = Arc::new(Field::new(PLACE_READ, PLACE, true));
@@ -103,7 +106,7 @@ impl Right {
     /// From which time that the left seeks on a row can be the nearest no more; `None`: as long as no other comes.
     fn expires(&self, row: u32) -> Option<Ticks> {
         let (time, matching) = (self.versions.time(row), &self.shape.matching);
-        let next = self.versions.beside(row).1.map(|next| self.versions.time(next));
+        let next = self.versions.beside(row, &self.store).1.map(|next| self.versions.time(next));
         if next == Some(time) {
             return Some(Ticks::MIN);
         }
@@ -119,7 +122,7 @@ impl Right {
 
     /// Looks at a row again when it can go, and at the one before it, which it may follow.
     fn watch(&mut self, row: u32) {
-        for row in [Some(row), self.versions.beside(row).0].into_iter().flatten() {
+        for row in [Some(row), self.versions.beside(row, &self.store).0].into_iter().flatten() {
             self.expiry.extend(self.expires(row).map(|at| Reverse((at, row))));
         }
     }
@@ -150,8 +153,20 @@ impl Right {
         self.versions.remove(&gone);
         self.store.give_up(&gone);
         let committed = self.store.commit(next_segment);
+        self.forget_gone();
         self.count_index();
         committed
+    }
+
+    /// A row that is soon followed goes soon, and leaves an entry behind that is as old as the tolerance; by then its number is another row's.
+    /// So there are never many more entries than rows.
+    fn forget_gone(&mut self) {
+        if self.expiry.len() <= 2 * self.store.kept_count() + SPARE {
+            return;
+        }
+        let entries = self.store.kept().filter_map(|row| Some(Reverse((self.expires(row)?, row))));
+        let expiry: BinaryHeap<_> = entries.collect();
+        self.expiry = expiry;
     }
 
     /// Forgets what the epoch did.

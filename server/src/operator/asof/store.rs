@@ -146,6 +146,16 @@ impl Store {
         self.places.get(number as usize).is_some_and(|place| place.part != NONE)
     }
 
+    /// The numbers of all rows that are kept.
+    pub(super) fn kept(&self) -> impl Iterator<Item = u32> + '_ {
+        (0_u32..).zip(&self.places).filter(|(_, place)| place.part != NONE).map(|(number, _)| number)
+    }
+
+    /// How many rows are kept.
+    pub(super) fn kept_count(&self) -> usize {
+        self.places.len().saturating_sub(self.free.len())
+    }
+
     fn part(&self, part: u32) -> Option<&Part> {
         self.parts.get(part as usize)?.as_ref()
     }

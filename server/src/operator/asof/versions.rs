@@ -315,12 +315,13 @@ impl Versions {
         self.times[number as usize]
     }
 
-    /// The rows of the same key before and behind one.
-    pub(super) fn beside(&self, number: u32) -> (Option<u32>, Option<u32>) {
+    /// The rows of the same key before and behind one. All of them are in their order.
+    pub(super) fn beside(&self, number: u32, store: &Store) -> (Option<u32>, Option<u32>) {
         let run = self.run_of.get(number as usize).copied().unwrap_or(NONE);
         let Some(run) = self.runs.get(run as usize) else { return (None, None) };
-        let (rows, time) = (run.rows.all(), self.time(number));
-        let first = rows.partition_point(|row| self.time(*row) < time);
+        let rows = run.rows.all();
+        let first = rows.partition_point(|row| self.order(*row, number, store) == Ordering::Less);
+        // What is left are rows that nothing tells apart.
         let Some(at) = rows[first..].iter().position(|row| *row == number) else { return (None, None) };
         let at = first + at;
         (at.checked_sub(1).map(|before| rows[before]), rows.get(at + 1).copied())

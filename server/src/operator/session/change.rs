@@ -8,6 +8,7 @@ use super::merge::{Merged, merged};
 use super::rows::Buffer;
 use crate::error::Result;
 use crate::sql::window_session::SessionRule;
+use crate::state::Reservation;
 
 /// The open sessions and their rows.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub(super) struct Open {
     /// Sessions that began at times which are not to be believed, and such as have gone since: when, and of which key. Known once a row is
     /// looked at that lies so far ahead.
     far: Option<BTreeSet<(i64, u32)>>,
+    /// For all but the rows.
+    held: Reservation,
 }
 
 /// A new row.
@@ -99,7 +102,8 @@ impl Group {
 
 impl Open {
     pub(super) fn new(rule: SessionRule, rows: Buffer) -> Self {
-        Open { rule, index: Index::new(rule), rows, far: None }
+        let held = Reservation::empty(rows.account());
+        Open { rule, index: Index::new(rule), rows, far: None, held }
     }
 
     fn sessions(&self, slot: Option<u32>) -> &[Session] {
@@ -271,6 +275,7 @@ impl Open {
             group.merge(self);
             self.apply_to(KeyChange { group, closed: 0, rest: None }, i64::MAX)?;
         }
+        self.count_index();
         Ok(())
     }
 
@@ -278,7 +283,15 @@ impl Open {
         if self.index.shrink() {
             self.far = None;
         }
+        self.count_index();
         self.rows.tidy()
+    }
+
+    /// What is there is counted, whatever the limit says, as of other state that single rows are looked up in.
+    fn count_index(&mut self) {
+        let bytes = self.index_bytes();
+        self.held.release();
+        self.held.count(bytes);
     }
 
     /// Lets go of sessions that have been emitted before a restart, whose rows still lay in segments. `before`: as of [`closes`], when the
@@ -291,10 +304,14 @@ impl Open {
         self.apply(change)
     }
 
+    fn index_bytes(&self) -> usize {
+        const LISTED: usize = size_of::<(i64, u32)>() * 3 / 2;
+        self.index.bytes() + self.far.as_ref().map_or(0, |far| far.len() * LISTED)
+    }
+
     /// Bytes of memory.
     pub(super) fn bytes(&self) -> usize {
-        const LISTED: usize = size_of::<(i64, u32)>() * 3 / 2;
-        self.index.bytes() + self.rows.bytes() + self.far.as_ref().map_or(0, |far| far.len() * LISTED)
+        self.index_bytes() + self.rows.bytes()
     }
 }
 

@@ -155,14 +155,19 @@ impl Index {
 
     /// The end of the session that closes next, of those that end at `from` or later.
     pub(super) fn next_end(&mut self, from: i64) -> Option<i64> {
-        // What is listed before that may be listed later by now.
-        self.due(from);
-        loop {
-            let at = self.ends.range((from, 0_u32)..).next().copied()?;
+        // What is listed before that may be listed later by now. Where it is not, the key's first session had gone before a restart, and
+        // those behind it are waited for.
+        let behind = self.due(from).into_iter().filter_map(|slot| {
+            let ends = self.sessions(slot).iter().map(|session| self.rule.end(session.first, session.last));
+            ends.filter(|end| !closes(*end, from)).min()
+        });
+        let behind = behind.collect::<Vec<i64>>().into_iter().min();
+        while let Some(at) = self.ends.range((from, 0_u32)..).next().copied() {
             if self.listed_now(at) == at.0 {
-                return Some(at.0);
+                return behind.into_iter().chain([at.0]).min();
             }
         }
+        behind
     }
 
     /// Lists a key by the end that its first session has by now, and returns that.
@@ -290,6 +295,16 @@ mod tests {
         index.set(Some(b), 2, b"b".as_slice().into(), vec![]);
         assert_eq!((index.next_end(i64::MIN), index.due(15), index.due(16)), (Some(15), vec![], vec![a]));
         assert_eq!(index.due(i64::MAX), [a]);
+    }
+
+    // As after a restart, until an epoch forgets what has gone.
+    #[test]
+    fn a_session_behind_one_that_has_gone_is_waited_for() {
+        let mut index = index();
+        add(&mut index, 1, b"a", &[(0, 1), (20, 22), (40, 41)]);
+        add(&mut index, 2, b"b", &[(30, 30)]);
+        let next: Vec<Option<i64>> = [0, 10, 28, 36, 47].map(|from| index.next_end(from)).to_vec();
+        assert_eq!(next, [Some(6), Some(27), Some(35), Some(46), None]);
     }
 
     // A row before a session that is cut makes it end earlier.

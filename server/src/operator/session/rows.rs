@@ -119,6 +119,11 @@ impl Buffer {
         }
     }
 
+    /// Who answers for its memory.
+    pub(super) fn account(&self) -> &Arc<Account> {
+        &self.account
+    }
+
     /// The number of the first row that is staged next.
     pub(super) fn next_row(&self) -> u64 {
         self.next_row

@@ -648,6 +648,43 @@ async fn windows_stand_above_such_a_join_and_below_it() {
 }
 
 #[tokio::test]
+async fn a_window_above_waits_for_rows_at_its_end_that_wait_for_the_right() {
+    let query = "SELECT x.window_end, count(*) AS pages, sum(x.tap) AS taps FROM (
+        SELECT c.window_end, t.id AS tap FROM (
+            SELECT window_end, page, count(*) AS n FROM TUMBLE(clicks, ts, INTERVAL '10 seconds') GROUP BY window_end, page) c
+        ASOF LEFT JOIN taps t ON t.page = c.page AND c.window_end >= t.ts) x GROUP BY x.window_end";
+    let steps = Steps::of(query).await;
+    assert_eq!(steps.lines(&[(1, "a", 0, 1)], &[(7, "a", 0, 4)], [10, 10]).await, NOTHING);
+    // A tap at the very end of the window is the nearest.
+    assert_eq!(steps.lines(&[], &[(8, "a", 0, 10)], [11, 11]).await, ["1970-01-01T00:00:10,1,8"]);
+}
+
+// A row of the right that is followed goes, however far away a partner may be.
+#[tokio::test]
+async fn rows_that_have_gone_leave_nothing_behind_them() {
+    let query = "SELECT c.id, t.id AS tap FROM clicks c
+        ASOF JOIN taps t ON t.n = c.n AND c.ts >= t.ts AND c.ts <= t.ts + INTERVAL '1 day'";
+    let steps = Steps::of(query).await;
+    // Each second another row of each of 500 keys.
+    for second in 0..100 {
+        let taps: Vec<Row> = (0..500).map(|n| (second * 500 + n, "a", n, second)).collect();
+        steps.step(&[], &taps, [Mark::new((second + 1) * SECOND); 2]).await;
+    }
+    let bytes = steps.pipeline.state_bytes();
+    assert!(bytes < 400 << 10, "{bytes} bytes for 500 rows");
+}
+
+#[tokio::test]
+async fn silence_ends_the_waiting_after_a_restart_as_before() {
+    let query = "SELECT c.id, t.id AS tap FROM clicks c ASOF LEFT JOIN taps t ON t.page = c.page AND c.ts >= t.ts";
+    let steps = Steps::of(query).await;
+    assert_eq!(steps.lines(&[(1, "a", 0, 10)], &[(7, "a", 0, 2)], [10, 2]).await, NOTHING);
+    let (newest, closes) = ([10 * SECOND, 2 * SECOND], [NONE, 10 * SECOND + 1]);
+    assert_eq!(steps.pipeline.close_all_at(&newest), closes);
+    assert_eq!(restarted(&steps.pipeline, query, 1).await.close_all_at(&newest), closes);
+}
+
+#[tokio::test]
 async fn several_streams_are_joined_one_after_the_other() {
     let views = "CREATE VIEW pairs AS SELECT c.id, c.page, c.n, c.ts, t.id AS tap FROM clicks c
         ASOF LEFT JOIN taps t ON t.page = c.page AND c.ts >= t.ts;";

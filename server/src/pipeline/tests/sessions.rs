@@ -342,6 +342,22 @@ async fn what_was_emitted_before_a_restart_does_not_come_again() {
     }
 }
 
+// Else the watermark would pass it without an epoch, and the next one would take it for gone.
+#[tokio::test]
+async fn a_session_behind_one_that_has_gone_is_due_after_a_restart() {
+    let query = "SELECT id, window_end FROM SESSION(clicks PARTITION BY page, ts, INTERVAL '5 seconds')";
+    let pipeline = planned(query, 1).await;
+    let rows = [(1, "a", 0, 1), (2, "a", 0, 10), (3, "a", 0, 11)];
+    step(&pipeline, vec![read(&pipeline, 0, &rows)], vec![Mark::new(0)]).await;
+    let output = step(&pipeline, vec![vec![]], vec![Mark::new(6 * SECOND + 1)]).await;
+    assert_eq!(values(&output.batches), ["1,00:06"]);
+    // Less than half of their segment has gone, so it stays as it is.
+    let pipeline = restarted(query, &pipeline).await;
+    assert!(!pipeline.due(&[Mark::new(16 * SECOND)]) && pipeline.due(&[Mark::new(16 * SECOND + 1)]));
+    let output = step(&pipeline, vec![vec![]], vec![Mark::new(16 * SECOND + 1)]).await;
+    assert_eq!(values(&output.batches), ["2,00:16", "3,00:16"]);
+}
+
 #[tokio::test]
 async fn a_session_keeps_the_columns_that_somebody_reads() {
     let from = "SELECT window_end, count(*) AS c FROM SESSION(clicks PARTITION BY page, ts, INTERVAL '5 seconds') GROUP BY window_end";

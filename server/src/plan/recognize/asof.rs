@@ -58,7 +58,10 @@ pub(in crate::plan) fn join(derivation: &mut Derivation<'_>, node: &AsOfJoinNode
         Direction::Backward => matching.offset,
         Direction::Forward => matching.offset.saturating_add(within),
     };
-    let held = WatermarkExpr::Slowest(vec![mark(0), mark(1).shifted(reach.saturating_neg())]);
+    // Of bounds of windows those at the watermark are taken to have come: where rows at it can still come from the right, they wait.
+    let at_mark = i64::from(of_left.is_inclusive && !of_right.is_inclusive);
+    let of_right_mark = mark(1).shifted(reach.saturating_neg()).behind(at_mark);
+    let held = WatermarkExpr::Slowest(vec![mark(0), of_right_mark]);
     let of_left_columns = facts(&sides[0], &watermarks[0], &held);
     let of_right_columns = sides[1].edge.shown().map(|_| ColumnFacts::default());
     let edge = Edge { columns: of_left_columns.into_iter().chain(of_right_columns).collect(), ..Edge::default() };

@@ -21,12 +21,13 @@ use history::{History, Seal};
 use super::reader::{
     Answers, OpenSpec, Queue, Reader, ReaderLimits, ViewDeps, WAIT_FOR_ROOM, counted, may_wait, standing,
 };
-use super::{Offset, Progress, SourceBatch, ViewProgress};
+use super::{Known, Offset, Progress, SourceBatch, ViewProgress};
 use crate::catalog::{TableDef, ViewRef};
 use crate::checkpoint::OutputMark;
 use crate::clock::{Clock, Micros};
 use crate::error::{Error, Result};
 use crate::state::{Account, Reservation, Rows};
+use crate::status::Silence;
 use crate::tables::{PublishedView, TailRows, ViewSnapshot};
 use crate::watermark::Mark;
 
@@ -139,7 +140,7 @@ impl Follower {
                     continue;
                 }
             }
-            self.note_state(followed.is_some(), other).await?;
+            self.note_state(followed.as_ref().map(|(view, _)| view), other).await?;
             let shows_more = async {
                 match &mut followed {
                     // What shows it is held here, so it cannot go.
@@ -297,20 +298,25 @@ impl Follower {
     }
 
     /// Says why nothing may be coming, or that all has come up to now.
-    async fn note_state(&mut self, shown: bool, other_version: bool) -> Result<(), End> {
+    async fn note_state(&mut self, shown: Option<&Arc<PublishedView>>, other_version: bool) -> Result<(), End> {
         let status = self.deps.published.query(&self.name);
         let why = match &status {
             None => Some("which is not there".to_owned()),
             Some(_) if other_version => Some("of which another version runs".to_owned()),
             Some(status) => status.stands_still().map(|why| format!("which {why}")),
         };
-        let goes_on = shown && status.is_some_and(|status| status.goes_on());
+        let now = self.clock.now();
+        let going_on = status.filter(|status| status.goes_on());
+        // That nothing comes to a view is what it says itself: it may emit once an hour, and commit when it likes.
+        let silence = going_on.map(|status| status.silence().unwrap_or(Silence { since: now, until: now }));
+        // Looked at after that, so that it is no older.
+        let end = shown.map(|view| offset(view.pin().checkpoint.saturating_add(1)));
         let news = {
             let mut answers = self.answers.lock();
             let news = answers.set_trouble(why.map(|why| format!("waits for view \"{}\", {why}", self.name)));
-            match goes_on {
-                true => answers.answered(0, offset(self.next), self.clock.now()),
-                false => answers.known.clear(),
+            match silence.zip(end) {
+                Some((Silence { since, until }, end)) => _ = answers.known.insert(0, Known { end, since, at: until }),
+                None => answers.known.clear(),
             }
             news
         };

@@ -529,6 +529,24 @@ async fn it_is_silent_only_while_the_view_runs_and_has_no_more() {
 }
 
 #[tokio::test]
+async fn it_is_silent_as_long_as_nothing_comes_to_the_view_itself() {
+    let up = Played::new();
+    let (mut reader, mut read) = (up.reader(0, ReaderLimits::default()), Read::default());
+    read.to(&mut reader, 2).await;
+    for (said, wanted) in [(None, (0, 0)), (Some(Silence { since: -9, until: -2 }), (-9, -2)), (None, (0, 0))] {
+        up.status.note_silence(said);
+        loop {
+            let mut seen = None;
+            reader.see_known(|known| seen = known.get(&0).map(|known| (known.since, known.at)));
+            if seen == Some(wanted) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn where_the_views_input_has_ended_so_has_what_it_brings() {
     let mut up = Played::new();
     up.commit(&[(1, 1)], Mark::END);

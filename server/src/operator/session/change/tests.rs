@@ -5,11 +5,15 @@ use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use proptest::prelude::*;
 
 use super::*;
-use crate::state::Account;
+use crate::state::{Account, Budget};
 
 fn open(gap: i64, longest: Option<i64>) -> Open {
+    open_of(gap, longest, &Account::unlimited())
+}
+
+fn open_of(gap: i64, longest: Option<i64>, account: &Arc<Account>) -> Open {
     let time = Field::new("ts", DataType::Timestamp(TimeUnit::Millisecond, None), false);
-    let rows = Buffer::new(Arc::new(Schema::new(vec![time])), 0, longest.is_some(), &Account::unlimited());
+    let rows = Buffer::new(Arc::new(Schema::new(vec![time])), 0, longest.is_some(), account);
     Open::new(SessionRule::new(gap, longest), rows)
 }
 
@@ -97,6 +101,17 @@ fn an_epoch_that_is_undone_leaves_all_as_it_was() {
         assert_eq!((open.index.open(), open.bytes()), (2, bytes));
     }
     assert_eq!(epoch(&mut open, &[], i64::MAX, true), [(0, 5, vec![0]), (20, 25, vec![20])]);
+}
+
+#[test]
+fn all_that_is_held_is_counted_and_given_back() {
+    let budget = Budget::new(1 << 20, None);
+    let mut open = open_of(5, None, &budget.account("query \"v\""));
+    epoch(&mut open, &[(1, 0), (2, 3), (1, 10)], 0, true);
+    assert!(open.index.bytes() > 0);
+    assert_eq!(open.bytes(), budget.used());
+    epoch(&mut open, &[], i64::MAX, true);
+    assert_eq!((open.bytes(), budget.used()), (0, 0));
 }
 
 /// The sessions of rows, by the definition.
