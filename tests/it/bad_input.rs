@@ -126,14 +126,15 @@ fn scripts_and_servers() -> Outcome {
             ran.stderr
         );
     }
-    // Views do not read one another on a server, however the files are given.
+    // Views read one another on a server, in whichever order the files are given.
     site.write("queries/script.sql", "CREATE MATERIALIZED VIEW a AS SELECT id FROM e;\n")?;
     site.write("queries/b.sql", "CREATE MATERIALIZED VIEW b AS SELECT id FROM a;\n")?;
     for arguments in [&["check"][..], &["check", "queries/b.sql", "queries/script.sql", "schemas/e.sql"]] {
-        let ran = site.run(arguments)?;
-        assert!(ran.stderr.starts_with("error: queries/b.sql:1:46: table 'a' not found"), "{}", ran.stderr);
-        assert_eq!(ran.stderr.matches("error: ").count(), 1, "{}", ran.stderr);
+        site.output(arguments)?;
     }
+    // Without its file one of them is not there.
+    let ran = site.run(&["check", "queries/b.sql", "schemas/e.sql"])?;
+    assert!(ran.stderr.starts_with("error: queries/b.sql:1:46: table 'a' not found"), "{}", ran.stderr);
     Ok(())
 }
 

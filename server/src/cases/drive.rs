@@ -149,7 +149,7 @@ impl<'a> Run<'a> {
     }
 
     /// What is due at these marks although nothing comes: an operator may have to wait for what another one closes.
-    pub(super) async fn settle(&mut self, marks: &[Mark], now: Micros) -> Result<Got> {
+    pub(super) async fn get_to(&mut self, marks: &[Mark], now: Micros) -> Result<Got> {
         let mut got = self.epoch(&[], marks, now).await?;
         for _ in 0..ROUNDS_MAX {
             if !self.pipeline.due(&self.marks(marks)) {

@@ -354,7 +354,7 @@ impl Ways<'_> {
 
     /// Brings the sources to where they are at the end of the test.
     async fn finished(&self, run: &mut Run<'_>, written: &Written) -> Result<Got> {
-        let mut got = run.settle(&written.marks, self.now()).await?;
+        let mut got = run.get_to(&written.marks, self.now()).await?;
         if self.has_ended() {
             got.add(run.end(self.now()).await?);
         }

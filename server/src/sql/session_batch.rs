@@ -40,11 +40,11 @@ pub(super) fn expand(window: &WindowTvfNode) -> Result<LogicalPlan> {
         let is_float = key.get_type(input.schema())?.is_floating();
         keys.push(if is_float { of(OfTimes::OneZero, key) } else { key });
     }
-    let unbounded = ScalarValue::UInt64(None);
+    let no_bound = ScalarValue::UInt64(None);
     let whole = WindowFrame::new_bounds(
         WindowFrameUnits::Rows,
-        WindowFrameBound::Preceding(unbounded.clone()),
-        WindowFrameBound::Following(unbounded),
+        WindowFrameBound::Preceding(no_bound.clone()),
+        WindowFrameBound::Following(no_bound),
     );
     let session = WindowUDF::new_from_impl(SessionOf { signature: Signature::any(1, Volatility::Immutable), rule });
     let session = session

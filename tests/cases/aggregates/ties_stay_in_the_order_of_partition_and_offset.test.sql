@@ -16,6 +16,7 @@ FROM TUMBLE(clicks, ts, INTERVAL '10 seconds')
 GROUP BY window_start;
 
 /* test
+not in batch: there rows that tie come as they stand, whichever way they are ordered
 rows clicks partition 1
   | page | n | ts       |
   | c    | 7 | 00:00:01 |

@@ -10,5 +10,5 @@ SELECT page FROM pages;
 /* test
 refused
   7:1: the view reads no stream, so it would never change
-  hint: read at least one table with a Kafka connector, or ask the static tables by Flight SQL
+  hint: read at least one table with a Kafka connector, or another view; or ask the static tables by Flight SQL
 */

@@ -174,7 +174,7 @@ async fn all_of(
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
         rows.add(RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &options)?)?;
     }
-    rows.settle();
+    rows.put_in_order();
     reservation.try_grow(rows.index_bytes())?;
     Ok(Arc::new(Rows { right: rows, _reservation: reservation }))
 }

@@ -324,7 +324,7 @@ impl Operator for AsOfJoinOperator {
                 sides.right.add(batch)?;
             }
         }
-        sides.right.settle();
+        sides.right.put_in_order();
         let passed = self.shape.passed(RIGHT, right.close);
         let far = self.shape.passed(LEFT, epoch.far_after);
         for batch in of_left {

@@ -61,7 +61,7 @@ impl Right {
         }
     }
 
-    /// Adds rows for this epoch, all of which have a time and a key. [`Right::settle`] is to be called before any is looked for.
+    /// Adds rows for this epoch, all of which have a time and a key. [`Right::put_in_order`] is to be called before any is looked for.
     ///
     /// # Errors
     /// `OverBudget` where there is no room for them.
@@ -71,8 +71,8 @@ impl Right {
         self.versions.add(&numbers, &times, &keys, &hashes, &self.store)
     }
 
-    pub(super) fn settle(&mut self) {
-        self.versions.settle(&self.store);
+    pub(super) fn put_in_order(&mut self) {
+        self.versions.put_in_order(&self.store);
     }
 
     /// Rows of the left side, each beside the nearest of the right. They have a time and a key.
@@ -184,7 +184,7 @@ impl Right {
         let (times, keys, hashes) = read(&self.shape, 1, &batch)?;
         let numbers = self.store.restore(id, level, batch)?;
         self.versions.add(&numbers, &times, &keys, &hashes, &self.store)?;
-        self.settle();
+        self.put_in_order();
         numbers.into_iter().for_each(|row| self.watch(row));
         self.count_index();
         Ok(())

@@ -108,7 +108,7 @@ impl Versions {
         }
     }
 
-    /// Adds rows that are in the store, with their times and keys. Before anything is looked up, [`Versions::settle`] is to be called.
+    /// Adds rows that are in the store, with their times and keys. Before anything is looked up, [`Versions::put_in_order`] is to be called.
     pub(super) fn add(
         &mut self,
         numbers: &[u32],
@@ -222,7 +222,7 @@ impl Versions {
     }
 
     /// Puts what was added into its order.
-    pub(super) fn settle(&mut self, store: &Store) {
+    pub(super) fn put_in_order(&mut self, store: &Store) {
         for run in std::mem::take(&mut self.unsorted) {
             let of = &mut self.runs[run as usize];
             let unsorted = std::mem::take(&mut of.unsorted);
