@@ -25,6 +25,9 @@ use crate::state::{Merge, PaneState};
 const KEYS_AT_ONCE: usize = if cfg!(test) { 3 } else { 8_192 };
 const SLIDING_AT_ONCE: usize = if cfg!(test) { 3 } else { 1_024 };
 
+/// Rows of these keys in all panes of their windows, about: no account counts them, and they are held twice.
+const SLIDING_ROWS: usize = if cfg!(test) { 16 } else { 1 << 21 };
+
 /// How far an epoch gets. Times of windows' ends, but for `now`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Progress {
@@ -176,11 +179,12 @@ impl Early {
         match windows.overlap() {
             false => Ok(one_pane_each(&self.touched, ends_of)),
             true => {
-                let work = sliding(&self.touched, ends_of);
+                let starts = panes.pane_starts();
+                let work = sliding(&self.touched, ends_of, windows, &starts);
                 let reach = work.iter().filter_map(|work| work.reach(windows));
                 let reach = reach.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
                 if let Some((from, to)) = reach {
-                    for pane in panes.pane_starts().into_iter().filter(|pane| (from..to).contains(pane)) {
+                    for pane in starts.into_iter().filter(|pane| (from..to).contains(pane)) {
                         self.follow(panes, pane, merge)?;
                     }
                 }
@@ -243,19 +247,32 @@ fn one_pane_each<I: Iterator<Item = Micros>>(
 ) -> VecDeque<Work> {
     let mut work = VecDeque::new();
     for (pane, keys) in touched {
+        let mut ends = ends_of(*pane).peekable();
+        // An epoch does not go through what waits for its time.
+        if ends.peek().is_none() {
+            continue;
+        }
         let keys: Vec<Key> = keys.iter().copied().collect();
-        for end in ends_of(*pane) {
+        for end in ends {
             work.extend(keys.chunks(KEYS_AT_ONCE).map(|keys| Work::Pane { pane: *pane, end, keys: keys.to_vec() }));
         }
     }
     work
 }
 
+/// `starts`: of all panes that hold rows.
 fn sliding<I: Iterator<Item = Micros>>(
     touched: &BTreeMap<Micros, BTreeSet<Key>>,
     ends_of: impl Fn(Micros) -> I,
+    windows: Windows,
+    starts: &[Micros],
 ) -> VecDeque<Work> {
     let ends: BTreeMap<Micros, Vec<Micros>> = touched.keys().map(|pane| (*pane, ends_of(*pane).collect())).collect();
+    let all_ends = || ends.values().flatten().copied();
+    let (Some(first), Some(last)) = (all_ends().min(), all_ends().max()) else { return VecDeque::new() };
+    let (from, to) = (windows.panes_of(first).0, windows.panes_of(last).1);
+    let panes = starts.iter().filter(|pane| (from..to).contains(*pane)).count();
+    let at_once = (SLIDING_ROWS / panes.max(1)).clamp(1, SLIDING_AT_ONCE);
     let mut by_key: BTreeMap<Key, Vec<Micros>> = BTreeMap::new();
     for (pane, keys) in touched.iter().filter(|(pane, _)| !ends[*pane].is_empty()) {
         keys.iter().for_each(|key| by_key.entry(*key).or_default().push(*pane));
@@ -263,8 +280,10 @@ fn sliding<I: Iterator<Item = Micros>>(
     let mut keys: Vec<(Key, Vec<Micros>)> = by_key.into_iter().collect();
     // Those of the same panes together: they are in the same windows.
     keys.sort_by(|a, b| (&a.1, a.0).cmp(&(&b.1, b.0)));
-    let work = keys.chunks(SLIDING_AT_ONCE).map(|keys| {
-        let ends = keys.iter().flat_map(|(_, panes)| panes).flat_map(|pane| &ends[pane]).copied().collect();
+    let work = keys.chunks(at_once).map(|keys| {
+        // Most keys share them: the ends of each pane are looked at once.
+        let panes: BTreeSet<Micros> = keys.iter().flat_map(|(_, panes)| panes).copied().collect();
+        let ends = panes.iter().flat_map(|pane| &ends[pane]).copied().collect();
         Work::Sliding { ends, keys: keys.to_vec() }
     });
     work.collect()

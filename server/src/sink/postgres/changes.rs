@@ -1,9 +1,10 @@
 //! Rows that replace one another: of a range of checkpoints for each key its newest row, or that there is none any more.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
-use arrow::array::{Array, BooleanArray, RecordBatch};
-use arrow::compute::filter_record_batch;
+use arrow::array::{Array, RecordBatch, UInt64Array};
+use arrow::compute::take_record_batch;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::HotTable;
@@ -44,18 +45,15 @@ pub(super) async fn delete(db: &Lease<'_>, sql: &TableSql, gone: &[RecordBatch])
     for batch in gone {
         for first in (0..batch.num_rows()).step_by(KEYS_AT_ONCE) {
             let some = batch.slice(first, KEYS_AT_ONCE.min(batch.num_rows() - first));
-            let (whole, with_nulls) = by_nulls(&some)?;
-            for (keys, nulls) in [(whole, false), (with_nulls, true)] {
-                if keys.num_rows() > 0 {
-                    deleted += delete_keys(db, sql, &keys, nulls).await?;
-                }
+            for (nulls, keys) in by_nulls(&some)? {
+                deleted += delete_keys(db, sql, &keys, &nulls).await?;
             }
         }
     }
     Ok(deleted)
 }
 
-async fn delete_keys(db: &Lease<'_>, sql: &TableSql, keys: &RecordBatch, nulls: bool) -> Result<u64> {
+async fn delete_keys(db: &Lease<'_>, sql: &TableSql, keys: &RecordBatch, nulls: &[bool]) -> Result<u64> {
     let rows: Vec<usize> = (0..keys.num_rows()).collect();
     let mut writer = RowWriter::try_new(keys)?;
     let mut columns: Vec<Vec<Option<String>>> = vec![Vec::new(); keys.num_columns()];
@@ -68,13 +66,12 @@ async fn delete_keys(db: &Lease<'_>, sql: &TableSql, keys: &RecordBatch, nulls: 
     deleted.map_err(|error| failed(format!("delete rows of hot table {}", sql.qualified), &error))
 }
 
-/// The keys in which no column is NULL, and the others: these are compared in a way for which no index is of use.
-pub(super) fn by_nulls(keys: &RecordBatch) -> Result<(RecordBatch, RecordBatch)> {
-    let has_null = |row: usize| keys.columns().iter().any(|column| column.is_null(row));
-    let nulls: Vec<bool> = (0..keys.num_rows()).map(has_null).collect();
-    if !nulls.contains(&true) {
-        return Ok((keys.clone(), keys.slice(0, 0)));
+/// The keys by which of their columns are NULL, with that: what the same columns name is found by an index, or by a hash.
+pub(super) fn by_nulls(keys: &RecordBatch) -> Result<Vec<(Vec<bool>, RecordBatch)>> {
+    let mut kinds: BTreeMap<Vec<bool>, Vec<u64>> = BTreeMap::new();
+    for row in 0..keys.num_rows() {
+        let nulls = keys.columns().iter().map(|column| column.is_null(row)).collect();
+        kinds.entry(nulls).or_default().push(row as u64);
     }
-    let whole = nulls.iter().map(|null| Some(!null)).collect::<BooleanArray>();
-    Ok((filter_record_batch(keys, &whole)?, filter_record_batch(keys, &BooleanArray::from(nulls))?))
+    kinds.into_iter().map(|(nulls, rows)| Ok((nulls, take_record_batch(keys, &UInt64Array::from(rows))?))).collect()
 }

@@ -242,14 +242,18 @@ impl TableSql {
         ))
     }
 
-    /// Deletes the rows of keys that come as one `text[]` parameter a column of the key. `nulls`: a NULL equals a NULL.
-    pub(crate) fn delete_arrays(&self, nulls: bool) -> String {
+    /// Deletes the rows of keys that come as one `text[]` parameter a column of the key. `nulls`: which of the columns are NULL in all of
+    /// them. `IS NOT DISTINCT FROM` would compare each row of the table with each key.
+    pub(crate) fn delete_arrays(&self, nulls: &[bool]) -> String {
         let key = || self.key.iter().map(|&at| &self.columns[at]);
         let list = |texts: Vec<String>| texts.join(", ");
         let typed = list(key().map(|column| format!("{0}::{1} AS {0}", column.quoted, column.data_type)).collect());
         let parameters = list((1..=self.key.len()).map(|number| format!("${number}")).collect());
-        let equals = if nulls { "IS NOT DISTINCT FROM" } else { "=" };
-        let same: Vec<String> = key().map(|column| format!("hot.{0} {equals} gone.{0}", column.quoted)).collect();
+        let same = |(column, null): (&ColumnSql, &bool)| match null {
+            true => format!("hot.{} IS NULL", column.quoted),
+            false => format!("hot.{0} = gone.{0}", column.quoted),
+        };
+        let same: Vec<String> = key().zip(nulls).map(same).collect();
         format!(
             "DELETE FROM {} AS hot USING (SELECT {typed} FROM unnest({parameters}) AS texts ({})) AS gone WHERE {}",
             self.qualified,

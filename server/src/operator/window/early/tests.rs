@@ -5,7 +5,10 @@ use datafusion::physical_expr::aggregate::AggregateExprBuilder;
 use datafusion::physical_expr::expressions::col;
 use proptest::prelude::*;
 
+use super::super::panes::RowWindows;
 use super::*;
+use crate::sql::window::WindowKind;
+use crate::watermark::NONE;
 
 /// Sums without keys.
 fn sums() -> StateMerge {
@@ -21,6 +24,32 @@ fn sliding(merge: &StateMerge, panes: &[(Micros, i64)]) -> Sliding {
     };
     let panes = panes.iter().map(|(pane, value)| (*pane, rows(*value))).collect();
     Sliding { ends: VecDeque::new(), touched: None, panes, taken: 0, front: vec![], back_from: 0, back: None }
+}
+
+// All rows of a key are at hand until its last window is computed.
+#[test]
+fn the_more_panes_there_are_the_fewer_keys_are_computed_at_once() {
+    let kind = WindowKind::Hop { size_us: 40, slide_us: 1, offset_us: 0 };
+    let windows = Windows::new(kind, RowWindows::ByPane, 0);
+    let touched = BTreeMap::from([(100, (0..9).collect::<BTreeSet<Key>>())]);
+    let ends_of =
+        |pane: Micros| std::iter::successors(windows.next_end(pane, NONE), move |end| windows.next_end(pane, *end));
+    let at_once = |starts: &[Micros]| -> Vec<usize> {
+        let work = super::sliding(&touched, ends_of, windows, starts);
+        let keys = |work: &Work| match work {
+            Work::Sliding { ends, keys } => {
+                assert!(ends.iter().copied().eq(101..=140));
+                keys.len()
+            }
+            Work::Pane { .. } => panic!("{work:?}"),
+        };
+        work.iter().map(keys).collect()
+    };
+    assert_eq!(at_once(&[100]), [3, 3, 3]);
+    // Those that no window of a touched pane holds do not count.
+    assert_eq!(at_once(&[1, 2, 3, 4, 5, 6, 7, 8, 100, 140, 141]), [3, 3, 3]);
+    assert_eq!(at_once(&(93..101).collect::<Vec<_>>()), [2, 2, 2, 2, 1]);
+    assert_eq!(at_once(&(61..140).collect::<Vec<_>>()), [1; 9]);
 }
 
 proptest! {
