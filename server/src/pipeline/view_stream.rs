@@ -54,7 +54,7 @@ impl ViewStream {
             columns: columns.collect(),
             watermark: None,
             primary_key: view.options.primary_key.clone(),
-            connector: Connector::View(ViewRef { version, marks, max_future: max_future(pipeline) }),
+            connector: Connector::View(ViewRef { version, marks, max_future: max_future(pipeline, &facts) }),
             // What its sealed rows are in.
             format: Format::Parquet,
             csv_delimiter: CSV_DELIMITER_DEFAULT,
@@ -74,10 +74,12 @@ impl ViewStream {
     }
 }
 
-/// The furthest that one of its sources goes, as for the query itself.
-fn max_future(pipeline: &Pipeline) -> Option<Duration> {
+/// The furthest that one of its sources goes, as for the query itself; and as far again as its longest window, whose end is a time like
+/// another here.
+fn max_future(pipeline: &Pipeline, facts: &[ColumnFacts]) -> Option<Duration> {
     let of_slots: Option<Vec<Duration>> = pipeline.slots.iter().map(|slot| slot.max_future()).collect();
-    of_slots?.into_iter().max()
+    let longest = facts.iter().filter_map(|facts| facts.window.as_ref()?.kind.longest_us()).max().unwrap_or(0);
+    Some(of_slots?.into_iter().max()?.saturating_add(Duration::from_micros(u64::try_from(longest).unwrap_or(0))))
 }
 
 /// Rows of a view are results, and a result is of all tables that it is made of.
