@@ -94,7 +94,7 @@ pub(super) fn function_hint(name: &str) -> Option<&'static str> {
         }
         "listagg" | "group_concat" => "write string_agg(x, ',' ORDER BY ts)",
         "collect" | "collect_list" | "grouparray" => "write array_agg(x ORDER BY ts)",
-        "date_format" | "format_timestamp" => "write to_char(ts, '%Y-%m-%d %H:%M:%S')",
+        "format_timestamp" => "write to_char(ts, '%Y-%m-%d %H:%M:%S')",
         "unix_timestamp" => "write to_unixtime(ts)",
         "timestampdiff" | "datediff" | "date_diff" => {
             "write b - a, which is an interval, or to_unixtime(b) - to_unixtime(a) for seconds"

@@ -274,8 +274,8 @@ impl Store {
     fn remove(&mut self, part: u32) {
         let Some(removed) = self.parts[part as usize].take() else { return };
         for (number, row) in removed.numbers.into_iter().zip(0..) {
-            let place = &mut self.places[number as usize];
-            if *place == (Place { part, row }) {
+            // Of a row that has gone before, the number can be another's, or none any more.
+            if let Some(place) = self.places.get_mut(number as usize).filter(|place| **place == Place { part, row }) {
                 place.part = NONE;
                 self.free.push(number);
             }
@@ -323,7 +323,8 @@ impl Store {
 
     fn left_in(&self, part: u32) -> Vec<u32> {
         let numbers = self.part(part).map_or(&[][..], |part| part.numbers.as_slice());
-        let is_left = |(number, row): &(&u32, u32)| self.places[**number as usize] == Place { part, row: *row };
+        let is_left =
+            |(number, row): &(&u32, u32)| self.places.get(**number as usize) == Some(&Place { part, row: *row });
         numbers.iter().zip(0..).filter(is_left).map(|(number, _)| *number).collect()
     }
 

@@ -263,7 +263,7 @@ async fn functions_of_peers_that_there_are_not_say_what_to_write() {
             "SELECT window_start, listagg(page) AS pages FROM TUMBLE(clicks, ts, INTERVAL '1 minute') GROUP BY window_start",
             "write string_agg(",
         ),
-        ("SELECT date_format(ts, 'x') AS d FROM clicks", "write to_char(ts"),
+        ("SELECT format_timestamp('x', ts) AS d FROM clicks", "write to_char(ts"),
         ("SELECT window(ts, '10 minutes') AS w, count(*) AS n FROM clicks GROUP BY 1", "write GROUP BY tumble(ts"),
         (
             "SELECT session_window(ts, '5 minutes') AS w, count(*) AS n FROM clicks GROUP BY 1",
