@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use datafusion::catalog::TableProvider;
 
@@ -30,8 +30,8 @@ pub struct Catalog {
     snapshots: Arc<dyn SnapshotReader>,
     /// What views look like to queries above.
     pub(super) streams: Arc<Streams>,
-    /// Where the rows of views are that run; none do outside a server.
-    pub(super) published: Arc<Published>,
+    /// Where the rows of views are that run, and this catalog with them; none do outside a server.
+    pub(super) published: Weak<Published>,
 }
 
 impl Catalog {
@@ -42,13 +42,13 @@ impl Catalog {
             functions: Arc::default(),
             snapshots,
             streams: Arc::default(),
-            published: Arc::default(),
+            published: Weak::new(),
         }
     }
 
     /// The catalog of a server, which shows its views there.
-    pub(super) fn shown_in(self, published: Arc<Published>) -> Self {
-        Catalog { published, ..self }
+    pub(super) fn shown_in(self, published: &Arc<Published>) -> Self {
+        Catalog { published: Arc::downgrade(published), ..self }
     }
 }
 

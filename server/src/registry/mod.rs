@@ -81,7 +81,7 @@ impl Registry {
                 rejected.entry(location.file.clone()).or_insert(error);
             }
         }
-        let catalog = Arc::new(catalog.shown_in(Arc::clone(&self.deps.published)));
+        let catalog = Arc::new(catalog.shown_in(&self.deps.published));
         self.publish_sources(&catalog);
         self.publish_plain_views(&catalog).await;
         let gone: Vec<String> =

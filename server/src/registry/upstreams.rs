@@ -1,7 +1,7 @@
 //! Which materialized views a query reads, directly or through plain views, and what it has to know of them: each is planned once.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use datafusion::catalog::TableProvider;
 use datafusion::sql::sqlparser::ast::Query;
@@ -221,7 +221,7 @@ impl Tables for Readable<'_> {
     fn results(&self) -> Vec<(String, Arc<dyn TableProvider>)> {
         let named = |stream: &Arc<ViewStream>| {
             let (name, schema) = (stream.table.name.clone(), stream.table.schema());
-            let view = NamedView::new(name.clone(), schema, Arc::clone(&self.catalog.published));
+            let view = NamedView::new(name.clone(), schema, Weak::clone(&self.catalog.published));
             (name, Arc::new(view) as Arc<dyn TableProvider>)
         };
         self.read.iter().map(named).collect()

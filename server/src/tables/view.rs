@@ -1,7 +1,7 @@
 //! Reading a view: its sealed Parquet files and its tail, at one committed checkpoint.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use arrow::array::new_null_array;
 use arrow::compute::cast;
@@ -186,11 +186,12 @@ impl TableProvider for ViewTable {
 pub struct NamedView {
     name: String,
     schema: SchemaRef,
-    published: Arc<Published>,
+    /// It is itself among what is published.
+    published: Weak<Published>,
 }
 
 impl NamedView {
-    pub fn new(name: impl Into<String>, schema: SchemaRef, published: Arc<Published>) -> Self {
+    pub fn new(name: impl Into<String>, schema: SchemaRef, published: Weak<Published>) -> Self {
         NamedView { name: name.into(), schema, published }
     }
 }
@@ -217,7 +218,7 @@ impl TableProvider for NamedView {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let Some(view) = self.published.view(&self.name) else {
+        let Some(view) = self.published.upgrade().and_then(|published| published.view(&self.name)) else {
             let error = Error::unavailable(format!("view \"{}\" has no rows to read yet", self.name));
             return Err(error.hint("touchline.queries says how its query is doing").into());
         };

@@ -30,7 +30,6 @@ impl Query {
             expressions,
             names: 0,
             windows: 0,
-            sessions: false,
             days: false,
             once: true,
             truncates: false,
@@ -54,7 +53,9 @@ impl Query {
         if lateness_us > 0 {
             options.push(format!("'allowed-lateness' = '{} seconds'", lateness_us / 1_000_000));
         }
-        if writer.sessions && writer.choices().sometimes(5) {
+        // One that was drawn can have been left out again.
+        let has_session = relation.body.ours.to_lowercase().contains("session(");
+        if has_session && writer.choices().sometimes(5) {
             let longest = writer.choices().of(&[10, 2, 4, 60]);
             options.push(format!("'session-max-length' = '{longest} seconds'"));
             writer.expressions.duckdb = false;
@@ -108,8 +109,6 @@ struct Writer {
     expressions: Expressions,
     names: usize,
     windows: usize,
-    /// Some of them are sessions.
-    sessions: bool,
     /// Windows may be days.
     days: bool,
     /// Each row of a stream is read once, and is in one window of each window function.
@@ -410,7 +409,6 @@ impl Writer {
         let days = self.days;
         let windows = Windows::draw(self.choices(), days);
         self.once &= windows.are_apart();
-        self.sessions |= windows.are_sessions();
         windows
     }
 

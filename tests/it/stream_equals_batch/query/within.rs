@@ -42,14 +42,21 @@ impl Writer {
         let partition = Sql::list(&partition, ", ");
         let mut place = None;
         for _ in 0..=self.choices().below(3) {
-            // Some calls of one SELECT have the same order, some have another.
+            // Some calls of one SELECT have the same order, some have another. Places are unsigned in DataFusion, and not in DuckDB.
             let order = self.order(&all);
             let by = &plain(input);
             let (call, kind) = match self.choices().below(13) {
-                0 => {
-                    (Sql::of("row_number() OVER (PARTITION BY {} ORDER BY {})", &[&partition, &order.all]), Kind::Whole)
-                }
-                1 => (Sql::of("rank() OVER (PARTITION BY {} ORDER BY {})", &[&partition, &order.first]), Kind::Whole),
+                0 => (
+                    Sql::of(
+                        "CAST(row_number() OVER (PARTITION BY {} ORDER BY {}) AS BIGINT)",
+                        &[&partition, &order.all],
+                    ),
+                    Kind::Whole,
+                ),
+                1 => (
+                    Sql::of("CAST(rank() OVER (PARTITION BY {} ORDER BY {}) AS BIGINT)", &[&partition, &order.first]),
+                    Kind::Whole,
+                ),
                 2 => {
                     let of = self.expressions.whole(&input.columns, 1);
                     (Sql::of("sum({}) OVER (PARTITION BY {})", &[&of, &partition]), Kind::Whole)
@@ -65,10 +72,16 @@ impl Writer {
                     (Sql::of(over, &[&of, &partition, &order.all]), Kind::Whole)
                 }
                 5 => (
-                    Sql::of("dense_rank() OVER (PARTITION BY {} ORDER BY {})", &[&partition, &order.first]),
+                    Sql::of(
+                        "CAST(dense_rank() OVER (PARTITION BY {} ORDER BY {}) AS BIGINT)",
+                        &[&partition, &order.first],
+                    ),
                     Kind::Whole,
                 ),
-                6 => (Sql::of("ntile(3) OVER (PARTITION BY {} ORDER BY {})", &[&partition, &order.all]), Kind::Whole),
+                6 => (
+                    Sql::of("CAST(ntile(3) OVER (PARTITION BY {} ORDER BY {}) AS BIGINT)", &[&partition, &order.all]),
+                    Kind::Whole,
+                ),
                 7 => {
                     let name = self.choices().of(&["percent_rank", "cume_dist"]);
                     let over = format!("{name}() OVER (PARTITION BY {{}} ORDER BY {{}})");
