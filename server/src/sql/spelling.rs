@@ -101,17 +101,17 @@ impl VisitorMut for Respell {
     type Break = Box<(Error, Span)>;
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
-        let span = expr.span();
-        let outcome = match expr {
-            Expr::Interval(_) => in_one_text(expr),
+        // Of an expression as a whole the place is found by going through all of it: here only of what can be refused.
+        let (span, outcome) = match expr {
+            Expr::Interval(interval) => (interval.value.span(), in_one_text(expr)),
             Expr::Function(function) => {
-                let (outcome, bound) = (refuse_java_format(function), bound_of_window(function));
-                if let Some(bound) = bound {
+                let (span, outcome) = (function.name.span(), refuse_java_format(function));
+                if let Some(bound) = bound_of_window(function) {
                     *expr = bound;
                 }
-                outcome
+                (span, outcome)
             }
-            _ => Ok(()),
+            _ => return ControlFlow::Continue(()),
         };
         match outcome {
             Ok(()) => ControlFlow::Continue(()),
