@@ -153,6 +153,11 @@ impl Right {
         self.versions.remove(&gone);
         self.store.give_up(&gone);
         let committed = self.store.commit(next_segment);
+        if self.store.kept_count() == 0 {
+            // Not even the room is kept that an index of nothing takes.
+            *self = Right::new(Arc::clone(&self.schema), &self.shape, &self.account);
+            return committed;
+        }
         self.forget_gone();
         self.count_index();
         committed
