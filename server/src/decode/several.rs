@@ -186,7 +186,7 @@ impl TableDecoder {
             0 => several.empty_records += 1,
             rows => several.extra_rows += rows - 1,
         }
-        if self.json.len() > 0 && self.is_large(several) {
+        if !self.json.is_empty() && self.is_large(several) {
             self.end_batch(Some(&mut *several))?;
         }
         Ok(())

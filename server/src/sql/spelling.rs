@@ -126,7 +126,7 @@ fn in_one_text(expr: &mut Expr) -> Result<()> {
     let words = words.map_err(|why| Error::invalid(format!("an interval {why}")))?;
     // The value keeps its place.
     let value = Value::SingleQuotedString(words).with_span(interval.value.span());
-    interval.value = Box::new(Expr::Value(value));
+    *interval.value = Expr::Value(value);
     (interval.leading_field, interval.last_field, interval.fractional_seconds_precision) = (None, None, None);
     interval.leading_precision = None;
     Ok(())

@@ -43,7 +43,8 @@ impl PartitionStream for EarlyRows {
         // Which rows count is known when all have been looked at, and that is done when the first is asked for.
         let rows = stream::once(async move {
             let masks = masks(&early, &memory)?;
-            let batches = early.rows.to_vec().into_iter().flat_map(|rows| rows.batches()).zip(masks);
+            let sections: Vec<Rows> = early.rows.iter().cloned().collect();
+            let batches = sections.into_iter().flat_map(|rows| rows.batches()).zip(masks);
             let rows = batches.map(move |(batch, mask)| {
                 // What the keys took is held until the last row is read.
                 let _held = &memory;

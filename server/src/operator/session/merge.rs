@@ -51,7 +51,10 @@ mod tests {
 
     const RULE_GAP: i64 = 5;
 
-    fn runs(sessions: &[(i64, i64)], rows: &[i64]) -> (Range<usize>, Vec<(i64, i64, Range<usize>, Range<usize>)>) {
+    /// First and last time, then the sessions and the rows that it is made of.
+    type Made = (i64, i64, Range<usize>, Range<usize>);
+
+    fn runs(sessions: &[(i64, i64)], rows: &[i64]) -> (Range<usize>, Vec<Made>) {
         let sessions: Vec<Session> =
             sessions.iter().map(|(first, last)| Session { first: *first, last: *last, head: 0, tail: 0 }).collect();
         let (affected, merged) = merged(&sessions, rows, SessionRule::new(RULE_GAP, None));

@@ -177,8 +177,8 @@ impl SessionOperator {
     /// Rows with their sessions. `sessions`: start and end of each row's.
     fn output(&self, rows: &RecordBatch, sessions: &[(i64, i64)]) -> Result<RecordBatch> {
         let own = self.schema.fields().len() - 3;
-        let parts: [&dyn Fn(&(i64, i64)) -> i64; 3] =
-            [&|session| session.0, &|session| session.1, &|session| session.1.saturating_sub(1)];
+        type Part = fn(&(i64, i64)) -> i64;
+        let parts: [Part; 3] = [|session| session.0, |session| session.1, |session| session.1.saturating_sub(1)];
         let mut columns: Vec<ArrayRef> = rows.columns()[..own].to_vec();
         for (part, field) in parts.into_iter().zip(&self.schema.fields()[own..]) {
             let ticks = Int64Array::from_iter_values(sessions.iter().map(part));
