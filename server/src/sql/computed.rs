@@ -3,7 +3,7 @@
 //! They may read one another in any order of the text. Functions of `CREATE FUNCTION` are not known here: what a table is must not
 //! depend on another file.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -18,6 +18,7 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use touchline_udfs::describe::sql_type;
 
 use super::call::explained_alone;
+use super::circles::lead_back;
 use super::ddl::{ColumnText, TYPES_HINT, can_be_stored};
 use super::errors::at_expr;
 use super::function::{NoTables, converts};
@@ -96,8 +97,7 @@ pub(super) fn add_computed(texts: &[ColumnText], columns: &mut HashMap<String, C
         let waits = |column: &Waiting<'_>| column.reads.iter().any(|name| names.contains(name));
         let (rest, ready): (Vec<_>, Vec<_>) = waiting.into_iter().partition(waits);
         if ready.is_empty() {
-            errors.extend(rest.iter().filter(|column| column.leads_back(&rest)).map(Waiting::circle));
-            return;
+            return errors.extend(circles(&rest));
         }
         for column in ready {
             // A column that it reads and that is itself wrong has been reported.
@@ -111,6 +111,18 @@ pub(super) fn add_computed(texts: &[ColumnText], columns: &mut HashMap<String, C
         }
         waiting = rest;
     }
+}
+
+/// What is wrong with each that is computed from itself, directly or by way of others that wait, too.
+fn circles(waiting: &[Waiting<'_>]) -> Vec<Error> {
+    let places: BTreeMap<&str, usize> =
+        waiting.iter().enumerate().map(|(at, column)| (column.text.name.as_str(), at)).collect();
+    let read = |column: &Waiting<'_>| -> Vec<usize> {
+        column.reads.iter().filter_map(|name| places.get(*name).copied()).collect()
+    };
+    let next: Vec<Vec<usize>> = waiting.iter().map(read).collect();
+    let circular = waiting.iter().zip(lead_back(&next)).filter(|(_, leads_back)| *leads_back);
+    circular.map(|(column, _)| column.circle()).collect()
 }
 
 struct Waiting<'a> {
@@ -131,22 +143,6 @@ impl<'a> Waiting<'a> {
         let named = names_in(&computed.expr);
         let reads = texts.iter().map(|text| text.name.as_str()).filter(|name| named.contains(*name)).collect();
         Some(Waiting { text, computed, reads })
-    }
-
-    /// Whether it is computed from itself, directly or by way of others that wait, too.
-    fn leads_back(&self, waiting: &[Waiting<'_>]) -> bool {
-        let mut todo: Vec<&str> = self.reads.iter().copied().collect();
-        let mut seen = BTreeSet::new();
-        while let Some(name) = todo.pop() {
-            if name == self.text.name {
-                return true;
-            }
-            if seen.insert(name) {
-                let next = waiting.iter().find(|column| column.text.name == name);
-                todo.extend(next.into_iter().flat_map(|column| column.reads.iter().copied()));
-            }
-        }
-        false
     }
 
     fn circle(&self) -> Error {

@@ -18,6 +18,7 @@ use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, Function as SqlCall, Obje
 use self::body::Body;
 pub(super) use self::body::converts;
 use self::call::{Broken, Call};
+use super::circles::lead_back;
 use super::errors::planning_error;
 use super::failed_value::{Code, Written};
 use super::parser::normalize;
@@ -84,7 +85,7 @@ impl Functions {
                 waiting.values().copied().filter(|definition| !calls(definition).iter().any(waits)).collect()
             };
             let circular: Vec<&FunctionDef> = match ready.is_empty() {
-                true => waiting.values().copied().filter(|definition| leads_back(definition, &waiting)).collect(),
+                true => circular_in(&waiting),
                 false => Vec::new(),
             };
             let planned = ready.into_iter().map(|definition| (definition, functions.plan(definition, &context)));
@@ -198,21 +199,16 @@ impl UserFunction {
     }
 }
 
-/// Whether a function calls itself, directly or by way of others that wait, too.
-fn leads_back(definition: &FunctionDef, waiting: &BTreeMap<&str, &FunctionDef>) -> bool {
-    let mut todo = calls_in(definition.body.as_ref());
-    let mut seen = BTreeSet::new();
-    while let Some(name) = todo.pop_last() {
-        if name == definition.name {
-            return true;
-        }
-        if let Some(next) = waiting.get(name.as_str())
-            && seen.insert(name)
-        {
-            todo.extend(calls_in(next.body.as_ref()));
-        }
-    }
-    false
+/// Those that call themselves, directly or by way of others that wait, too.
+fn circular_in<'a>(waiting: &BTreeMap<&str, &'a FunctionDef>) -> Vec<&'a FunctionDef> {
+    let places: BTreeMap<&str, usize> = waiting.keys().copied().zip(0..).collect();
+    let called = |definition: &&FunctionDef| -> Vec<usize> {
+        let calls = calls_in(definition.body.as_ref());
+        calls.iter().filter_map(|call| places.get(call.as_str()).copied()).collect()
+    };
+    let next: Vec<Vec<usize>> = waiting.values().map(called).collect();
+    let circular = waiting.values().copied().zip(lead_back(&next)).filter(|(_, leads_back)| *leads_back);
+    circular.map(|(definition, _)| definition).collect()
 }
 
 fn circular_error(definition: &FunctionDef) -> Error {

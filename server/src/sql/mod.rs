@@ -21,6 +21,7 @@ mod arithmetic;
 mod asof;
 mod call;
 mod check;
+mod circles;
 mod column_default;
 mod column_options;
 mod computed;
