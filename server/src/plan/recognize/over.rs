@@ -59,8 +59,10 @@ struct Common {
 }
 
 impl Common {
+    /// Of windows upon equal ones a row is in each of several with each of several: both are known by kind and watermark alone, and yet
+    /// are two.
     fn is_same(&self, other: &Common) -> bool {
-        (self.column.kind, &self.column.close) == (other.column.kind, &other.column.close)
+        is_of_same_window(&self.column, &other.column)
     }
 
     /// Several windows begin together, and only their start is known: the rows of all of them are in one partition.
@@ -83,6 +85,10 @@ impl Common {
         };
         (!self.is_by_start(), part)
     }
+}
+
+fn is_of_same_window(one: &WindowColumn, other: &WindowColumn) -> bool {
+    (one.kind, one.below, &one.close) == (other.kind, other.below, &other.close)
 }
 
 /// How many of the first nodes can be computed together, since the rows of all their partitions have one window in common; and which.
@@ -232,7 +238,7 @@ fn edge_above(window: &Common, emitted: &WatermarkExpr, input: &Edge, calls: usi
         // The rows are the same, and so what their columns have to do with one another.
         let ColumnFacts { watermark, window: of, moment } = facts;
         let moment = moment.clone();
-        let same = of.as_ref().filter(|of| (of.kind, &of.close) == (window.column.kind, close));
+        let same = of.as_ref().filter(|of| is_of_same_window(of, &window.column));
         match same {
             Some(of) => ColumnFacts {
                 watermark: watermark.as_ref().and_then(|watermark| part_moved(of, watermark, closed?)),
