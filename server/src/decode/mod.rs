@@ -35,6 +35,8 @@ use crate::source::{DeadLetter, Offsets, Origins, Partition, Polled, Progress, R
 const BATCH_ROWS_MAX: usize = 8 * 8192;
 /// A batch ends early where its rows occupy this much: 64 MiB.
 const BATCH_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// A row that may be larger than this is looked at as it comes; of others each 256th.
+const LARGE_ROW_BYTES: usize = 64 * 1024;
 
 /// Decodes the JSON records of one table; see the module's first lines.
 pub struct TableDecoder {
@@ -45,6 +47,8 @@ pub struct TableDecoder {
     /// Of the columns that are decoded: those of `schema`, where none of them is computed.
     decoded: SchemaRef,
     json: JsonDecoder,
+    /// Whether defaults make a large row of a small record.
+    large_defaults: bool,
     /// `None` where a record is one row.
     several: Option<Box<Several>>,
     /// Where each column of `decoded` comes from.
@@ -181,6 +185,7 @@ impl TableDecoder {
             clock,
             schema,
             decoded,
+            large_defaults: json.default_bytes() > LARGE_ROW_BYTES,
             json,
             several,
             places,
@@ -245,7 +250,7 @@ impl TableDecoder {
         self.origin.push(record.partition, record.offset);
         self.note_row(record.partition);
         let rows = self.json.len();
-        let large = record.value.is_some_and(|value| value.len() > 64 * 1024);
+        let large = self.large_defaults || record.value.is_some_and(|value| value.len() > LARGE_ROW_BYTES);
         if rows >= BATCH_ROWS_MAX || ((rows.is_multiple_of(256) || large) && self.open_bytes() >= BATCH_BYTES_MAX) {
             self.end_batch(None)?;
         }

@@ -25,7 +25,7 @@ use self::default_row::DefaultRow;
 use self::map::Map;
 use super::fault::{Fault, OUT_OF_RANGE, sql_type};
 use super::object::Object;
-use super::scan::{Cursor, Number, Text, unescape_into};
+use super::scan::{BYTES_OF_A_VALUE, Cursor, Number, Text, unescape_into};
 use super::{JsonColumn, number};
 use crate::catalog::{Check, TimestampFormat};
 use crate::decode::time::{self, Epoch, NoTime};
@@ -199,12 +199,13 @@ impl Column {
         self.rows
     }
 
-    /// Vectors that one row of this column adds a value to.
+    /// Vectors that one row of this column adds a value to, and what its default counts for.
     pub(super) fn cells(&self) -> usize {
-        match &self.values {
+        let own = match &self.values {
             Values::Struct(object) => 1 + object.columns().map(Column::cells).sum::<usize>(),
             _ => 1,
-        }
+        };
+        own + self.default_bytes() / BYTES_OF_A_VALUE
     }
 
     /// Reads the value at hand. On a fault the column may hold half of it: [`Column::truncate`] it.

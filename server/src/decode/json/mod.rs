@@ -179,6 +179,11 @@ impl JsonDecoder {
         self.root.columns().map(column::Column::cells).sum::<usize>().max(1)
     }
 
+    /// What the defaults take in a row that lacks all fields, in bytes.
+    pub(crate) fn default_bytes(&self) -> usize {
+        self.root.columns().map(column::Column::default_bytes).sum()
+    }
+
     /// Rows since the last flush.
     pub fn len(&self) -> usize {
         self.rows

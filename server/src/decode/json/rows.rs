@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use super::fault::{Fault, RowError, quote};
-use super::scan::{Cursor, Text, unescape_into};
+use super::scan::{BYTES_OF_A_VALUE, Cursor, LIST_CELLS_MAX, Text, unescape_into};
 use super::{JsonDecoder, RECORD_BYTES_MAX, not_an_object};
 use crate::catalog::{FieldPath, RecordRows};
 use crate::error::{Error, Result};
@@ -18,10 +18,18 @@ pub(crate) struct Outline {
     root: Option<Node>,
     /// Where the list is, as `$.events`.
     list: String,
-    /// What a row counts for: see `scan::LIST_CELLS_MAX`.
-    cells: usize,
+    each: RowCost,
     /// The names of the outer columns, each as `"name":`.
     names: Vec<Vec<u8>>,
+}
+
+/// What a row counts for.
+#[derive(Clone, Copy)]
+struct RowCost {
+    /// See `scan::LIST_CELLS_MAX`.
+    cells: usize,
+    /// Those of the columns' defaults, which are among the cells.
+    default_bytes: usize,
 }
 
 /// A value that a path leads to or through.
@@ -60,7 +68,7 @@ enum List {
 pub(crate) struct Rows<'a> {
     cursor: Cursor<'a>,
     lines: bool,
-    cells: usize,
+    each: RowCost,
     next: i32,
     ended: bool,
     /// Of lines, which nobody has counted: how many may be rows.
@@ -109,7 +117,7 @@ impl Outline {
         Ok(Some(Outline {
             root,
             list: path.map(ToString::to_string).unwrap_or_default(),
-            cells: decoder.cells(),
+            each: RowCost { cells: decoder.cells(), default_bytes: decoder.default_bytes() },
             names: outer.iter().map(name).collect::<Result<_>>()?,
         }))
     }
@@ -131,7 +139,7 @@ impl Outline {
         let mut rows = Rows {
             cursor,
             lines: self.root.is_none(),
-            cells: self.cells,
+            each: self.each,
             next: 0,
             ended: false,
             most: usize::MAX,
@@ -148,7 +156,7 @@ impl Outline {
             return Err(not_an_object(rows.cursor));
         }
         let mut found = Found { rows: List::Missing, outer: vec![None; self.names.len()] };
-        root.walk(cursor, self.cells, &mut found)?;
+        root.walk(cursor, self.each, &mut found)?;
         cursor.skip_space();
         if cursor.pos < record.len() {
             return Err(cursor.syntax("something follows the record's value"));
@@ -207,14 +215,14 @@ impl Node {
     }
 
     /// Steps over the value at hand and notes what is found in it.
-    fn walk(&self, cursor: &mut Cursor<'_>, cells: usize, found: &mut Found) -> Result<(), Box<Fault>> {
+    fn walk(&self, cursor: &mut Cursor<'_>, each: RowCost, found: &mut Found) -> Result<(), Box<Fault>> {
         let start = cursor.pos;
         match cursor.peek() {
             b'[' if self.is_list => {
-                let count = elements(cursor, cells)?;
+                let count = elements(cursor, each)?;
                 found.rows = List::At { start, count };
             }
-            b'{' if !self.parts.is_empty() => self.walk_parts(cursor, cells, found)?,
+            b'{' if !self.parts.is_empty() => self.walk_parts(cursor, each, found)?,
             b'n' if self.leads_to_rows => {
                 cursor.skip_value()?;
                 found.rows = List::Null;
@@ -230,7 +238,7 @@ impl Node {
         Ok(())
     }
 
-    fn walk_parts(&self, cursor: &mut Cursor<'_>, cells: usize, found: &mut Found) -> Result<(), Box<Fault>> {
+    fn walk_parts(&self, cursor: &mut Cursor<'_>, each: RowCost, found: &mut Found) -> Result<(), Box<Fault>> {
         cursor.enter()?;
         cursor.skip_space();
         if cursor.peek() == b'}' {
@@ -242,7 +250,7 @@ impl Node {
                     Some(part) => {
                         // Of a field that occurs twice the last one counts, with all that is in it and is not.
                         part.forget(found);
-                        part.walk(cursor, cells, found)?;
+                        part.walk(cursor, each, found)?;
                     }
                     None => cursor.skip_value()?,
                 }
@@ -274,8 +282,23 @@ impl Node {
     }
 }
 
-/// Steps over the list at hand: how many elements it has, each of which counts as so many cells.
-fn elements(cursor: &mut Cursor<'_>, cells: usize) -> Result<usize, Box<Fault>> {
+impl RowCost {
+    /// Counts one row more against what a record may hold.
+    fn charge(self, cursor: &mut Cursor<'_>) -> Result<(), Box<Fault>> {
+        cursor.charge(self.cells).map_err(|fault| match self.default_bytes / BYTES_OF_A_VALUE {
+            0 => fault,
+            _ => Fault::record(format!(
+                "too many rows in one record: DEFAULTs may add {} bytes to each, and at most {} to all; write a long one in the query, as \
+                 in coalesce(column, value)",
+                self.default_bytes,
+                LIST_CELLS_MAX * BYTES_OF_A_VALUE
+            )),
+        })
+    }
+}
+
+/// Steps over the list at hand: how many elements it has.
+fn elements(cursor: &mut Cursor<'_>, each: RowCost) -> Result<usize, Box<Fault>> {
     let mut count = 0;
     cursor.enter()?;
     cursor.skip_space();
@@ -283,7 +306,7 @@ fn elements(cursor: &mut Cursor<'_>, cells: usize) -> Result<usize, Box<Fault>> 
         cursor.pos += 1;
     } else {
         loop {
-            cursor.charge(cells)?;
+            each.charge(cursor)?;
             cursor.skip_value()?;
             count += 1;
             if !cursor.more(b']')? {
@@ -338,7 +361,7 @@ impl Rows<'_> {
         if self.next as usize > self.most {
             return Err(Fault::mismatch(Some("too many rows for what the record's key and headers take in each")));
         }
-        self.cursor.charge(self.cells)
+        self.each.charge(&mut self.cursor)
     }
 
     fn read(&mut self, decoder: &mut JsonDecoder) -> Result<(), RowError> {

@@ -11,6 +11,9 @@ pub(super) const DEPTH_MAX: usize = 64;
 
 /// Cells that the lists of one record may add: `[{},{},…]` is three bytes an item and a whole row of columns each.
 pub(super) const LIST_CELLS_MAX: usize = 4 * 1024 * 1024;
+/// So many bytes of a column's default count as one cell more, in each row that it may be copied into: those of one record take no
+/// more than 64 MiB.
+pub(super) const BYTES_OF_A_VALUE: usize = 16;
 
 const EACH: u64 = u64::from_ne_bytes([0x01; 8]);
 const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);

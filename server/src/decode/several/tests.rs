@@ -297,6 +297,31 @@ fn what_a_record_may_grow_to_is_bounded() {
 }
 
 #[test]
+fn a_default_counts_in_each_row_that_it_may_be_copied_into() {
+    let columns = format!("id BIGINT, note VARCHAR DEFAULT '{}'", "x".repeat(100_000));
+    let list = table(&columns, "'json.rows' = '$[*]'");
+    let empty_rows = |count: usize| format!("[{}]", vec!["{}"; count].join(","));
+    let good = |batch: &SourceBatch| batch.batches.iter().map(RecordBatch::num_rows).sum::<usize>();
+    assert_eq!(good(&of(&list, &empty_rows(600))), 600);
+    let batch = of(&list, &empty_rows(700));
+    assert_eq!(
+        reasons(&batch),
+        ["too many rows in one record: DEFAULTs may add 100004 bytes to each, and at most 67108864 to all; write a long one in the query, as \
+          in coalesce(column, value)"]
+    );
+    // Of lines what comes before is there.
+    let batch = of(&table(&columns, "'json.rows' = 'lines'"), &"{}\n".repeat(700));
+    assert_eq!((good(&batch), batch.dead_letters.len()), (670, 1));
+    assert!(reasons(&batch)[0].starts_with("object 670: too many rows in one record: "), "{:?}", reasons(&batch));
+
+    // Records of one row each end a batch when that is as large as any.
+    let mut decoder = decoder(&table(&columns, "'format' = 'json'"));
+    (0..700).for_each(|offset| decoder.push(&record(offset, "{}")).unwrap());
+    let batch = decoder.finish(&Polled::default()).unwrap();
+    assert!(good(&batch) == 700 && batch.batches.len() == 2 && batch.batches[0].num_rows() < 680);
+}
+
+#[test]
 fn many_bad_rows_of_a_record_cost_no_more_than_a_few_times_the_record() {
     let text = many("{\"id\":\"bad\"}", 300_000);
     let batch = of(&events(), &text);

@@ -30,6 +30,11 @@ impl DefaultRow {
 }
 
 impl Column {
+    /// What each row takes that lacks the field, in bytes; 0 without a default.
+    pub(in super::super) fn default_bytes(&self) -> usize {
+        self.default.as_ref().map_or(0, |default| default.row.bytes())
+    }
+
     /// What a record has that lacks the field.
     ///
     /// # Errors
