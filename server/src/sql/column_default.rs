@@ -12,6 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, ScalarValue, plan_err};
 use datafusion::error::Result as PlanResult;
+use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::context::SessionContext;
 use datafusion::logical_expr::{ColumnarValue, EmptyRelation, Expr, LogicalPlan, Projection, Volatility};
 use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, ExprWithAlias, Spanned, Value};
@@ -20,10 +21,13 @@ use touchline_udfs::json::is_json;
 
 use super::check::{declared, json_constant, json_text, shown, without_brackets};
 use super::parser::StatementParser;
-use super::{add_arithmetic, session_config};
+use super::{StreamTypes, add_arithmetic, add_to_timestamp_ltz, session_config};
 use crate::catalog::{Column, ColumnKind, DefaultValue};
 use crate::decode::json::{JsonColumn, JsonDecoder};
 use crate::error::{Error, Location, Result};
+
+/// Of a value that the type has and the column's CHECK or length has not.
+const AGAINST_OWN_RULE: &str = "write a value that the column's own CHECK or length allows, or leave DEFAULT out";
 
 /// A default as written.
 pub(super) struct DefaultText {
@@ -67,11 +71,11 @@ impl StatementParser<'_> {
                 }
             };
         }
-        let refused = |detail: Option<String>| {
+        let refused = |detail: Option<String>, hint: &str| {
             let says = declared(column);
             let error =
                 Error::invalid(format!("{} cannot be the default of column \"{name}\", which is {says}", shown(expr)));
-            detail.into_iter().fold(error, Error::detail).hint(hint(column)).at(place())
+            detail.into_iter().fold(error, Error::detail).hint(hint).at(place())
         };
         let json = match literal(expr, column) {
             Some(json) => json,
@@ -82,18 +86,17 @@ impl StatementParser<'_> {
                         .hint("write a constant, as in DEFAULT 0; what depends on the row belongs into the query, as in coalesce(a, b)")
                         .at(place())
                 })?;
-                json_of(&value, column).ok_or_else(|| refused(None))?
+                json_of(&value, column).ok_or_else(|| refused(None, hint(column)))?
             }
         };
-        let mut decoder = JsonDecoder::try_new(&[JsonColumn {
-            checks: column.checks.clone(),
-            json: column.reading.json.clone(),
-            ..column.field().into()
-        }])?;
+        let of_type = JsonColumn { json: column.reading.json.clone(), ..column.field().into() };
+        let mut decoder = JsonDecoder::try_new(&[JsonColumn { checks: column.checks.clone(), ..of_type.clone() }])?;
         let record = format!("{{{}:{json}}}", json_text(name)?);
-        decoder
-            .decode(record.as_bytes())
-            .map_err(|error| refused(Some(format!("in a record it would be refused: {}", error.reason))))?;
+        if let Err(error) = decoder.decode(record.as_bytes()) {
+            let is_of_type = JsonDecoder::try_new(&[of_type])?.decode(record.as_bytes()).is_ok();
+            let hint = if is_of_type { AGAINST_OWN_RULE } else { hint(column) };
+            return Err(refused(Some(format!("in a record it would be refused: {}", error.reason)), hint));
+        }
         let value = ScalarValue::try_from_array(decoder.flush()?.column(0), 0)?;
         column.reading.default = Some(DefaultValue { json, value });
         Ok(())
@@ -130,9 +133,15 @@ fn literal(expr: &SqlExpr, column: &Column) -> Option<String> {
 
 /// The value of an expression that has no other than constants in it.
 fn constant(expr: &SqlExpr) -> PlanResult<ScalarValue> {
-    let context = SessionContext::new_with_config(session_config());
+    let state = SessionStateBuilder::new()
+        .with_config(session_config())
+        .with_default_features()
+        .with_type_planner(Arc::new(StreamTypes))
+        .build();
+    let context = SessionContext::new_with_state(state);
     touchline_udfs::register(&context);
     add_arithmetic(&context);
+    add_to_timestamp_ltz(&context);
     let (state, over) = (context.state(), DFSchema::empty());
     let expr = ExprWithAlias { expr: expr.clone(), alias: None };
     let expr = state.create_logical_expr_from_sql_expr(expr, &over)?;

@@ -52,6 +52,11 @@ fn a_constant_becomes_a_value_of_the_columns_type() {
             "\"2026-01-02T03:04:06\"",
             "2026-01-02T03:04:06",
         ),
+        (
+            "a TIMESTAMP_LTZ(3) DEFAULT CAST('2026-01-02 03:04:05' AS TIMESTAMP_LTZ(3))",
+            "\"2026-01-02T03:04:05Z\"",
+            "2026-01-02T03:04:05Z",
+        ),
         ("a BYTEA DEFAULT X'00ff'", "\"AP8=\"", "00ff"),
         ("a JSON DEFAULT '{\"x\": 1}'", "{\"x\": 1}", "{\"x\": 1}"),
         ("a VARCHAR[] DEFAULT '[\"x\"]'", "[\"x\"]", "[x]"),
@@ -87,12 +92,12 @@ fn what_is_no_default_is_said_at_its_place() {
         (
             "a VARCHAR(3) DEFAULT 'long'",
             "t.sql:1:38: 'long' cannot be the default of column \"a\", which is varchar\n  detail: in a record it would be refused: \
-             field \"a\" is \"long\"; the schema says varchar(3)\n  hint: write a constant of that type",
+             field \"a\" is \"long\"; the schema says varchar(3)\n  hint: write a value that the column's own CHECK or length allows, or leave DEFAULT out",
         ),
         (
             "a INT CHECK (a BETWEEN 1 AND 3) DEFAULT 0",
             "t.sql:1:57: 0 cannot be the default of column \"a\", which is int\n  detail: in a record it would be refused: field \"a\" \
-             is 0; the schema says between 1 and 3\n  hint: write a constant of that type",
+             is 0; the schema says between 1 and 3\n  hint: write a value that the column's own CHECK or length allows, or leave DEFAULT out",
         ),
         (
             "a TIMESTAMP(3) DEFAULT 0",
