@@ -17,6 +17,7 @@ use crate::changelog::early::IS_FINAL;
 use crate::error::{Error, Result};
 use crate::operator::logical::{EarlyDefinition, Names, OperatorNode};
 use crate::sql::interval;
+use crate::sql::window::WindowKind;
 
 /// Where early results come from, and what names them.
 #[derive(Debug, Clone)]
@@ -86,7 +87,11 @@ pub fn emitting_early(stream: StreamPlan, when: EarlyWhen) -> Result<(StreamPlan
         return Err(Error::invalid(format!("{when} adds the column {IS_FINAL}, and the query has one of this name"))
             .hint("give it another name, with AS"));
     }
-    let Upper { plan, columns, operator, definition } = upper(&stream.logical, when)?;
+    let found = upper(&stream.logical, when);
+    if found.is_err() && stream.edge.columns.iter().any(is_of_session) {
+        return Err(of_sessions(when));
+    }
+    let Upper { plan, columns, operator, definition } = found?;
     let key: Vec<EarlyKey> = columns
         .into_iter()
         .enumerate()
@@ -205,6 +210,17 @@ fn upper(plan: &LogicalPlan, when: EarlyWhen) -> Result<Upper> {
         }
         _ => Err(other_shape(when)),
     }
+}
+
+fn is_of_session(facts: &ColumnFacts) -> bool {
+    facts.window.as_ref().is_some_and(|window| matches!(window.kind, WindowKind::Session { .. }))
+}
+
+fn of_sessions(when: EarlyWhen) -> Error {
+    Error::invalid(format!(
+        "{when} is not available over SESSION: its results leave once, when a session closes and its end is known"
+    ))
+    .hint("leave the clause out, or use TUMBLE, HOP or CUMULATE, whose windows are known before they close")
 }
 
 fn other_shape(when: EarlyWhen) -> Error {

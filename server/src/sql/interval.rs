@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use arrow::compute::kernels::cast_utils::{IntervalParseConfig, IntervalUnit, parse_interval_month_day_nano_config};
 use datafusion::common::ScalarValue;
+use datafusion::common::tree_node::TreeNode;
+use datafusion::logical_expr::Expr as PlannedExpr;
 use datafusion::sql::sqlparser::ast::{DateTimeField, Expr, Interval, UnaryOperator, Value};
 
 const NANOS_PER_DAY: i128 = 86_400_000_000_000;
@@ -33,6 +35,8 @@ const MONTHS: [&str; 18] = [
     "century",
     "centuries",
 ];
+/// What to write for a bound in months.
+pub(crate) const DAYS_HINT: &str = "write days, as in INTERVAL '30 days'";
 const VARIES: &str = "must not have months or years, whose length varies; use days or shorter units";
 
 /// The length of an `INTERVAL` literal, in any spelling DataFusion takes: `'5' SECOND`, `'5 seconds'`, `'1 minute 30 seconds'`.
@@ -152,6 +156,16 @@ fn signed_from_text(text: &str) -> Result<i64, String> {
     let config = IntervalParseConfig::new(IntervalUnit::Second);
     let parts = parse_interval_month_day_nano_config(text, config).map_err(|_| example.to_owned())?;
     from_parts(parts.months, parts.days, parts.nanoseconds)
+}
+
+/// Whether a planned expression moves a time by months, which have no fixed length.
+pub(crate) fn has_months(expr: &PlannedExpr) -> bool {
+    let is_of_months = |part: &PlannedExpr| match part {
+        PlannedExpr::Literal(ScalarValue::IntervalMonthDayNano(Some(parts)), _) => parts.months != 0,
+        PlannedExpr::Literal(ScalarValue::IntervalYearMonth(Some(months)), _) => *months != 0,
+        _ => false,
+    };
+    expr.exists(|part| Ok(is_of_months(part))).unwrap_or(false)
 }
 
 /// The length of a literal that planning has already turned into a value. What was written with months may have none any more:

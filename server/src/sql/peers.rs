@@ -124,6 +124,10 @@ pub(super) fn option_hint(key: &str) -> Option<&'static str> {
             "write 'scan.startup.mode' = 'earliest' or 'latest'"
         }
         "json.ignore-parse-errors" | "json.fail-on-missing-field" | "bad_data" => BAD_ROW,
+        "json.path" | "json.root" | "json.array" | "json.row" | "json-path" | "json-rows" | "json_path" | "json_rows" => {
+            "write 'json.rows' = '$.events[*]' for a list whose elements are rows, and 'json.path.<column>' = '$.field' for a column of the \
+             record around it"
+        }
         "json.timestamp-format.standard" | "json.timestamp_format" => {
             "leave it out for text; write 'timestamp-format' = 'epoch-ms' and its like for numbers"
         }

@@ -18,6 +18,7 @@ use crate::catalog::EarlyWhen;
 use crate::error::{Error, Result};
 use crate::operator::contract::Operator;
 use crate::operator::logical::{Definition, EarlyDefinition, Lowering, Names, OperatorNode};
+use crate::sql::window::WindowKind;
 
 /// Name of the column of a row's pane in the input of the aggregate.
 pub const PANE: &str = "__pane";
@@ -65,6 +66,10 @@ impl Definition for WindowAggregate {
     }
 
     fn emitting_early(&self, when: EarlyWhen) -> Option<EarlyDefinition> {
+        // The rows of a session come as a whole, when it closes: nothing is known of it before.
+        if matches!(self.windows.kind, WindowKind::Session { .. }) {
+            return None;
+        }
         let columns = self.columns.iter().map(|column| match column {
             OutputColumn::WindowStart => Names::WindowStart,
             OutputColumn::WindowEnd | OutputColumn::WindowTime => Names::Window,

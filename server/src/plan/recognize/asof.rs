@@ -11,10 +11,10 @@ use crate::operator::interval_join::SideColumns;
 use crate::operator::logical::{OperatorNode, ROW};
 use crate::plan::derive::{Derivation, Derived, Obstacle, column_at};
 use crate::plan::edge::{Bound, ColumnFacts, Edge, WindowColumn, WindowForm, WindowPart};
-use crate::plan::explain::{ExplainNode, ExplainState};
+use crate::plan::explain::{ExplainNode, ExplainState, written};
 use crate::plan::expression::replaced;
 use crate::plan::{OperatorInputs, reads_stream};
-use crate::sql::{AsOfJoinNode, Direction, Tolerance};
+use crate::sql::{AsOfJoinNode, Direction, Tolerance, interval};
 use crate::watermark::{InputRef, WatermarkExpr};
 
 /// An as-of join of which at least one side is a stream.
@@ -22,9 +22,11 @@ pub(in crate::plan) fn join(derivation: &mut Derivation<'_>, node: &AsOfJoinNode
     let (number, schema) = (derivation.counted.asof_joins, Arc::clone(node.schema()));
     derivation.counted.asof_joins += 1;
     let sides = [&node.left, &node.right];
+    let shown = [0, 1].map(|side| shown(&node.times[side], sides[side]));
     if let Some(side) = [0, 1].into_iter().find(|side| !reads_stream(sides[*side], derivation.streams)) {
-        return Err(at(static_side(side, &node.times[side]), node).into());
+        return Err(at(static_side(side, &shown[side]), node).into());
     }
+    let has_months = [0, 1].map(|side| computed(&node.times[side], sides[side]).is_some_and(interval::has_months));
     // A pane has no value that could be compared.
     let sides = sides.map(|side| derivation.node(side.clone(), WindowForm::Row));
     let [left, right] = sides;
@@ -34,10 +36,10 @@ pub(in crate::plan) fn join(derivation: &mut Derivation<'_>, node: &AsOfJoinNode
     for side in [0, 1] {
         let facts = sides[side].columns().facts(&Expr::Column(node.times[side].clone()));
         let watermark = facts.watermark.filter(|watermark| *watermark != WatermarkExpr::Constant);
-        watermarks.push(watermark.ok_or_else(|| at(without_watermark(side, &node.times), node))?);
+        watermarks.push(watermark.ok_or_else(|| at(without_watermark(side, &shown, has_months[side]), node))?);
     }
     if matching.direction == Direction::Forward && matching.tolerance.is_none() {
-        let [a, b] = &node.times;
+        let [a, b] = &shown;
         let error = Error::invalid(format!(
             "a row of the left would wait for ever where no row of the right comes behind it: {b} has no bound"
         ));
@@ -66,10 +68,10 @@ pub(in crate::plan) fn join(derivation: &mut Derivation<'_>, node: &AsOfJoinNode
     let of_right_columns = sides[1].edge.shown().map(|_| ColumnFacts::default());
     let edge = Edge { columns: of_left_columns.into_iter().chain(of_right_columns).collect(), ..Edge::default() };
 
-    let [a, b] = node.times.each_ref().map(ToString::to_string);
+    let [a, b] = &shown;
     let kind = if node.is_outer { "Left" } else { "Inner" };
     let by = if node.keys.len() == 1 { "1 key".to_owned() } else { format!("{} keys", node.keys.len()) };
-    let what = format!("as-of join, {kind}, by {by}, {}", matching.described(&a, &b));
+    let what = format!("as-of join, {kind}, by {by}, {}", matching.described(a, b));
     let mut explain = ExplainNode::new(what, &edge, &schema, sides.iter().map(|side| side.explain.clone()).collect());
     explain.state = Some(ExplainState {
         operator: id.clone(),
@@ -130,7 +132,21 @@ fn facts(left: &Derived, from: &WatermarkExpr, held: &WatermarkExpr) -> Vec<Colu
     left.edge.shown().map(|at| facts(&left.edge.columns[at])).collect()
 }
 
-fn static_side(side: usize, time: &Column) -> Error {
+/// What a time is that is no column of its side, but was made one.
+fn computed<'a>(time: &Column, side: &'a LogicalPlan) -> Option<&'a Expr> {
+    let LogicalPlan::Projection(projection) = side else { return None };
+    projection.expr.iter().find_map(|expr| match expr {
+        Expr::Alias(alias) if time.name.starts_with("__") && alias.name == time.name => Some(alias.expr.as_ref()),
+        _ => None,
+    })
+}
+
+/// A time as it was written.
+fn shown(time: &Column, side: &LogicalPlan) -> String {
+    computed(time, side).map_or_else(|| time.to_string(), written)
+}
+
+fn static_side(side: usize, time: &str) -> Error {
     let error = match side {
         0 => {
             Error::invalid(format!("{time} is of static rows: what is joined as of its time with a stream is a stream"))
@@ -140,8 +156,16 @@ fn static_side(side: usize, time: &Column) -> Error {
     error.hint("declare WATERMARK FOR the time in the CREATE TABLE: files with one are a stream, which ends with them")
 }
 
-fn without_watermark(side: usize, times: &[Column; 2]) -> Error {
+/// `has_months`: it is computed with them.
+fn without_watermark(side: usize, times: &[String; 2], has_months: bool) -> Error {
     let [a, b] = times;
+    if has_months {
+        return Error::invalid(format!(
+            "{} is a time moved by months: they have no fixed length, so nothing is known of how far it has got",
+            times[side]
+        ))
+        .hint(interval::DAYS_HINT);
+    }
     let error = match side {
         0 => Error::invalid(format!("{a} has no watermark, so the rows of the right would be kept for ever")),
         _ => Error::invalid(format!("{b} has no watermark, so it is never certain which row is the nearest to {a}")),

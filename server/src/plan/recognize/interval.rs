@@ -258,6 +258,16 @@ impl Conditions {
             ))
             .hint("declare WATERMARK FOR its time in the CREATE TABLE, and pass the column on unchanged"));
         }
+        if let Some(condition) = self.others.iter().find(|condition| interval::has_months(condition)) {
+            let error = Error::invalid(
+                "a join of two streams cannot be bounded by months: they have no fixed length, so it is not known how long a row is needed",
+            );
+            let error = error.hint(interval::DAYS_HINT);
+            return match place_of([condition]) {
+                Some(place) => error.at(place),
+                None => self.at(error),
+            };
+        }
         let Some(one) = self.comparisons.first() else {
             let (a, b) = (named(&times[0][0]), named(&times[1][0]));
             return self.at(Error::invalid(

@@ -12,6 +12,7 @@ use datafusion::logical_expr::{
     BinaryExpr, Cast, Expr, ExprSchemable, Extension, Join, JoinType, LogicalPlan, Operator, Projection,
 };
 use datafusion::optimizer::AnalyzerRule;
+use touchline_udfs::describe::sql_type;
 
 use super::marks::{Mark, mark_of};
 use super::node::{AsOfJoinNode, Direction, Matching, Tolerance};
@@ -266,6 +267,16 @@ impl Conditions {
     /// Which row is the nearest, and the times that say it.
     fn matching(&self) -> Result<(Matching, [Expr; 2])> {
         let all = || self.comparisons.iter().flat_map(|comparison| &comparison.written).collect::<Vec<_>>();
+        let in_months = |one: &&Comparison| !one.is_match && one.written.iter().any(interval::has_months);
+        if self.comparisons.len() > 1
+            && let Some(found) = self.comparisons.iter().find(in_months)
+        {
+            return Err(refused(
+                "how near a row has to be cannot be said in months: they have no fixed length",
+                interval::DAYS_HINT,
+                &found.written.iter().collect::<Vec<_>>(),
+            ));
+        }
         let (chosen, other) = match self.comparisons.as_slice() {
             [only] => (only, None),
             [one, other] if one.is_match != other.is_match => {
@@ -413,7 +424,7 @@ fn refuse_no_timestamp(time: &Expr, schema: &DFSchema) -> Result<()> {
     match time.get_type(schema)? {
         DataType::Timestamp(..) => Ok(()),
         other => Err(refused(
-            format!("an as-of join compares times, and {time} is {other}"),
+            format!("an as-of join compares times, and {time} is {}", sql_type(&other)),
             "compare columns of type TIMESTAMP, or cast in a subquery",
             &[time],
         )),
@@ -440,7 +451,7 @@ fn refuse_key(left: &Expr, right: &Expr, sides: &Sides<'_>) -> Result<()> {
         return Ok(());
     }
     Err(refused(
-        format!("{left} = {right} is no key of an as-of join: {one} and {other}"),
+        format!("{left} = {right} is no key of an as-of join: {} and {}", sql_type(&one), sql_type(&other)),
         "compare columns of one simple type, or parts of a struct",
         &[left, right],
     ))

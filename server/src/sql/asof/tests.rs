@@ -193,7 +193,7 @@ async fn each_mistake_has_its_own_words_and_place() {
         ("a ASOF JOIN b ON a.ts >= b.ts AND a.k = a.k", "a.k", FURTHER, "filter a side in a subquery"),
         ("a ASOF JOIN b ON a.ts >= b.ts OR a.k = b.k", "a.ts", "ASOF JOIN needs a comparison", "a.ts >= b.ts"),
         ("a ASOF JOIN b ON a.ts >= a.ts", "a.ts", FURTHER, "filter a side in a subquery"),
-        ("a ASOF JOIN b ON a.n >= b.n", "a.n", "an as-of join compares times, and a.n is Int64", "TIMESTAMP"),
+        ("a ASOF JOIN b ON a.n >= b.n", "a.n", "an as-of join compares times, and a.n is BIGINT", "TIMESTAMP"),
         (
             "a ASOF JOIN zoned z ON a.ts >= z.ts",
             "a.ts",
@@ -217,6 +217,12 @@ async fn each_mistake_has_its_own_words_and_place() {
             "a.ts >= b",
             "it is not clear which of the comparisons chooses the row",
             "MATCH_CONDITION (a.ts >= b.ts)",
+        ),
+        (
+            "a ASOF JOIN b ON a.ts >= b.ts AND a.ts <= b.ts + INTERVAL '1 month'",
+            "a.ts <= b",
+            "how near a row has to be cannot be said in months",
+            "write days, as in INTERVAL '30 days'",
         ),
         (
             "a ASOF JOIN b ON a.ts >= b.ts AND a.ts <= date_trunc('hour', b.ts) + INTERVAL '1 s'",

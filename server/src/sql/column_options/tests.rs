@@ -202,6 +202,24 @@ fn options_about_records_that_mean_nothing_are_refused() {
         ),
         (
             "a INT",
+            "'path' = 'x.json', 'json.rows' = '$.data.list'",
+            "option \"json.rows\" cannot be \"$.data.list\"\n  hint: write the way to the list whose elements are rows, as in '$.data.list[*]', \
+             or 'lines'",
+        ),
+        (
+            "a INT",
+            "'path' = 'x.json', 'json.path' = '$[*]'",
+            "option \"json.path\" is not known\n  hint: write 'json.rows' = '$.events[*]' for a list whose elements are rows, and \
+             'json.path.<column>' = '$.field' for a column of the record around it",
+        ),
+        (
+            "a INT",
+            "'path' = 'x.json', 'json.rows' = '$[*]', 'json.path.a' = '$.b[*].a'",
+            "option \"json.path.a\" cannot be \"$.b[*].a\"\n  hint: it leads through fields alone: the elements of one list are rows, by \
+             'json.rows' = '$.events[*]', and a list in them is a column of a type as BIGINT[]",
+        ),
+        (
+            "a INT",
             "'path' = 'x.json', 'json.rows' = 'events[*]'",
             "option \"json.rows\" cannot be \"events[*]\"\n  detail: 'events' is no path: it does not begin with $; a path is $, then .name, \
              ['name'] and [0], as in $.player.positions[2]['x y']\n  hint: write the names of fields, as in '$.match.events'",
