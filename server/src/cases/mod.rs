@@ -28,7 +28,9 @@ use self::script::{Action, Expected, Named, Script, SourceName, What};
 use crate::catalog::{Defined, Statement, TableDef, ViewDef};
 use crate::error::{Error, Location, Result};
 use crate::pipeline::{Pipeline, PlanSettings};
-use crate::registry::{Catalog, TEST_ENDING, catalog_of, planned, read_text, refusals, resolve_path, sql_files};
+use crate::registry::{
+    Catalog, TEST_ENDING, catalog_of, planned, read_text, refusals, resolve_path, sql_files, views_read,
+};
 use crate::sql::parse_statements;
 use crate::tables::source::SnapshotReader;
 
@@ -174,6 +176,7 @@ impl Case {
             if !mistakes.is_empty() {
                 return Ok((1, mistakes.iter().map(Failure::of).collect()));
             }
+            views.iter().try_for_each(|view| alone(view, &catalog))?;
             let given = Arc::new(self.given(&catalog.defined)?);
             let (mut runs, mut failures) = (0, Vec::new());
             for view in views {
@@ -287,6 +290,19 @@ const SETTINGS: PlanSettings = PlanSettings { partitions: 2, wide_rows: 1 };
 fn only(mut catalog: Catalog, views: &[String]) -> Catalog {
     catalog.views.retain(|name, _| views.contains(name));
     catalog
+}
+
+/// Whether a view can be run without others.
+fn alone(view: &str, catalog: &Catalog) -> Result<()> {
+    let Some(view) = catalog.views.get(view) else { return Ok(()) };
+    let read = Vec::from_iter(views_read(&view.query, catalog));
+    let Some(first) = read.first() else { return Ok(()) };
+    Err(Error::invalid(format!("view \"{}\" reads view \"{}\", and a test runs one query alone", view.name, read.join("\", \"")))
+        .detail("a test gives rows to tables, and to no view")
+        .hint(format!(
+            "write the query of \"{first}\" in its place, as a subquery or as CREATE VIEW without MATERIALIZED, or test \"{first}\" in a file of its own"
+        ))
+        .at(view.location.clone()))
 }
 
 fn named(defined: &Defined, Named { name, at }: &Named) -> Result<Arc<TableDef>> {

@@ -233,6 +233,24 @@ async fn what_is_refused_is_said_with_its_place() {
     passes(parsed, "refused\n  5:31: …").await;
 }
 
+#[tokio::test]
+async fn a_view_upon_another_is_not_run_and_it_is_said_what_to_write() {
+    let above = "CREATE MATERIALIZED VIEW most AS SELECT window_start, page FROM counts WHERE c > 1;";
+    fails(
+        &format!("{COUNTS}\n{above}"),
+        "rows clicks\n  | id | page | ts |\n  | 1 | a | 00:00:01 |\nend\nexpect most nothing",
+        "t.test.sql:7:1: view \"most\" reads view \"counts\", and a test runs one query alone\n  detail: a test gives rows to tables, and to no \
+         view\n  hint: write the query of \"counts\" in its place, as a subquery",
+    )
+    .await;
+    let inlined = COUNTS.replace("MATERIALIZED ", "");
+    passes(
+        &format!("{inlined}\n{above}"),
+        "rows clicks\n  | id | page | ts |\n  | 1 | a | 00:00:01 |\n  | 2 | a | 00:00:02 |\nend\nexpect\n  | page |\n  | a |",
+    )
+    .await;
+}
+
 #[test]
 fn mistakes_of_a_test_are_found_at_their_places_and_all_at_once() {
     for (test, says) in [

@@ -4,7 +4,7 @@ use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::logical_expr::expr::ScalarFunction;
-use datafusion::logical_expr::{BinaryExpr, Cast, Expr, ExprSchemable, Operator, Volatility};
+use datafusion::logical_expr::{BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, Operator, Volatility};
 
 use super::edge::{ColumnFacts, Edge, WindowColumn, WindowForm, WindowPart};
 use crate::clock::Micros;
@@ -189,6 +189,15 @@ fn moved<'a>(left: &'a Expr, op: Operator, right: &'a Expr) -> Option<(&'a Expr,
         (Operator::Minus, None, Some(by)) => Some((left, by.checked_neg()?)),
         _ => None,
     }
+}
+
+/// What a column is that was no column where it was written, and was made one below under a name of ours, as `__right0`.
+pub(super) fn made_of<'a>(column: &Column, input: &'a LogicalPlan) -> Option<&'a Expr> {
+    let LogicalPlan::Projection(projection) = input else { return None };
+    projection.expr.iter().find_map(|expr| match expr {
+        Expr::Alias(alias) if column.name.starts_with("__") && alias.name == column.name => Some(alias.expr.as_ref()),
+        _ => None,
+    })
 }
 
 /// Where expressions stand that a query has written; `None` where no column of theirs says it. Columns come in no order.

@@ -22,6 +22,7 @@ use tracing::{error, info};
 
 pub use files::{Catalog, Files, Loaded, TEST_ENDING, catalog_of, read_text, resolve_path, sql_files};
 use supervisor::Running;
+pub(crate) use upstreams::upstreams as views_read;
 pub use watch::Changes;
 
 use crate::catalog::{

@@ -90,7 +90,7 @@ pub(super) fn in_order(catalog: &Catalog) -> Vec<Arc<ViewDef>> {
 }
 
 /// The materialized views that a query reads itself, or by plain views.
-fn upstreams(query: &Query, catalog: &Catalog) -> BTreeSet<String> {
+pub(crate) fn upstreams(query: &Query, catalog: &Catalog) -> BTreeSet<String> {
     let (mut found, mut seen, mut left) = (BTreeSet::new(), BTreeSet::new(), vec![query]);
     while let Some(query) = left.pop() {
         for name in tables_of(query) {

@@ -83,6 +83,12 @@ pub(super) fn parse(parser: &mut Parser<'_>, table: &Expr) -> Result<Expr, Parse
     if keys.is_empty() {
         return parser.expected_ref("a column to partition by", parser.peek_token_ref());
     }
+    if is_word(&parser.peek_token_ref().token, "ORDER") {
+        return parser.expected_ref(
+            "a comma and the time column: rows are in the order of their time, without ORDER BY",
+            parser.peek_token_ref(),
+        );
+    }
     let args = std::iter::once(table.clone()).chain(keys);
     let args = args.map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))).collect();
     let name = Ident { value: NAME.to_owned(), quote_style: None, span };
@@ -114,6 +120,8 @@ fn keys_ahead(parser: &Parser<'_>) -> usize {
             }
             // Nothing comes behind: there is neither a time nor a gap.
             (Token::Word(_), Token::RParen) => return names + 1,
+            // Nothing that can be there: see below.
+            (Token::Word(_), order) if is_word(order, "ORDER") => return names + 1,
             (Token::Word(_), Token::RArrow | Token::Assignment) => return names,
             (descriptor, _) if is_word(descriptor, "DESCRIPTOR") => return names,
             // The last one is the time, if there are two.

@@ -24,6 +24,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 use futures::FutureExt;
+use touchline_udfs::describe::sql_type;
 
 use super::dialect::object_name_parts;
 use super::errors::{at_expr, at_span};
@@ -228,7 +229,7 @@ impl WindowTvfPlanner {
         let time_span = args.time.as_ref().map_or(span, Spanned::span);
         if !matches!(field.data_type(), DataType::Timestamp(..)) {
             let hint = match args.keys.is_empty() {
-                true => format!("it is {}; cast it in a subquery, or name another column", field.data_type()),
+                true => format!("it is {}; cast it in a subquery, or name another column", sql_type(field.data_type())),
                 false => {
                     "the last name before the gap is the time; brackets hold keys alone: PARTITION BY (a, b)".to_owned()
                 }

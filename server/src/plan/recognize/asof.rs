@@ -12,7 +12,7 @@ use crate::operator::logical::{OperatorNode, ROW};
 use crate::plan::derive::{Derivation, Derived, Obstacle, column_at};
 use crate::plan::edge::{Bound, ColumnFacts, Edge, WindowColumn, WindowForm, WindowPart};
 use crate::plan::explain::{ExplainNode, ExplainState, written};
-use crate::plan::expression::replaced;
+use crate::plan::expression::{made_of, replaced};
 use crate::plan::{OperatorInputs, reads_stream};
 use crate::sql::{AsOfJoinNode, Direction, Tolerance, interval};
 use crate::watermark::{InputRef, WatermarkExpr};
@@ -26,7 +26,7 @@ pub(in crate::plan) fn join(derivation: &mut Derivation<'_>, node: &AsOfJoinNode
     if let Some(side) = [0, 1].into_iter().find(|side| !reads_stream(sides[*side], derivation.streams)) {
         return Err(at(static_side(side, &shown[side]), node).into());
     }
-    let has_months = [0, 1].map(|side| computed(&node.times[side], sides[side]).is_some_and(interval::has_months));
+    let has_months = [0, 1].map(|side| made_of(&node.times[side], sides[side]).is_some_and(interval::has_months));
     // A pane has no value that could be compared.
     let sides = sides.map(|side| derivation.node(side.clone(), WindowForm::Row));
     let [left, right] = sides;
@@ -132,18 +132,9 @@ fn facts(left: &Derived, from: &WatermarkExpr, held: &WatermarkExpr) -> Vec<Colu
     left.edge.shown().map(|at| facts(&left.edge.columns[at])).collect()
 }
 
-/// What a time is that is no column of its side, but was made one.
-fn computed<'a>(time: &Column, side: &'a LogicalPlan) -> Option<&'a Expr> {
-    let LogicalPlan::Projection(projection) = side else { return None };
-    projection.expr.iter().find_map(|expr| match expr {
-        Expr::Alias(alias) if time.name.starts_with("__") && alias.name == time.name => Some(alias.expr.as_ref()),
-        _ => None,
-    })
-}
-
 /// A time as it was written.
 fn shown(time: &Column, side: &LogicalPlan) -> String {
-    computed(time, side).map_or_else(|| time.to_string(), written)
+    made_of(time, side).map_or_else(|| time.to_string(), written)
 }
 
 fn static_side(side: usize, time: &str) -> Error {

@@ -6,6 +6,7 @@ use arrow::datatypes::DataType;
 use arrow::row::{RowConverter, SortField};
 use datafusion::common::Column;
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, Projection, UserDefinedLogicalNodeCore};
+use touchline_udfs::describe::sql_type;
 
 use super::window::without_watermark;
 use crate::clock::Micros;
@@ -15,7 +16,7 @@ use crate::operator::session::{Sessions, Shape};
 use crate::plan::derive::{Derivation, Derived, Obstacle, column_at};
 use crate::plan::edge::{Bound, ColumnFacts, Edge, Moment, WindowColumn, WindowForm, WindowPart};
 use crate::plan::explain::{ExplainNode, ExplainState, written};
-use crate::plan::expression::{part_watermark, replaced, tick_us};
+use crate::plan::expression::{made_of, part_watermark, replaced, tick_us};
 use crate::plan::{OperatorInputs, refuse};
 use crate::sql::window_tvf::WindowTvfNode;
 use crate::watermark::{InputRef, WatermarkExpr};
@@ -28,7 +29,11 @@ pub(in crate::plan) fn session(derivation: &mut Derivation<'_>, window: &WindowT
     let input = derivation.node(window.input.clone(), WindowForm::Row)?;
     refuse::volatile_below(&input.plan)?;
     let time = Expr::Column(window.time_column.clone());
-    let watermark = input.columns().facts(&time).watermark.ok_or_else(|| without_watermark(&time))?;
+    let watermark = input.columns().facts(&time).watermark;
+    let watermark = watermark
+        .ok_or_else(|| without_watermark(made_of(&window.time_column, &window.input).unwrap_or(&time)))?;
+
+    let keys: Vec<String> = window.keys.iter().map(|key| shown(key, &window.input)).collect();
 
     // What is kept of a row are the columns that a query can name; it comes with the place where it was read.
     let schema = input.plan.schema();
@@ -39,7 +44,7 @@ pub(in crate::plan) fn session(derivation: &mut Derivation<'_>, window: &WindowT
     let row = input.edge.row_id.map(|at| column(at).alias(ROW));
     let read = LogicalPlan::Projection(Projection::try_new(shown.into_iter().chain(row).collect(), below)?);
     let allowed_lateness = derivation.settings.allowed_lateness_us;
-    let shape = shape(&window, allowed_lateness)?;
+    let shape = shape(&window, &keys, allowed_lateness)?;
 
     let id = format!("session-{number}");
     let at = derivation.counted.operators.len();
@@ -58,7 +63,13 @@ pub(in crate::plan) fn session(derivation: &mut Derivation<'_>, window: &WindowT
     Ok(Derived { plan: LogicalPlan::Extension(Extension { node: Arc::new(node) }), edge, explain })
 }
 
-fn shape(window: &WindowTvfNode, allowed_lateness: Micros) -> Result<Shape> {
+/// A key as it was written.
+fn shown(key: &Column, input: &LogicalPlan) -> String {
+    made_of(key, input).map_or_else(|| format!("\"{}\"", key.name), written)
+}
+
+/// `written_keys`: what the keys are in the query.
+fn shape(window: &WindowTvfNode, written_keys: &[String], allowed_lateness: Micros) -> Result<Shape> {
     let schema = window.input.schema();
     let place = |column: &Column| Ok(schema.index_of_column(column)?);
     let time = place(&window.time_column)?;
@@ -68,13 +79,12 @@ fn shape(window: &WindowTvfNode, allowed_lateness: Micros) -> Result<Shape> {
     let rule = window.kind.sessions_in_unit(*unit)?;
     let rule = rule.ok_or_else(|| Error::bug("a window of another kind was taken for a session"))?;
     let keys = window.keys.iter().map(place).collect::<Result<Vec<_>>>()?;
-    for key in &keys {
+    for (key, written) in keys.iter().zip(written_keys) {
         let field = schema.field(*key);
         if !RowConverter::supports_fields(&[SortField::new(field.data_type().clone())]) {
             return Err(Error::invalid(format!(
-                "sessions cannot be partitioned by \"{}\", whose type is {}",
-                field.name(),
-                field.data_type()
+                "sessions cannot be partitioned by {written}, whose type is {}",
+                sql_type(field.data_type())
             ))
             .hint("partition by a part of it, or by a text of it, which a subquery computes"));
         }

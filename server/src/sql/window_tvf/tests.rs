@@ -177,7 +177,7 @@ async fn each_mistake_in_a_window_function_has_its_place_and_remedy() {
     let tumble = "write TUMBLE(table, time_column, INTERVAL '1 minute')";
     let session = "write SESSION(table PARTITION BY keys, time_column, gap), as in SESSION(t PARTITION BY k, ts, INTERVAL '5 minutes')";
     for (from, want) in [
-        ("TUMBLE(t, k, INTERVAL '1 minute')", "q.sql:2:25: column \"k\" is not a timestamp\n  hint: it is Utf8View; cast it in a subquery, or name another column".to_owned()),
+        ("TUMBLE(t, k, INTERVAL '1 minute')", "q.sql:2:25: column \"k\" is not a timestamp\n  hint: it is VARCHAR; cast it in a subquery, or name another column".to_owned()),
         ("TUMBLE(t, tz, INTERVAL '1 minute')", "q.sql:2:25: column \"tz\" does not exist\n  hint: did you mean \"ts\"?".to_owned()),
         ("TUMBLE(nope, ts, INTERVAL '1 minute')", "q.sql:2:22: table 'nope' not found".to_owned()),
         ("TUMBLE(u, INTERVAL '1 minute')", format!("q.sql:2:15: TUMBLE needs a time column: u has no watermark\n  hint: {tumble}")),
@@ -217,10 +217,12 @@ async fn each_mistake_in_a_window_function_has_its_place_and_remedy() {
         ("SESSION(t, ts, INTERVAL '-1 second')", format!("q.sql:2:39: the window's gap must not be negative\n  hint: {session}")),
         ("SESSION(t, ts, 5)", format!("q.sql:2:30: the window's gap must be an INTERVAL, as in INTERVAL '5 minutes'\n  hint: {session}")),
         ("SESSION(t, ts, INTERVAL '1 minute', INTERVAL '1 second')", format!("q.sql:2:15: SESSION has too many arguments\n  hint: {session}")),
-        ("SESSION(t, k, INTERVAL '1 minute')", "q.sql:2:26: column \"k\" is not a timestamp\n  hint: it is Utf8View; cast it in a subquery, or name another column".to_owned()),
+        ("SESSION(t, k, INTERVAL '1 minute')", "q.sql:2:26: column \"k\" is not a timestamp\n  hint: it is VARCHAR; cast it in a subquery, or name another column".to_owned()),
         ("SESSION(t PARTITION BY seconds, k, INTERVAL '1 minute')", "q.sql:2:47: column \"k\" is not a timestamp\n  hint: the last name before the gap is the time; brackets hold keys alone: PARTITION BY (a, b)".to_owned()),
         ("SESSION(t PARTITION BY kk, ts, INTERVAL '1 minute')", "q.sql:2:38: column \"kk\" does not exist\n  hint: did you mean \"k\"?".to_owned()),
         ("SESSION(t PARTITION BY (upper(k)), ts, INTERVAL '1 minute')", "q.sql:2:39: a session is partitioned by columns of its table\n  hint: compute it in a subquery first".to_owned()),
+        ("SESSION(t PARTITION BY k ORDER BY ts, INTERVAL '1 minute')", "q.sql:2:40: expected a comma and the time column: rows are in the order of their time, without ORDER BY, found `ORDER`".to_owned()),
+        ("SESSION(t PARTITION BY (k) ORDER BY ts, INTERVAL '1 minute')", "q.sql:2:42: expected a comma and the time column: rows are in the order of their time, without ORDER BY, found `ORDER`".to_owned()),
         ("SESSION(t PARTITION BY upper(k), ts, INTERVAL '1 minute')", "q.sql:2:38: expected a column to partition by, found `upper`".to_owned()),
         ("SESSION(u, INTERVAL '1 minute')", format!("q.sql:2:15: SESSION needs a time column: u has no watermark\n  hint: {session}")),
         ("SESSION(t, seconds, INTERVAL '500 milliseconds')", "q.sql:2:15: the window's gap is not a whole number of the time column's seconds\n  hint: declare the column with a finer TIMESTAMP(3) or TIMESTAMP(6), or use a longer window".to_owned()),
