@@ -98,7 +98,7 @@ pub(super) async fn run(args: InferArgs) -> Result<()> {
     // Sources block.
     let text = tokio::task::spawn_blocking(move || {
         let sample = match args.source {
-            Given::Path(path) => Sample::of_path(&path, limits)?,
+            Given::Path(path) => is_there(&path).and_then(|()| Sample::of_path(&path, limits))?,
             Given::Topic { brokers, topic } => {
                 let mut settings = Config::parse("", "", &environment()).map_err(one_error)?.kafka;
                 settings.brokers = brokers;
@@ -110,6 +110,17 @@ pub(super) async fn run(args: InferArgs) -> Result<()> {
     let text = text.await.map_err(|error| Error::bug("inferring a table panicked").caused_by(error))??;
     write!(StandardOutput::lock(), "{text}")?;
     Ok(())
+}
+
+/// # Errors
+/// `Invalid` where it is not. That of the source speaks of an option in a statement, and there is none.
+fn is_there(path: &Path) -> Result<()> {
+    match path.try_exists() {
+        Ok(false) => Err(Error::invalid(format!("no such file or folder: {}", path.display()))
+            .hint("correct the path, which counts from the current folder; for a topic write kafka://HOST:PORT/TOPIC")),
+        // What cannot be looked at says so when it is read.
+        Ok(true) | Err(_) => Ok(()),
+    }
 }
 
 /// The table that a file is by itself: static, for it has no watermark.
@@ -137,6 +148,8 @@ struct Proposal {
     left_out: Vec<String>,
     /// Columns that could be more than text but for a few values.
     nearly: Vec<String>,
+    /// The one field whose values are lists of objects.
+    rows_in: Option<String>,
     /// Records that no column can make rows.
     bad: usize,
     watermark: Option<Proposed>,
@@ -159,7 +172,7 @@ impl Proposal {
     fn of(sample: Sample, limits: Limits) -> Result<(Self, Vec<SourceBatch>)> {
         let columns = sample.columns()?;
         let mut proposal =
-            Proposal { sample, columns: vec![], left_out: vec![], nearly: vec![], bad: 0, watermark: None };
+            Proposal { sample, columns: vec![], left_out: vec![], nearly: vec![], rows_in: None, bad: 0, watermark: None };
         match columns {
             Columns::Json(shape, bad) => {
                 proposal.bad = bad;
@@ -167,6 +180,10 @@ impl Proposal {
                 for (name, shape) in &fields.list {
                     proposal.add(name, Ok(shape.json_column(name)));
                     proposal.note(name, shape);
+                }
+                let mut lists = fields.list.iter().filter(|(_, shape)| shape.is_list_of_objects());
+                if let (Some((name, _)), None) = (lists.next(), lists.next()) {
+                    proposal.rows_in = Some(name.clone());
                 }
                 if fields.more {
                     proposal.left_out.push(format!("all fields but the first {}", fields.list.len()));
@@ -237,7 +254,7 @@ impl Proposal {
             (0, _) => Error::invalid(format!("{origin} is empty, so nothing tells what is in it")),
             (records, bad) if records == bad => {
                 Error::invalid(format!("none of {records} records of {origin} is a JSON object"))
-                    .hint("each record is one object on a line of its own; `jq -c '.[]' FILE` makes that of a list")
+                    .hint("each record is one object on a line of its own; `jq -c '.[]' FILE` makes that of a list; of a list on each line the elements are rows with 'json.rows' = '$[*]'")
             }
             _ => Error::invalid(format!("{origin} has no field that can be a column")).detail(self.left_out.join("; ")),
         }
@@ -321,6 +338,14 @@ impl Proposal {
         }
         for nearly in &self.nearly {
             let _ = writeln!(text, "-- {}.", one_line(nearly));
+        }
+        if let Some(name) = &self.rows_in {
+            let list = one_line(&literal(&format!("$.{}[*]", quoted(name))));
+            let _ = writeln!(
+                text,
+                "-- {} is a list of objects: for a row of each, declare their fields as the columns, and add 'json.rows' = {list}.",
+                one_line(&quoted(name))
+            );
         }
         match &self.watermark {
             Some(watermark) => {

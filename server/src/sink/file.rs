@@ -291,8 +291,8 @@ fn fit(column: &ArrayRef, field: &Field) -> Result<ArrayRef> {
     // Not safe: a value that does not fit is an error, never a NULL in its place.
     let options = CastOptions { safe: false, ..CastOptions::default() };
     cast_with_options(column, field.data_type(), &options).map_err(|cause| {
-        let (name, from) = (field.name(), column.data_type());
-        Error::invalid(format!("column \"{name}\" is {}, which a value of type {from} does not fit", field.data_type()))
+        let [wanted, from] = [field.data_type(), column.data_type()].map(touchline_udfs::describe::sql_type);
+        Error::invalid(format!("column \"{}\" is {wanted}, which a value of type {from} does not fit", field.name()))
             .caused_by(cause)
             .hint("columns are matched by position; write CAST or TRY_CAST in the SELECT, or correct the CREATE TABLE")
     })

@@ -76,7 +76,8 @@ impl Sample {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let files = list_files(&path)?;
         let Some(first) = files.first() else {
-            return Err(Error::invalid(format!("there is no file in {}", path.display())));
+            return Err(Error::invalid(format!("there is no file in {}", path.display()))
+                .hint("name the file, or a folder that holds it itself: folders below, and files that begin with . or _, are not read"));
         };
         let format = format_of_file(first)?;
         let delimiter = match format {

@@ -146,7 +146,36 @@ fn hostile_samples_end_in_a_table_or_in_a_reason() {
         let error = proposal(&path, LIMITS).err().map(|error| error.report()).unwrap_or_default();
         assert!(error.contains(said), "{text}: {error}");
     }
-    assert!(proposal(&folder.path().join("nowhere.csv"), LIMITS).is_err());
+    let nowhere = folder.path().join("nowhere.csv");
+    assert!(proposal(&nowhere, LIMITS).is_err());
+    let missing = is_there(&nowhere).expect_err("no file").report();
+    assert!(missing.contains("nowhere.csv\n  hint: correct the path, which counts from the current folder"), "{missing}");
+    fs::create_dir(folder.path().join("none")).expect("a folder");
+    let none = proposal(&folder.path().join("none"), LIMITS).expect_err("no file").report();
+    assert!(none.contains("none\n  hint: name the file"), "{none}");
+}
+
+#[test]
+fn a_list_of_objects_may_be_the_rows_and_it_is_said_how() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let note = |text: &str| {
+        let text = inferred(folder.path(), "a.json", text.as_bytes());
+        text.lines().find(|line| line.contains("json.rows")).map(str::to_owned)
+    };
+    assert_eq!(
+        note(r#"{"match": 1, "events": [{"id": 1}, {"id": 2}]}"#).expect("a note"),
+        "-- events is a list of objects: for a row of each, declare their fields as the columns, and add 'json.rows' = '$.events[*]'."
+    );
+    let odd = note(r#"{"Its events": [{"id": 1}]}"#).expect("a note");
+    assert!(odd.ends_with(r#"add 'json.rows' = '$."Its events"[*]'."#), "{odd}");
+    for other in [r#"{"a": [1]}"#, r#"{"a": [{"b": 1}], "c": [{"d": 1}]}"#, r#"{"a": [{"b": 1}]}
+{"a": {"b": 1}}"#] {
+        assert_eq!(note(other), None, "{other}");
+    }
+    let lines = folder.path().join("b.ndjson");
+    fs::write(&lines, "[{\"a\": 1}, {\"a\": 2}]\n").expect("written");
+    let error = proposal(&lines, LIMITS).expect_err("no object").report();
+    assert!(error.contains("'json.rows' = '$[*]'"), "{error}");
 }
 
 #[test]
