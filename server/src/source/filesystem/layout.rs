@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int32Array, Int64Array, StringArray, new_null_array};
 use arrow::compute::kernels::zip::zip;
 use arrow::compute::{CastOptions, cast, cast_with_options, filter, is_null};
-use arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Float32Type, Float64Type, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use arrow::util::display::array_value_to_string;
@@ -121,7 +121,7 @@ impl Layout {
         let mut typed = Vec::with_capacity(arrays.len());
         let mut refused = BTreeMap::new();
         for (array, column) in arrays.iter().zip(&self.physical) {
-            typed.push(fit(array, column, &mut refused)?);
+            typed.push(with_one_nan(fit(array, column, &mut refused)?));
         }
         if refused.is_empty() {
             let batch = self.batch(&typed, origin)?;
@@ -179,6 +179,27 @@ impl Layout {
             }
         }
         Ok(())
+    }
+}
+
+/// With one NaN alone. Others differ from it in bits that nobody sees, and would be groups and keys of their own.
+fn with_one_nan(array: ArrayRef) -> ArrayRef {
+    match array.data_type() {
+        DataType::Float32 => {
+            let values = array.as_primitive::<Float32Type>();
+            if !values.values().iter().any(|value| value.is_nan() && value.to_bits() != f32::NAN.to_bits()) {
+                return array;
+            }
+            Arc::new(values.unary::<_, Float32Type>(|value| if value.is_nan() { f32::NAN } else { value }))
+        }
+        DataType::Float64 => {
+            let values = array.as_primitive::<Float64Type>();
+            if !values.values().iter().any(|value| value.is_nan() && value.to_bits() != f64::NAN.to_bits()) {
+                return array;
+            }
+            Arc::new(values.unary::<_, Float64Type>(|value| if value.is_nan() { f64::NAN } else { value }))
+        }
+        _ => array,
     }
 }
 
@@ -307,4 +328,23 @@ pub(super) fn misfit(column: &Column, array: &dyn Array, row: usize) -> String {
     let found = if is_text { format!("\"{found}\"") } else { found };
     let (name, says) = (&column.name, sql_type(&column.data_type));
     format!("field \"{name}\" is {}; the schema says {says}", quote(found.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Float32Array, Float64Array};
+
+    use super::*;
+
+    #[test]
+    fn a_nan_of_a_file_is_the_one_nan_and_nothing_else_changes() {
+        let values = [Some(-f64::NAN), Some(-0.0), None, Some(f64::from_bits(0x7ff8_0000_0000_0001)), Some(1.5)];
+        let wide = with_one_nan(Arc::new(Float64Array::from(values.to_vec())));
+        let bits: Vec<_> = wide.as_primitive::<Float64Type>().iter().map(|value| value.map(f64::to_bits)).collect();
+        let nan = Some(f64::NAN.to_bits());
+        assert_eq!(bits, [nan, Some((-0.0_f64).to_bits()), None, nan, Some(1.5_f64.to_bits())]);
+        let narrow = with_one_nan(Arc::new(Float32Array::from(vec![-f32::NAN, 2.0])));
+        let bits: Vec<_> = narrow.as_primitive::<Float32Type>().values().iter().map(|value| value.to_bits()).collect();
+        assert_eq!(bits, [f32::NAN.to_bits(), 2.0_f32.to_bits()]);
+    }
 }
