@@ -226,7 +226,11 @@ fn a_value_that_does_not_fit() -> Outcome {
     )?;
     let ran = site.run(&["run", "script.sql"])?;
     assert_eq!(ran.code, Some(64), "{}", ran.stderr);
-    assert!(ran.stderr.contains("script.sql:3:1: column \"n\" is BIGINT, which a value of type VARCHAR does not fit"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("script.sql:3:1: column \"n\" is BIGINT, which a value of type VARCHAR does not fit"),
+        "{}",
+        ran.stderr
+    );
     assert!(!site.path("out.json").exists());
     Ok(())
 }

@@ -171,8 +171,15 @@ impl Proposal {
     /// The table, and the sample read as it.
     fn of(sample: Sample, limits: Limits) -> Result<(Self, Vec<SourceBatch>)> {
         let columns = sample.columns()?;
-        let mut proposal =
-            Proposal { sample, columns: vec![], left_out: vec![], nearly: vec![], rows_in: None, bad: 0, watermark: None };
+        let mut proposal = Proposal {
+            sample,
+            columns: vec![],
+            left_out: vec![],
+            nearly: vec![],
+            rows_in: None,
+            bad: 0,
+            watermark: None,
+        };
         match columns {
             Columns::Json(shape, bad) => {
                 proposal.bad = bad;

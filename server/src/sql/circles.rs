@@ -88,7 +88,9 @@ mod tests {
     #[test]
     fn every_graph_of_four_has_the_answers_of_a_walk() {
         for edges in 0_u32..1 << 16 {
-            let named = |from: usize| -> Vec<usize> { (0..4_usize).filter(|to| (edges >> (4 * from + *to)) & 1 == 1).collect() };
+            let named = |from: usize| -> Vec<usize> {
+                (0..4_usize).filter(|to| (edges >> (4 * from + *to)) & 1 == 1).collect()
+            };
             let next: Vec<Vec<usize>> = (0..4).map(named).collect();
             let want: Vec<bool> = (0..4).map(|from| walked(&next, from)).collect();
             assert_eq!(lead_back(&next), want, "{next:?}");

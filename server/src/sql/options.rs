@@ -508,12 +508,11 @@ fn record_rows(option: &GivenOption, connector: &Connector, format: Format) -> R
         None if option.value == "lines" => Ok(RecordRows::Lines),
         None => {
             // The list itself, but for what makes rows of its elements.
-            let whole = format!("{}[*]", option.value.trim());
+            let whole = format!("{}[*]", option.value.trim().replace('\'', "''"));
             let is_way = Path::parse(option.value.trim()).is_ok();
             let example = if is_way { whole.as_str() } else { "$.events[*]" };
-            Err(option.wrong(&format!(
-                "write the way to the list whose elements are rows, as in '{example}', or 'lines'"
-            )))
+            Err(option
+                .wrong(&format!("write the way to the list whose elements are rows, as in '{example}', or 'lines'")))
         }
     }
 }
@@ -523,13 +522,13 @@ fn record_rows(option: &GivenOption, connector: &Connector, format: Format) -> R
 /// # Errors
 /// `Invalid` where it cannot be read, or leads through lists.
 pub(crate) fn field_path(option: &GivenOption, text: &str) -> Result<FieldPath> {
-    if text.contains("[*]") {
-        return Err(option.wrong(
-            "it leads through fields alone: the elements of one list are rows, by 'json.rows' = '$.events[*]', and a list in them is a column \
-             of a type as BIGINT[]",
-        ));
-    }
     let path = Path::parse(text).map_err(|why| {
+        if text.contains("[*]") {
+            return option.wrong(
+                "it leads through fields alone: the elements of one list are rows, by 'json.rows' = '$.events[*]', and a list in them is a \
+                 column of a type as BIGINT[]",
+            );
+        }
         let error = Error::invalid(format!("option \"{}\" cannot be \"{}\"", option.key, option.value));
         error.detail(why).hint("write the names of fields, as in '$.match.events'").at(option.value_at.clone())
     })?;

@@ -124,7 +124,8 @@ pub(super) fn option_hint(key: &str) -> Option<&'static str> {
             "write 'scan.startup.mode' = 'earliest' or 'latest'"
         }
         "json.ignore-parse-errors" | "json.fail-on-missing-field" | "bad_data" => BAD_ROW,
-        "json.path" | "json.root" | "json.array" | "json.row" | "json-path" | "json-rows" | "json_path" | "json_rows" => {
+        "json.path" | "json.root" | "json.array" | "json.row" | "json-path" | "json-rows" | "json_path"
+        | "json_rows" => {
             "write 'json.rows' = '$.events[*]' for a list whose elements are rows, and 'json.path.<column>' = '$.field' for a column of the \
              record around it"
         }

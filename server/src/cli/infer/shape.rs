@@ -158,7 +158,8 @@ impl Shape {
 
     /// Whether all values are lists, and objects stand in them: what may be rows of their own.
     pub(super) fn is_list_of_objects(&self) -> bool {
-        self.kinds().as_slice() == [Kind::List] && self.items.as_ref().is_some_and(|items| items.kinds() == [Kind::Object])
+        self.kinds().as_slice() == [Kind::List]
+            && self.items.as_ref().is_some_and(|items| items.kinds() == [Kind::Object])
     }
 
     /// The type of a value inside a list or an object; `None` where only its raw text has one.

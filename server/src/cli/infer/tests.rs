@@ -149,7 +149,10 @@ fn hostile_samples_end_in_a_table_or_in_a_reason() {
     let nowhere = folder.path().join("nowhere.csv");
     assert!(proposal(&nowhere, LIMITS).is_err());
     let missing = is_there(&nowhere).expect_err("no file").report();
-    assert!(missing.contains("nowhere.csv\n  hint: correct the path, which counts from the current folder"), "{missing}");
+    assert!(
+        missing.contains("nowhere.csv\n  hint: correct the path, which counts from the current folder"),
+        "{missing}"
+    );
     fs::create_dir(folder.path().join("none")).expect("a folder");
     let none = proposal(&folder.path().join("none"), LIMITS).expect_err("no file").report();
     assert!(none.contains("none\n  hint: name the file"), "{none}");
@@ -168,8 +171,12 @@ fn a_list_of_objects_may_be_the_rows_and_it_is_said_how() {
     );
     let odd = note(r#"{"Its events": [{"id": 1}]}"#).expect("a note");
     assert!(odd.ends_with(r#"add 'json.rows' = '$."Its events"[*]'."#), "{odd}");
-    for other in [r#"{"a": [1]}"#, r#"{"a": [{"b": 1}], "c": [{"d": 1}]}"#, r#"{"a": [{"b": 1}]}
-{"a": {"b": 1}}"#] {
+    for other in [
+        r#"{"a": [1]}"#,
+        r#"{"a": [{"b": 1}], "c": [{"d": 1}]}"#,
+        r#"{"a": [{"b": 1}]}
+{"a": {"b": 1}}"#,
+    ] {
         assert_eq!(note(other), None, "{other}");
     }
     let lines = folder.path().join("b.ndjson");

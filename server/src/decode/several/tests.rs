@@ -306,8 +306,10 @@ fn a_default_counts_in_each_row_that_it_may_be_copied_into() {
     let batch = of(&list, &empty_rows(700));
     assert_eq!(
         reasons(&batch),
-        ["too many rows in one record: DEFAULTs may add 100004 bytes to each, and at most 67108864 to all; write a long one in the query, as \
-          in coalesce(column, value)"]
+        [
+            "too many rows in one record: DEFAULTs may add 100004 bytes to each, and at most 67108864 to all; write a long one in the query, as \
+             in coalesce(column, value)"
+        ]
     );
     // Of lines what comes before is there.
     let batch = of(&table(&columns, "'json.rows' = 'lines'"), &"{}\n".repeat(700));

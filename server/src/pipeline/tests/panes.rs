@@ -83,7 +83,9 @@ fn queries() -> Vec<String> {
     // And equal ones upon one another: a row is in each of its inner windows with each of its outer ones.
     let equal = HOP.replace("clicks", &format!("(SELECT id, ts, window_end AS inner_end FROM {HOP})"));
     queries.push(format!("SELECT id, inner_end, window_end, count(*) OVER (PARTITION BY inner_end) AS a, count(*) OVER (PARTITION BY window_end) AS b FROM {equal}"));
-    queries.push(format!("SELECT id, inner_end, window_end, sum(id) OVER (PARTITION BY inner_end, window_end) AS s FROM {equal}"));
+    queries.push(format!(
+        "SELECT id, inner_end, window_end, sum(id) OVER (PARTITION BY inner_end, window_end) AS s FROM {equal}"
+    ));
     // Streams put together, and joined by their windows.
     queries.push("SELECT id, page, row_number() OVER (PARTITION BY window_end ORDER BY id, page) AS nth FROM (
         SELECT id, page, window_end FROM TUMBLE(clicks, ts, INTERVAL '10 seconds') UNION ALL SELECT id + 100, upper(page), window_end FROM TUMBLE(taps, ts, INTERVAL '10 seconds'))".to_owned());

@@ -30,8 +30,8 @@ pub(in crate::plan) fn session(derivation: &mut Derivation<'_>, window: &WindowT
     refuse::volatile_below(&input.plan)?;
     let time = Expr::Column(window.time_column.clone());
     let watermark = input.columns().facts(&time).watermark;
-    let watermark = watermark
-        .ok_or_else(|| without_watermark(made_of(&window.time_column, &window.input).unwrap_or(&time)))?;
+    let watermark =
+        watermark.ok_or_else(|| without_watermark(made_of(&window.time_column, &window.input).unwrap_or(&time)))?;
 
     let keys: Vec<String> = window.keys.iter().map(|key| shown(key, &window.input)).collect();
 
