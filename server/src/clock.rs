@@ -1,11 +1,16 @@
-//! Processing time as a value: the only module that reads the wall clock.
+//! Processing time as a value: the only module that reads the wall clock. And the one unit of all times and lengths of time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Microseconds since the Unix epoch, UTC, as in Arrow `Timestamp(Microsecond)`.
 pub type Micros = i64;
+
+/// A length of time; one that is longer than all times is as long as they can be.
+pub fn micros_of(length: Duration) -> Micros {
+    Micros::try_from(length.as_micros()).unwrap_or(Micros::MAX)
+}
 
 /// Where processing time comes from. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -23,9 +28,7 @@ impl Clock {
     pub fn now(&self) -> Micros {
         match self {
             #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
-            Clock::System => SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .map_or(0, |since| i64::try_from(since.as_micros()).unwrap_or(i64::MAX)),
+            Clock::System => SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, micros_of),
             Clock::Manual(now) => now.load(Ordering::Acquire),
         }
     }

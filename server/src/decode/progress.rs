@@ -10,7 +10,7 @@ use arrow::datatypes::{
 };
 use arrow::record_batch::RecordBatch;
 
-use crate::clock::Micros;
+use crate::clock::{Micros, micros_of};
 use crate::error::{Error, Result};
 use crate::source::{Offset, Partition};
 
@@ -47,8 +47,7 @@ impl EventTimes {
         let DataType::Timestamp(unit, _) = data_type else {
             return Err(Error::invalid("a watermark column must be a TIMESTAMP").hint("declare it as TIMESTAMP(3)"));
         };
-        let max_future = Micros::try_from(max_future.as_micros()).unwrap_or(Micros::MAX);
-        Ok(EventTimes { column, unit: *unit, max_future })
+        Ok(EventTimes { column, unit: *unit, max_future: micros_of(max_future) })
     }
 
     /// Adds a batch's event times to its partitions. `runs`: how many rows in a row came from which partition.

@@ -10,7 +10,7 @@ use arrow::array::RecordBatch;
 use futures::FutureExt;
 use futures::future::select_all;
 
-use crate::clock::{Clock, Micros};
+use crate::clock::{Clock, Micros, micros_of};
 use crate::error::Result;
 use crate::pipeline::{Pipeline, StepInput, StepOutput};
 use crate::source::reader::Reader;
@@ -302,7 +302,7 @@ impl Driver {
     }
 
     fn timeout(&self) -> Option<Micros> {
-        self.pipeline.emit.timeout.map(|timeout| Micros::try_from(timeout.as_micros()).unwrap_or(Micros::MAX))
+        self.pipeline.emit.timeout.map(micros_of)
     }
 
     /// The marks to which silence would raise the sources.

@@ -24,7 +24,7 @@ use futures::{StreamExt, stream};
 
 use super::view_stream::ViewStream;
 use crate::catalog::{Connector, TableDef, ViewRef};
-use crate::clock::Micros;
+use crate::clock::{Micros, micros_of};
 use crate::error::Error;
 use crate::operator::epoch_cell::{Epoch, EpochCell, RowId};
 use crate::operator::logical::row_field;
@@ -101,8 +101,7 @@ impl StreamSlot {
 
     /// Times after this are not to be believed.
     pub fn far_after(&self, now: Micros) -> Micros {
-        self.max_future()
-            .map_or(Micros::MAX, |ahead| now.saturating_add(Micros::try_from(ahead.as_micros()).unwrap_or(Micros::MAX)))
+        self.max_future().map_or(Micros::MAX, |ahead| now.saturating_add(micros_of(ahead)))
     }
 
     /// The columns that its marks are about: of a table that of its WATERMARK.

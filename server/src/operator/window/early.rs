@@ -16,7 +16,7 @@ use super::merge::StateMerge;
 use super::operator::{Inner, WindowOperator};
 use super::panes::Windows;
 use crate::catalog::EarlyWhen;
-use crate::clock::Micros;
+use crate::clock::{Micros, micros_of};
 use crate::error::{Error, Result};
 use crate::operator::contract::{Deadline, EarlyRows};
 use crate::state::{Merge, PaneState};
@@ -92,9 +92,7 @@ impl Early {
     /// When results may leave again.
     fn due_at(&self) -> Micros {
         match (self.when, self.left_at) {
-            (EarlyWhen::Every(interval), Some(at)) => {
-                at.saturating_add(Micros::try_from(interval.as_micros()).unwrap_or(Micros::MAX))
-            }
+            (EarlyWhen::Every(interval), Some(at)) => at.saturating_add(micros_of(interval)),
             _ => Micros::MIN,
         }
     }
