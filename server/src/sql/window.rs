@@ -12,6 +12,7 @@ use arrow::datatypes::TimeUnit;
 use super::interval;
 use super::window_session::SessionRule;
 use super::zone::Zone;
+use crate::clock::micros_at;
 use crate::error::{Error, Result};
 
 /// Panes of one window, hence windows of one row: 1 day sliding by 10 seconds fits.
@@ -335,7 +336,7 @@ impl WindowAssigner {
                 pane.saturating_sub(offset).div_euclid(length)
             }
             WindowAssigner::Days { step, zone, unit, .. } => {
-                zone.day_of(to_micros(pane, unit)).map_or(pane, |day| day.div_euclid(step))
+                zone.day_of(micros_at(pane, unit)).map_or(pane, |day| day.div_euclid(step))
             }
             WindowAssigner::Session { .. } => pane,
         }
@@ -483,19 +484,10 @@ fn span(time: i64, length: i64, offset: i64) -> Option<(i64, i64)> {
 
 /// Start and end of the run of so many days that holds a time.
 fn days(time: i64, length: i64, zone: Zone, unit: TimeUnit) -> Option<(i64, i64)> {
-    let day = zone.day_of(to_micros(time, unit))?;
+    let day = zone.day_of(micros_at(time, unit))?;
     let first = day.div_euclid(length) * length;
     let at = |day: i64| from_micros(zone.start_of(day)?, unit);
     Some((at(first)?, at(first + length)?))
-}
-
-fn to_micros(tick: i64, unit: TimeUnit) -> i64 {
-    match unit {
-        TimeUnit::Second => tick.saturating_mul(1_000_000),
-        TimeUnit::Millisecond => tick.saturating_mul(1_000),
-        TimeUnit::Microsecond => tick,
-        TimeUnit::Nanosecond => tick.div_euclid(1_000),
-    }
 }
 
 /// Of whole seconds, which days begin with.

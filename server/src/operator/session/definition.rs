@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use datafusion::physical_plan::ExecutionPlan;
 
 use super::operator::SessionOperator;
-use crate::clock::Micros;
+use crate::clock::{Micros, last_tick_at, micros_at};
 use crate::error::Result;
 use crate::operator::contract::Operator;
 use crate::operator::logical::{Definition, Lowering, OperatorNode};
@@ -46,24 +46,12 @@ impl Shape {
 
     /// The last tick at or before a time. [`NONE`] and [`END`] stay what they are.
     pub(super) fn last_tick(&self, time: Micros) -> i64 {
-        match self.unit {
-            _ if [NONE, END].contains(&time) => time,
-            TimeUnit::Second => time.div_euclid(1_000_000),
-            TimeUnit::Millisecond => time.div_euclid(1_000),
-            TimeUnit::Microsecond => time,
-            TimeUnit::Nanosecond => time.saturating_mul(1_000).saturating_add(999),
-        }
+        if [NONE, END].contains(&time) { time } else { last_tick_at(time, self.unit) }
     }
 
     /// The watermark at which a session with this end closes.
     pub(super) fn closes_at(&self, end: i64) -> Micros {
-        let end = match self.unit {
-            TimeUnit::Second => end.saturating_mul(1_000_000),
-            TimeUnit::Millisecond => end.saturating_mul(1_000),
-            TimeUnit::Microsecond => end,
-            TimeUnit::Nanosecond => end.div_euclid(1_000),
-        };
-        end.saturating_add(1).saturating_add(self.allowed_lateness)
+        micros_at(end, self.unit).saturating_add(1).saturating_add(self.allowed_lateness)
     }
 }
 
