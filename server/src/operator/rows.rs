@@ -6,7 +6,8 @@ use std::sync::Arc;
 use arrow::array::{
     ArrayRef, AsArray, Int64Array, RecordBatch, RecordBatchOptions, StringArray, TimestampMicrosecondArray,
 };
-use arrow::datatypes::{DataType, FieldRef, Int64Type};
+use arrow::compute::concat_batches;
+use arrow::datatypes::{DataType, FieldRef, Int64Type, Schema, SchemaRef};
 use sha2::{Digest, Sha256};
 
 use super::logical::{EVENT_TIME, ROW};
@@ -51,6 +52,37 @@ pub(super) fn result_as_json(
     let columns = columns.into_iter().chain(keys).map(|(name, value)| (name, value, true));
     let row = RecordBatch::try_from_iter_with_nullable(columns)?;
     json_rows(&row, &[])?.pop().ok_or_else(|| Error::bug("a row without a text"))
+}
+
+/// The columns without the one that says where a row was read: that means something in its epoch alone, so rows are kept without it.
+pub(super) fn without_places(schema: &Schema) -> SchemaRef {
+    let fields = schema.fields().iter().filter(|field| field.name() != ROW).cloned().collect::<Vec<_>>();
+    Arc::new(Schema::new(fields))
+}
+
+/// Batches as one.
+pub(super) fn together(batches: &[RecordBatch], schema: &SchemaRef) -> Result<RecordBatch> {
+    match batches {
+        [one] => Ok(one.clone()),
+        many => Ok(concat_batches(schema, many)?),
+    }
+}
+
+/// Whether the columns of a batch have the types of these, whatever they are called.
+pub(super) fn same_types(batch: &RecordBatch, schema: &Schema) -> bool {
+    let types = batch.schema_ref().fields().iter().map(|field| field.data_type());
+    types.eq(schema.fields().iter().map(|field| field.data_type()))
+}
+
+/// The rows of a segment that a checkpoint held, as one batch. `what`: they are rows of.
+///
+/// # Errors
+/// `Invalid` where they are kept with columns of other types by now.
+pub(super) fn restored(batches: &[RecordBatch], schema: &SchemaRef, what: &str) -> Result<RecordBatch> {
+    match batches.iter().all(|batch| same_types(batch, schema)) {
+        true => together(batches, schema),
+        false => Err(Error::invalid(format!("rows of {what} are kept with other columns"))),
+    }
 }
 
 /// A hash of the types of an operator's columns, by which a checkpoint knows whether it can be read back.

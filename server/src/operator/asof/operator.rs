@@ -5,12 +5,11 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::sync::{Arc, OnceLock};
 
 use arrow::array::{Array, ArrayRef, Decimal128Array, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array};
-use arrow::compute::{concat_batches, take_record_batch};
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::compute::take_record_batch;
+use arrow::datatypes::SchemaRef;
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::ExecutionPlan;
 use parking_lot::Mutex;
-use sha2::{Digest, Sha256};
 
 use super::definition::Shape;
 use super::right::{Right, with_place};
@@ -22,8 +21,7 @@ use crate::operator::contract::{Deadline, Emission, Operator, RestoredSegment, S
 use crate::operator::epoch_cell::{Epoch, PLACE, RowId};
 use crate::operator::keys::{columns, nulls};
 use crate::operator::late::{Late, Ledger};
-use crate::operator::logical::ROW;
-use crate::operator::rows::row_ids;
+use crate::operator::rows::{restored, row_ids, types_sha256, without_places};
 use crate::state::{Account, Reservation, Segment};
 use crate::watermark::{END, InputMarks};
 
@@ -291,13 +289,9 @@ impl Operator for AsOfJoinOperator {
 
     fn bind(&self, inputs: &[Arc<dyn ExecutionPlan>]) -> Result<()> {
         let [left, right] = inputs else { return Err(Error::bug("a join of two streams without two inputs")) };
-        let kept = |input: &Arc<dyn ExecutionPlan>| {
-            let schema = input.schema();
-            let fields = schema.fields().iter().filter(|field| field.name() != ROW).cloned().collect::<Vec<_>>();
-            Arc::new(Schema::new(fields))
-        };
+        let (left, right) = (without_places(&left.schema()), without_places(&right.schema()));
         // Every plan says the same.
-        if self.schemas.set([kept(left), with_place(&kept(right))]).is_ok() {
+        if self.schemas.set([left, with_place(&right)]).is_ok() {
             let account = Arc::clone(&self.state.lock().account);
             self.make_sides(&account);
         }
@@ -374,24 +368,14 @@ impl Operator for AsOfJoinOperator {
     }
 
     fn state_schema_sha256(&self) -> Result<String> {
-        let fields = self.schemas()?.iter().flat_map(|schema| schema.fields());
-        let types = fields.map(|field| format!("{}\n", field.data_type()));
-        let digest = Sha256::digest(types.collect::<String>());
-        Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(types_sha256(self.schemas()?.iter().flat_map(|schema| schema.fields())))
     }
 
     fn restore(&self, segment: RestoredSegment) -> Result<()> {
         let RestoredSegment { input, id, level, batches, .. } = segment;
         let schemas = self.schemas()?;
         let schema = schemas.get(input as usize).ok_or_else(|| Error::corrupt("a join of two streams has a third"))?;
-        let types = |schema: &Schema| schema.fields().iter().map(|field| field.data_type().clone()).collect::<Vec<_>>();
-        if batches.iter().any(|batch| types(&batch.schema()) != types(schema)) {
-            return Err(Error::invalid("rows of a join are kept with other columns"));
-        }
-        let batch = match batches.as_slice() {
-            [one] => one.clone(),
-            many => concat_batches(schema, many)?,
-        };
+        let batch = restored(&batches, schema, "a join")?;
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
         let batch = RecordBatch::try_new_with_options(Arc::clone(schema), batch.columns().to_vec(), &options)?;
         let mut state = self.state.lock();

@@ -15,7 +15,7 @@ use hashbrown::HashTable;
 use crate::clock::Micros;
 use crate::error::{Error, Result};
 use crate::operator::bits::Bits;
-use crate::operator::rows::{held, with_texts_together};
+use crate::operator::rows::{held, together, with_texts_together};
 use crate::state::{Account, Reservation, Rows, Segment, tight};
 
 /// Buckets that the times of one row's partners lie in, about: a bucket is kept as long as one of its rows is.
@@ -428,10 +428,7 @@ impl Bucket {
             self.matches = None;
         }
         if !self.new.is_empty() {
-            let batch = match self.new.as_slice() {
-                [one] => one.clone(),
-                many => concat_batches(schema, many)?,
-            };
+            let batch = together(&self.new, schema)?;
             self.new.clear();
             self.starts.truncate(self.segments.len() + 1);
             let first = self.committed as u32;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
 
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array};
-use arrow::compute::{and, concat, concat_batches, filter_record_batch, prep_null_mask_filter, take_record_batch};
+use arrow::compute::{and, concat, filter_record_batch, prep_null_mask_filter, take_record_batch};
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::JoinType;
 use datafusion::common::cast::as_boolean_array;
@@ -26,8 +26,7 @@ use crate::operator::contract::{
 use crate::operator::epoch_cell::{Epoch, micros};
 use crate::operator::keys::{columns, hash, nulls};
 use crate::operator::late::{Late, Ledger};
-use crate::operator::logical::ROW;
-use crate::operator::rows::{json_rows, types_sha256};
+use crate::operator::rows::{json_rows, restored, types_sha256, without_places};
 use crate::state::Account;
 use crate::watermark::{END, InputMarks, NONE};
 
@@ -385,13 +384,8 @@ impl Operator for IntervalJoinOperator {
 
     fn bind(&self, inputs: &[Arc<dyn ExecutionPlan>]) -> Result<()> {
         let [left, right] = inputs else { return Err(Error::bug("a join of two streams without two inputs")) };
-        let kept = |input: &Arc<dyn ExecutionPlan>| {
-            let schema = input.schema();
-            let fields = schema.fields().iter().filter(|field| field.name() != ROW).cloned().collect::<Vec<_>>();
-            Arc::new(Schema::new(fields))
-        };
         // Every plan says the same.
-        if self.schemas.set([kept(left), kept(right)]).is_ok() {
+        if self.schemas.set([left, right].map(|input| without_places(&input.schema()))).is_ok() {
             let account = Arc::clone(&self.state.lock().account);
             self.make_buffers(&account);
         }
@@ -483,14 +477,7 @@ impl Operator for IntervalJoinOperator {
             return buffer.restore_matches(pane, id, &batches);
         }
         let schemas = self.schemas.get().ok_or_else(|| Error::bug("a join that has not been planned"))?;
-        let types = |schema: &Schema| schema.fields().iter().map(|field| field.data_type().clone()).collect::<Vec<_>>();
-        if batches.iter().any(|batch| types(&batch.schema()) != types(&schemas[side])) {
-            return Err(Error::invalid("rows of a join are kept with other columns"));
-        }
-        let batch = match batches.as_slice() {
-            [one] => one.clone(),
-            many => concat_batches(&schemas[side], many)?,
-        };
+        let batch = restored(&batches, &schemas[side], "a join")?;
         let of = &self.shape.sides[side];
         let times = micros(batch.column(of.time))?;
         let hashes = hash(&columns(&of.keys, &batch), batch.num_rows())?;

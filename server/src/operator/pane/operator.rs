@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::compute::{SortColumn, concat_batches, lexsort_to_indices, partition, take_record_batch};
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream};
 use parking_lot::Mutex;
@@ -18,7 +18,7 @@ use crate::operator::contract::{
     Deadline, Emission, Operator, RemoteSegment, RestoredSegment, StateKind, StoredSegment,
 };
 use crate::operator::epoch_cell::Epoch;
-use crate::operator::rows::{result_as_json, types_sha256};
+use crate::operator::rows::{result_as_json, same_types, together, types_sha256};
 use crate::operator::window::held;
 use crate::operator::window::panes::Windows;
 use crate::state::{Account, Merge, PaneState, Rows};
@@ -82,10 +82,7 @@ impl OverOperator {
 
     /// Batches of rows as one: how they had come must not show in how they are sorted.
     pub(super) fn together(&self, batches: &[RecordBatch]) -> Result<RecordBatch> {
-        match batches {
-            [one] => Ok(one.clone()),
-            many => Ok(concat_batches(self.planned()?.plan.rows(), many)?),
-        }
+        together(batches, self.planned()?.plan.rows())
     }
 
     /// Runs the plan over rows that belong together.
@@ -197,8 +194,7 @@ impl Operator for OverOperator {
     fn restore(&self, segment: RestoredSegment) -> Result<()> {
         let RestoredSegment { pane, id, level, batches, .. } = segment;
         let Planned { plan, keys, .. } = self.planned()?;
-        let types = |schema: &Schema| schema.fields().iter().map(|field| field.data_type().clone()).collect::<Vec<_>>();
-        let of_today = |batch: RecordBatch| match types(batch.schema_ref()) == types(plan.rows()) {
+        let of_today = |batch: RecordBatch| match same_types(&batch, plan.rows()) {
             true => with_rows(plan.rows(), batch.columns().to_vec(), batch.num_rows()),
             false => Err(Error::invalid("rows of a window are kept with other columns")),
         };

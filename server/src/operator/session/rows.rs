@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::buffer::ScalarBuffer;
-use arrow::compute::{concat_batches, filter_record_batch, interleave_record_batch};
+use arrow::compute::{filter_record_batch, interleave_record_batch};
 use arrow::datatypes::SchemaRef;
 
 use super::index::Session;
 use crate::error::{Error, Result};
 use crate::operator::bits::Bits;
-use crate::operator::rows::with_texts_together;
+use crate::operator::rows::{together, with_texts_together};
 use crate::sql::ticks;
 use crate::state::{Account, Reservation, Rows, Segment, tight};
 
@@ -313,11 +313,7 @@ impl Buffer {
             }
         }
         let Some(first) = numbers.first().copied() else { return Ok(()) };
-        let batch = match batches.as_slice() {
-            [one] => one.clone(),
-            many => concat_batches(&self.schema, many)?,
-        };
-        let (batch, rows) = self.counted(batch)?;
+        let (batch, rows) = self.counted(together(&batches, &self.schema)?)?;
         let follow = numbers.last().is_some_and(|last| last - first + 1 == numbers.len() as u64);
         numbers.shrink_to_fit();
         links.shrink_to_fit();
