@@ -3,9 +3,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, AsArray, Int64Array, RecordBatch, RecordBatchOptions, StringArray, TimestampMicrosecondArray,
-};
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, FieldRef, Int64Type, Schema, SchemaRef};
 use sha2::{Digest, Sha256};
@@ -13,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::logical::{EVENT_TIME, ROW};
 use crate::clock::Micros;
 use crate::error::{Error, Result};
-use crate::state::{Account, Rows, tight};
+use crate::state::{Account, Rows, batch_of, tight};
 
 /// Where the rows were read, as far as they carry it: values of [`super::epoch_cell::RowId`].
 pub(super) fn row_ids(batch: &RecordBatch) -> Option<Int64Array> {
@@ -108,6 +106,5 @@ pub(super) fn with_texts_together(batch: RecordBatch) -> Result<RecordBatch> {
         }
         _ => Arc::clone(column),
     });
-    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    Ok(RecordBatch::try_new_with_options(batch.schema(), columns.collect(), &options)?)
+    Ok(batch_of(batch.schema(), columns.collect(), batch.num_rows())?)
 }

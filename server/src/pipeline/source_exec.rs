@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use async_trait::async_trait;
@@ -29,6 +29,7 @@ use crate::error::Error;
 use crate::operator::epoch_cell::{Epoch, EpochCell, RowId};
 use crate::operator::logical::row_field;
 use crate::plan::{ColumnFacts, Moment, WindowColumn};
+use crate::state::batch_of;
 use crate::watermark::WatermarkExpr;
 
 /// Rows a leaf hands on at once: small enough for an operator's working set to stay in the processor's cache.
@@ -327,8 +328,7 @@ impl ExecutionPlan for EpochSourceExec {
             let column =
                 |at: &Option<usize>| at.map_or_else(|| Arc::new(ids()) as ArrayRef, |at| Arc::clone(batch.column(at)));
             let columns = positions.iter().map(column).collect();
-            let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-            let rows = RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &options)?;
+            let rows = batch_of(Arc::clone(&schema), columns, batch.num_rows())?;
             Ok(match reading.read_of(RowId { slot, batch: number, row: offset }, batch.num_rows()) {
                 Some(read) => filter_record_batch(&rows, &read)?,
                 None => rows,

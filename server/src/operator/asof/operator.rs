@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::{Arc, OnceLock};
 
-use arrow::array::{Array, ArrayRef, Decimal128Array, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array};
+use arrow::array::{Array, ArrayRef, Decimal128Array, RecordBatch, UInt32Array, new_null_array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::SchemaRef;
 use datafusion::execution::TaskContext;
@@ -22,7 +22,7 @@ use crate::operator::epoch_cell::{Epoch, PLACE, RowId};
 use crate::operator::keys::{columns, nulls};
 use crate::operator::late::{Late, Ledger};
 use crate::operator::rows::{restored, row_ids, types_sha256, without_places};
-use crate::state::{Account, Reservation, Segment};
+use crate::state::{Account, Reservation, Segment, batch_of};
 use crate::watermark::{END, InputMarks};
 
 const LEFT: usize = 0;
@@ -218,8 +218,7 @@ impl AsOfJoinOperator {
                 }
             });
         }
-        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?)
+        Ok(batch_of(Arc::clone(schema), columns, batch.num_rows())?)
     }
 
     /// Rows of the left by themselves.
@@ -227,8 +226,7 @@ impl AsOfJoinOperator {
         let mut columns = left.columns()[..self.shape.sides[LEFT].shown].to_vec();
         let others = &self.schema.fields()[columns.len()..];
         columns.extend(others.iter().map(|field| new_null_array(field.data_type(), left.num_rows())));
-        let options = RecordBatchOptions::new().with_row_count(Some(left.num_rows()));
-        Ok(RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?)
+        Ok(batch_of(Arc::clone(&self.schema), columns, left.num_rows())?)
     }
 
     /// Takes the left's rows: those that are certain are to be joined now, the others wait.
@@ -376,8 +374,7 @@ impl Operator for AsOfJoinOperator {
         let schemas = self.schemas()?;
         let schema = schemas.get(input as usize).ok_or_else(|| Error::corrupt("a join of two streams has a third"))?;
         let batch = restored(&batches, schema, "a join")?;
-        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        let batch = RecordBatch::try_new_with_options(Arc::clone(schema), batch.columns().to_vec(), &options)?;
+        let batch = batch_of(Arc::clone(schema), batch.columns().to_vec(), batch.num_rows())?;
         let mut state = self.state.lock();
         state.next_segment = state.next_segment.max(id + 1);
         state.is_restored = true;

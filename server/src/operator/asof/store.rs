@@ -7,13 +7,13 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, make_comparator, new_empty_array};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, make_comparator, new_empty_array};
 use arrow::compute::{SortOptions, interleave};
 use arrow::datatypes::{Decimal128Type, SchemaRef};
 
 use crate::error::{Error, Result};
 use crate::operator::rows::with_texts_together;
-use crate::state::{Account, Reservation, Rows, Segment, tight};
+use crate::state::{Account, Reservation, Rows, Segment, batch_of, tight};
 
 /// Segments of one size before they are merged, and how many times larger the next size is.
 const FAN_IN: usize = 8;
@@ -193,8 +193,7 @@ impl Store {
     /// Whole rows, in the order of the numbers.
     pub(super) fn rows(&self, numbers: &[u32]) -> Result<RecordBatch> {
         let columns = self.columns(0..self.schema.fields().len(), numbers)?;
-        let options = RecordBatchOptions::new().with_row_count(Some(numbers.len()));
-        Ok(RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?)
+        Ok(batch_of(Arc::clone(&self.schema), columns, numbers.len())?)
     }
 
     /// Which of two rows that came at one time is the later to arrive: by the last column, which says where rows were read, and where that

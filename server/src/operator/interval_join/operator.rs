@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
 
-use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array};
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array, new_null_array};
 use arrow::compute::{and, concat, filter_record_batch, prep_null_mask_filter, take_record_batch};
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::JoinType;
@@ -27,7 +27,7 @@ use crate::operator::epoch_cell::{Epoch, micros};
 use crate::operator::keys::{columns, hash, nulls};
 use crate::operator::late::{Late, Ledger};
 use crate::operator::rows::{json_rows, restored, types_sha256, without_places};
-use crate::state::Account;
+use crate::state::{Account, batch_of};
 use crate::watermark::{END, InputMarks, NONE};
 
 const SIDES: [usize; 2] = [0, 1];
@@ -287,8 +287,7 @@ impl IntervalJoinOperator {
         let left = left.schema().fields().iter().zip(left.columns()).take(of_left.shown).map(owned).collect::<Vec<_>>();
         let right = right.schema().fields().iter().zip(right.columns()).take(of_right.shown).map(owned).collect();
         let (fields, columns): (Vec<_>, Vec<_>) = [left, right].concat().into_iter().unzip();
-        let options = RecordBatchOptions::new().with_row_count(Some(pairs.rows.len()));
-        Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)?)
+        Ok(batch_of(Arc::new(Schema::new(fields)), columns, pairs.rows.len())?)
     }
 
     /// For which pairs the condition is true. One that it cannot be asked of is noted and is none, where the epoch isolates.
@@ -327,8 +326,7 @@ impl IntervalJoinOperator {
     }
 
     fn output(&self, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
-        let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        Ok(RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?)
+        Ok(batch_of(Arc::clone(&self.schema), columns, rows)?)
     }
 }
 

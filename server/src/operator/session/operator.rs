@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use arrow::compute::{cast, interleave_record_batch};
 use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, Rows, SortField};
@@ -23,7 +23,7 @@ use crate::operator::keys::{columns, hash_of_bytes};
 use crate::operator::late::{FAR_MAX, Late, Ledger, note_too_far, once_a_row};
 use crate::operator::rows::{restored, types_sha256, without_places};
 use crate::sql::ticks;
-use crate::state::Account;
+use crate::state::{Account, batch_of};
 use crate::watermark::InputMarks;
 
 /// Rows that are emitted at a time.
@@ -183,8 +183,7 @@ impl SessionOperator {
             let ticks = Int64Array::from_iter_values(sessions.iter().map(part));
             columns.push(cast(&ticks, field.data_type())?);
         }
-        let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
-        Ok(RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?)
+        Ok(batch_of(Arc::clone(&self.schema), columns, rows.num_rows())?)
     }
 }
 

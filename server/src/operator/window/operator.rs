@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use super::definition::OutputColumn;
 use super::early::{Early, Leaving, Progress};
 use super::held::{self, WindowParts};
-use super::merge::{StateMerge, batch};
+use super::merge::StateMerge;
 use super::panes::Windows;
 use super::spans::Spans;
 use crate::catalog::EarlyWhen;
@@ -29,7 +29,7 @@ use crate::operator::contract::{
 };
 use crate::operator::epoch_cell::{Effects, Epoch};
 use crate::operator::rows::{result_as_json, types_sha256};
-use crate::state::{Account, Merge, PaneState, Rows};
+use crate::state::{Account, Merge, PaneState, Rows, batch_of};
 use crate::watermark::{InputMarks, NONE};
 
 /// See the module's first line. Shared by all instances of its query's plan.
@@ -144,7 +144,7 @@ impl WindowOperator {
             OutputColumn::Aggregate(_) => Ok(new_null_array(field.data_type(), 1)),
             other => self.column(*other, field.data_type(), (keys, &[]), 1, (start, end)),
         });
-        Ok(batch(schema, columns.collect::<Result<_>>()?, 1)?)
+        Ok(batch_of(schema, columns.collect::<Result<_>>()?, 1)?)
     }
 
     /// A result as far as it is known without its aggregates.
@@ -164,7 +164,7 @@ impl WindowOperator {
         let columns = self.columns.iter().zip(self.schema.fields());
         let columns =
             columns.map(|(column, field)| self.column(*column, field.data_type(), values, rows, (start, end)));
-        Ok(batch(Arc::clone(&self.schema), columns.collect::<Result<_>>()?, rows)?)
+        Ok(batch_of(Arc::clone(&self.schema), columns.collect::<Result<_>>()?, rows)?)
     }
 
     /// `values`: of the keys, and of the aggregates. `window`: its start and its end.
@@ -228,7 +228,7 @@ impl Operator for WindowOperator {
         let schema = self.merge()?.schema();
         let states = |partial: &RecordBatch| -> Result<RecordBatch> {
             let columns = partial.columns()[1..].to_vec();
-            Ok(batch(Arc::clone(schema), columns, partial.num_rows())?)
+            Ok(batch_of(Arc::clone(schema), columns, partial.num_rows())?)
         };
         held::by_pane(&partial, states, |pane, rows| self.state.lock().append(pane, rows))?;
         Ok(vec![])
