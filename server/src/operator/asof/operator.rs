@@ -304,7 +304,7 @@ impl Operator for AsOfJoinOperator {
     }
 
     fn close(self: Arc<Self>, marks: &[InputMarks], epoch: &Arc<Epoch>, _: &Arc<TaskContext>) -> Result<Emission> {
-        let [left, right] = both(marks);
+        let [left, right] = InputMarks::of_inputs(marks);
         let mut guard = self.state.lock();
         let state = &mut *guard;
         let [of_left, of_right] = std::mem::take(&mut state.pending);
@@ -391,7 +391,7 @@ impl Operator for AsOfJoinOperator {
     }
 
     fn next_deadlines(&self, marks: &[InputMarks]) -> Vec<Deadline> {
-        let [_, right] = both(marks);
+        let [_, right] = InputMarks::of_inputs(marks);
         let state = self.state.lock();
         let Some(Sides { waiting, .. }) = &state.sides else { return vec![] };
         let due = match state.is_restored {
@@ -429,10 +429,6 @@ impl Operator for AsOfJoinOperator {
         let Some(sides) = &state.sides else { return 0 };
         sides.waiting.store.segments().count() + sides.right.segments().count()
     }
-}
-
-fn both(marks: &[InputMarks]) -> [InputMarks; 2] {
-    [LEFT, RIGHT].map(|side| marks.get(side).copied().unwrap_or(InputMarks::NONE))
 }
 
 fn portions(batch: RecordBatch) -> impl Iterator<Item = RecordBatch> {

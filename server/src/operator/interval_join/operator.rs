@@ -398,7 +398,7 @@ impl Operator for IntervalJoinOperator {
     }
 
     fn close(self: Arc<Self>, marks: &[InputMarks], epoch: &Arc<Epoch>, _: &Arc<TaskContext>) -> Result<Emission> {
-        let marks = both(marks);
+        let marks: [InputMarks; 2] = InputMarks::of_inputs(marks);
         let limits =
             |mark: fn(&InputMarks) -> Micros| SIDES.map(|side| self.done(side, self.promised(mark(&marks[1 - side]))));
         let (before, done) = (limits(|marks| marks.late), limits(|marks| marks.close));
@@ -483,7 +483,7 @@ impl Operator for IntervalJoinOperator {
     }
 
     fn next_deadlines(&self, marks: &[InputMarks]) -> Vec<Deadline> {
-        let marks = both(marks);
+        let marks: [InputMarks; 2] = InputMarks::of_inputs(marks);
         let mut state = self.state.lock();
         let Some(buffers) = &mut state.buffers else { return vec![] };
         let waiting = SIDES.into_iter().filter(|side| self.keeps_unmatched(*side));
@@ -513,10 +513,6 @@ impl Operator for IntervalJoinOperator {
     fn open(&self) -> usize {
         self.state.lock().buffers.iter().flatten().map(Buffer::buckets).sum()
     }
-}
-
-fn both(marks: &[InputMarks]) -> [InputMarks; 2] {
-    SIDES.map(|side| marks.get(side).copied().unwrap_or(InputMarks::NONE))
 }
 
 /// What an epoch emits, computed as it is asked for.

@@ -270,7 +270,7 @@ impl Operator for SessionOperator {
     }
 
     fn close(self: Arc<Self>, marks: &[InputMarks], epoch: &Arc<Epoch>, _: &Arc<TaskContext>) -> Result<Emission> {
-        let InputMarks { late, close, .. } = only(marks);
+        let [InputMarks { late, close, .. }] = InputMarks::of_inputs(marks);
         let mut state = self.state.lock();
         let pending = std::mem::take(&mut state.pending);
         let open = state.open()?;
@@ -344,7 +344,8 @@ impl Operator for SessionOperator {
         let mut state = self.state.lock();
         let Ok(open) = state.open() else { return vec![] };
         // What has been emitted before a restart is not waited for.
-        let before = self.shape.first_tick(only(marks).close);
+        let [InputMarks { close, .. }] = InputMarks::of_inputs(marks);
+        let before = self.shape.first_tick(close);
         let at = open.index.next_end(before).map(|end| self.shape.closes_at(end));
         at.map(|at| Deadline::EventTime { input: 0, at }).into_iter().collect()
     }
@@ -362,10 +363,6 @@ impl Operator for SessionOperator {
     fn open(&self) -> usize {
         self.state.lock().open.as_ref().map_or(0, |open| open.index.open())
     }
-}
-
-fn only(marks: &[InputMarks]) -> InputMarks {
-    marks.first().copied().unwrap_or(InputMarks::NONE)
 }
 
 /// What an epoch emits, gathered as it is asked for.

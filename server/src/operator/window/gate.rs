@@ -125,7 +125,7 @@ struct Gate {
 
 impl Gate {
     fn pass(&self, epoch: &Epoch, batch: RecordBatch) -> Result<RecordBatch> {
-        let InputMarks { late, .. } = epoch.marks_of(self.index).first().copied().unwrap_or(InputMarks::NONE);
+        let [InputMarks { late, .. }] = InputMarks::of_inputs(epoch.marks_of(self.index));
         let closed = self.windows.closed_through(late);
         let column = batch.column(self.pane);
         if column.null_count() == 0 {

@@ -249,7 +249,7 @@ impl Operator for WindowOperator {
 
     fn early(self: Arc<Self>, marks: &[InputMarks], epoch: &Epoch) -> Result<EarlyEmission> {
         let (closed, to) = held::closes(&self.windows, marks);
-        let InputMarks { late, close, .. } = held::only(marks);
+        let [InputMarks { late, close, .. }] = InputMarks::of_inputs(marks);
         let progress = Progress { closed, to, ended_before: late, ended: close, now: epoch.now };
         Ok(Box::new(Leaving::of(self, progress)?))
     }
@@ -337,8 +337,8 @@ impl Operator for WindowOperator {
         let inner = self.state.lock();
         let mut deadlines = held::next_deadlines(&self.windows, &inner.panes, marks);
         if let Some(early) = &inner.early {
-            let passed = held::only(marks).close;
-            deadlines.extend(early.next_deadline(|| held::next_end(&self.windows, &inner.panes, passed)));
+            let [InputMarks { close, .. }] = InputMarks::of_inputs(marks);
+            deadlines.extend(early.next_deadline(|| held::next_end(&self.windows, &inner.panes, close)));
         }
         deadlines
     }
