@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::{Arc, OnceLock};
 
-use arrow::array::{Array, ArrayRef, Decimal128Array, RecordBatch, UInt32Array, new_null_array};
+use arrow::array::{ArrayRef, Decimal128Array, RecordBatch, UInt32Array, new_null_array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::SchemaRef;
 use datafusion::execution::TaskContext;
@@ -20,7 +20,6 @@ use crate::error::{Error, Result};
 use crate::operator::contract::{Deadline, Emission, Operator, RestoredSegment, StateKind, StoredSegment, emission};
 use crate::operator::epoch_cell::{Epoch, PLACE, RowId};
 use crate::operator::keys::{columns, nulls};
-use crate::operator::late::{Late, Ledger};
 use crate::operator::rows::{restored, row_ids, types_sha256, without_places};
 use crate::state::{Account, Reservation, Segment, batch_of};
 use crate::watermark::{END, InputMarks};
@@ -170,29 +169,16 @@ impl AsOfJoinOperator {
         alone: &mut Vec<RecordBatch>,
     ) -> Result<Option<RecordBatch>> {
         let of = &self.shape.sides[side];
-        let (time, nulls) = (batch.column(of.time), nulls(&columns(&of.keys, batch)));
+        let nulls = nulls(&columns(&of.keys, batch));
         let times = self.shape.times(side, batch)?;
-        let late = self.shape.passed(side, watermark);
-        let (mut kept, mut behind, mut without) = (Vec::new(), Vec::new(), Vec::new());
-        for (row, at) in (0_u32..).zip(&times) {
-            let has_null = nulls.as_ref().is_some_and(|nulls| nulls.is_null(row as usize));
-            let rows = match time.is_null(row as usize) {
-                true => &mut without,
-                false if *at < late => &mut behind,
-                false if has_null => &mut without,
-                false => &mut kept,
-            };
-            rows.push(row);
-        }
-        let computed: Vec<usize> = (of.shown..batch.num_columns()).collect();
-        let behind = behind.into_iter().map(|row: u32| Late { row: row as usize, missed: None, wholly: true });
-        let ledger = Ledger { operator: &self.id, input: side as u32, time: Some(of.time), ours: &computed, watermark };
-        ledger.note(epoch, batch, &behind.collect::<Vec<_>>())?;
-        if !without.is_empty() && side == LEFT && self.shape.is_outer {
-            alone.push(self.beside_nulls(&take_record_batch(batch, &UInt32Array::from(without))?)?);
+        let rows = of.sorted_out(batch, &times, self.shape.passed(side, watermark), nulls.as_ref());
+        of.note_late((self.id.as_str(), side), batch, &rows.late, watermark, epoch)?;
+        if !rows.alone.is_empty() && side == LEFT && self.shape.is_outer {
+            alone.push(self.beside_nulls(&take_record_batch(batch, &UInt32Array::from(rows.alone))?)?);
         } else {
-            epoch.effects.count_without_time(without.len() as u64);
+            epoch.effects.count_without_time(rows.alone.len() as u64);
         }
+        let kept = rows.kept;
         if kept.is_empty() {
             return Ok(None);
         }

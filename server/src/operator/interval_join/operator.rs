@@ -25,7 +25,6 @@ use crate::operator::contract::{
 };
 use crate::operator::epoch_cell::{Epoch, micros};
 use crate::operator::keys::{columns, hash, nulls};
-use crate::operator::late::{Late, Ledger};
 use crate::operator::rows::{json_rows, restored, types_sha256, without_places};
 use crate::state::{Account, batch_of};
 use crate::watermark::{END, InputMarks, NONE};
@@ -171,32 +170,19 @@ impl IntervalJoinOperator {
         alone: &mut Vec<(usize, RecordBatch)>,
     ) -> Result<Option<Probe>> {
         let of = &self.shape.sides[side];
-        let time = batch.column(of.time);
-        let times = micros(time)?;
+        let times = micros(batch.column(of.time))?;
         let keys = columns(&of.keys, batch);
         let nulls = nulls(&keys).filter(|_| !self.shape.nulls_match);
         // Of what has come as a whole at the watermark itself nothing more can come.
         let late = self.promised(watermark).saturating_add(self.at_mark(1 - side));
-        let (mut kept, mut behind, mut without) = (Vec::new(), Vec::new(), Vec::new());
-        for (row, at) in (0_u32..).zip(&times) {
-            let has_null = nulls.as_ref().is_some_and(|nulls| nulls.is_null(row as usize));
-            let rows = match time.is_null(row as usize) {
-                true => &mut without,
-                false if *at < late => &mut behind,
-                false if has_null => &mut without,
-                false => &mut kept,
-            };
-            rows.push(row);
-        }
-        let computed: Vec<usize> = (of.shown..batch.num_columns()).collect();
-        let behind = behind.into_iter().map(|row: u32| Late { row: row as usize, missed: None, wholly: true });
-        let ledger = Ledger { operator: &self.id, input: side as u32, time: Some(of.time), ours: &computed, watermark };
-        ledger.note(epoch, batch, &behind.collect::<Vec<_>>())?;
-        if !without.is_empty() && self.keeps_unmatched(side) {
-            alone.push((side, take_record_batch(batch, &UInt32Array::from(without))?));
+        let rows = of.sorted_out(batch, &times, late, nulls.as_ref());
+        of.note_late((self.id.as_str(), side), batch, &rows.late, watermark, epoch)?;
+        if !rows.alone.is_empty() && self.keeps_unmatched(side) {
+            alone.push((side, take_record_batch(batch, &UInt32Array::from(rows.alone))?));
         } else {
-            epoch.effects.count_without_time(without.len() as u64);
+            epoch.effects.count_without_time(rows.alone.len() as u64);
         }
+        let kept = rows.kept;
         if kept.is_empty() {
             return Ok(None);
         }
