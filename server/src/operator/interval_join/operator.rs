@@ -21,7 +21,7 @@ use super::probe::{PAIRS, Probe};
 use crate::clock::Micros;
 use crate::error::{Error, ErrorKind, Result};
 use crate::operator::contract::{
-    BadRow, Deadline, Emission, Operator, RestoredSegment, StateKind, StoredSegment, emission,
+    BadRow, Deadline, Emission, Operator, RestoredSegment, StateKind, StoredSegment, emission, one_by_one,
 };
 use crate::operator::epoch_cell::{Epoch, micros};
 use crate::operator::keys::{columns, hash, nulls};
@@ -560,15 +560,6 @@ impl Iterator for Joining {
     type Item = Result<RecordBatch>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if let Some(rows) = self.results.pop_front() {
-                return Some(Ok(rows));
-            }
-            match self.go_on() {
-                Ok(true) => {}
-                Ok(false) => return None,
-                Err(error) => return Some(Err(error)),
-            }
-        }
+        one_by_one(self, |joining| &mut joining.results, Joining::go_on)
     }
 }

@@ -25,7 +25,7 @@ use crate::clock::Micros;
 use crate::error::{Error, ErrorKind, Result};
 use crate::operator::contract::{
     BadRow, Deadline, EarlyEmission, EarlyRows, Emission, Operator, RemoteSegment, RestoredSegment, StateKind,
-    StoredSegment, emission,
+    StoredSegment, emission, one_by_one,
 };
 use crate::operator::epoch_cell::{Effects, Epoch};
 use crate::operator::rows::{result_as_json, types_sha256};
@@ -387,16 +387,7 @@ impl Iterator for Closing {
     type Item = Result<RecordBatch>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if let Some(result) = self.results.pop_front() {
-                return Some(Ok(result));
-            }
-            match self.go_on() {
-                Ok(true) => {}
-                Ok(false) => return None,
-                Err(error) => return Some(Err(error)),
-            }
-        }
+        one_by_one(self, |closing| &mut closing.results, Closing::go_on)
     }
 }
 
