@@ -70,14 +70,16 @@ pub trait Definition: fmt::Debug + Send + Sync {
     fn create(&self, id: &str, schema: SchemaRef) -> Arc<dyn Operator>;
 
     /// What has to stand below the physical node in one plan, one child for each input: the inputs themselves, or DataFusion's
-    /// nodes over them that reduce what the operator takes. `index`: the operator's place among those of its query.
+    /// nodes over them that reduce what the operator takes. The index is the operator's place among those of its query.
     async fn lower(
         &self,
-        node: &OperatorNode,
-        operator: &Arc<dyn Operator>,
-        index: usize,
+        _node: &OperatorNode,
+        _operator: &Arc<dyn Operator>,
+        _index: usize,
         context: Lowering<'_>,
-    ) -> crate::error::Result<Vec<Arc<dyn ExecutionPlan>>>;
+    ) -> crate::error::Result<Vec<Arc<dyn ExecutionPlan>>> {
+        Ok(context.inputs.to_vec())
+    }
 }
 
 /// Where a logical node becomes physical.

@@ -3,14 +3,11 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{SchemaRef, TimeUnit};
-use async_trait::async_trait;
-use datafusion::physical_plan::ExecutionPlan;
 
 use super::operator::SessionOperator;
 use crate::clock::{Micros, last_tick_at, micros_at};
-use crate::error::Result;
 use crate::operator::contract::Operator;
-use crate::operator::logical::{Definition, Lowering, OperatorNode};
+use crate::operator::logical::{Definition, OperatorNode};
 use crate::sql::window_session::SessionRule;
 use crate::watermark::{END, NONE};
 
@@ -71,7 +68,6 @@ impl Sessions {
     }
 }
 
-#[async_trait]
 impl Definition for Sessions {
     fn describe(&self, _: &OperatorNode) -> String {
         format!("sessions by {} keys, {:?}", self.shape.keys.len(), self.shape.rule)
@@ -79,16 +75,6 @@ impl Definition for Sessions {
 
     fn create(&self, id: &str, schema: SchemaRef) -> Arc<dyn Operator> {
         Arc::new(SessionOperator::new(id.to_owned(), schema, self.shape.clone()))
-    }
-
-    async fn lower(
-        &self,
-        _: &OperatorNode,
-        _: &Arc<dyn Operator>,
-        _: usize,
-        context: Lowering<'_>,
-    ) -> Result<Vec<Arc<dyn ExecutionPlan>>> {
-        Ok(context.inputs.to_vec())
     }
 }
 
