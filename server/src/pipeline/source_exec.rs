@@ -28,7 +28,7 @@ use crate::clock::{Micros, micros_of};
 use crate::error::Error;
 use crate::operator::epoch_cell::{Epoch, EpochCell, RowId};
 use crate::operator::logical::row_field;
-use crate::plan::{ColumnFacts, Moment, WindowColumn};
+use crate::plan::{ColumnFacts, Moment};
 use crate::state::batch_of;
 use crate::watermark::WatermarkExpr;
 
@@ -147,16 +147,8 @@ impl StreamSlot {
     /// What is known of its columns, in terms of the marks of all streams of the query.
     pub(super) fn facts(&self) -> Vec<ColumnFacts> {
         let first = self.place.get().map_or(usize::MAX, |(_, first)| *first);
-        let renumbered = |expr: &WatermarkExpr| expr.clone().renumbered(first);
-        let of_column = |facts: &ColumnFacts| ColumnFacts {
-            watermark: facts.watermark.as_ref().map(renumbered),
-            window: facts
-                .window
-                .as_ref()
-                .map(|window| WindowColumn { close: renumbered(&window.close), ..window.clone() }),
-            moment: facts.moment.clone(),
-        };
-        self.facts.iter().map(of_column).collect()
+        let renumbered = |expr: &WatermarkExpr| Some(expr.clone().renumbered(first));
+        self.facts.iter().map(|facts| facts.with_watermarks(renumbered)).collect()
     }
 
     /// What a reader must decode: the columns of this slot's batches.
