@@ -90,13 +90,19 @@ pub(super) fn types_sha256<'a>(fields: impl Iterator<Item = &'a FieldRef>) -> St
 }
 
 /// Rows that can only be in memory: they are looked up one by one. `what`: they are called in a refusal.
-pub(super) fn held(batch: RecordBatch, account: &Arc<Account>, what: &str) -> Result<Rows> {
-    let (batch, bytes) = tight(with_texts_together(batch)?)?;
-    Ok(Rows::held(vec![batch], account.reserve(bytes, what)?))
+pub(super) fn held(batch: RecordBatch, account: &Arc<Account>, what: &str) -> Result<(RecordBatch, Rows)> {
+    let (batch, bytes) = looked_up(batch)?;
+    let rows = Rows::held(vec![batch.clone()], account.reserve(bytes, what)?);
+    Ok((batch, rows))
+}
+
+/// A batch whose rows are looked up one by one, as it is kept, and what it takes in memory.
+pub(super) fn looked_up(batch: RecordBatch) -> Result<(RecordBatch, usize)> {
+    tight(with_texts_together(batch)?)
 }
 
 /// Texts of one batch in one buffer. Rows are gathered from many batches at a time, and each gathering looks at the buffers of all of them.
-pub(super) fn with_texts_together(batch: RecordBatch) -> Result<RecordBatch> {
+fn with_texts_together(batch: RecordBatch) -> Result<RecordBatch> {
     let columns = batch.columns().iter().map(|column| match column.data_type() {
         DataType::Utf8View if column.as_string_view().data_buffers().len() > 1 => {
             Arc::new(column.as_string_view().gc()) as ArrayRef

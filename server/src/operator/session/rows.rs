@@ -15,9 +15,9 @@ use arrow::datatypes::SchemaRef;
 use super::index::Session;
 use crate::error::{Error, Result};
 use crate::operator::bits::Bits;
-use crate::operator::rows::{together, with_texts_together};
+use crate::operator::rows::{held, looked_up, together};
 use crate::sql::ticks;
-use crate::state::{Account, Reservation, Rows, Segment, tight};
+use crate::state::{Account, Reservation, Rows, Segment};
 
 /// Segments of one level before they are merged into one of the next.
 const FAN_IN: usize = 8;
@@ -134,7 +134,7 @@ impl Buffer {
     /// # Errors
     /// `OverBudget` where there is no room for them.
     pub(super) fn stage(&mut self, batch: RecordBatch) -> Result<()> {
-        let (batch, bytes) = tight(with_texts_together(batch)?)?;
+        let (batch, bytes) = looked_up(batch)?;
         let held = self.account.reserve(bytes, WHAT)?;
         let times = self.times(&batch)?;
         self.staged = Some(Staged { batch, times, held });
@@ -243,7 +243,7 @@ impl Buffer {
 
     /// Rows for which there was room before, in another form.
     fn counted(&self, batch: RecordBatch) -> Result<(RecordBatch, Rows)> {
-        let (batch, bytes) = tight(with_texts_together(batch)?)?;
+        let (batch, bytes) = looked_up(batch)?;
         let mut held = Reservation::empty(&self.account);
         held.count(bytes);
         let rows = Rows::held(vec![batch.clone()], held);
@@ -365,8 +365,7 @@ impl Buffer {
             Some(_) => return Err(Error::corrupt("a checkpoint says of other rows than it holds which have gone")),
             None => (None, vec![false; count]),
         };
-        let (batch, bytes) = tight(with_texts_together(batch)?)?;
-        let rows = Rows::held(vec![batch.clone()], self.account.reserve(bytes, WHAT)?);
+        let (batch, rows) = held(batch, &self.account, WHAT)?;
         let times = self.times(&batch)?;
         let mut bits = Bits::default();
         (0..).zip(&gone).filter(|(_, gone)| **gone).for_each(|(at, _)| bits.set(at, true));
