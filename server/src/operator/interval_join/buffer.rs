@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::array::{Array, BooleanArray, RecordBatch, UInt32Array};
+use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, interleave_record_batch, take_record_batch};
 use arrow::datatypes::SchemaRef;
 use hashbrown::HashTable;
@@ -254,14 +254,8 @@ impl Buffer {
         let bucket = self.buckets.get_mut(&start);
         let bucket =
             bucket.ok_or_else(|| Error::corrupt("a checkpoint holds partners of rows that it does not hold"))?;
-        let mut row = 0;
-        for batch in batches {
-            let matched = batch.column(0).as_any().downcast_ref::<BooleanArray>();
-            let matched = matched.ok_or_else(|| Error::corrupt("which rows have partners is no column of booleans"))?;
-            for value in matched.values() {
-                bucket.matched.set(row, value);
-                row += 1;
-            }
+        for (row, value) in (0..).zip(Bits::read(batches, "which rows have partners")?) {
+            bucket.matched.set(row, value);
         }
         bucket.matches = Some(Segment { id, level: 0, rows: Rows::of(batches.to_vec(), &self.account)?, home: None });
         Ok(())

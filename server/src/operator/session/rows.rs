@@ -342,12 +342,7 @@ impl Buffer {
     /// Puts back which rows of a segment have gone. To be called before its rows are put back.
     pub(super) fn restore_gone(&mut self, of: u64, id: u64, batches: &[RecordBatch]) -> Result<()> {
         self.next_segment = self.next_segment.max(id + 1);
-        let mut gone = Vec::new();
-        for batch in batches {
-            let column = batch.column(0).as_any().downcast_ref::<BooleanArray>();
-            let column = column.ok_or_else(|| Error::corrupt("which rows have gone is no column of booleans"))?;
-            gone.extend(column.values());
-        }
+        let gone = Bits::read(batches, "which rows have gone")?;
         let segment = Segment { id, level: 0, rows: Rows::from(batches.to_vec()), home: None };
         self.restored_gone.insert(of, (segment, gone));
         Ok(())
