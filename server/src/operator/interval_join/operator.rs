@@ -4,14 +4,13 @@ use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
 
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array, new_null_array};
-use arrow::compute::{and, concat, filter_record_batch, prep_null_mask_filter, take_record_batch};
+use arrow::compute::{concat, filter_record_batch, prep_null_mask_filter, take, take_record_batch};
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::JoinType;
 use datafusion::common::cast::as_boolean_array;
 use datafusion::execution::TaskContext;
-use datafusion::logical_expr::{ColumnarValue, Operator as Comparison};
+use datafusion::logical_expr::Operator as Comparison;
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr_common::datum::apply_cmp;
 use datafusion::physical_plan::ExecutionPlan;
 use parking_lot::Mutex;
 
@@ -24,7 +23,7 @@ use crate::operator::contract::{
     BadRow, Deadline, Emission, Operator, RestoredSegment, StateKind, StoredSegment, emission, one_by_one,
 };
 use crate::operator::epoch_cell::{Epoch, micros};
-use crate::operator::keys::{columns, hash, nulls};
+use crate::operator::keys::{columns, equal, hash, nulls};
 use crate::operator::rows::{json_rows, restored, types_sha256, without_places};
 use crate::state::{Account, batch_of};
 use crate::watermark::{END, InputMarks, NONE};
@@ -214,16 +213,13 @@ impl IntervalJoinOperator {
         let (side, other) = (probe.side, 1 - probe.side);
         let rows = UInt32Array::from(rows);
         let far = buffers[other].gather(&places)?;
-        let mut partners: Option<BooleanArray> = None;
         let far_keys = columns(&self.shape.sides[other].keys, &far);
-        for (near, far) in probe.keys.iter().zip(far_keys) {
-            let near = arrow::compute::take(near, &rows, None)?;
-            let equal = self.equal(near, far)?;
-            partners = Some(match partners {
-                Some(others) => and(&others, &equal)?,
-                None => equal,
-            });
-        }
+        let near_keys = probe.keys.iter().map(|key| take(key, &rows, None)).collect::<Result<Vec<_>, _>>()?;
+        let compare = if self.shape.nulls_match { Comparison::IsNotDistinctFrom } else { Comparison::Eq };
+        let partners = match near_keys.is_empty() {
+            true => None,
+            false => Some(equal(&near_keys, &far_keys, compare)?),
+        };
         let near = take_record_batch(&probe.batch, &rows)?;
         let pairs = Pairs { near, far, rows, places }.only(partners)?;
         let pairs = match self.condition.get() {
@@ -257,13 +253,6 @@ impl IntervalJoinOperator {
             out.push_back(self.output(joined.columns().to_vec(), joined.num_rows())?);
         }
         Ok(())
-    }
-
-    fn equal(&self, near: ArrayRef, far: ArrayRef) -> Result<BooleanArray> {
-        let rows = near.len();
-        let compare = if self.shape.nulls_match { Comparison::IsNotDistinctFrom } else { Comparison::Eq };
-        let equal = apply_cmp(compare, &ColumnarValue::Array(near), &ColumnarValue::Array(far))?.into_array(rows)?;
-        Ok(as_boolean_array(&equal)?.clone())
     }
 
     /// The columns that the query names, those of the left side first.
