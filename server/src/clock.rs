@@ -9,9 +9,17 @@ use arrow::datatypes::TimeUnit;
 /// Microseconds since the Unix epoch, UTC, as in Arrow `Timestamp(Microsecond)`.
 pub type Micros = i64;
 
+/// A day of UTC.
+pub const DAY_MICROS: Micros = 86_400_000_000;
+
 /// A length of time; one that is longer than all times is as long as they can be.
 pub fn micros_of(length: Duration) -> Micros {
     Micros::try_from(length.as_micros()).unwrap_or(Micros::MAX)
+}
+
+/// The inverse of [`micros_of`]; nothing where it would be negative.
+pub fn duration_of(length: Micros) -> Duration {
+    Duration::from_micros(u64::try_from(length).unwrap_or(0))
 }
 
 /// When a tick of a time column is: rounded down where its unit is finer, and at an end of all times where it lies beyond them.

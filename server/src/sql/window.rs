@@ -12,13 +12,11 @@ use arrow::datatypes::TimeUnit;
 use super::interval;
 use super::window_session::SessionRule;
 use super::zone::Zone;
-use crate::clock::micros_at;
+use crate::clock::{DAY_MICROS, micros_at};
 use crate::error::{Error, Result};
 
 /// Panes of one window, hence windows of one row: 1 day sliding by 10 seconds fits.
 pub const PANES_MAX: i64 = 10_000;
-
-const DAY_US: i64 = 86_400_000_000;
 
 /// Windows as a query asks for them. Lengths in microseconds, greater than 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -56,7 +54,7 @@ impl Origin {
             Origin::Offset(offset) => Ok(Origin::Offset(within(offset, size_us)?.rem_euclid(size_us))),
             Origin::Midnight(zone) => {
                 let broken =
-                    [("size", size_us), ("step", step_us)].into_iter().find(|(_, length)| length % DAY_US != 0);
+                    [("size", size_us), ("step", step_us)].into_iter().find(|(_, length)| length % DAY_MICROS != 0);
                 broken.map_or(Ok(self), |(name, _)| {
                     Err(Error::invalid(format!("in a time zone the window's {name} must be whole days"))
                         .hint(format!("write INTERVAL '1 day', '{zone}', or leave the time zone out")))
@@ -125,7 +123,7 @@ impl WindowKind {
             WindowKind::Hop { size_us, .. } => Some(size_us),
             WindowKind::Tumble { size_us, origin } | WindowKind::Cumulate { size_us, origin, .. } => match origin {
                 Origin::Offset(_) => Some(size_us),
-                Origin::Midnight(_) => Some(size_us.saturating_add(DAY_US)),
+                Origin::Midnight(_) => Some(size_us.saturating_add(DAY_MICROS)),
             },
             WindowKind::Session { longest_us, .. } => longest_us,
         }
@@ -188,7 +186,7 @@ impl WindowKind {
                 offset: scale("offset", offset)?,
             },
             Origin::Midnight(zone) => {
-                WindowAssigner::Days { size: size_us / DAY_US, step: step_us / DAY_US, zone, unit }
+                WindowAssigner::Days { size: size_us / DAY_MICROS, step: step_us / DAY_MICROS, zone, unit }
             }
         })
     }
