@@ -11,7 +11,7 @@ use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 
 use super::timeline::{Chunk, SlotRecords};
-use crate::clock::Micros;
+use crate::clock::{Micros, micros_of};
 use crate::error::{Error, Result};
 use crate::operator::contract::{LateRow, RestoredSegment, StoredSegment};
 use crate::pipeline::{Pipeline, StepInput, StepOutput};
@@ -131,8 +131,7 @@ impl<'a> Run<'a> {
         now: Micros,
     ) -> Result<Got> {
         let mut got = self.epoch(&[], marks, now).await?;
-        let timeout =
-            self.pipeline.emit.timeout.map(|timeout| Micros::try_from(timeout.as_micros()).unwrap_or(Micros::MAX));
+        let timeout = self.pipeline.emit.timeout.map(micros_of);
         if timeout.is_none_or(|timeout| silent < timeout) {
             return Ok(got);
         }

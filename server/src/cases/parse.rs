@@ -6,7 +6,7 @@
 use super::grid::{Line, grid, is_of_grid};
 use super::script::{Action, Expected, GridRow, Holds, Named, Record, Report, Script, SourceName, Step, What};
 use super::value::Day;
-use crate::clock::Micros;
+use crate::clock::{Micros, micros_of};
 use crate::error::{Error, Location, Result};
 use crate::source::Partition;
 use crate::sql::interval;
@@ -180,7 +180,7 @@ impl<'a> Parser<'a> {
                         .hint("write it as in `silence 30 seconds`")
                         .at(self.at(entry.line, column))
                 })?;
-                self.act(entry.line, Action::Silence(Micros::try_from(length.as_micros()).unwrap_or(Micros::MAX)))
+                self.act(entry.line, Action::Silence(micros_of(length)))
             }
             "restart" => {
                 self.end_of(&mut words, entry.line)?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::records::{AllGiven, Decoded, SlotDecoder};
 use super::script::{Action, Script, SourceName, Step};
-use crate::clock::Micros;
+use crate::clock::{Micros, micros_of};
 use crate::error::Result;
 use crate::pipeline::StreamSlot;
 use crate::source::{Known, Offset, Partition, Progress};
@@ -198,8 +198,7 @@ impl SourceTime {
             watermark: SourceWatermark::new(definition.as_ref()),
             follows,
             partitions: partitions.clone(),
-            idle_timeout: idle_timeout
-                .map_or(AT_ONCE, |timeout| Micros::try_from(timeout.as_micros()).unwrap_or(Micros::MAX)),
+            idle_timeout: idle_timeout.map_or(AT_ONCE, micros_of),
             silent: BTreeMap::new(),
             newest: NONE,
             position: BTreeMap::new(),

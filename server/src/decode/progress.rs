@@ -10,7 +10,7 @@ use arrow::datatypes::{
 };
 use arrow::record_batch::RecordBatch;
 
-use crate::clock::Micros;
+use crate::clock::{Micros, last_tick_at, micros_at, micros_of};
 use crate::error::{Error, Result};
 use crate::source::{Offset, Partition};
 
@@ -47,8 +47,7 @@ impl EventTimes {
         let DataType::Timestamp(unit, _) = data_type else {
             return Err(Error::invalid("a watermark column must be a TIMESTAMP").hint("declare it as TIMESTAMP(3)"));
         };
-        let max_future = Micros::try_from(max_future.as_micros()).unwrap_or(Micros::MAX);
-        Ok(EventTimes { column, unit: *unit, max_future })
+        Ok(EventTimes { column, unit: *unit, max_future: micros_of(max_future) })
     }
 
     /// Adds a batch's event times to its partitions. `runs`: how many rows in a row came from which partition.
@@ -66,7 +65,7 @@ impl EventTimes {
             TimeUnit::Microsecond => column.as_primitive::<TimestampMicrosecondType>().values(),
             TimeUnit::Nanosecond => column.as_primitive::<TimestampNanosecondType>().values(),
         };
-        let latest = latest_that_counts(now.saturating_add(self.max_future), self.unit);
+        let latest = last_tick_at(now.saturating_add(self.max_future), self.unit);
         let mut row = 0;
         for &(partition, rows) in runs {
             let range = row..row + rows;
@@ -79,7 +78,7 @@ impl EventTimes {
                 .get_mut(&partition)
                 .ok_or_else(|| Error::bug(format!("rows of partition {partition}, which contributed no records")))?;
             progress.far_future += far_future;
-            progress.event_time_max = progress.event_time_max.max(max.map(|max| to_micros(max, self.unit)));
+            progress.event_time_max = progress.event_time_max.max(max.map(|max| micros_at(max, self.unit)));
         }
         Ok(())
     }
@@ -95,24 +94,4 @@ fn max_and_above(values: impl Iterator<Item = i64>, latest: i64) -> (Option<i64>
         all += 1;
     }
     ((all > above).then_some(max), above)
-}
-
-/// Rounds down where the unit is finer, and stays at the ends of the range where it is too coarse for it.
-fn to_micros(value: i64, unit: TimeUnit) -> Micros {
-    match unit {
-        TimeUnit::Second => value.saturating_mul(1_000_000),
-        TimeUnit::Millisecond => value.saturating_mul(1_000),
-        TimeUnit::Microsecond => value,
-        TimeUnit::Nanosecond => value.div_euclid(1_000),
-    }
-}
-
-/// The largest value of the unit that [`to_micros`] does not take beyond `bound`.
-fn latest_that_counts(bound: Micros, unit: TimeUnit) -> i64 {
-    match unit {
-        TimeUnit::Second => bound.div_euclid(1_000_000),
-        TimeUnit::Millisecond => bound.div_euclid(1_000),
-        TimeUnit::Microsecond => bound,
-        TimeUnit::Nanosecond => bound.saturating_mul(1_000).saturating_add(999),
-    }
 }

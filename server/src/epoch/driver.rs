@@ -10,7 +10,7 @@ use arrow::array::RecordBatch;
 use futures::FutureExt;
 use futures::future::select_all;
 
-use crate::clock::{Clock, Micros};
+use crate::clock::{Clock, Micros, duration_of, micros_of};
 use crate::error::Result;
 use crate::pipeline::{Pipeline, StepInput, StepOutput};
 use crate::source::reader::Reader;
@@ -302,7 +302,7 @@ impl Driver {
     }
 
     fn timeout(&self) -> Option<Micros> {
-        self.pipeline.emit.timeout.map(|timeout| Micros::try_from(timeout.as_micros()).unwrap_or(Micros::MAX))
+        self.pipeline.emit.timeout.map(micros_of)
     }
 
     /// The marks to which silence would raise the sources.
@@ -318,7 +318,7 @@ impl Driver {
         let idle = self.watermarks.iter().filter_map(|watermark| watermark.next_idle_at(now));
         let timeout = self.timeout().map(|timeout| self.last_rows_at.saturating_add(timeout)).filter(|due| *due > now);
         match idle.chain(timeout).chain(self.pipeline.next_time()).min() {
-            Some(due) => wait.min(Duration::from_micros(u64::try_from(due.saturating_sub(now)).unwrap_or(0))),
+            Some(due) => wait.min(duration_of(due.saturating_sub(now))),
             None => wait,
         }
     }

@@ -13,9 +13,8 @@ use std::time::Duration;
 use arrow::record_batch::RecordBatch;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use datafusion::execution::{FunctionRegistry, SessionState, SessionStateBuilder};
+use datafusion::execution::{FunctionRegistry, SessionState};
 use datafusion::physical_plan::execute_stream;
-use datafusion::prelude::SessionContext;
 use futures::{FutureExt, Stream, StreamExt};
 use object_store::ObjectStore;
 use serde::{Deserialize, Serialize};
@@ -28,11 +27,8 @@ use super::gate::Gate;
 use super::guard;
 use super::statement::{Bound, Outcome, Prepared, StatementError, bind, missing_table, prepare, without_rows};
 use crate::error::{Error, Result};
-use crate::operator::batch_planner;
-use crate::sql::{
-    ExpandWindowTvfs, StreamTypes, add_arithmetic, add_asof_joins, add_outer_types, add_three_valued_in,
-    add_to_timestamp_ltz, add_window_functions, expr_planners, physical_optimizer_rules, session_config,
-};
+use crate::sql::session::{session_builder, session_of};
+use crate::sql::{ExpandWindowTvfs, session_config};
 use crate::state::{Account, AccountPool};
 use crate::status::QueryState;
 use crate::tables::catalog::{CATALOG, Catalog, PUBLIC_SCHEMA};
@@ -298,27 +294,14 @@ fn session_state(
         .with_create_default_catalog_and_schema(false)
         .with_information_schema(true);
     let watermarks = Arc::new(catalog.clone());
-    let state = SessionStateBuilder::new()
-        .with_config(config)
+    let state = session_builder(config)
         .with_runtime_env(env)
         .with_catalog_list(Arc::new(catalog))
-        .with_expr_planners(expr_planners())
-        .with_default_features()
-        .with_type_planner(Arc::new(StreamTypes))
         // Formats and factories serve COPY and CREATE EXTERNAL TABLE alone.
         .with_table_factories(Default::default())
         .with_file_formats(Vec::new())
-        .with_physical_optimizer_rules(physical_optimizer_rules())
-        .with_query_planner(batch_planner())
         .build();
-    let context = SessionContext::new_with_state(state);
-    touchline_udfs::register(&context);
-    add_outer_types(&context);
-    add_arithmetic(&context);
-    add_three_valued_in(&context);
-    add_to_timestamp_ltz(&context);
-    add_asof_joins(&context, watermarks.clone())?;
-    add_window_functions(&context, watermarks)?;
+    let context = session_of(state, watermarks)?;
     // What is read here ends, so a window function is ordinary nodes.
     context.add_analyzer_rule(Arc::new(ExpandWindowTvfs::default()));
     Ok(context.state())

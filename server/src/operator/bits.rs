@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch, StructArray};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, StructArray};
 use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{DataType, Field};
+
+use crate::error::{Error, Result};
 
 /// A bit for each row, as far as one is set.
 #[derive(Debug, Default)]
@@ -34,6 +36,20 @@ impl Bits {
         let bits = BooleanBuffer::collect_bool(rows, |row| self.get(row as u32));
         let field = Arc::new(Field::new(name, DataType::Boolean, false));
         StructArray::from(vec![(field, Arc::new(BooleanArray::new(bits, None)) as ArrayRef)]).into()
+    }
+
+    /// What [`Bits::column`] has made, as a checkpoint held it. `what`: the bits say.
+    ///
+    /// # Errors
+    /// `Corrupt` where it is something else.
+    pub(super) fn read(batches: &[RecordBatch], what: &str) -> Result<Vec<bool>> {
+        let mut bits = Vec::new();
+        for batch in batches {
+            let column = batch.column(0).as_boolean_opt();
+            let column = column.ok_or_else(|| Error::corrupt(format!("{what} is no column of booleans")))?;
+            bits.extend(column.values());
+        }
+        Ok(bits)
     }
 
     pub(super) fn bytes(&self) -> usize {

@@ -5,7 +5,7 @@
 //! their end it *closes*: it emits what the marks of this epoch make final. Nothing of that is part of its state until
 //! [`Operator::commit`]; [`Operator::abort`] undoes it. No operator does I/O, reads a clock or keeps a task.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
@@ -78,6 +78,25 @@ pub type Emission = BoxStream<'static, Result<RecordBatch>>;
 /// The emission of an operator that waits for nothing.
 pub fn emission(batches: impl Iterator<Item = Result<RecordBatch>> + Send + 'static) -> Emission {
     stream::iter(batches).boxed()
+}
+
+/// The next of results that are computed in portions, for an [`Iterator`] over them: the first of `ready`, to which `go_on` adds the
+/// portion that comes next. It is false behind the last one.
+pub(super) fn one_by_one<S, T>(
+    portions: &mut S,
+    ready: fn(&mut S) -> &mut VecDeque<T>,
+    go_on: fn(&mut S) -> Result<bool>,
+) -> Option<Result<T>> {
+    loop {
+        if let Some(result) = ready(portions).pop_front() {
+            return Some(Ok(result));
+        }
+        match go_on(portions) {
+            Ok(true) => {}
+            Ok(false) => return None,
+            Err(error) => return Some(Err(error)),
+        }
+    }
 }
 
 /// When an operator will have something to emit although no row comes.

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch};
-use arrow::datatypes::{DataType, Int64Type, TimeUnit};
+use arrow::datatypes::{DataType, Int64Type};
 use parking_lot::{Mutex, RwLock};
 
 use super::contract::{BadRow, LateRow, Origin};
 use super::rows::json_rows;
-use crate::clock::Micros;
+use crate::clock::{Micros, micros_at};
 use crate::error::{Error, Result};
 use crate::source::Origins;
 use crate::watermark::InputMarks;
@@ -234,14 +234,5 @@ pub fn micros(column: &ArrayRef) -> Result<Vec<Micros>> {
     let ticks = column.to_data().into_builder().data_type(DataType::Int64).build()?;
     let ticks = arrow::array::make_array(ticks);
     let ticks = ticks.as_primitive::<Int64Type>().values();
-    Ok(ticks.iter().map(|tick| to_micros(*tick, *unit)).collect())
-}
-
-fn to_micros(tick: i64, unit: TimeUnit) -> Micros {
-    match unit {
-        TimeUnit::Second => tick.saturating_mul(1_000_000),
-        TimeUnit::Millisecond => tick.saturating_mul(1_000),
-        TimeUnit::Microsecond => tick,
-        TimeUnit::Nanosecond => tick.div_euclid(1_000),
-    }
+    Ok(ticks.iter().map(|tick| micros_at(*tick, *unit)).collect())
 }

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::array::RecordBatch;
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::cast::as_boolean_array;
@@ -36,6 +36,7 @@ use super::contract::BadRow;
 use super::epoch_cell::{Epoch, EpochCell};
 use super::lookup_join::LookupJoinExec;
 use crate::error::{Error, ErrorKind};
+use crate::state::batch_of;
 
 type Exprs = Vec<Arc<dyn PhysicalExpr>>;
 
@@ -226,8 +227,7 @@ impl Isolation {
             Step::Project(exprs) => {
                 let rows = batch.num_rows();
                 let columns = exprs.iter().map(|expr| expr.evaluate(batch)?.into_array(rows)).collect::<Result<_>>()?;
-                let options = RecordBatchOptions::new().with_row_count(Some(rows));
-                Ok(RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?)
+                Ok(batch_of(Arc::clone(&self.schema), columns, rows)?)
             }
             Step::Filter { predicate, projection } => {
                 let passes = predicate.evaluate(batch)?.into_array(batch.num_rows())?;

@@ -51,13 +51,13 @@ pub(super) fn nulls(keys: &[ArrayRef]) -> Option<NullBuffer> {
     NullBuffer::union_many(nulls.iter().map(Option::as_ref)).filter(|nulls| nulls.null_count() > 0)
 }
 
-/// Which rows have the same key on both sides, by `=`. There is at least one column.
-pub(super) fn equal(near: &[ArrayRef], far: &[ArrayRef]) -> Result<BooleanArray> {
+/// Which rows have the same key on both sides. There is at least one column. `compare`: `=`, or one by which NULL is a value like another.
+pub(super) fn equal(near: &[ArrayRef], far: &[ArrayRef], compare: Operator) -> Result<BooleanArray> {
     let mut equal: Option<BooleanArray> = None;
     for (near, far) in near.iter().zip(far) {
         let (near, far) = (normalize_float_zero(near), normalize_float_zero(far));
         let rows = near.len();
-        let these = apply_cmp(Operator::Eq, &ColumnarValue::Array(near), &ColumnarValue::Array(far))?;
+        let these = apply_cmp(compare, &ColumnarValue::Array(near), &ColumnarValue::Array(far))?;
         let these = as_boolean_array(&these.into_array(rows)?)?.clone();
         equal = Some(match equal {
             Some(others) => and(&others, &these)?,

@@ -19,6 +19,7 @@ use datafusion::physical_planner::PhysicalPlanner;
 use super::contract::Operator;
 use super::epoch_cell::EpochCell;
 use crate::catalog::EarlyWhen;
+use crate::error::Error;
 
 /// Name of the hidden column that says where a row was read: see [`super::epoch_cell::RowId`]. NULL for rows that were not read.
 pub const ROW: &str = "__row";
@@ -70,14 +71,16 @@ pub trait Definition: fmt::Debug + Send + Sync {
     fn create(&self, id: &str, schema: SchemaRef) -> Arc<dyn Operator>;
 
     /// What has to stand below the physical node in one plan, one child for each input: the inputs themselves, or DataFusion's
-    /// nodes over them that reduce what the operator takes. `index`: the operator's place among those of its query.
+    /// nodes over them that reduce what the operator takes. The index is the operator's place among those of its query.
     async fn lower(
         &self,
-        node: &OperatorNode,
-        operator: &Arc<dyn Operator>,
-        index: usize,
+        _node: &OperatorNode,
+        _operator: &Arc<dyn Operator>,
+        _index: usize,
         context: Lowering<'_>,
-    ) -> crate::error::Result<Vec<Arc<dyn ExecutionPlan>>>;
+    ) -> crate::error::Result<Vec<Arc<dyn ExecutionPlan>>> {
+        Ok(context.inputs.to_vec())
+    }
 }
 
 /// Where a logical node becomes physical.
@@ -116,6 +119,33 @@ pub struct OperatorNode {
     pub exprs: Vec<Expr>,
     pub schema: DFSchemaRef,
     pub definition: Arc<dyn Definition>,
+}
+
+/// The expressions of an operator over panes or windows.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ByPanes<'a> {
+    /// A column of the input.
+    pub(super) pane: &'a Expr,
+    pub(super) keys: &'a [Expr],
+    /// What is computed of the rows of each key.
+    pub(super) calls: &'a [Expr],
+}
+
+impl OperatorNode {
+    /// Its expressions, so many of which are keys.
+    pub(super) fn by_panes(&self, keys: usize) -> crate::error::Result<ByPanes<'_>> {
+        let short = || Error::bug(format!("operator {} has lost some of its expressions", self.id));
+        let (pane, rest) = self.exprs.split_first().ok_or_else(short)?;
+        let (keys, calls) = rest.split_at_checked(keys).ok_or_else(short)?;
+        Ok(ByPanes { pane, keys, calls })
+    }
+
+    /// What of that EXPLAIN shows. `what`: the calls are.
+    pub(super) fn by_panes_described(&self, keys: usize, what: &str) -> String {
+        let list = |exprs: &[Expr]| exprs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let (keys, calls) = self.by_panes(keys).map_or((&[][..], &[][..]), |parts| (parts.keys, parts.calls));
+        format!("keys=[{}], {what}=[{}]", list(keys), list(calls))
+    }
 }
 
 // The id stands for the definition: within one query no two operators share it.

@@ -17,7 +17,7 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, BooleanBufferBuilder,
 use arrow::buffer::NullBuffer;
 use arrow::compute::{and, filter, is_null, or_kleene, take, take_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt32Type};
-use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use arrow::record_batch::RecordBatch;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{JoinSide, cast::as_boolean_array, internal_err, plan_err};
 use datafusion::error::{DataFusionError, Result};
@@ -42,6 +42,7 @@ use super::contract::BadRow;
 use super::epoch_cell::{Epoch, EpochCell};
 use super::keys::{evaluate, hash, nulls};
 use crate::error::{Error, ErrorKind};
+use crate::state::batch_of;
 
 /// Candidates are compared, and rows handed on, in portions of about this many.
 const ROWS_PER_BATCH: usize = 8192;
@@ -526,11 +527,7 @@ fn keep_filtered(
         JoinSide::Right => Ok(take(index.batch.column(column.index), &dimension_rows, None)?),
         JoinSide::None => internal_err!("a lookup join's filter reads a column of neither side"),
     });
-    let pairs = RecordBatch::try_new_with_options(
-        Arc::clone(condition.schema()),
-        columns.collect::<Result<Vec<_>>>()?,
-        &RecordBatchOptions::new().with_row_count(Some(stream_rows.len())),
-    )?;
+    let pairs = batch_of(Arc::clone(condition.schema()), columns.collect::<Result<_>>()?, stream_rows.len())?;
     let holds = condition.expression().evaluate(&pairs)?.into_array(pairs.num_rows())?;
     keep(as_boolean_array(&holds)?, &stream_rows, &dimension_rows)
 }
@@ -587,6 +584,5 @@ fn assemble(
     }
     columns.append(&mut others);
     // A projection may have left no column at all: count(*) still needs the rows.
-    let options = RecordBatchOptions::new().with_row_count(Some(stream_rows.len()));
-    Ok(RecordBatch::try_new_with_options(join.schema(), columns, &options)?)
+    Ok(batch_of(join.schema(), columns, stream_rows.len())?)
 }

@@ -3,16 +3,15 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, AsArray, Int64Array, RecordBatch, RecordBatchOptions, StringArray, TimestampMicrosecondArray,
-};
-use arrow::datatypes::{DataType, FieldRef, Int64Type};
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::compute::concat_batches;
+use arrow::datatypes::{DataType, FieldRef, Int64Type, Schema, SchemaRef};
 use sha2::{Digest, Sha256};
 
 use super::logical::{EVENT_TIME, ROW};
 use crate::clock::Micros;
 use crate::error::{Error, Result};
-use crate::state::{Account, Rows, tight};
+use crate::state::{Account, Rows, batch_of, tight};
 
 /// Where the rows were read, as far as they carry it: values of [`super::epoch_cell::RowId`].
 pub(super) fn row_ids(batch: &RecordBatch) -> Option<Int64Array> {
@@ -53,6 +52,37 @@ pub(super) fn result_as_json(
     json_rows(&row, &[])?.pop().ok_or_else(|| Error::bug("a row without a text"))
 }
 
+/// The columns without the one that says where a row was read: that means something in its epoch alone, so rows are kept without it.
+pub(super) fn without_places(schema: &Schema) -> SchemaRef {
+    let fields = schema.fields().iter().filter(|field| field.name() != ROW).cloned().collect::<Vec<_>>();
+    Arc::new(Schema::new(fields))
+}
+
+/// Batches as one.
+pub(super) fn together(batches: &[RecordBatch], schema: &SchemaRef) -> Result<RecordBatch> {
+    match batches {
+        [one] => Ok(one.clone()),
+        many => Ok(concat_batches(schema, many)?),
+    }
+}
+
+/// Whether the columns of a batch have the types of these, whatever they are called.
+pub(super) fn same_types(batch: &RecordBatch, schema: &Schema) -> bool {
+    let types = batch.schema_ref().fields().iter().map(|field| field.data_type());
+    types.eq(schema.fields().iter().map(|field| field.data_type()))
+}
+
+/// The rows of a segment that a checkpoint held, as one batch. `what`: they are rows of.
+///
+/// # Errors
+/// `Invalid` where they are kept with columns of other types by now.
+pub(super) fn restored(batches: &[RecordBatch], schema: &SchemaRef, what: &str) -> Result<RecordBatch> {
+    match batches.iter().all(|batch| same_types(batch, schema)) {
+        true => together(batches, schema),
+        false => Err(Error::invalid(format!("rows of {what} are kept with other columns"))),
+    }
+}
+
 /// A hash of the types of an operator's columns, by which a checkpoint knows whether it can be read back.
 pub(super) fn types_sha256<'a>(fields: impl Iterator<Item = &'a FieldRef>) -> String {
     let types: String = fields.map(|field| format!("{}\n", field.data_type())).collect();
@@ -60,13 +90,19 @@ pub(super) fn types_sha256<'a>(fields: impl Iterator<Item = &'a FieldRef>) -> St
 }
 
 /// Rows that can only be in memory: they are looked up one by one. `what`: they are called in a refusal.
-pub(super) fn held(batch: RecordBatch, account: &Arc<Account>, what: &str) -> Result<Rows> {
-    let (batch, bytes) = tight(with_texts_together(batch)?)?;
-    Ok(Rows::held(vec![batch], account.reserve(bytes, what)?))
+pub(super) fn held(batch: RecordBatch, account: &Arc<Account>, what: &str) -> Result<(RecordBatch, Rows)> {
+    let (batch, bytes) = looked_up(batch)?;
+    let rows = Rows::held(vec![batch.clone()], account.reserve(bytes, what)?);
+    Ok((batch, rows))
+}
+
+/// A batch whose rows are looked up one by one, as it is kept, and what it takes in memory.
+pub(super) fn looked_up(batch: RecordBatch) -> Result<(RecordBatch, usize)> {
+    tight(with_texts_together(batch)?)
 }
 
 /// Texts of one batch in one buffer. Rows are gathered from many batches at a time, and each gathering looks at the buffers of all of them.
-pub(super) fn with_texts_together(batch: RecordBatch) -> Result<RecordBatch> {
+fn with_texts_together(batch: RecordBatch) -> Result<RecordBatch> {
     let columns = batch.columns().iter().map(|column| match column.data_type() {
         DataType::Utf8View if column.as_string_view().data_buffers().len() > 1 => {
             Arc::new(column.as_string_view().gc()) as ArrayRef
@@ -76,6 +112,5 @@ pub(super) fn with_texts_together(batch: RecordBatch) -> Result<RecordBatch> {
         }
         _ => Arc::clone(column),
     });
-    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    Ok(RecordBatch::try_new_with_options(batch.schema(), columns.collect(), &options)?)
+    Ok(batch_of(batch.schema(), columns.collect(), batch.num_rows())?)
 }

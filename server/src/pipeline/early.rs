@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::{cast, filter, filter_record_batch, take};
 use arrow::datatypes::{SchemaRef, UInt32Type};
 use datafusion::common::cast::as_boolean_array;
@@ -21,7 +21,7 @@ use crate::operator::contract::{EarlyRows, Operator};
 use crate::operator::epoch_cell::Epoch;
 use crate::operator::node::OperatorExec;
 use crate::plan::{EarlyKey, EarlyPlan};
-use crate::state::{Account, Rows, Spool};
+use crate::state::{Account, Rows, Spool, batch_of};
 
 /// See the module's first lines.
 #[derive(Debug)]
@@ -183,8 +183,7 @@ impl Step {
             Step::Project { exprs, schema } => {
                 let values = exprs.iter().map(|expr| Ok(expr.evaluate(rows)?.into_array(count)?));
                 let columns = values.collect::<Result<Vec<_>>>()?;
-                let options = RecordBatchOptions::new().with_row_count(Some(count));
-                Ok((RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?, None))
+                Ok((batch_of(Arc::clone(schema), columns, count)?, None))
             }
         }
     }

@@ -34,7 +34,7 @@ use super::view_stream::ViewStream;
 use crate::catalog::{Defined, EarlyWhen, PlainView, TableDef, ViewDef, ViewOptions};
 use crate::changelog::Changes;
 use crate::changelog::early::IS_FINAL;
-use crate::clock::Micros;
+use crate::clock::{Micros, micros_of};
 use crate::error::{Error, Location, Result};
 use crate::operator::contract::Operator;
 use crate::operator::epoch_cell::EpochCell;
@@ -187,7 +187,7 @@ pub(super) fn session_max_us(view: &ViewDef, tables: &dyn Tables) -> Result<Opti
     let Some(longest) = view.options.session_max_length else { return Ok(None) };
     let views = plain_views::plain_views_of(&view.query, tables)?;
     if names_session(&view.query) || views.iter().any(|view| names_session(&view.query)) {
-        return Ok(Some(Micros::try_from(longest.as_micros()).unwrap_or(Micros::MAX)));
+        return Ok(Some(micros_of(longest)));
     }
     Err(Error::invalid(format!("option \"{SESSION_MAX_LENGTH}\" has no effect on a view without SESSION"))
         .hint("leave it out")
@@ -229,7 +229,7 @@ async fn plan_at_view(view: &ViewDef, tables: &dyn Tables, settings: PlanSetting
         return Ok(Planned::Batch(context, Box::new(plan)));
     }
     let plan = arranged(plan, &scans, &state)?;
-    let allowed_lateness_us = i64::try_from(view.options.allowed_lateness.as_micros()).unwrap_or(i64::MAX);
+    let allowed_lateness_us = micros_of(view.options.allowed_lateness);
     // The conditions of a view stand in that view's file.
     let file = Some(view.location.file.as_str())
         .filter(|_| plain_views::plain_views_of(&view.query, tables).is_ok_and(|views| views.is_empty()));

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use async_trait::async_trait;
@@ -24,11 +24,12 @@ use futures::{StreamExt, stream};
 
 use super::view_stream::ViewStream;
 use crate::catalog::{Connector, TableDef, ViewRef};
-use crate::clock::Micros;
+use crate::clock::{Micros, micros_of};
 use crate::error::Error;
 use crate::operator::epoch_cell::{Epoch, EpochCell, RowId};
 use crate::operator::logical::row_field;
-use crate::plan::{ColumnFacts, Moment, WindowColumn};
+use crate::plan::{ColumnFacts, Moment};
+use crate::state::batch_of;
 use crate::watermark::WatermarkExpr;
 
 /// Rows a leaf hands on at once: small enough for an operator's working set to stay in the processor's cache.
@@ -101,8 +102,7 @@ impl StreamSlot {
 
     /// Times after this are not to be believed.
     pub fn far_after(&self, now: Micros) -> Micros {
-        self.max_future()
-            .map_or(Micros::MAX, |ahead| now.saturating_add(Micros::try_from(ahead.as_micros()).unwrap_or(Micros::MAX)))
+        self.max_future().map_or(Micros::MAX, |ahead| now.saturating_add(micros_of(ahead)))
     }
 
     /// The columns that its marks are about: of a table that of its WATERMARK.
@@ -147,16 +147,8 @@ impl StreamSlot {
     /// What is known of its columns, in terms of the marks of all streams of the query.
     pub(super) fn facts(&self) -> Vec<ColumnFacts> {
         let first = self.place.get().map_or(usize::MAX, |(_, first)| *first);
-        let renumbered = |expr: &WatermarkExpr| expr.clone().renumbered(first);
-        let of_column = |facts: &ColumnFacts| ColumnFacts {
-            watermark: facts.watermark.as_ref().map(renumbered),
-            window: facts
-                .window
-                .as_ref()
-                .map(|window| WindowColumn { close: renumbered(&window.close), ..window.clone() }),
-            moment: facts.moment.clone(),
-        };
-        self.facts.iter().map(of_column).collect()
+        let renumbered = |expr: &WatermarkExpr| Some(expr.clone().renumbered(first));
+        self.facts.iter().map(|facts| facts.with_watermarks(renumbered)).collect()
     }
 
     /// What a reader must decode: the columns of this slot's batches.
@@ -328,8 +320,7 @@ impl ExecutionPlan for EpochSourceExec {
             let column =
                 |at: &Option<usize>| at.map_or_else(|| Arc::new(ids()) as ArrayRef, |at| Arc::clone(batch.column(at)));
             let columns = positions.iter().map(column).collect();
-            let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-            let rows = RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &options)?;
+            let rows = batch_of(Arc::clone(&schema), columns, batch.num_rows())?;
             Ok(match reading.read_of(RowId { slot, batch: number, row: offset }, batch.num_rows()) {
                 Some(read) => filter_record_batch(&rows, &read)?,
                 None => rows,

@@ -9,6 +9,7 @@ use crate::catalog::{
     CSV_DELIMITER_DEFAULT, Column, ColumnKind, Connector, Format, OnBadRow, Reading, RecordRows, TableDef,
     TimestampFormat, ViewDef, ViewMark, ViewRef,
 };
+use crate::clock::duration_of;
 use crate::error::{Error, Result};
 use crate::plan::{ColumnFacts, ViewFacts};
 
@@ -79,7 +80,7 @@ impl ViewStream {
 fn max_future(pipeline: &Pipeline, facts: &[ColumnFacts]) -> Option<Duration> {
     let of_slots: Option<Vec<Duration>> = pipeline.slots.iter().map(|slot| slot.max_future()).collect();
     let longest = facts.iter().filter_map(|facts| facts.window.as_ref()?.kind.longest_us()).max().unwrap_or(0);
-    Some(of_slots?.into_iter().max()?.saturating_add(Duration::from_micros(u64::try_from(longest).unwrap_or(0))))
+    Some(of_slots?.into_iter().max()?.saturating_add(duration_of(longest)))
 }
 
 /// Rows of a view are results, and a result is of all tables that it is made of.

@@ -14,6 +14,7 @@ use super::expression::{as_column, is_volatile};
 use crate::catalog::EarlyWhen;
 use crate::changelog::Changes;
 use crate::changelog::early::IS_FINAL;
+use crate::clock::micros_of;
 use crate::error::{Error, Result};
 use crate::operator::logical::{EarlyDefinition, Names, OperatorNode};
 use crate::sql::interval;
@@ -276,8 +277,7 @@ impl fmt::Display for Emission {
         match self.0 {
             EarlyWhen::Changes => f.write_str("after each epoch the results that it has changed"),
             EarlyWhen::Every(length) => {
-                let length = i64::try_from(length.as_micros()).unwrap_or(i64::MAX);
-                write!(f, "at most every {} the results that have changed", interval::shown(length))
+                write!(f, "at most every {} the results that have changed", interval::shown(micros_of(length)))
             }
             EarlyWhen::LateCorrections => f.write_str(
                 "the results of a window when the watermark passes its end, and those that a late row changes",

@@ -113,6 +113,25 @@ pub enum Bound {
     Nearest { after_left: Micros, after_right: Option<Micros> },
 }
 
+impl ColumnFacts {
+    /// The same column where rows come at other times: `moved` says what becomes of a watermark, and is `None` where nothing is known of that.
+    pub fn with_watermarks(&self, moved: impl Fn(&WatermarkExpr) -> Option<WatermarkExpr>) -> Self {
+        let window = self.window.as_ref().and_then(|window| {
+            let close = moved(&window.close)?;
+            Some(WindowColumn { close, ..window.clone() })
+        });
+        ColumnFacts { watermark: self.watermark.as_ref().and_then(&moved), window, moment: self.moment.clone() }
+    }
+
+    /// The same column above an operator that makes rows final: a window of it is one of below.
+    pub fn closed_below(mut self) -> Self {
+        if let Some(window) = &mut self.window {
+            window.below = true;
+        }
+        self
+    }
+}
+
 impl WindowColumn {
     /// Whether an expression that reads the column sees its value.
     pub fn has_value(&self) -> bool {

@@ -7,7 +7,7 @@ use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, Operator, Volatility};
 
 use super::edge::{ColumnFacts, Edge, WindowColumn, WindowForm, WindowPart};
-use crate::clock::Micros;
+use crate::clock::{DAY_MICROS, Micros};
 use crate::error::Location;
 use crate::sql::window::WindowKind;
 use crate::sql::window_functions::WindowCall;
@@ -224,7 +224,6 @@ pub(super) fn replaced(of: &WatermarkExpr, from: &WatermarkExpr, to: &WatermarkE
 
 /// Microseconds of an interval that is the same wherever it is added.
 pub(super) fn constant_length(expr: &Expr) -> Option<Micros> {
-    const DAY_US: i64 = 86_400_000_000;
     let Expr::Literal(value, _) = expr else { return None };
     let (days, us) = match value {
         ScalarValue::IntervalMonthDayNano(Some(parts)) if parts.months == 0 && parts.nanoseconds % 1_000 == 0 => {
@@ -233,7 +232,7 @@ pub(super) fn constant_length(expr: &Expr) -> Option<Micros> {
         ScalarValue::IntervalDayTime(Some(parts)) => (parts.days, i64::from(parts.milliseconds) * 1_000),
         _ => return None,
     };
-    i64::from(days).checked_mul(DAY_US)?.checked_add(us)
+    i64::from(days).checked_mul(DAY_MICROS)?.checked_add(us)
 }
 
 fn monotone(inner: WatermarkExpr, function: Monotone) -> WatermarkExpr {

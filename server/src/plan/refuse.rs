@@ -73,6 +73,15 @@ pub(super) fn membership_as_value(plan: &LogicalPlan) -> Result<()> {
     }
 }
 
+/// A key or call of an operator that keeps state.
+pub(super) fn volatile_in_state(expr: &Expr) -> Result<()> {
+    if !is_volatile(expr) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("\"{expr}\" gives another value each time, which a window's state cannot hold"))
+        .hint("use event time, or compute it in the query that reads the view"))
+}
+
 /// State must not depend on when it was computed, so nothing below an operator may give another value each time.
 pub(super) fn volatile_below(plan: &LogicalPlan) -> Result<()> {
     let mut found = None;

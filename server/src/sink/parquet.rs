@@ -23,7 +23,7 @@ use parquet::file::properties::WriterProperties;
 
 use crate::changelog::Changes;
 use crate::checkpoint::{Generation, IntentFile, OutputState, QueryPaths, SealIntent, Section, TailEntry};
-use crate::clock::Micros;
+use crate::clock::{DAY_MICROS, Micros, duration_of};
 use crate::error::{Error, Result};
 use crate::state::Rows;
 use crate::store::{ByteSpool, Content, SpillDirectory, Store, disk_refusal};
@@ -72,7 +72,7 @@ pub fn plan_seal(
     let first = free.first()?;
     let rows: u64 = free.iter().map(|entry| entry.section.rows).sum();
     let bytes: u64 = free.iter().map(|entry| entry.section.length).sum();
-    let age = Duration::from_micros(u64::try_from(now.saturating_sub(first.created_at)).unwrap_or(0));
+    let age = duration_of(now.saturating_sub(first.created_at));
     if rows < limits.rows_max && bytes < limits.bytes_max && age < limits.age_max {
         return None;
     }
@@ -406,8 +406,6 @@ fn to_public(column: &ArrayRef, field: &Field) -> Result<ArrayRef> {
 /// A day of the calendar, UTC, in days since the Unix epoch. Years 1 to 9999: its text has a fixed width.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Day(i64);
-
-const DAY_MICROS: i64 = 86_400_000_000;
 
 impl Day {
     const EPOCH: Day = Day(0);

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use datafusion::execution::SessionStateBuilder;
-use datafusion::prelude::SessionContext;
+use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::prelude::{SessionConfig, SessionContext};
 
 use super::window_tvf::WatermarkColumns;
 use super::{
@@ -15,15 +15,22 @@ use crate::operator::batch_planner;
 
 /// A session without tables. `partitions`: how many ways its plans run in parallel.
 pub fn session(watermarks: Arc<dyn WatermarkColumns>, partitions: usize) -> Result<SessionContext> {
-    let config = session_config().with_target_partitions(partitions);
-    let state = SessionStateBuilder::new()
+    session_of(session_builder(session_config().with_target_partitions(partitions)).build(), watermarks)
+}
+
+/// What the states of all sessions are built of, streaming and ad hoc alike.
+pub fn session_builder(config: SessionConfig) -> SessionStateBuilder {
+    SessionStateBuilder::new()
         .with_config(config)
         .with_expr_planners(expr_planners())
         .with_default_features()
         .with_type_planner(Arc::new(StreamTypes))
         .with_physical_optimizer_rules(physical_optimizer_rules())
         .with_query_planner(batch_planner())
-        .build();
+}
+
+/// A session that knows the functions and relations of Touchline.
+pub fn session_of(state: SessionState, watermarks: Arc<dyn WatermarkColumns>) -> Result<SessionContext> {
     let context = SessionContext::new_with_state(state);
     touchline_udfs::register(&context);
     add_outer_types(&context);

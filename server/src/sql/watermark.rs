@@ -17,7 +17,7 @@ use super::ddl::{arrow_type, unknown_column};
 use super::interval;
 use super::parser::{StatementParser, normalize};
 use crate::catalog::{Column, ColumnKind};
-use crate::clock::Micros;
+use crate::clock::{Micros, micros_of};
 use crate::error::{Error, Location, Result};
 use crate::watermark::Monotone;
 
@@ -197,7 +197,7 @@ fn rounding(function: &Function) -> Result<Option<(Option<Monotone>, &Expr)>, Wr
 
 fn length<'a>(what: &str, expr: &'a Expr) -> Result<Micros, Wrong<'a>> {
     let length = interval::from_sql(expr).map_err(|why| Wrong(Error::invalid(format!("{what} {why}")), expr))?;
-    Ok(Micros::try_from(length.as_micros()).unwrap_or(Micros::MAX))
+    Ok(micros_of(length))
 }
 
 fn text(expr: &Expr) -> Option<&str> {

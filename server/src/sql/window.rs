@@ -12,12 +12,11 @@ use arrow::datatypes::TimeUnit;
 use super::interval;
 use super::window_session::SessionRule;
 use super::zone::Zone;
+use crate::clock::{DAY_MICROS, micros_at};
 use crate::error::{Error, Result};
 
 /// Panes of one window, hence windows of one row: 1 day sliding by 10 seconds fits.
 pub const PANES_MAX: i64 = 10_000;
-
-const DAY_US: i64 = 86_400_000_000;
 
 /// Windows as a query asks for them. Lengths in microseconds, greater than 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -55,7 +54,7 @@ impl Origin {
             Origin::Offset(offset) => Ok(Origin::Offset(within(offset, size_us)?.rem_euclid(size_us))),
             Origin::Midnight(zone) => {
                 let broken =
-                    [("size", size_us), ("step", step_us)].into_iter().find(|(_, length)| length % DAY_US != 0);
+                    [("size", size_us), ("step", step_us)].into_iter().find(|(_, length)| length % DAY_MICROS != 0);
                 broken.map_or(Ok(self), |(name, _)| {
                     Err(Error::invalid(format!("in a time zone the window's {name} must be whole days"))
                         .hint(format!("write INTERVAL '1 day', '{zone}', or leave the time zone out")))
@@ -124,7 +123,7 @@ impl WindowKind {
             WindowKind::Hop { size_us, .. } => Some(size_us),
             WindowKind::Tumble { size_us, origin } | WindowKind::Cumulate { size_us, origin, .. } => match origin {
                 Origin::Offset(_) => Some(size_us),
-                Origin::Midnight(_) => Some(size_us.saturating_add(DAY_US)),
+                Origin::Midnight(_) => Some(size_us.saturating_add(DAY_MICROS)),
             },
             WindowKind::Session { longest_us, .. } => longest_us,
         }
@@ -187,7 +186,7 @@ impl WindowKind {
                 offset: scale("offset", offset)?,
             },
             Origin::Midnight(zone) => {
-                WindowAssigner::Days { size: size_us / DAY_US, step: step_us / DAY_US, zone, unit }
+                WindowAssigner::Days { size: size_us / DAY_MICROS, step: step_us / DAY_MICROS, zone, unit }
             }
         })
     }
@@ -335,7 +334,7 @@ impl WindowAssigner {
                 pane.saturating_sub(offset).div_euclid(length)
             }
             WindowAssigner::Days { step, zone, unit, .. } => {
-                zone.day_of(to_micros(pane, unit)).map_or(pane, |day| day.div_euclid(step))
+                zone.day_of(micros_at(pane, unit)).map_or(pane, |day| day.div_euclid(step))
             }
             WindowAssigner::Session { .. } => pane,
         }
@@ -483,19 +482,10 @@ fn span(time: i64, length: i64, offset: i64) -> Option<(i64, i64)> {
 
 /// Start and end of the run of so many days that holds a time.
 fn days(time: i64, length: i64, zone: Zone, unit: TimeUnit) -> Option<(i64, i64)> {
-    let day = zone.day_of(to_micros(time, unit))?;
+    let day = zone.day_of(micros_at(time, unit))?;
     let first = day.div_euclid(length) * length;
     let at = |day: i64| from_micros(zone.start_of(day)?, unit);
     Some((at(first)?, at(first + length)?))
-}
-
-fn to_micros(tick: i64, unit: TimeUnit) -> i64 {
-    match unit {
-        TimeUnit::Second => tick.saturating_mul(1_000_000),
-        TimeUnit::Millisecond => tick.saturating_mul(1_000),
-        TimeUnit::Microsecond => tick,
-        TimeUnit::Nanosecond => tick.div_euclid(1_000),
-    }
 }
 
 /// Of whole seconds, which days begin with.

@@ -4,20 +4,20 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, FixedSizeListArray, GenericByteViewArray, GenericListArray, MapArray, OffsetSizeTrait,
-    RecordBatch, RecordBatchOptions, StructArray,
+    RecordBatch, StructArray,
 };
 use arrow::buffer::{Buffer, OffsetBuffer};
 use arrow::compute::kernels::take::take;
 use arrow::datatypes::{ByteViewType, DataType};
 
+use super::batch_of;
 use crate::error::{Error, Result};
 
 /// The batch without the bytes that its rows do not use. The IPC writer cuts slices to size, but not the buffers that
 /// views point into, nor the values of dictionaries: both are shared with batches that may be long gone.
 pub fn compact(batch: &RecordBatch) -> Result<RecordBatch> {
     let columns = batch.columns().iter().map(compact_array).collect::<Result<Vec<_>>>()?;
-    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    Ok(RecordBatch::try_new_with_options(batch.schema(), columns, &options)?)
+    Ok(batch_of(batch.schema(), columns, batch.num_rows())?)
 }
 
 /// The batch, and what it takes in memory by itself. Text that takes much more than it is long, because its buffers have room to grow or
@@ -40,8 +40,7 @@ pub fn tight(batch: RecordBatch) -> Result<(RecordBatch, usize)> {
         DataType::BinaryView if wasteful(array) => Arc::new(array.as_binary_view().gc()),
         _ => Arc::clone(array),
     });
-    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    let batch = RecordBatch::try_new_with_options(batch.schema(), columns.collect(), &options)?;
+    let batch = batch_of(batch.schema(), columns.collect(), batch.num_rows())?;
     let bytes = batch.get_array_memory_size();
     Ok((batch, bytes))
 }

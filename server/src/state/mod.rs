@@ -34,8 +34,14 @@ pub use segment::{PartReader, Segment};
 pub use spill::{BatchReader, SpillFile, SpillSpace, SpillWriter};
 
 use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::datatypes::DataType;
-use arrow::record_batch::RecordBatch;
+use arrow::datatypes::{DataType, SchemaRef};
+use arrow::error::ArrowError;
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+
+/// A batch that has its number of rows also where it has no columns: `count(*)` asks for none.
+pub fn batch_of(schema: SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch, ArrowError> {
+    RecordBatch::try_new_with_options(schema, columns, &RecordBatchOptions::new().with_row_count(Some(rows)))
+}
 
 /// Bytes of its rows alone: slices of one batch do not each count the whole of it.
 pub fn bytes_of(batch: &RecordBatch) -> usize {

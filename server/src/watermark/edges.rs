@@ -31,6 +31,11 @@ pub struct InputMarks {
 impl InputMarks {
     /// Nothing is known: nothing is late and nothing closes.
     pub const NONE: InputMarks = InputMarks { late: NONE, close: NONE, idle: false };
+
+    /// Those of an operator that has `N` inputs.
+    pub fn of_inputs<const N: usize>(marks: &[InputMarks]) -> [InputMarks; N] {
+        std::array::from_fn(|input| marks.get(input).copied().unwrap_or(InputMarks::NONE))
+    }
 }
 
 /// See the module's first lines.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{END, Mark, Monotone, NONE};
 use crate::catalog::WatermarkDef;
-use crate::clock::Micros;
+use crate::clock::{Micros, micros_of};
 use crate::source::{Known, Offset, Partition, Progress};
 
 /// Event-time progress of one source table: the minimum over its partitions that are not idle, put back as declared. It never
@@ -55,10 +55,9 @@ impl PartitionTime {
 
 impl SourceWatermark {
     pub fn new(def: Option<&WatermarkDef>) -> Self {
-        let micros = |duration: std::time::Duration| Micros::try_from(duration.as_micros()).unwrap_or(Micros::MAX);
         SourceWatermark {
             steps: def.map_or_else(Vec::new, |def| def.steps.clone()),
-            idle_timeout: def.and_then(|def| def.idle_timeout).map(micros),
+            idle_timeout: def.and_then(|def| def.idle_timeout).map(micros_of),
             partitions: BTreeMap::new(),
             current: NONE,
         }

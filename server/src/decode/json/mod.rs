@@ -131,30 +131,26 @@ impl JsonDecoder {
     /// The record is no row; the decoder is as it was before the call. Also where a column has grown to 2 GiB:
     /// flush before [`JsonDecoder::bytes`] comes near that.
     pub fn decode(&mut self, record: &[u8]) -> Result<(), RowError> {
-        match self.append(record) {
-            Ok(()) => {
-                self.rows += 1;
-                Ok(())
-            }
-            Err(fault) => {
-                self.root.truncate(self.rows);
-                Err(fault.into())
-            }
-        }
+        let appended = self.append(record);
+        self.counted(appended)
     }
 
     /// Appends the object at the cursor as one row. On an error the decoder is as before, and the cursor anywhere.
     fn decode_at(&mut self, cursor: &mut Cursor<'_>) -> Result<(), RowError> {
-        match self.root.append(cursor, self.rows) {
-            Ok(()) => {
-                self.rows += 1;
-                Ok(())
-            }
+        let appended = self.root.append(cursor, self.rows);
+        self.counted(appended)
+    }
+
+    /// Counts a row that has been appended, or takes back what there was of it.
+    fn counted(&mut self, appended: Result<(), Box<Fault>>) -> Result<(), RowError> {
+        match appended {
+            Ok(()) => self.rows += 1,
             Err(fault) => {
                 self.root.truncate(self.rows);
-                Err(fault.into())
+                return Err(fault.into());
             }
         }
+        Ok(())
     }
 
     fn append(&mut self, record: &[u8]) -> Result<(), Box<Fault>> {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Decimal128Array, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array};
+use arrow::array::{Array, ArrayRef, Decimal128Array, RecordBatch, UInt32Array, new_null_array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::Column;
@@ -31,7 +31,7 @@ use crate::operator::epoch_cell::PLACE;
 use crate::operator::interval_join::SideColumns;
 use crate::operator::keys::{columns, nulls};
 use crate::sql::AsOfJoinNode;
-use crate::state::Account;
+use crate::state::{Account, batch_of};
 
 /// The physical node of an as-of join of two inputs that end.
 pub(in crate::operator) fn lower(
@@ -171,8 +171,7 @@ async fn all_of(
             false => new_null_array(&PLACE, batch.num_rows()),
         };
         let columns = batch.columns().iter().cloned().chain([place]).collect();
-        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        rows.add(RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &options)?)?;
+        rows.add(batch_of(Arc::clone(&schema), columns, batch.num_rows())?)?;
     }
     rows.put_in_order();
     reservation.try_grow(rows.index_bytes())?;
@@ -245,9 +244,8 @@ impl ExecutionPlan for AsOfJoinExec {
                     let columns = without.columns().iter().cloned();
                     let others = &schema.fields()[without.num_columns()..];
                     let nulls = others.iter().map(|field| new_null_array(field.data_type(), without.num_rows()));
-                    let options = RecordBatchOptions::new().with_row_count(Some(without.num_rows()));
                     let columns = columns.chain(nulls).collect();
-                    out.push(RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &options)?);
+                    out.push(batch_of(Arc::clone(&schema), columns, without.num_rows())?);
                 }
                 Ok::<_, DataFusionError>(stream::iter(out.into_iter().map(Ok)))
             });

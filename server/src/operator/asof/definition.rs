@@ -4,8 +4,6 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
-use async_trait::async_trait;
-use datafusion::physical_plan::ExecutionPlan;
 
 use super::operator::AsOfJoinOperator;
 use super::versions::Ticks;
@@ -13,7 +11,7 @@ use crate::clock::Micros;
 use crate::error::Result;
 use crate::operator::contract::Operator;
 use crate::operator::interval_join::SideColumns;
-use crate::operator::logical::{Definition, Lowering, OperatorNode};
+use crate::operator::logical::{Definition, OperatorNode};
 use crate::sql::{Direction, Matching, ticks, time_unit};
 use crate::watermark::{END, NONE};
 
@@ -128,7 +126,6 @@ impl AsOfJoin {
     }
 }
 
-#[async_trait]
 impl Definition for AsOfJoin {
     fn describe(&self, _: &OperatorNode) -> String {
         let kind = if self.shape.is_outer { "Left" } else { "Inner" };
@@ -137,15 +134,5 @@ impl Definition for AsOfJoin {
 
     fn create(&self, id: &str, schema: SchemaRef) -> Arc<dyn Operator> {
         Arc::new(AsOfJoinOperator::new(id.to_owned(), schema, self.shape.clone()))
-    }
-
-    async fn lower(
-        &self,
-        _: &OperatorNode,
-        _: &Arc<dyn Operator>,
-        _: usize,
-        context: Lowering<'_>,
-    ) -> Result<Vec<Arc<dyn ExecutionPlan>>> {
-        Ok(context.inputs.to_vec())
     }
 }

@@ -4,13 +4,12 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::{Arc, OnceLock};
 
-use arrow::array::{Array, ArrayRef, Decimal128Array, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array};
-use arrow::compute::{concat_batches, take_record_batch};
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::array::{ArrayRef, Decimal128Array, RecordBatch, UInt32Array, new_null_array};
+use arrow::compute::take_record_batch;
+use arrow::datatypes::SchemaRef;
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::ExecutionPlan;
 use parking_lot::Mutex;
-use sha2::{Digest, Sha256};
 
 use super::definition::Shape;
 use super::right::{Right, with_place};
@@ -21,10 +20,8 @@ use crate::error::{Error, Result};
 use crate::operator::contract::{Deadline, Emission, Operator, RestoredSegment, StateKind, StoredSegment, emission};
 use crate::operator::epoch_cell::{Epoch, PLACE, RowId};
 use crate::operator::keys::{columns, nulls};
-use crate::operator::late::{Late, Ledger};
-use crate::operator::logical::ROW;
-use crate::operator::rows::row_ids;
-use crate::state::{Account, Reservation, Segment};
+use crate::operator::rows::{restored, row_ids, types_sha256, without_places};
+use crate::state::{Account, Reservation, Segment, batch_of};
 use crate::watermark::{END, InputMarks};
 
 const LEFT: usize = 0;
@@ -172,29 +169,16 @@ impl AsOfJoinOperator {
         alone: &mut Vec<RecordBatch>,
     ) -> Result<Option<RecordBatch>> {
         let of = &self.shape.sides[side];
-        let (time, nulls) = (batch.column(of.time), nulls(&columns(&of.keys, batch)));
+        let nulls = nulls(&columns(&of.keys, batch));
         let times = self.shape.times(side, batch)?;
-        let late = self.shape.passed(side, watermark);
-        let (mut kept, mut behind, mut without) = (Vec::new(), Vec::new(), Vec::new());
-        for (row, at) in (0_u32..).zip(&times) {
-            let has_null = nulls.as_ref().is_some_and(|nulls| nulls.is_null(row as usize));
-            let rows = match time.is_null(row as usize) {
-                true => &mut without,
-                false if *at < late => &mut behind,
-                false if has_null => &mut without,
-                false => &mut kept,
-            };
-            rows.push(row);
-        }
-        let computed: Vec<usize> = (of.shown..batch.num_columns()).collect();
-        let behind = behind.into_iter().map(|row: u32| Late { row: row as usize, missed: None, wholly: true });
-        let ledger = Ledger { operator: &self.id, input: side as u32, time: Some(of.time), ours: &computed, watermark };
-        ledger.note(epoch, batch, &behind.collect::<Vec<_>>())?;
-        if !without.is_empty() && side == LEFT && self.shape.is_outer {
-            alone.push(self.beside_nulls(&take_record_batch(batch, &UInt32Array::from(without))?)?);
+        let rows = of.sorted_out(batch, &times, self.shape.passed(side, watermark), nulls.as_ref());
+        of.note_late((self.id.as_str(), side), batch, &rows.late, watermark, epoch)?;
+        if !rows.alone.is_empty() && side == LEFT && self.shape.is_outer {
+            alone.push(self.beside_nulls(&take_record_batch(batch, &UInt32Array::from(rows.alone))?)?);
         } else {
-            epoch.effects.count_without_time(without.len() as u64);
+            epoch.effects.count_without_time(rows.alone.len() as u64);
         }
+        let kept = rows.kept;
         if kept.is_empty() {
             return Ok(None);
         }
@@ -220,8 +204,7 @@ impl AsOfJoinOperator {
                 }
             });
         }
-        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?)
+        Ok(batch_of(Arc::clone(schema), columns, batch.num_rows())?)
     }
 
     /// Rows of the left by themselves.
@@ -229,8 +212,7 @@ impl AsOfJoinOperator {
         let mut columns = left.columns()[..self.shape.sides[LEFT].shown].to_vec();
         let others = &self.schema.fields()[columns.len()..];
         columns.extend(others.iter().map(|field| new_null_array(field.data_type(), left.num_rows())));
-        let options = RecordBatchOptions::new().with_row_count(Some(left.num_rows()));
-        Ok(RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?)
+        Ok(batch_of(Arc::clone(&self.schema), columns, left.num_rows())?)
     }
 
     /// Takes the left's rows: those that are certain are to be joined now, the others wait.
@@ -291,13 +273,9 @@ impl Operator for AsOfJoinOperator {
 
     fn bind(&self, inputs: &[Arc<dyn ExecutionPlan>]) -> Result<()> {
         let [left, right] = inputs else { return Err(Error::bug("a join of two streams without two inputs")) };
-        let kept = |input: &Arc<dyn ExecutionPlan>| {
-            let schema = input.schema();
-            let fields = schema.fields().iter().filter(|field| field.name() != ROW).cloned().collect::<Vec<_>>();
-            Arc::new(Schema::new(fields))
-        };
+        let (left, right) = (without_places(&left.schema()), without_places(&right.schema()));
         // Every plan says the same.
-        if self.schemas.set([kept(left), with_place(&kept(right))]).is_ok() {
+        if self.schemas.set([left, with_place(&right)]).is_ok() {
             let account = Arc::clone(&self.state.lock().account);
             self.make_sides(&account);
         }
@@ -312,7 +290,7 @@ impl Operator for AsOfJoinOperator {
     }
 
     fn close(self: Arc<Self>, marks: &[InputMarks], epoch: &Arc<Epoch>, _: &Arc<TaskContext>) -> Result<Emission> {
-        let [left, right] = both(marks);
+        let [left, right] = InputMarks::of_inputs(marks);
         let mut guard = self.state.lock();
         let state = &mut *guard;
         let [of_left, of_right] = std::mem::take(&mut state.pending);
@@ -374,26 +352,15 @@ impl Operator for AsOfJoinOperator {
     }
 
     fn state_schema_sha256(&self) -> Result<String> {
-        let fields = self.schemas()?.iter().flat_map(|schema| schema.fields());
-        let types = fields.map(|field| format!("{}\n", field.data_type()));
-        let digest = Sha256::digest(types.collect::<String>());
-        Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(types_sha256(self.schemas()?.iter().flat_map(|schema| schema.fields())))
     }
 
     fn restore(&self, segment: RestoredSegment) -> Result<()> {
         let RestoredSegment { input, id, level, batches, .. } = segment;
         let schemas = self.schemas()?;
         let schema = schemas.get(input as usize).ok_or_else(|| Error::corrupt("a join of two streams has a third"))?;
-        let types = |schema: &Schema| schema.fields().iter().map(|field| field.data_type().clone()).collect::<Vec<_>>();
-        if batches.iter().any(|batch| types(&batch.schema()) != types(schema)) {
-            return Err(Error::invalid("rows of a join are kept with other columns"));
-        }
-        let batch = match batches.as_slice() {
-            [one] => one.clone(),
-            many => concat_batches(schema, many)?,
-        };
-        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        let batch = RecordBatch::try_new_with_options(Arc::clone(schema), batch.columns().to_vec(), &options)?;
+        let batch = restored(&batches, schema, "a join")?;
+        let batch = batch_of(Arc::clone(schema), batch.columns().to_vec(), batch.num_rows())?;
         let mut state = self.state.lock();
         state.next_segment = state.next_segment.max(id + 1);
         state.is_restored = true;
@@ -410,7 +377,7 @@ impl Operator for AsOfJoinOperator {
     }
 
     fn next_deadlines(&self, marks: &[InputMarks]) -> Vec<Deadline> {
-        let [_, right] = both(marks);
+        let [_, right] = InputMarks::of_inputs(marks);
         let state = self.state.lock();
         let Some(Sides { waiting, .. }) = &state.sides else { return vec![] };
         let due = match state.is_restored {
@@ -448,10 +415,6 @@ impl Operator for AsOfJoinOperator {
         let Some(sides) = &state.sides else { return 0 };
         sides.waiting.store.segments().count() + sides.right.segments().count()
     }
-}
-
-fn both(marks: &[InputMarks]) -> [InputMarks; 2] {
-    [LEFT, RIGHT].map(|side| marks.get(side).copied().unwrap_or(InputMarks::NONE))
 }
 
 fn portions(batch: RecordBatch) -> impl Iterator<Item = RecordBatch> {

@@ -6,7 +6,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::{filter, take};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 
@@ -17,7 +17,7 @@ use crate::error::Result;
 use crate::operator::epoch_cell::PLACE;
 use crate::operator::keys::{columns, hash};
 use crate::sql::Direction;
-use crate::state::{Account, Reservation, Segment};
+use crate::state::{Account, Reservation, Segment, batch_of};
 
 /// The last column of the rows: where each was read, as far as that is known. It says which of two rows of one time is the later to arrive.
 const PLACE_READ: &str = "__place";
@@ -99,8 +99,7 @@ impl Right {
             of_left = of_left.iter().map(|column| filter(column, &have)).collect::<Result<_, _>>()?;
             rows = partners.len();
         }
-        let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        Ok(RecordBatch::try_new_with_options(Arc::clone(schema), [of_left, of_right].concat(), &options)?)
+        Ok(batch_of(Arc::clone(schema), [of_left, of_right].concat(), rows)?)
     }
 
     /// From which time that the left seeks on a row can be the nearest no more; `None`: as long as no other comes.

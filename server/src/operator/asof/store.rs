@@ -7,13 +7,13 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, make_comparator, new_empty_array};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, make_comparator, new_empty_array};
 use arrow::compute::{SortOptions, interleave};
 use arrow::datatypes::{Decimal128Type, SchemaRef};
 
 use crate::error::{Error, Result};
-use crate::operator::rows::with_texts_together;
-use crate::state::{Account, Reservation, Rows, Segment, tight};
+use crate::operator::rows::{held, looked_up};
+use crate::state::{Account, Reservation, Segment, batch_of};
 
 /// Segments of one size before they are merged, and how many times larger the next size is.
 const FAN_IN: usize = 8;
@@ -80,7 +80,7 @@ impl Store {
     /// # Errors
     /// `OverBudget` where there is no room for them.
     pub(super) fn insert(&mut self, batch: RecordBatch) -> Result<Vec<u32>> {
-        let (batch, bytes) = tight(with_texts_together(batch)?)?;
+        let (batch, bytes) = looked_up(batch)?;
         self.refuse_too_many(batch.num_rows())?;
         self.counted.reserve(bytes, WHAT)?;
         let (part, numbers) = self.add(batch, None);
@@ -94,7 +94,7 @@ impl Store {
     /// `OverBudget` where there is no room for it.
     pub(super) fn restore(&mut self, id: u64, level: u8, batch: RecordBatch) -> Result<Vec<u32>> {
         self.refuse_too_many(batch.num_rows())?;
-        let (batch, rows) = self.held(batch)?;
+        let (batch, rows) = held(batch, &self.account, WHAT)?;
         let (_, numbers) = self.add(batch, Some(Segment { id, level, rows, home: None }));
         self.count_index();
         Ok(numbers)
@@ -105,13 +105,6 @@ impl Store {
             true => Ok(()),
             false => Err(Error::over_budget("a join holds over 2^32 rows")),
         }
-    }
-
-    /// Rows that can only be in memory: they are looked up one by one.
-    fn held(&self, batch: RecordBatch) -> Result<(RecordBatch, Rows)> {
-        let (batch, bytes) = tight(with_texts_together(batch)?)?;
-        let rows = Rows::held(vec![batch.clone()], self.account.reserve(bytes, WHAT)?);
-        Ok((batch, rows))
     }
 
     fn add(&mut self, batch: RecordBatch, segment: Option<Segment>) -> (u32, Vec<u32>) {
@@ -193,8 +186,7 @@ impl Store {
     /// Whole rows, in the order of the numbers.
     pub(super) fn rows(&self, numbers: &[u32]) -> Result<RecordBatch> {
         let columns = self.columns(0..self.schema.fields().len(), numbers)?;
-        let options = RecordBatchOptions::new().with_row_count(Some(numbers.len()));
-        Ok(RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?)
+        Ok(batch_of(Arc::clone(&self.schema), columns, numbers.len())?)
     }
 
     /// Which of two rows that came at one time is the later to arrive: by the last column, which says where rows were read, and where that
@@ -307,7 +299,7 @@ impl Store {
                 _ => None,
             };
             let batch = batch.map_or_else(|| self.rows(&left), Ok)?;
-            let (batch, rows) = self.held(batch)?;
+            let (batch, rows) = held(batch, &self.account, WHAT)?;
             let (id, level) = (*next_segment, size(left.len()));
             *next_segment += 1;
             let part = self.part_number();

@@ -7,6 +7,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use arrow::array::{Array, ArrayRef, UInt32Array};
+use datafusion::logical_expr::Operator;
 use hashbrown::HashTable;
 
 use super::store::Store;
@@ -177,7 +178,7 @@ impl Versions {
         let firsts: Vec<u32> = pairs.iter().map(|(_, run)| self.runs[*run as usize].rows.all()[0]).collect();
         let near = keys.iter().map(|key| arrow::compute::take(key, &rows, None)).collect::<Result<Vec<_>, _>>()?;
         let far = store.columns(self.keys.iter().copied(), &firsts)?;
-        let equal = equal(&near, &far)?;
+        let equal = equal(&near, &far, Operator::Eq)?;
         Ok((0..equal.len()).map(|at| equal.is_valid(at) && equal.value(at)).collect())
     }
 

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::array::{Array, BooleanArray, RecordBatch, UInt32Array};
+use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, interleave_record_batch, take_record_batch};
 use arrow::datatypes::SchemaRef;
 use hashbrown::HashTable;
@@ -15,8 +15,8 @@ use hashbrown::HashTable;
 use crate::clock::Micros;
 use crate::error::{Error, Result};
 use crate::operator::bits::Bits;
-use crate::operator::rows::{held, with_texts_together};
-use crate::state::{Account, Reservation, Rows, Segment, tight};
+use crate::operator::rows::{held, looked_up, together};
+use crate::state::{Account, Reservation, Rows, Segment};
 
 /// Buckets that the times of one row's partners lie in, about: a bucket is kept as long as one of its rows is.
 const BUCKETS_OF_INTERVAL: Micros = 4;
@@ -99,7 +99,7 @@ impl Buffer {
         let whole = rows.len() == 1;
         for (start, rows) in rows {
             let part = if whole { batch.clone() } else { take_record_batch(batch, &UInt32Array::from(rows.clone()))? };
-            let (part, bytes) = tight(with_texts_together(part)?)?;
+            let (part, bytes) = looked_up(part)?;
             self.counted.reserve(bytes, WHAT)?;
             self.touched.insert(start);
             let account = &self.account;
@@ -240,7 +240,7 @@ impl Buffer {
     ) -> Result<()> {
         let account = &self.account;
         let bucket = self.buckets.entry(start).or_insert_with(|| Bucket::new(start, account));
-        let rows = held(batch, account, WHAT)?;
+        let (_, rows) = held(batch, account, WHAT)?;
         bucket.starts.push(bucket.times.len() as u32);
         times.iter().zip(hashes).for_each(|(time, hash)| bucket.add(*time, *hash));
         bucket.segments.push(Segment { id, level, rows, home: None });
@@ -254,14 +254,8 @@ impl Buffer {
         let bucket = self.buckets.get_mut(&start);
         let bucket =
             bucket.ok_or_else(|| Error::corrupt("a checkpoint holds partners of rows that it does not hold"))?;
-        let mut row = 0;
-        for batch in batches {
-            let matched = batch.column(0).as_any().downcast_ref::<BooleanArray>();
-            let matched = matched.ok_or_else(|| Error::corrupt("which rows have partners is no column of booleans"))?;
-            for value in matched.values() {
-                bucket.matched.set(row, value);
-                row += 1;
-            }
+        for (row, value) in (0..).zip(Bits::read(batches, "which rows have partners")?) {
+            bucket.matched.set(row, value);
         }
         bucket.matches = Some(Segment { id, level: 0, rows: Rows::of(batches.to_vec(), &self.account)?, home: None });
         Ok(())
@@ -428,10 +422,7 @@ impl Bucket {
             self.matches = None;
         }
         if !self.new.is_empty() {
-            let batch = match self.new.as_slice() {
-                [one] => one.clone(),
-                many => concat_batches(schema, many)?,
-            };
+            let batch = together(&self.new, schema)?;
             self.new.clear();
             self.starts.truncate(self.segments.len() + 1);
             let first = self.committed as u32;
@@ -449,7 +440,8 @@ impl Bucket {
     fn push(&mut self, batch: RecordBatch, level: u8, account: &Arc<Account>, next_segment: &mut u64) -> Result<()> {
         let id = *next_segment;
         *next_segment += 1;
-        self.segments.push(Segment { id, level, rows: held(batch, account, WHAT)?, home: None });
+        let (_, rows) = held(batch, account, WHAT)?;
+        self.segments.push(Segment { id, level, rows, home: None });
         Ok(())
     }
 

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use arrow::array::{Array, RecordBatch};
+use arrow::buffer::NullBuffer;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::common::{DFSchemaRef, JoinType};
@@ -12,6 +14,8 @@ use super::operator::IntervalJoinOperator;
 use crate::clock::Micros;
 use crate::error::{Error, Result};
 use crate::operator::contract::Operator;
+use crate::operator::epoch_cell::Epoch;
+use crate::operator::late::{Late, Ledger};
 use crate::operator::logical::{Definition, Lowering, OperatorNode};
 
 /// How a side is read: first the columns that the query names, then computed keys, and last the hidden one of rows' places.
@@ -24,6 +28,58 @@ pub struct SideColumns {
     pub keys: Vec<usize>,
     /// Rows at the watermark itself have all come: the time is the bound of a window.
     pub is_inclusive: bool,
+}
+
+/// What becomes of the rows of a batch, which are named by their places in it.
+#[derive(Debug, Default)]
+pub(in crate::operator) struct SortedOut {
+    /// They may find partners.
+    pub(in crate::operator) kept: Vec<u32>,
+    pub(in crate::operator) late: Vec<u32>,
+    /// They find no partner, having no time or no key.
+    pub(in crate::operator) alone: Vec<u32>,
+}
+
+impl SideColumns {
+    /// Sorts the rows of a batch out: those with a time before `first` are late.
+    ///
+    /// `times`: of the rows; those of NULLs mean nothing. `nulls`: rows whose key is equal to no other.
+    pub(in crate::operator) fn sorted_out(
+        &self,
+        batch: &RecordBatch,
+        times: &[i64],
+        first: i64,
+        nulls: Option<&NullBuffer>,
+    ) -> SortedOut {
+        let time = batch.column(self.time);
+        let mut sorted = SortedOut::default();
+        for (row, at) in (0_u32..).zip(times) {
+            let has_null = nulls.is_some_and(|nulls| nulls.is_null(row as usize));
+            let rows = match time.is_null(row as usize) {
+                true => &mut sorted.alone,
+                false if *at < first => &mut sorted.late,
+                false if has_null => &mut sorted.alone,
+                false => &mut sorted.kept,
+            };
+            rows.push(row);
+        }
+        sorted
+    }
+
+    /// Notes the rows of a batch that are late: a join has no other place for them. `side`: the operator's id and which of its sides it is.
+    pub(in crate::operator) fn note_late(
+        &self,
+        (operator, side): (&str, usize),
+        batch: &RecordBatch,
+        rows: &[u32],
+        watermark: Micros,
+        epoch: &Epoch,
+    ) -> Result<()> {
+        let computed: Vec<usize> = (self.shown..batch.num_columns()).collect();
+        let late = rows.iter().map(|row| Late { row: *row as usize, missed: None, wholly: true });
+        let ledger = Ledger { operator, input: side as u32, time: Some(self.time), ours: &computed, watermark };
+        ledger.note(epoch, batch, &late.collect::<Vec<_>>())
+    }
 }
 
 /// Which rows are partners, and what is emitted of them.

@@ -3,15 +3,14 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
 
-use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array};
-use arrow::compute::{and, concat, concat_batches, filter_record_batch, prep_null_mask_filter, take_record_batch};
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array, new_null_array};
+use arrow::compute::{concat, filter_record_batch, prep_null_mask_filter, take, take_record_batch};
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::JoinType;
 use datafusion::common::cast::as_boolean_array;
 use datafusion::execution::TaskContext;
-use datafusion::logical_expr::{ColumnarValue, Operator as Comparison};
+use datafusion::logical_expr::Operator as Comparison;
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr_common::datum::apply_cmp;
 use datafusion::physical_plan::ExecutionPlan;
 use parking_lot::Mutex;
 
@@ -21,14 +20,12 @@ use super::probe::{PAIRS, Probe};
 use crate::clock::Micros;
 use crate::error::{Error, ErrorKind, Result};
 use crate::operator::contract::{
-    BadRow, Deadline, Emission, Operator, RestoredSegment, StateKind, StoredSegment, emission,
+    BadRow, Deadline, Emission, Operator, RestoredSegment, StateKind, StoredSegment, emission, one_by_one,
 };
 use crate::operator::epoch_cell::{Epoch, micros};
-use crate::operator::keys::{columns, hash, nulls};
-use crate::operator::late::{Late, Ledger};
-use crate::operator::logical::ROW;
-use crate::operator::rows::{json_rows, types_sha256};
-use crate::state::Account;
+use crate::operator::keys::{columns, equal, hash, nulls};
+use crate::operator::rows::{json_rows, restored, types_sha256, without_places};
+use crate::state::{Account, batch_of};
 use crate::watermark::{END, InputMarks, NONE};
 
 const SIDES: [usize; 2] = [0, 1];
@@ -172,32 +169,19 @@ impl IntervalJoinOperator {
         alone: &mut Vec<(usize, RecordBatch)>,
     ) -> Result<Option<Probe>> {
         let of = &self.shape.sides[side];
-        let time = batch.column(of.time);
-        let times = micros(time)?;
+        let times = micros(batch.column(of.time))?;
         let keys = columns(&of.keys, batch);
         let nulls = nulls(&keys).filter(|_| !self.shape.nulls_match);
         // Of what has come as a whole at the watermark itself nothing more can come.
         let late = self.promised(watermark).saturating_add(self.at_mark(1 - side));
-        let (mut kept, mut behind, mut without) = (Vec::new(), Vec::new(), Vec::new());
-        for (row, at) in (0_u32..).zip(&times) {
-            let has_null = nulls.as_ref().is_some_and(|nulls| nulls.is_null(row as usize));
-            let rows = match time.is_null(row as usize) {
-                true => &mut without,
-                false if *at < late => &mut behind,
-                false if has_null => &mut without,
-                false => &mut kept,
-            };
-            rows.push(row);
-        }
-        let computed: Vec<usize> = (of.shown..batch.num_columns()).collect();
-        let behind = behind.into_iter().map(|row: u32| Late { row: row as usize, missed: None, wholly: true });
-        let ledger = Ledger { operator: &self.id, input: side as u32, time: Some(of.time), ours: &computed, watermark };
-        ledger.note(epoch, batch, &behind.collect::<Vec<_>>())?;
-        if !without.is_empty() && self.keeps_unmatched(side) {
-            alone.push((side, take_record_batch(batch, &UInt32Array::from(without))?));
+        let rows = of.sorted_out(batch, &times, late, nulls.as_ref());
+        of.note_late((self.id.as_str(), side), batch, &rows.late, watermark, epoch)?;
+        if !rows.alone.is_empty() && self.keeps_unmatched(side) {
+            alone.push((side, take_record_batch(batch, &UInt32Array::from(rows.alone))?));
         } else {
-            epoch.effects.count_without_time(without.len() as u64);
+            epoch.effects.count_without_time(rows.alone.len() as u64);
         }
+        let kept = rows.kept;
         if kept.is_empty() {
             return Ok(None);
         }
@@ -229,16 +213,13 @@ impl IntervalJoinOperator {
         let (side, other) = (probe.side, 1 - probe.side);
         let rows = UInt32Array::from(rows);
         let far = buffers[other].gather(&places)?;
-        let mut partners: Option<BooleanArray> = None;
         let far_keys = columns(&self.shape.sides[other].keys, &far);
-        for (near, far) in probe.keys.iter().zip(far_keys) {
-            let near = arrow::compute::take(near, &rows, None)?;
-            let equal = self.equal(near, far)?;
-            partners = Some(match partners {
-                Some(others) => and(&others, &equal)?,
-                None => equal,
-            });
-        }
+        let near_keys = probe.keys.iter().map(|key| take(key, &rows, None)).collect::<Result<Vec<_>, _>>()?;
+        let compare = if self.shape.nulls_match { Comparison::IsNotDistinctFrom } else { Comparison::Eq };
+        let partners = match near_keys.is_empty() {
+            true => None,
+            false => Some(equal(&near_keys, &far_keys, compare)?),
+        };
         let near = take_record_batch(&probe.batch, &rows)?;
         let pairs = Pairs { near, far, rows, places }.only(partners)?;
         let pairs = match self.condition.get() {
@@ -274,13 +255,6 @@ impl IntervalJoinOperator {
         Ok(())
     }
 
-    fn equal(&self, near: ArrayRef, far: ArrayRef) -> Result<BooleanArray> {
-        let rows = near.len();
-        let compare = if self.shape.nulls_match { Comparison::IsNotDistinctFrom } else { Comparison::Eq };
-        let equal = apply_cmp(compare, &ColumnarValue::Array(near), &ColumnarValue::Array(far))?.into_array(rows)?;
-        Ok(as_boolean_array(&equal)?.clone())
-    }
-
     /// The columns that the query names, those of the left side first.
     fn columns_of_both(&self, side: usize, pairs: &Pairs) -> Result<RecordBatch> {
         let (left, right) = if side == 0 { (&pairs.near, &pairs.far) } else { (&pairs.far, &pairs.near) };
@@ -288,8 +262,7 @@ impl IntervalJoinOperator {
         let left = left.schema().fields().iter().zip(left.columns()).take(of_left.shown).map(owned).collect::<Vec<_>>();
         let right = right.schema().fields().iter().zip(right.columns()).take(of_right.shown).map(owned).collect();
         let (fields, columns): (Vec<_>, Vec<_>) = [left, right].concat().into_iter().unzip();
-        let options = RecordBatchOptions::new().with_row_count(Some(pairs.rows.len()));
-        Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)?)
+        Ok(batch_of(Arc::new(Schema::new(fields)), columns, pairs.rows.len())?)
     }
 
     /// For which pairs the condition is true. One that it cannot be asked of is noted and is none, where the epoch isolates.
@@ -328,8 +301,7 @@ impl IntervalJoinOperator {
     }
 
     fn output(&self, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
-        let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        Ok(RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?)
+        Ok(batch_of(Arc::clone(&self.schema), columns, rows)?)
     }
 }
 
@@ -385,13 +357,8 @@ impl Operator for IntervalJoinOperator {
 
     fn bind(&self, inputs: &[Arc<dyn ExecutionPlan>]) -> Result<()> {
         let [left, right] = inputs else { return Err(Error::bug("a join of two streams without two inputs")) };
-        let kept = |input: &Arc<dyn ExecutionPlan>| {
-            let schema = input.schema();
-            let fields = schema.fields().iter().filter(|field| field.name() != ROW).cloned().collect::<Vec<_>>();
-            Arc::new(Schema::new(fields))
-        };
         // Every plan says the same.
-        if self.schemas.set([kept(left), kept(right)]).is_ok() {
+        if self.schemas.set([left, right].map(|input| without_places(&input.schema()))).is_ok() {
             let account = Arc::clone(&self.state.lock().account);
             self.make_buffers(&account);
         }
@@ -406,7 +373,7 @@ impl Operator for IntervalJoinOperator {
     }
 
     fn close(self: Arc<Self>, marks: &[InputMarks], epoch: &Arc<Epoch>, _: &Arc<TaskContext>) -> Result<Emission> {
-        let marks = both(marks);
+        let marks: [InputMarks; 2] = InputMarks::of_inputs(marks);
         let limits =
             |mark: fn(&InputMarks) -> Micros| SIDES.map(|side| self.done(side, self.promised(mark(&marks[1 - side]))));
         let (before, done) = (limits(|marks| marks.late), limits(|marks| marks.close));
@@ -483,14 +450,7 @@ impl Operator for IntervalJoinOperator {
             return buffer.restore_matches(pane, id, &batches);
         }
         let schemas = self.schemas.get().ok_or_else(|| Error::bug("a join that has not been planned"))?;
-        let types = |schema: &Schema| schema.fields().iter().map(|field| field.data_type().clone()).collect::<Vec<_>>();
-        if batches.iter().any(|batch| types(&batch.schema()) != types(&schemas[side])) {
-            return Err(Error::invalid("rows of a join are kept with other columns"));
-        }
-        let batch = match batches.as_slice() {
-            [one] => one.clone(),
-            many => concat_batches(&schemas[side], many)?,
-        };
+        let batch = restored(&batches, &schemas[side], "a join")?;
         let of = &self.shape.sides[side];
         let times = micros(batch.column(of.time))?;
         let hashes = hash(&columns(&of.keys, &batch), batch.num_rows())?;
@@ -498,7 +458,7 @@ impl Operator for IntervalJoinOperator {
     }
 
     fn next_deadlines(&self, marks: &[InputMarks]) -> Vec<Deadline> {
-        let marks = both(marks);
+        let marks: [InputMarks; 2] = InputMarks::of_inputs(marks);
         let mut state = self.state.lock();
         let Some(buffers) = &mut state.buffers else { return vec![] };
         let waiting = SIDES.into_iter().filter(|side| self.keeps_unmatched(*side));
@@ -528,10 +488,6 @@ impl Operator for IntervalJoinOperator {
     fn open(&self) -> usize {
         self.state.lock().buffers.iter().flatten().map(Buffer::buckets).sum()
     }
-}
-
-fn both(marks: &[InputMarks]) -> [InputMarks; 2] {
-    SIDES.map(|side| marks.get(side).copied().unwrap_or(InputMarks::NONE))
 }
 
 /// What an epoch emits, computed as it is asked for.
@@ -593,15 +549,6 @@ impl Iterator for Joining {
     type Item = Result<RecordBatch>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if let Some(rows) = self.results.pop_front() {
-                return Some(Ok(rows));
-            }
-            match self.go_on() {
-                Ok(true) => {}
-                Ok(false) => return None,
-                Err(error) => return Some(Err(error)),
-            }
-        }
+        one_by_one(self, |joining| &mut joining.results, Joining::go_on)
     }
 }

@@ -7,7 +7,6 @@ use async_trait::async_trait;
 use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{Column, DFSchema, TableReference};
 use datafusion::logical_expr::{Expr, LogicalPlan};
-use datafusion::physical_expr::expressions::Column as PhysicalColumn;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_planner::create_window_expr_with_name;
@@ -18,7 +17,7 @@ use super::plan::WindowPlan;
 use crate::error::{Error, Result};
 use crate::operator::contract::Operator;
 use crate::operator::epoch_cell::EpochCell;
-use crate::operator::logical::{Definition, EVENT_TIME, Lowering, OperatorNode, ROW};
+use crate::operator::logical::{ByPanes, Definition, EVENT_TIME, Lowering, OperatorNode, ROW};
 use crate::operator::window::panes::Windows;
 use crate::operator::window::ties::{one_row_a_place, place_of};
 use crate::operator::window::{LateGateExec, PANE};
@@ -40,21 +39,12 @@ impl Over {
     pub fn new(windows: Windows, keys: usize) -> Self {
         Over { windows, keys, operator: Mutex::new(None) }
     }
-
-    fn parts<'a>(&self, node: &'a OperatorNode) -> Result<(&'a Expr, &'a [Expr], &'a [Expr])> {
-        let short = || Error::bug(format!("operator {} has lost some of its expressions", node.id));
-        let (pane, rest) = node.exprs.split_first().ok_or_else(short)?;
-        let (keys, calls) = rest.split_at_checked(self.keys).ok_or_else(short)?;
-        Ok((pane, keys, calls))
-    }
 }
 
 #[async_trait]
 impl Definition for Over {
     fn describe(&self, node: &OperatorNode) -> String {
-        let list = |exprs: &[Expr]| exprs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        let (keys, calls) = self.parts(node).map_or((&[][..], &[][..]), |(_, keys, calls)| (keys, calls));
-        format!("windows={}, keys=[{}], over=[{}]", self.windows.kind, list(keys), list(calls))
+        format!("windows={}, {}", self.windows.kind, node.by_panes_described(self.keys, "over"))
     }
 
     fn create(&self, id: &str, schema: SchemaRef) -> Arc<dyn Operator> {
@@ -70,12 +60,9 @@ impl Definition for Over {
         index: usize,
         context: Lowering<'_>,
     ) -> Result<Vec<Arc<dyn ExecutionPlan>>> {
-        let (pane, keys, calls) = self.parts(node)?;
+        let ByPanes { pane, keys, calls } = node.by_panes(self.keys)?;
         let (input, logical) = (&context.inputs[0], context.logical[0]);
         let pane = context.expr(pane, logical.schema())?;
-        let Some(pane_column) = pane.downcast_ref::<PhysicalColumn>().map(PhysicalColumn::index) else {
-            return Err(Error::bug(format!("the pane is {pane}, not a column")));
-        };
         let mut kept = Kept::default();
         keys.iter().for_each(|key| _ = kept.place_of(key));
         let keys = kept.0.len();
@@ -89,7 +76,7 @@ impl Definition for Over {
 
         // What computes arguments stands above the gate: it is not asked of what is late.
         let (own, cell) = (Arc::clone(operator), Arc::clone(context.cell));
-        let gate = LateGateExec::new(Arc::clone(input), pane_column, own, self.windows, index, cell);
+        let gate = LateGateExec::try_new(Arc::clone(input), &pane, own, self.windows, index, cell)?;
         let mut columns = vec![(pane, PANE.to_owned())];
         for expr in &kept.0 {
             columns.push((context.expr(expr, logical.schema())?, name_of(expr)));

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::array::RecordBatch;
 use arrow::compute::{SortColumn, concat_batches, lexsort_to_indices, partition, take_record_batch};
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream};
 use parking_lot::Mutex;
@@ -18,10 +18,10 @@ use crate::operator::contract::{
     Deadline, Emission, Operator, RemoteSegment, RestoredSegment, StateKind, StoredSegment,
 };
 use crate::operator::epoch_cell::Epoch;
-use crate::operator::rows::{result_as_json, types_sha256};
+use crate::operator::rows::{result_as_json, same_types, together, types_sha256};
 use crate::operator::window::held;
 use crate::operator::window::panes::Windows;
-use crate::state::{Account, Merge, PaneState, Rows};
+use crate::state::{Account, Merge, PaneState, Rows, batch_of};
 use crate::watermark::{InputMarks, NONE};
 
 /// See the module's first line. Panes are named by the ends of their windows.
@@ -82,10 +82,7 @@ impl OverOperator {
 
     /// Batches of rows as one: how they had come must not show in how they are sorted.
     pub(super) fn together(&self, batches: &[RecordBatch]) -> Result<RecordBatch> {
-        match batches {
-            [one] => Ok(one.clone()),
-            many => Ok(concat_batches(self.planned()?.plan.rows(), many)?),
-        }
+        together(batches, self.planned()?.plan.rows())
     }
 
     /// Runs the plan over rows that belong together.
@@ -98,7 +95,7 @@ impl OverOperator {
         let Planned { plan, shown, .. } = self.planned()?;
         let shown = shown.iter().map(|at| batch.column(*at));
         let columns = shown.chain(&batch.columns()[plan.rows().fields().len()..]).cloned().collect();
-        with_rows(&self.schema, columns, batch.num_rows())
+        Ok(batch_of(Arc::clone(&self.schema), columns, batch.num_rows())?)
     }
 
     /// Rows as two halves that no call compares with one another; `None` where there are none.
@@ -151,7 +148,9 @@ impl Operator for OverOperator {
     /// Takes one batch `(pane, column…)`.
     fn take(&self, _: usize, batch: RecordBatch) -> Result<Vec<RecordBatch>> {
         let schema = self.planned()?.plan.rows();
-        let rows = |batch: &RecordBatch| with_rows(schema, batch.columns()[1..].to_vec(), batch.num_rows());
+        let rows = |batch: &RecordBatch| -> Result<RecordBatch> {
+            Ok(batch_of(Arc::clone(schema), batch.columns()[1..].to_vec(), batch.num_rows())?)
+        };
         held::by_pane(&batch, rows, |pane, rows| self.state.lock().panes.append(pane, rows))?;
         Ok(vec![])
     }
@@ -197,9 +196,8 @@ impl Operator for OverOperator {
     fn restore(&self, segment: RestoredSegment) -> Result<()> {
         let RestoredSegment { pane, id, level, batches, .. } = segment;
         let Planned { plan, keys, .. } = self.planned()?;
-        let types = |schema: &Schema| schema.fields().iter().map(|field| field.data_type().clone()).collect::<Vec<_>>();
-        let of_today = |batch: RecordBatch| match types(batch.schema_ref()) == types(plan.rows()) {
-            true => with_rows(plan.rows(), batch.columns().to_vec(), batch.num_rows()),
+        let of_today = |batch: RecordBatch| match same_types(&batch, plan.rows()) {
+            true => Ok(batch_of(Arc::clone(plan.rows()), batch.columns().to_vec(), batch.num_rows())?),
             false => Err(Error::invalid("rows of a window are kept with other columns")),
         };
         let batches = batches.into_iter().map(of_today).collect::<Result<_>>()?;
@@ -260,9 +258,4 @@ impl Merge for Side<'_> {
     fn merge(&self, batches: &[RecordBatch]) -> Result<RecordBatch> {
         Ok(concat_batches(self.rows, batches)?)
     }
-}
-
-fn with_rows(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
-    let options = RecordBatchOptions::new().with_row_count(Some(rows));
-    Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?)
 }

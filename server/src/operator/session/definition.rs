@@ -3,14 +3,11 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{SchemaRef, TimeUnit};
-use async_trait::async_trait;
-use datafusion::physical_plan::ExecutionPlan;
 
 use super::operator::SessionOperator;
-use crate::clock::Micros;
-use crate::error::Result;
+use crate::clock::{Micros, last_tick_at, micros_at};
 use crate::operator::contract::Operator;
-use crate::operator::logical::{Definition, Lowering, OperatorNode};
+use crate::operator::logical::{Definition, OperatorNode};
 use crate::sql::window_session::SessionRule;
 use crate::watermark::{END, NONE};
 
@@ -46,24 +43,12 @@ impl Shape {
 
     /// The last tick at or before a time. [`NONE`] and [`END`] stay what they are.
     pub(super) fn last_tick(&self, time: Micros) -> i64 {
-        match self.unit {
-            _ if [NONE, END].contains(&time) => time,
-            TimeUnit::Second => time.div_euclid(1_000_000),
-            TimeUnit::Millisecond => time.div_euclid(1_000),
-            TimeUnit::Microsecond => time,
-            TimeUnit::Nanosecond => time.saturating_mul(1_000).saturating_add(999),
-        }
+        if [NONE, END].contains(&time) { time } else { last_tick_at(time, self.unit) }
     }
 
     /// The watermark at which a session with this end closes.
     pub(super) fn closes_at(&self, end: i64) -> Micros {
-        let end = match self.unit {
-            TimeUnit::Second => end.saturating_mul(1_000_000),
-            TimeUnit::Millisecond => end.saturating_mul(1_000),
-            TimeUnit::Microsecond => end,
-            TimeUnit::Nanosecond => end.div_euclid(1_000),
-        };
-        end.saturating_add(1).saturating_add(self.allowed_lateness)
+        micros_at(end, self.unit).saturating_add(1).saturating_add(self.allowed_lateness)
     }
 }
 
@@ -83,7 +68,6 @@ impl Sessions {
     }
 }
 
-#[async_trait]
 impl Definition for Sessions {
     fn describe(&self, _: &OperatorNode) -> String {
         format!("sessions by {} keys, {:?}", self.shape.keys.len(), self.shape.rule)
@@ -91,16 +75,6 @@ impl Definition for Sessions {
 
     fn create(&self, id: &str, schema: SchemaRef) -> Arc<dyn Operator> {
         Arc::new(SessionOperator::new(id.to_owned(), schema, self.shape.clone()))
-    }
-
-    async fn lower(
-        &self,
-        _: &OperatorNode,
-        _: &Arc<dyn Operator>,
-        _: usize,
-        context: Lowering<'_>,
-    ) -> Result<Vec<Arc<dyn ExecutionPlan>>> {
-        Ok(context.inputs.to_vec())
     }
 }
 

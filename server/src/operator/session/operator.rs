@@ -3,15 +3,14 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions};
-use arrow::compute::{cast, concat_batches, interleave_record_batch};
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use arrow::compute::{cast, interleave_record_batch};
+use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, Rows, SortField};
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::ExecutionPlan;
 use hashbrown::HashTable;
 use parking_lot::Mutex;
-use sha2::{Digest, Sha256};
 
 use super::change::{Change, Group, NewRow, Open};
 use super::definition::Shape;
@@ -22,9 +21,9 @@ use crate::operator::contract::{Deadline, Emission, Operator, RestoredSegment, S
 use crate::operator::epoch_cell::Epoch;
 use crate::operator::keys::{columns, hash_of_bytes};
 use crate::operator::late::{FAR_MAX, Late, Ledger, note_too_far, once_a_row};
-use crate::operator::logical::ROW;
+use crate::operator::rows::{restored, types_sha256, without_places};
 use crate::sql::ticks;
-use crate::state::Account;
+use crate::state::{Account, batch_of};
 use crate::watermark::InputMarks;
 
 /// Rows that are emitted at a time.
@@ -184,8 +183,7 @@ impl SessionOperator {
             let ticks = Int64Array::from_iter_values(sessions.iter().map(part));
             columns.push(cast(&ticks, field.data_type())?);
         }
-        let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
-        Ok(RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?)
+        Ok(batch_of(Arc::clone(&self.schema), columns, rows.num_rows())?)
     }
 }
 
@@ -252,13 +250,12 @@ impl Operator for SessionOperator {
 
     fn bind(&self, inputs: &[Arc<dyn ExecutionPlan>]) -> Result<()> {
         let [input] = inputs else { return Err(Error::bug("sessions of other than one input")) };
-        let schema = input.schema();
-        let fields = schema.fields().iter().filter(|field| field.name() != ROW).cloned().collect::<Vec<_>>();
+        let schema = without_places(&input.schema());
         let keys: Vec<SortField> =
-            self.shape.keys.iter().map(|key| SortField::new(fields[*key].data_type().clone())).collect();
+            self.shape.keys.iter().map(|key| SortField::new(schema.field(*key).data_type().clone())).collect();
         let keys = if keys.is_empty() { None } else { Some(RowConverter::new(keys)?) };
         // Every plan says the same.
-        if self.kept.set(Kept { schema: Arc::new(Schema::new(fields)), keys }).is_ok() {
+        if self.kept.set(Kept { schema, keys }).is_ok() {
             let account = Arc::clone(&self.state.lock().account);
             self.make_open(&account);
         }
@@ -273,7 +270,7 @@ impl Operator for SessionOperator {
     }
 
     fn close(self: Arc<Self>, marks: &[InputMarks], epoch: &Arc<Epoch>, _: &Arc<TaskContext>) -> Result<Emission> {
-        let InputMarks { late, close, .. } = only(marks);
+        let [InputMarks { late, close, .. }] = InputMarks::of_inputs(marks);
         let mut state = self.state.lock();
         let pending = std::mem::take(&mut state.pending);
         let open = state.open()?;
@@ -320,9 +317,7 @@ impl Operator for SessionOperator {
     }
 
     fn state_schema_sha256(&self) -> Result<String> {
-        let types = self.kept()?.schema.fields().iter().map(|field| format!("{}\n", field.data_type()));
-        let digest = Sha256::digest(types.collect::<String>());
-        Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(types_sha256(self.kept()?.schema.fields().iter()))
     }
 
     fn restore(&self, segment: RestoredSegment) -> Result<()> {
@@ -333,14 +328,7 @@ impl Operator for SessionOperator {
         if input == GONE {
             return open.rows.restore_gone(pane as u64, id, &batches);
         }
-        let types = |schema: &Schema| schema.fields().iter().map(|field| field.data_type().clone()).collect::<Vec<_>>();
-        if batches.iter().any(|batch| types(&batch.schema()) != types(&kept.schema)) {
-            return Err(Error::invalid("rows of sessions are kept with other columns"));
-        }
-        let batch = match batches.as_slice() {
-            [one] => one.clone(),
-            many => concat_batches(&kept.schema, many)?,
-        };
+        let batch = restored(&batches, &kept.schema, "sessions")?;
         let (first, gone) = open.rows.restore(id, level, batch.clone())?;
         let mut groups = Groups::new(kept, &self.shape.keys);
         let keys = groups.keys_of(&batch)?;
@@ -356,7 +344,8 @@ impl Operator for SessionOperator {
         let mut state = self.state.lock();
         let Ok(open) = state.open() else { return vec![] };
         // What has been emitted before a restart is not waited for.
-        let before = self.shape.first_tick(only(marks).close);
+        let [InputMarks { close, .. }] = InputMarks::of_inputs(marks);
+        let before = self.shape.first_tick(close);
         let at = open.index.next_end(before).map(|end| self.shape.closes_at(end));
         at.map(|at| Deadline::EventTime { input: 0, at }).into_iter().collect()
     }
@@ -374,10 +363,6 @@ impl Operator for SessionOperator {
     fn open(&self) -> usize {
         self.state.lock().open.as_ref().map_or(0, |open| open.index.open())
     }
-}
-
-fn only(marks: &[InputMarks]) -> InputMarks {
-    marks.first().copied().unwrap_or(InputMarks::NONE)
 }
 
 /// What an epoch emits, gathered as it is asked for.

@@ -9,15 +9,15 @@ use std::sync::Arc;
 
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::buffer::ScalarBuffer;
-use arrow::compute::{concat_batches, filter_record_batch, interleave_record_batch};
+use arrow::compute::{filter_record_batch, interleave_record_batch};
 use arrow::datatypes::SchemaRef;
 
 use super::index::Session;
 use crate::error::{Error, Result};
 use crate::operator::bits::Bits;
-use crate::operator::rows::with_texts_together;
+use crate::operator::rows::{held, looked_up, together};
 use crate::sql::ticks;
-use crate::state::{Account, Reservation, Rows, Segment, tight};
+use crate::state::{Account, Reservation, Rows, Segment};
 
 /// Segments of one level before they are merged into one of the next.
 const FAN_IN: usize = 8;
@@ -134,7 +134,7 @@ impl Buffer {
     /// # Errors
     /// `OverBudget` where there is no room for them.
     pub(super) fn stage(&mut self, batch: RecordBatch) -> Result<()> {
-        let (batch, bytes) = tight(with_texts_together(batch)?)?;
+        let (batch, bytes) = looked_up(batch)?;
         let held = self.account.reserve(bytes, WHAT)?;
         let times = self.times(&batch)?;
         self.staged = Some(Staged { batch, times, held });
@@ -243,7 +243,7 @@ impl Buffer {
 
     /// Rows for which there was room before, in another form.
     fn counted(&self, batch: RecordBatch) -> Result<(RecordBatch, Rows)> {
-        let (batch, bytes) = tight(with_texts_together(batch)?)?;
+        let (batch, bytes) = looked_up(batch)?;
         let mut held = Reservation::empty(&self.account);
         held.count(bytes);
         let rows = Rows::held(vec![batch.clone()], held);
@@ -313,11 +313,7 @@ impl Buffer {
             }
         }
         let Some(first) = numbers.first().copied() else { return Ok(()) };
-        let batch = match batches.as_slice() {
-            [one] => one.clone(),
-            many => concat_batches(&self.schema, many)?,
-        };
-        let (batch, rows) = self.counted(batch)?;
+        let (batch, rows) = self.counted(together(&batches, &self.schema)?)?;
         let follow = numbers.last().is_some_and(|last| last - first + 1 == numbers.len() as u64);
         numbers.shrink_to_fit();
         links.shrink_to_fit();
@@ -346,12 +342,7 @@ impl Buffer {
     /// Puts back which rows of a segment have gone. To be called before its rows are put back.
     pub(super) fn restore_gone(&mut self, of: u64, id: u64, batches: &[RecordBatch]) -> Result<()> {
         self.next_segment = self.next_segment.max(id + 1);
-        let mut gone = Vec::new();
-        for batch in batches {
-            let column = batch.column(0).as_any().downcast_ref::<BooleanArray>();
-            let column = column.ok_or_else(|| Error::corrupt("which rows have gone is no column of booleans"))?;
-            gone.extend(column.values());
-        }
+        let gone = Bits::read(batches, "which rows have gone")?;
         let segment = Segment { id, level: 0, rows: Rows::from(batches.to_vec()), home: None };
         self.restored_gone.insert(of, (segment, gone));
         Ok(())
@@ -369,8 +360,7 @@ impl Buffer {
             Some(_) => return Err(Error::corrupt("a checkpoint says of other rows than it holds which have gone")),
             None => (None, vec![false; count]),
         };
-        let (batch, bytes) = tight(with_texts_together(batch)?)?;
-        let rows = Rows::held(vec![batch.clone()], self.account.reserve(bytes, WHAT)?);
+        let (batch, rows) = held(batch, &self.account, WHAT)?;
         let times = self.times(&batch)?;
         let mut bits = Bits::default();
         (0..).zip(&gone).filter(|(_, gone)| **gone).for_each(|(at, _)| bits.set(at, true));

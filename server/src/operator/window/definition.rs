@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
-use datafusion::logical_expr::Expr;
 use datafusion::physical_expr::aggregate::{LoweredAggregate, LoweredAggregateBuilder};
-use datafusion::physical_expr::expressions::Column as PhysicalColumn;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode, PhysicalGroupBy};
 
@@ -15,9 +13,9 @@ use super::operator::WindowOperator;
 use super::panes::Windows;
 use super::ties::told_apart;
 use crate::catalog::EarlyWhen;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::operator::contract::Operator;
-use crate::operator::logical::{Definition, EarlyDefinition, Lowering, Names, OperatorNode};
+use crate::operator::logical::{ByPanes, Definition, EarlyDefinition, Lowering, Names, OperatorNode};
 use crate::sql::window::WindowKind;
 
 /// Name of the column of a row's pane in the input of the aggregate.
@@ -47,22 +45,10 @@ pub struct WindowAggregate {
     pub early: Option<EarlyWhen>,
 }
 
-impl WindowAggregate {
-    fn parts<'a>(&self, node: &'a OperatorNode) -> Result<(&'a Expr, &'a [Expr], &'a [Expr])> {
-        let short = || Error::bug(format!("operator {} has lost some of its expressions", node.id));
-        let (pane, rest) = node.exprs.split_first().ok_or_else(short)?;
-        let (keys, aggregates) = rest.split_at_checked(self.keys).ok_or_else(short)?;
-        Ok((pane, keys, aggregates))
-    }
-}
-
 #[async_trait]
 impl Definition for WindowAggregate {
     fn describe(&self, node: &OperatorNode) -> String {
-        let list = |exprs: &[Expr]| exprs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        let (keys, aggregates) =
-            self.parts(node).map_or((&[][..], &[][..]), |(_, keys, aggregates)| (keys, aggregates));
-        format!("windows={}, keys=[{}], aggregates=[{}]", self.windows.kind, list(keys), list(aggregates))
+        format!("windows={}, {}", self.windows.kind, node.by_panes_described(self.keys, "aggregates"))
     }
 
     fn emitting_early(&self, when: EarlyWhen) -> Option<EarlyDefinition> {
@@ -99,12 +85,11 @@ impl Definition for WindowAggregate {
         index: usize,
         context: Lowering<'_>,
     ) -> Result<Vec<Arc<dyn ExecutionPlan>>> {
-        let (pane, keys, aggregates) = self.parts(node)?;
+        let ByPanes { pane, keys, calls: aggregates } = node.by_panes(self.keys)?;
         let (logical, input) = (context.logical[0].schema(), &context.inputs[0]);
         let pane = context.expr(pane, logical)?;
-        let Some(pane_column) = pane.downcast_ref::<PhysicalColumn>().map(PhysicalColumn::index) else {
-            return Err(Error::bug(format!("the pane is {pane}, not a column")));
-        };
+        let (own, cell) = (Arc::clone(operator), Arc::clone(context.cell));
+        let gate = LateGateExec::try_new(Arc::clone(input), &pane, own, self.windows, index, cell)?;
         let mut group = vec![(pane, PANE.to_owned())];
         for key in keys {
             group.push((context.expr(key, logical)?, key.schema_name().to_string()));
@@ -118,14 +103,6 @@ impl Definition for WindowAggregate {
             lowered.push(aggregate);
             filters.push(filter);
         }
-        let gate = LateGateExec::new(
-            Arc::clone(input),
-            pane_column,
-            Arc::clone(operator),
-            self.windows,
-            index,
-            Arc::clone(context.cell),
-        );
         let group = PhysicalGroupBy::new_single(group);
         let partial = AggregateExec::try_new(AggregateMode::Partial, group, lowered, filters, Arc::new(gate), schema)?;
         Ok(vec![Arc::new(partial)])

@@ -16,9 +16,9 @@ use super::merge::StateMerge;
 use super::operator::{Inner, WindowOperator};
 use super::panes::Windows;
 use crate::catalog::EarlyWhen;
-use crate::clock::Micros;
+use crate::clock::{Micros, micros_of};
 use crate::error::{Error, Result};
-use crate::operator::contract::{Deadline, EarlyRows};
+use crate::operator::contract::{Deadline, EarlyRows, one_by_one};
 use crate::state::{Merge, PaneState};
 
 /// Keys whose results are computed at once, and fewer where windows overlap: their rows of many panes are at hand then.
@@ -92,9 +92,7 @@ impl Early {
     /// When results may leave again.
     fn due_at(&self) -> Micros {
         match (self.when, self.left_at) {
-            (EarlyWhen::Every(interval), Some(at)) => {
-                at.saturating_add(Micros::try_from(interval.as_micros()).unwrap_or(Micros::MAX))
-            }
+            (EarlyWhen::Every(interval), Some(at)) => at.saturating_add(micros_of(interval)),
             _ => Micros::MIN,
         }
     }
@@ -388,16 +386,7 @@ impl Iterator for Leaving {
     type Item = Result<EarlyRows>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if let Some(result) = self.results.pop_front() {
-                return Some(Ok(result));
-            }
-            match self.go_on() {
-                Ok(true) => {}
-                Ok(false) => return None,
-                Err(error) => return Some(Err(error)),
-            }
-        }
+        one_by_one(self, |leaving| &mut leaving.results, Leaving::go_on)
     }
 }
 

@@ -9,6 +9,7 @@ use arrow::compute::filter_record_batch;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::TaskContext;
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, ReplaceChildrenOptions,
@@ -18,7 +19,7 @@ use futures::StreamExt;
 
 use super::panes::{RowWindows, Windows};
 use crate::clock::Micros;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::operator::contract::Operator;
 use crate::operator::epoch_cell::{Epoch, EpochCell, micros};
 use crate::operator::late::{FAR_MAX, Late, Ledger, note_too_far, once_a_row};
@@ -34,16 +35,21 @@ pub struct LateGateExec {
 }
 
 impl LateGateExec {
-    pub fn new(
+    /// # Errors
+    /// `Bug` where the pane is computed: it has to be a column of the input.
+    pub fn try_new(
         input: Arc<dyn ExecutionPlan>,
-        pane: usize,
+        pane: &Arc<dyn PhysicalExpr>,
         operator: Arc<dyn Operator>,
         windows: Windows,
         index: usize,
         cell: Arc<EpochCell>,
-    ) -> Self {
+    ) -> Result<Self> {
+        let Some(pane) = pane.downcast_ref::<Column>().map(Column::index) else {
+            return Err(Error::bug(format!("the pane is {pane}, not a column")));
+        };
         let properties = Arc::clone(input.properties());
-        LateGateExec { input, gate: Gate { pane, operator, windows, index, cell }, properties }
+        Ok(LateGateExec { input, gate: Gate { pane, operator, windows, index, cell }, properties })
     }
 }
 
@@ -125,7 +131,7 @@ struct Gate {
 
 impl Gate {
     fn pass(&self, epoch: &Epoch, batch: RecordBatch) -> Result<RecordBatch> {
-        let InputMarks { late, .. } = epoch.marks_of(self.index).first().copied().unwrap_or(InputMarks::NONE);
+        let [InputMarks { late, .. }] = InputMarks::of_inputs(epoch.marks_of(self.index));
         let closed = self.windows.closed_through(late);
         let column = batch.column(self.pane);
         if column.null_count() == 0 {

@@ -18,7 +18,7 @@ use crate::watermark::{InputMarks, NONE};
 
 /// Windows that end at or before the first are closed before the epoch of these marks, and those up to the second are closed by it.
 pub(in crate::operator) fn closes(windows: &Windows, marks: &[InputMarks]) -> (Micros, Micros) {
-    let InputMarks { late, close, .. } = only(marks);
+    let [InputMarks { late, close, .. }] = InputMarks::of_inputs(marks);
     (windows.closed_through(late), windows.closed_through(close))
 }
 
@@ -175,9 +175,4 @@ pub(in crate::operator) fn last_deadline(windows: &Windows, panes: &PaneState, n
 
 pub(in crate::operator) fn panes_after(panes: &PaneState, at: Micros) -> BTreeSet<Micros> {
     panes.pane_starts().into_iter().filter(|pane| *pane > at).collect()
-}
-
-/// The marks of an operator's one input.
-pub(in crate::operator) fn only(marks: &[InputMarks]) -> InputMarks {
-    marks.first().copied().unwrap_or(InputMarks::NONE)
 }

@@ -14,10 +14,10 @@ use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group_values};
 use datafusion::physical_plan::aggregates::order::GroupOrdering;
 
-use super::merge::{StateMerge, batch};
+use super::merge::StateMerge;
 use crate::clock::Micros;
 use crate::error::{Error, Result};
-use crate::state::{Account, Merge, PartReader, Reservation, Rows, bytes_of, compact, parts_for};
+use crate::state::{Account, Merge, PartReader, Reservation, Rows, batch_of, bytes_of, compact, parts_for};
 
 /// The number of a key.
 pub(super) type Key = u32;
@@ -333,7 +333,7 @@ fn gathered<'a>(batches: impl Iterator<Item = &'a RecordBatch>, rows: &[(usize, 
     let batches: Vec<&RecordBatch> = batches.collect();
     let Some(first) = batches.first() else { return Err(Error::bug("rows of no batch")) };
     match first.num_columns() {
-        0 => Ok(batch(first.schema(), vec![], rows.len())?),
+        0 => Ok(batch_of(first.schema(), vec![], rows.len())?),
         _ => Ok(interleave_record_batch(&batches, rows)?),
     }
 }

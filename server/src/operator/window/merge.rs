@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::error::Result;
 use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
@@ -17,7 +17,7 @@ use datafusion::physical_plan::aggregates::order::GroupOrdering;
 
 use super::restored::as_of_today;
 use crate::error::Error;
-use crate::state::Merge;
+use crate::state::{Merge, batch_of};
 
 /// See [`StateMerge::finish`].
 pub(super) type BadGroup<'a> = &'a mut dyn FnMut(&[ArrayRef], Error) -> crate::error::Result<()>;
@@ -91,7 +91,7 @@ impl StateMerge {
         for accumulator in &mut groups.accumulators {
             columns.extend(accumulator.state(EmitTo::All)?);
         }
-        Ok(batch(Arc::clone(&self.schema), columns, groups.len)?)
+        Ok(batch_of(Arc::clone(&self.schema), columns, groups.len)?)
     }
 
     fn evaluate(&self, segments: &[RecordBatch]) -> Result<(Vec<ArrayRef>, usize)> {
@@ -183,13 +183,4 @@ fn fresh_accumulator(aggregate: &Arc<AggregateFunctionExpr>) -> Result<Box<dyn G
         let aggregate = Arc::clone(aggregate);
         Ok(Box::new(GroupsAccumulatorAdapter::new(move || aggregate.create_accumulator())))
     }
-}
-
-/// A batch that keeps its row count also without columns.
-pub(super) fn batch(
-    schema: SchemaRef,
-    columns: Vec<ArrayRef>,
-    rows: usize,
-) -> Result<RecordBatch, arrow::error::ArrowError> {
-    RecordBatch::try_new_with_options(schema, columns, &RecordBatchOptions::new().with_row_count(Some(rows)))
 }

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use super::definition::OutputColumn;
 use super::early::{Early, Leaving, Progress};
 use super::held::{self, WindowParts};
-use super::merge::{StateMerge, batch};
+use super::merge::StateMerge;
 use super::panes::Windows;
 use super::spans::Spans;
 use crate::catalog::EarlyWhen;
@@ -25,11 +25,11 @@ use crate::clock::Micros;
 use crate::error::{Error, ErrorKind, Result};
 use crate::operator::contract::{
     BadRow, Deadline, EarlyEmission, EarlyRows, Emission, Operator, RemoteSegment, RestoredSegment, StateKind,
-    StoredSegment, emission,
+    StoredSegment, emission, one_by_one,
 };
 use crate::operator::epoch_cell::{Effects, Epoch};
 use crate::operator::rows::{result_as_json, types_sha256};
-use crate::state::{Account, Merge, PaneState, Rows};
+use crate::state::{Account, Merge, PaneState, Rows, batch_of};
 use crate::watermark::{InputMarks, NONE};
 
 /// See the module's first line. Shared by all instances of its query's plan.
@@ -144,7 +144,7 @@ impl WindowOperator {
             OutputColumn::Aggregate(_) => Ok(new_null_array(field.data_type(), 1)),
             other => self.column(*other, field.data_type(), (keys, &[]), 1, (start, end)),
         });
-        Ok(batch(schema, columns.collect::<Result<_>>()?, 1)?)
+        Ok(batch_of(schema, columns.collect::<Result<_>>()?, 1)?)
     }
 
     /// A result as far as it is known without its aggregates.
@@ -164,7 +164,7 @@ impl WindowOperator {
         let columns = self.columns.iter().zip(self.schema.fields());
         let columns =
             columns.map(|(column, field)| self.column(*column, field.data_type(), values, rows, (start, end)));
-        Ok(batch(Arc::clone(&self.schema), columns.collect::<Result<_>>()?, rows)?)
+        Ok(batch_of(Arc::clone(&self.schema), columns.collect::<Result<_>>()?, rows)?)
     }
 
     /// `values`: of the keys, and of the aggregates. `window`: its start and its end.
@@ -228,7 +228,7 @@ impl Operator for WindowOperator {
         let schema = self.merge()?.schema();
         let states = |partial: &RecordBatch| -> Result<RecordBatch> {
             let columns = partial.columns()[1..].to_vec();
-            Ok(batch(Arc::clone(schema), columns, partial.num_rows())?)
+            Ok(batch_of(Arc::clone(schema), columns, partial.num_rows())?)
         };
         held::by_pane(&partial, states, |pane, rows| self.state.lock().append(pane, rows))?;
         Ok(vec![])
@@ -249,7 +249,7 @@ impl Operator for WindowOperator {
 
     fn early(self: Arc<Self>, marks: &[InputMarks], epoch: &Epoch) -> Result<EarlyEmission> {
         let (closed, to) = held::closes(&self.windows, marks);
-        let InputMarks { late, close, .. } = held::only(marks);
+        let [InputMarks { late, close, .. }] = InputMarks::of_inputs(marks);
         let progress = Progress { closed, to, ended_before: late, ended: close, now: epoch.now };
         Ok(Box::new(Leaving::of(self, progress)?))
     }
@@ -337,8 +337,8 @@ impl Operator for WindowOperator {
         let inner = self.state.lock();
         let mut deadlines = held::next_deadlines(&self.windows, &inner.panes, marks);
         if let Some(early) = &inner.early {
-            let passed = held::only(marks).close;
-            deadlines.extend(early.next_deadline(|| held::next_end(&self.windows, &inner.panes, passed)));
+            let [InputMarks { close, .. }] = InputMarks::of_inputs(marks);
+            deadlines.extend(early.next_deadline(|| held::next_end(&self.windows, &inner.panes, close)));
         }
         deadlines
     }
@@ -387,16 +387,7 @@ impl Iterator for Closing {
     type Item = Result<RecordBatch>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if let Some(result) = self.results.pop_front() {
-                return Some(Ok(result));
-            }
-            match self.go_on() {
-                Ok(true) => {}
-                Ok(false) => return None,
-                Err(error) => return Some(Err(error)),
-            }
-        }
+        one_by_one(self, |closing| &mut closing.results, Closing::go_on)
     }
 }
 

@@ -7,9 +7,9 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 
-use super::merge::batch;
 use super::ties::added_to;
 use crate::error::{Error, Result};
+use crate::state::batch_of;
 
 /// `schema`: of a segment today, `keys` columns and then the state of each aggregate.
 ///
@@ -27,7 +27,7 @@ pub(super) fn as_of_today(
         return Err(Error::invalid(format!("the state has {found} columns, and should have {wanted}")));
     }
     let columns = columns.iter().zip(schema.fields()).map(|(column, field)| converted(column, field.data_type()));
-    Ok(batch(Arc::clone(schema), columns.collect::<Result<_>>()?, segment.num_rows())?)
+    Ok(batch_of(Arc::clone(schema), columns.collect::<Result<_>>()?, segment.num_rows())?)
 }
 
 /// The order of an aggregate did not say once where a row was read: of the rows of then it is not known.

@@ -10,7 +10,7 @@ use crate::operator::asof::{AsOfJoin, Shape};
 use crate::operator::interval_join::SideColumns;
 use crate::operator::logical::{OperatorNode, ROW};
 use crate::plan::derive::{Derivation, Derived, Obstacle, column_at};
-use crate::plan::edge::{Bound, ColumnFacts, Edge, WindowColumn, WindowForm, WindowPart};
+use crate::plan::edge::{Bound, ColumnFacts, Edge, WindowForm, WindowPart};
 use crate::plan::explain::{ExplainNode, ExplainState, written};
 use crate::plan::expression::{made_of, replaced};
 use crate::plan::{OperatorInputs, reads_stream};
@@ -121,15 +121,8 @@ fn read(side: usize, of: &Derived, node: &AsOfJoinNode) -> Result<(LogicalPlan, 
 
 /// What is known of the left's columns above the join. Its rows wait: whatever follows from their time follows from when they come out.
 fn facts(left: &Derived, from: &WatermarkExpr, held: &WatermarkExpr) -> Vec<ColumnFacts> {
-    let facts = |of: &ColumnFacts| ColumnFacts {
-        watermark: of.watermark.as_ref().and_then(|watermark| replaced(watermark, from, held)),
-        window: of.window.as_ref().and_then(|window| {
-            let close = replaced(&window.close, from, held)?;
-            Some(WindowColumn { close, ..window.clone() })
-        }),
-        moment: of.moment.clone(),
-    };
-    left.edge.shown().map(|at| facts(&left.edge.columns[at])).collect()
+    let facts = |at: usize| left.edge.columns[at].with_watermarks(|watermark| replaced(watermark, from, held));
+    left.edge.shown().map(facts).collect()
 }
 
 /// A time as it was written.

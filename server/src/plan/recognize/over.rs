@@ -14,7 +14,7 @@ use crate::operator::window::panes::{RowWindows, Windows};
 use crate::plan::derive::{Derivation, Derived, Obstacle, column_at};
 use crate::plan::edge::{Bound, ColumnFacts, Edge, WindowColumn, WindowForm, WindowPart};
 use crate::plan::explain::{ExplainNode, ExplainState, written};
-use crate::plan::expression::{is_volatile, part_moved, replaced};
+use crate::plan::expression::{part_moved, replaced};
 use crate::plan::pane::window_end;
 use crate::plan::{OperatorInputs, refuse};
 use crate::sql::window::WindowKind;
@@ -162,12 +162,7 @@ fn within(
 ) -> Result<Derived> {
     let schema = nodes.last().map(|node| Arc::clone(&node.schema)).ok_or_else(|| Error::bug("OVER without a call"))?;
     let calls: Vec<Expr> = nodes.iter().flat_map(|node| node.window_expr.clone()).collect();
-    if let Some(expr) = calls.iter().find(|expr| is_volatile(expr)) {
-        return Err(Error::invalid(format!(
-            "\"{expr}\" gives another value each time, which a window's state cannot hold"
-        ))
-        .hint("use event time, or compute it in the query that reads the view"));
-    }
+    calls.iter().try_for_each(refuse::volatile_in_state)?;
     let keys = keys(&calls, &window, &input)?;
     let kind = window.kind();
     // What operators below emit is behind no watermark of theirs.
@@ -233,25 +228,17 @@ fn edge_above(window: &Common, emitted: &WatermarkExpr, input: &Edge, calls: usi
     let held = window.kind().longest_us().map(|longest| emitted.clone().behind(longest));
     // Where windows begin together, the first of them waits for the last.
     let closed = if window.is_by_start() { held.as_ref() } else { Some(emitted) };
-    let moved = |of: &WatermarkExpr, to: Option<&WatermarkExpr>| replaced(of, close, to?);
     let above = |facts: &ColumnFacts| {
         // The rows are the same, and so what their columns have to do with one another.
         let ColumnFacts { watermark, window: of, moment } = facts;
-        let moment = moment.clone();
         let same = of.as_ref().filter(|of| is_of_same_window(of, &window.column));
         match same {
             Some(of) => ColumnFacts {
                 watermark: watermark.as_ref().and_then(|watermark| part_moved(of, watermark, closed?)),
                 window: closed.map(|closed| WindowColumn { below: true, close: closed.clone(), ..of.clone() }),
-                moment,
+                moment: moment.clone(),
             },
-            None => ColumnFacts {
-                watermark: watermark.as_ref().and_then(|watermark| moved(watermark, held.as_ref())),
-                window: of.as_ref().and_then(|of| {
-                    Some(WindowColumn { below: true, close: moved(&of.close, held.as_ref())?, ..of.clone() })
-                }),
-                moment,
-            },
+            None => facts.with_watermarks(|of| replaced(of, close, held.as_ref()?)).closed_below(),
         }
     };
     let mut columns: Vec<ColumnFacts> = input.shown().map(|at| above(&input.columns[at])).collect();

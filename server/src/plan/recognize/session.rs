@@ -106,19 +106,8 @@ fn facts(
     // A row waits as long as its session can last: for ever, where there is no limit.
     let held = window.kind.longest_us().map(|longest| close.clone().behind(longest));
     let above = |of: &WatermarkExpr| replaced(of, watermark, held.as_ref()?);
-    let mut columns: Vec<ColumnFacts> = below
-        .shown()
-        .map(|at| {
-            let ColumnFacts { watermark, window, moment } = &below.columns[at];
-            ColumnFacts {
-                watermark: watermark.as_ref().and_then(above),
-                window: window.as_ref().and_then(|window| {
-                    Some(WindowColumn { below: true, close: above(&window.close)?, ..window.clone() })
-                }),
-                moment: moment.clone(),
-            }
-        })
-        .collect();
+    let mut columns: Vec<ColumnFacts> =
+        below.shown().map(|at| below.columns[at].with_watermarks(above).closed_below()).collect();
     let schema = window.input.schema();
     let tick = tick_us(schema.field(schema.index_of_column(&window.time_column)?).data_type());
     let kind = window.kind;

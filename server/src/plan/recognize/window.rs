@@ -16,7 +16,7 @@ use crate::operator::window::{OutputColumn, PANE, WindowAggregate};
 use crate::plan::derive::{Derivation, Derived, NeedsRows, Obstacle, column_at};
 use crate::plan::edge::{Bound, ColumnFacts, Edge, Moment, WindowColumn, WindowForm, WindowPart};
 use crate::plan::explain::{ExplainNode, ExplainState, written};
-use crate::plan::expression::{as_column, is_volatile, part_watermark, tick_us};
+use crate::plan::expression::{as_column, part_watermark, tick_us};
 use crate::plan::pane::{pane_start, window_end};
 use crate::plan::{OperatorInputs, refuse};
 use crate::sql::SESSION_COLUMNS;
@@ -170,13 +170,7 @@ fn attempt(
         if input.columns().reads_pane(expr) {
             return Err(Obstacle::NeedsRows(NeedsRows));
         }
-        if is_volatile(expr) {
-            return Err(Error::invalid(format!(
-                "\"{expr}\" gives another value each time, which a window's state cannot hold"
-            ))
-            .hint("use event time, or compute it in the query that reads the view")
-            .into());
-        }
+        refuse::volatile_in_state(expr)?;
     }
     refuse::unordered(&aggregate.aggr_expr)?;
 

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use super::super::{Batch, SimRecord, Simulation};
-use crate::clock::Micros;
+use crate::clock::{Micros, duration_of};
 use crate::error::Result;
 
 /// So many records are handed on at once at most.
@@ -44,7 +44,7 @@ pub fn pump(
                 let at = now();
                 // Times to arrive never fall, so neither do times to be due.
                 count = rest.partition_point(|record| due(record) <= at);
-                pause = Duration::from_micros(due(first).saturating_sub(at).max(0).unsigned_abs()).min(WAIT_MAX);
+                pause = duration_of(due(first).saturating_sub(at)).min(WAIT_MAX);
             }
             if wait(pause).is_break() {
                 return Ok(latest);

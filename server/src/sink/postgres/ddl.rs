@@ -4,13 +4,11 @@ use arrow::datatypes::{DataType, Field, TimeUnit};
 use sha2::{Digest, Sha256};
 
 use super::HotTable;
-use crate::clock::Micros;
+use crate::clock::{DAY_MICROS, Micros};
 use crate::error::{Error, Result};
 
 /// Postgres silently cuts longer names, and two of ours could then become one.
 const IDENTIFIER_BYTES_MAX: usize = 63;
-
-pub(crate) const DAY_MICROS: Micros = 86_400_000_000;
 
 /// Days since 1970-01-01, UTC.
 pub(crate) type Day = i64;

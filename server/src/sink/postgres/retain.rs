@@ -3,10 +3,10 @@
 use tokio_postgres::types::Type;
 
 use super::connection::{Lease, failed};
-use super::ddl::{self, DAY_MICROS, Layout, TableSql};
+use super::ddl::{self, Layout, TableSql};
 use super::owner::is_ours;
 use super::{HotTable, PostgresSink, Retained, fenced, signed};
-use crate::clock::Micros;
+use crate::clock::{DAY_MICROS, Micros};
 use crate::error::{Error, Result};
 
 impl PostgresSink {

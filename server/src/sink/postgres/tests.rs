@@ -13,11 +13,12 @@ use arrow::record_batch::RecordBatch;
 
 use super::apply::place;
 use super::changes::{by_nulls, netted};
-use super::ddl::{ColumnSql, DAY_MICROS, Layout, TableSql, civil, partition_day, postgres_type, quote};
+use super::ddl::{ColumnSql, Layout, TableSql, civil, partition_day, postgres_type, quote};
 use super::owner::{Standing, is_ours};
 use super::text::RowWriter;
 use super::*;
 use crate::changelog::early::{EarlyForm, IS_FINAL};
+use crate::clock::DAY_MICROS;
 use crate::config::Secret;
 
 const DAY: Micros = DAY_MICROS;

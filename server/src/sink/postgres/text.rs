@@ -10,7 +10,8 @@ use arrow::datatypes::{
 use arrow::json::writer::{EncoderOptions, make_encoder};
 use arrow::record_batch::RecordBatch;
 
-use super::ddl::{DAY_MICROS, civil, day_of, is_scalar, micros_per_unit};
+use super::ddl::{civil, day_of, is_scalar, micros_per_unit};
+use crate::clock::DAY_MICROS;
 use crate::error::{Error, Result};
 
 /// Writes the raw text of a value that is not null, before any escaping.

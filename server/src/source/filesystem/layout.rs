@@ -14,7 +14,7 @@ use arrow::util::display::array_value_to_string;
 use super::header::Header;
 use super::timestamps;
 use crate::catalog::{Column, ColumnKind, MetadataKey, TableDef};
-use crate::clock::{Clock, Micros};
+use crate::clock::{Clock, Micros, micros_of};
 use crate::decode::computed::{Complete, Computing};
 use crate::decode::json::{RowError, quote, refusal, sql_type};
 use crate::decode::time;
@@ -104,11 +104,8 @@ impl Layout {
             };
             Some((place, watermark.max_future))
         });
-        let event_time = watermark.map(|(place, max_future)| EventTime {
-            place,
-            max_future: Micros::try_from(max_future.as_micros()).unwrap_or(Micros::MAX),
-            clock,
-        });
+        let event_time =
+            watermark.map(|(place, max_future)| EventTime { place, max_future: micros_of(max_future), clock });
         let schema = Arc::new(Schema::new(fields));
         Ok(Layout { schema, outputs, physical, header: Header::new(def), computing, event_time })
     }

@@ -24,7 +24,7 @@ use super::reader::{
 use super::{Known, Offset, Progress, SourceBatch, ViewProgress};
 use crate::catalog::{TableDef, ViewRef};
 use crate::checkpoint::OutputMark;
-use crate::clock::{Clock, Micros};
+use crate::clock::{Clock, Micros, micros_of};
 use crate::error::{Error, Result};
 use crate::state::{Account, Reservation, Rows};
 use crate::status::Silence;
@@ -262,9 +262,7 @@ impl Follower {
 
     /// Times after this do not count as the newest.
     fn far_after(&self) -> Micros {
-        self.view.max_future.map_or(Micros::MAX, |ahead| {
-            self.clock.now().saturating_add(Micros::try_from(ahead.as_micros()).unwrap_or(Micros::MAX))
-        })
+        self.view.max_future.map_or(Micros::MAX, |ahead| self.clock.now().saturating_add(micros_of(ahead)))
     }
 
     /// Sends what has been gathered. `marks`: how far the view has got behind it; empty where that is not known. `partial`: it ends within
