@@ -155,13 +155,16 @@ class Feed:
             self.produce(topic, batch)
 
     def read_by(self, server):
-        """Whether every query has read all that was sent."""
-        lag = server.sql("SELECT query, source, sum(position) AS position FROM touchline.lag GROUP BY query, source")
+        """Whether every query has read all that was sent, and those above views what these have shown so far."""
+        lag = server.sql(
+            'SELECT query, source, sum(position) AS position, sum("end") AS "end" FROM touchline.lag GROUP BY query, source')
         read = {(row["query"], row["source"]): row["position"] for row in lag}
         wanted = {(view, topic) for view, topics in answers.READS.items() for topic in topics}
         behind = [key for key in wanted
                   if min((read[query, source] for query, source in read
                           if query == key[0] and same_name(source, key[1])), default=-1) < sum(self.sent[key[1]])]
+        behind += [(row["query"], row["source"]) for row in lag
+                   if row["source"] in answers.VIEWS and row["position"] < row["end"]]
         self.behind = behind
         return not behind
 
@@ -203,7 +206,7 @@ def run(options, directory):
             fill(server, feed, punctual)
             finish(server, feed, known, with_late=False)
             findings = Findings()
-            check_truth(server, directory / "punctual" / "truth", findings)
+            check_truth(server, known, directory / "punctual" / "truth", findings)
             check_late(server, known, None, findings, late_came=False)
             for name in answers.BESIDE:
                 truth = truth_rows(directory / "punctual" / "truth", name)
@@ -237,7 +240,9 @@ def load(directory, punctual, late, lookups):
             partitions = len(punctual[topic])
             records.write_readable(normal, topic, punctual[topic], [0] * partitions, False, out)
             records.write_readable(normal, topic, late[topic], [len(lines) for lines in punctual[topic]], True, out)
-    return answers.Answers(readable, lookups)
+    # The record that ends each partition, less the delay of every topic's watermark.
+    watermark = moment(json.loads(punctual["engagements"][0][-1])["timestamp"]) - datetime.timedelta(seconds=5)
+    return answers.Answers(readable, lookups, watermark)
 
 
 def fill(server, feed, punctual):
@@ -305,7 +310,28 @@ def truth_rows(folder, view):
     return rows
 
 
-def check_truth(server, folder, findings):
+def retention(sessions, watermark):
+    """How long viewers stay, from their sessions: of each day so far, hour by hour, as far as the watermark has got."""
+    hour, longest = datetime.timedelta(hours=1), collections.defaultdict(dict)
+    for row in sessions:
+        # A session ends five minutes after its last act.
+        minutes = (row["window_end"] - datetime.timedelta(minutes=5) - row["window_start"]) // datetime.timedelta(minutes=1)
+        day = datetime.datetime.combine(row["window_end"].date(), datetime.time())
+        for end in (day + number * hour for number in range(1, 25)):
+            if row["window_end"] < end <= watermark:
+                viewers = longest[day, end, row["match_id"]]
+                viewers[row["user_id"]] = max(minutes, viewers.get(row["user_id"], 0))
+    rows = []
+    for (day, end, match), viewers in longest.items():
+        left = len(viewers)
+        for minutes, leave in sorted(collections.Counter(viewers.values()).items()):
+            rows.append({"window_start": day, "window_end": end, "match_id": match, "minutes": minutes,
+                         "viewers": left, "share": left / len(viewers)})
+            left -= leave
+    return rows
+
+
+def check_truth(server, known, folder, findings):
     """The views say what the simulator knows."""
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     for view in TRUTH_VIEWS:
@@ -325,6 +351,8 @@ def check_truth(server, folder, findings):
     truth = truth_rows(folder, "sessions_by_gap")
     found = [{name: row[name] for name in truth[0]} for row in without(server.from_flight("viewer_sessions"))]
     findings.add("viewer_sessions: flight and truth", differences(found, truth, {}))
+    found = without(server.from_flight("viewer_retention"))
+    findings.add("viewer_retention: flight and truth", differences(found, retention(truth, known.watermark), {}))
     for view, key in (("shots_with_players", "event_id"), ("event_alerts", "alert_id")):
         truth = [row for row in truth_rows(folder, view) for _ in range(row["punctual"])]
         truth = [{name: value for name, value in row.items() if name not in ("punctual", "late")} for row in truth]
