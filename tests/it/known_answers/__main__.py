@@ -132,8 +132,8 @@ class Feed:
     """The topics of one server, and how much has been sent to each of their partitions."""
 
     def __init__(self, name, partitions):
-        self.topics = {topic: Topic(os.environ["TOUCHLINE_TEST_KAFKA"], f"{name}-{topic}", partitions) for topic in records.TOPICS}
-        self.sent = {topic: [0] * partitions for topic in records.TOPICS}
+        self.topics = {topic: Topic(os.environ["TOUCHLINE_TEST_KAFKA"], f"{name}-{topic}", partitions[topic]) for topic in partitions}
+        self.sent = {topic: [0] * partitions[topic] for topic in partitions}
         # Every line that was sent, by its place, for the dead letters.
         self.lines = {}
 
@@ -196,13 +196,19 @@ def run(options, directory):
         if "EMIT TIMEOUT INTERVAL '3 seconds'" not in text:
             raise Failure("crowd_10s has another timeout than this test knows")
         crowd.write_text(text.replace("'3 seconds'", "'1 hour'"), encoding="utf-8")
+        # And a partition that is read to its end would be idle while slower queries still read, and its next records late: the
+        # others, which come a little before, would lead alone.
+        for schema in server.schemas.glob("*.sql"):
+            text = schema.read_text(encoding="utf-8")
+            schema.write_text(text.replace("'idle-timeout' = '30 seconds'", "'idle-timeout' = '1 hour'"), encoding="utf-8")
         try:
             punctual = records.simulate(options.binary, directory / "punctual", "punctual", options, seal=True)
             late = records.simulate(options.binary, directory / "late", "late", options, seal=False)
+            punctual, late = used(punctual, late)
             for table in ("players", "teams"):
                 (server.lookups / f"{table}.csv").write_bytes((directory / "punctual" / f"{table}.csv").read_bytes())
             known = load(directory, punctual, late, server.lookups)
-            feed = Feed(name, options.partitions)
+            feed = Feed(name, {topic: len(partitions) for topic, partitions in punctual.items()})
             fill(server, feed, punctual)
             finish(server, feed, known, with_late=False)
             findings = Findings()
@@ -229,6 +235,14 @@ def run(options, directory):
         sent = {topic: sum(partitions) for topic, partitions in feed.sent.items()}
         say(f"right after {time.monotonic() - started:.1f} s: {options.profile}, {options.partitions} partitions, {options.spelling}, "
             f"killed once; records {sent}")
+
+
+def used(punctual, late):
+    """Without the partitions that no key has led to: where none is ever idle, they would hold all windows open to the end."""
+    numbers = {topic: [number for number, lines in enumerate(partitions) if len(lines) > 1 or late[topic][number]]
+               for topic, partitions in punctual.items()}
+    return [{topic: [partitions[number] for number in numbers[topic]] for topic, partitions in rows.items()}
+            for rows in (punctual, late)]
 
 
 def load(directory, punctual, late, lookups):
@@ -271,6 +285,9 @@ def finish(server, feed, known, with_late):
         check_results(server, known, findings, with_late)
         # Postgres follows the others, and a window that has just closed is in none of them yet.
         if not findings.lines or time.monotonic() > deadline:
+            if findings.lines and not with_late:
+                # Counts that are too low may have their reason there.
+                check_late(server, known, None, findings, late_came=False)
             findings.raise_any()
             return
         time.sleep(AGAIN_S)
