@@ -10,14 +10,14 @@
 --
 -- A heartbeat of the device counts as doing something. Two steps: the last act of each viewer, then the viewers by device.
 CREATE MATERIALIZED VIEW concurrent_viewers WITH ('primary-key' = 'match_id, device_type, window_end') AS
-WITH present AS (
-  SELECT window_time AS at, window_end AS until, match_id, user_id,
+WITH seen AS (
+  SELECT window_end, match_id, user_id,
          max(device_type) AS device_type, last_value(engagement_subtype ORDER BY event_time, engagement_subtype) AS last_act
   FROM HOP(engagements, event_time, INTERVAL '10 seconds', INTERVAL '60 seconds')
-  GROUP BY window_time, window_end, match_id, user_id
+  GROUP BY window_end, match_id, user_id
 )
-SELECT until AS window_end, match_id, device_type, count(*) AS viewers
-FROM TUMBLE(present, at, INTERVAL '10 seconds')
+SELECT window_end, match_id, device_type, count(*) AS viewers
+FROM seen
 WHERE last_act IS DISTINCT FROM 'leave'
-GROUP BY window_end, until, match_id, device_type
+GROUP BY window_end, match_id, device_type
 EMIT ON WINDOW CLOSE;

@@ -60,7 +60,6 @@ WINDOWS = {
     "device_minutes": [(ACTS, 60, 60)],
     "crowd_10s": [(ACTS, 10, 10)],
     "sentiment_30s": [(ACTS + " WHERE engagement_type = 'reaction'", 30, 30)],
-    "spike_alerts": [(ACTS, 10, 10)],
     "concurrent_viewers": [(ACTS, 10, 60)],
     # An act that comes too late is in no session: nobody knows which one that would have been.
     "viewer_sessions": [(ACTS, None, None)],
@@ -72,10 +71,14 @@ WINDOWS = {
     "win_probability": [("SELECT * FROM boards", 60, 120), ("SELECT * FROM teams_so_far", 60, 120)],
     "player_ratings": [("SELECT * FROM players_so_far", 60, 60)],
     "team_stats_1m": [("SELECT * FROM teams_so_far", 60, 60)],
+    # These read views: what is late for those never gets here, and what gets here is not late.
+    "spike_alerts": [],
+    "viewer_retention": [],
 }
 VIEWS = (*WINDOWS, *STATELESS)
 
-# Columns of the topic that a query reads, of those that a spoilt record can spoil. All read match_id and the event time.
+# Columns of the topic that a query reads, of those that a spoilt record can spoil. All read match_id and the event time. What reads
+# another view alone meets no record.
 READS = {
     "shots_with_players": {"match-events": {"minute", "event_id", "event_type"}},
     "event_alerts": {"match-events": {"minute", "event_id", "event_type"}},
@@ -92,7 +95,6 @@ READS = {
     "device_minutes": {"engagements": set()},
     "crowd_10s": {"engagements": {"engagement_type"}},
     "sentiment_30s": {"engagements": {"engagement_type"}},
-    "spike_alerts": {"engagements": set()},
     "concurrent_viewers": {"engagements": set()},
     "viewer_sessions": {"engagements": {"engagement_type"}},
     "scoreboard": {"live-matches": {"home_score", "minute", "status"}},
@@ -119,6 +121,18 @@ SITTINGS = """
           FROM acts),
         sittings AS (
           SELECT *, count(*) FILTER (begins) OVER (PARTITION BY match_id, user_id ORDER BY happened) AS number FROM silences)"""
+
+# Of each day so far, hour by hour as long as the watermark has got there: how many viewers' longest sitting has lasted so many minutes.
+LONGEST = f"""{SITTINGS},
+        stays AS (
+          SELECT match_id, user_id, min(happened) AS began, max(happened) AS gone FROM sittings GROUP BY match_id, user_id, number),
+        so_far AS (
+          SELECT bucket(86400, gone + INTERVAL '5 minutes') AS window_start, window_start + to_hours(hour) AS window_end, stays.*
+          FROM stays, range(1, 25) AS hours(hour)
+          WHERE window_end > gone + INTERVAL '5 minutes' AND window_end <= watermark()),
+        longest AS (
+          SELECT window_start, window_end, match_id, user_id, max(epoch_ms(gone) - epoch_ms(began)) // 60000 AS minutes
+          FROM so_far GROUP BY ALL)"""
 
 QUERIES = {
     "heatmap_15m": """
@@ -176,6 +190,13 @@ QUERIES = {
                arg_max(engagement_subtype, (happened, engagement_subtype)) AS last_act,
                max(coalesce(device_type, 'unknown')) AS device_type, bool_or(engagement_subtype = 'leave') AS left_explicitly
         FROM sittings GROUP BY match_id, user_id, number""",
+    # Each point of the curve beside all viewers: those who stayed at least as long.
+    "viewer_retention": f"""{LONGEST},
+        points AS (SELECT window_start, window_end, match_id, minutes, count(*) AS leave FROM longest GROUP BY ALL)
+        SELECT point.window_start, point.window_end, point.match_id, point.minutes,
+               sum(other.leave) FILTER (other.minutes >= point.minutes)::BIGINT AS viewers, viewers / sum(other.leave) AS share
+        FROM points AS point JOIN points AS other USING (window_end, match_id)
+        GROUP BY ALL""",
     "goal_uplift": f"""
         WITH impacts AS (
           SELECT DISTINCT match_id, event_id, event_type, team_id, happened AS event_time
@@ -303,9 +324,11 @@ BESIDE = {
 
 
 class Answers:
-    """`readable`: of each topic an NDJSON file with its readable records, their place and whether they are late."""
+    """`readable`: of each topic an NDJSON file with its readable records, their place and whether they are late.
+    `watermark`: where the punctual records leave it, in every topic."""
 
-    def __init__(self, readable, lookups):
+    def __init__(self, readable, lookups, watermark):
+        self.watermark = watermark
         self.db = duckdb.connect(config={"threads": 2})
         self.db.execute("SET TimeZone = 'UTC'")
         for topic, table in TABLES.items():
@@ -319,6 +342,7 @@ class Answers:
         self.show("NOT late")
         self.db.execute(oracle.MACROS)
         self.db.execute(MACROS)
+        self.db.execute(f"CREATE MACRO watermark() AS TIMESTAMP '{watermark}'")
         self.db.execute(f"CREATE VIEW minutes AS {QUERIES['engagement_total_1m']}")
 
     def show(self, which):
