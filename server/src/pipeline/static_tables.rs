@@ -102,3 +102,94 @@ impl StaticGroup {
         *self.next.lock() = Some(version);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::catalog::Statement;
+    use crate::sql::parse_file;
+
+    /// Counts its versions: read, and in use.
+    #[derive(Debug, Default)]
+    struct Counted {
+        tables: BTreeSet<String>,
+        read: AtomicU32,
+        in_use: Arc<AtomicU32>,
+    }
+
+    #[async_trait]
+    impl StaticSide for Counted {
+        fn tables(&self) -> &BTreeSet<String> {
+            &self.tables
+        }
+
+        async fn read(self: Arc<Self>, _: &Arc<TaskContext>) -> Result<Replace> {
+            let version = self.read.fetch_add(1, Ordering::Relaxed) + 1;
+            Ok(Box::new(move || self.in_use.store(version, Ordering::Relaxed)))
+        }
+    }
+
+    fn reading(tables: &[&str]) -> Arc<Counted> {
+        Arc::new(Counted { tables: tables.iter().map(|name| (*name).to_owned()).collect(), ..Counted::default() })
+    }
+
+    /// Of names in lower case the tables are read again, of others once.
+    fn definition(name: &str) -> Option<Arc<TableDef>> {
+        let again = if name == name.to_lowercase() { ", 'refresh-interval' = '1 s'" } else { "" };
+        let text =
+            format!("CREATE TABLE \"{name}\" (k INT) WITH ('connector' = 'filesystem', 'path' = 't.csv'{again});");
+        match parse_file("t.sql", &text).unwrap().remove(0) {
+            Statement::CreateTable(table) => Some(Arc::new(table)),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn grouped(sides: &[Arc<Counted>]) -> StaticTables {
+        StaticTables::new(sides.iter().map(|side| Arc::clone(side) as Arc<dyn StaticSide>), definition)
+    }
+
+    #[test]
+    fn tables_that_anything_reads_together_are_one_group_and_those_that_are_read_once_are_in_none() {
+        let sides = [&["a"][..], &["b", "Once"], &["Once"], &["c", "d"], &["b", "e"], &["d", "a"], &[]].map(reading);
+        let groups = grouped(&sides);
+        let mut names: Vec<Vec<&str>> = groups
+            .groups()
+            .iter()
+            .map(|group| {
+                let mut names: Vec<&str> = group.tables.iter().map(|table| table.name.as_str()).collect();
+                names.sort_unstable();
+                names
+            })
+            .collect();
+        names.sort_unstable();
+        assert_eq!(names, [vec!["a", "c", "d"], vec!["b", "e"]]);
+        assert_eq!(groups.groups().iter().map(|group| group.sides.len()).sum::<usize>(), 5);
+    }
+
+    #[tokio::test]
+    async fn what_is_read_is_in_use_when_it_is_taken_up_and_the_last_that_was_offered_counts() {
+        let sides = [&["a"][..], &["a", "b"]].map(reading);
+        let tables = grouped(&sides);
+        let [group] = tables.groups() else { panic!("{tables:?}") };
+        let in_use = || sides.each_ref().map(|side| side.in_use.load(Ordering::Relaxed));
+        let context = Arc::new(TaskContext::default());
+        tables.take_up();
+        assert_eq!(in_use(), [0, 0]);
+        group.offer(group.read(&context).await.unwrap());
+        // Not offered: its files were written meanwhile.
+        drop(group.read(&context).await.unwrap());
+        assert_eq!(in_use(), [0, 0]);
+        tables.take_up();
+        assert_eq!(in_use(), [1, 1]);
+        group.offer(group.read(&context).await.unwrap());
+        group.offer(group.read(&context).await.unwrap());
+        tables.take_up();
+        assert_eq!(in_use(), [4, 4]);
+        tables.take_up();
+        assert_eq!(in_use(), [4, 4]);
+    }
+}
