@@ -36,6 +36,9 @@ pub struct TableDef {
     /// How many rows a record is.
     pub rows: RecordRows,
     pub on_bad_row: OnBadRow,
+    /// How often a static table is looked at again while queries run that look things up in it: `'refresh-interval'`. `None`: it is
+    /// read once.
+    pub refresh_interval: Option<Duration>,
     /// The statement as written, for fingerprints and for showing it again.
     pub text: String,
     pub location: Location,
@@ -47,7 +50,7 @@ impl TableDef {
         Schema::new(self.columns.iter().map(Column::field).collect::<Vec<_>>()).into()
     }
 
-    /// A stream is read epoch by epoch; anything else is a static table, read once and looked up.
+    /// A stream is read epoch by epoch; anything else is a static table, looked up in one version an epoch.
     pub fn is_stream(&self) -> bool {
         match &self.connector {
             Connector::Kafka(_) | Connector::View(_) => true,

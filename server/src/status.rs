@@ -101,6 +101,20 @@ pub struct QueryStatus {
     pub postgres_waiting_bytes: AtomicU64,
     pub postgres_waiting_micros: AtomicU64,
     pub sources: RwLock<BTreeMap<String, SourceStatus>>,
+    /// Of each static table that is read again while it runs.
+    pub lookups: RwLock<BTreeMap<String, LookupStatus>>,
+}
+
+/// A static table that is read again while a query runs.
+#[derive(Debug, Clone, Default)]
+pub struct LookupStatus {
+    /// How often it has been read, the first time included, and how often that or looking at it has failed.
+    pub reads: u64,
+    pub failures: u64,
+    /// When it last held what the query uses; `None` until it has been read.
+    pub current_at: Option<Micros>,
+    /// Why it cannot be read again, while it cannot.
+    pub trouble: Option<String>,
 }
 
 /// A stretch of processing time in which, as is proven, nothing came to a query. All that came before is committed.
@@ -176,7 +190,7 @@ impl QueryStatus {
         QueryStatus { name: name.into(), file: file.into(), ..Default::default() }
     }
 
-    /// Parts that did not answer are forgotten: a new state begins without them.
+    /// Parts that did not answer are forgotten: a new state begins without them. Static tables say for themselves when they can be read.
     pub fn set(&self, state: QueryState, reason: Option<String>) {
         self.troubles.write().clear();
         self.note_silence(None);
@@ -190,6 +204,11 @@ impl QueryStatus {
             Some(reason) => _ = troubles.insert(part, reason),
             None => _ = troubles.remove(&part),
         }
+    }
+
+    /// Notes how it is with a static table.
+    pub fn note_lookup(&self, table: &str, note: impl FnOnce(&mut LookupStatus)) {
+        note(self.lookups.write().entry(table.to_owned()).or_default());
     }
 
     /// Notes when nothing has come to it; `None` while something comes, may be coming, or is not committed yet.
@@ -243,6 +262,7 @@ impl QueryStatus {
         let mut reasons: Vec<String> = reason.into_iter().collect();
         if state == QueryState::Running {
             reasons.extend(self.troubles.read().values().cloned());
+            reasons.extend(self.lookups.read().values().filter_map(|lookup| lookup.trouble.clone()));
             if !reasons.is_empty() {
                 state = QueryState::Degraded;
             }
@@ -255,6 +275,17 @@ impl QueryStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_table_that_cannot_be_read_again_degrades_a_query_that_goes_on() {
+        let status = QueryStatus::new("v", "v.sql");
+        status.set(QueryState::Running, None);
+        status.note_lookup("players", |lookup| lookup.trouble = Some("no such file".to_owned()));
+        assert_eq!(status.get(), (QueryState::Degraded, Some("no such file".to_owned())));
+        assert!(status.goes_on());
+        status.note_lookup("players", |lookup| lookup.trouble = None);
+        assert_eq!(status.get(), (QueryState::Running, None));
+    }
 
     #[test]
     fn a_query_stands_still_where_it_has_ended_by_an_error_or_nothing_comes_to_it() {

@@ -22,6 +22,7 @@ mod memory;
 mod postgres;
 mod process;
 mod real_input;
+mod refreshed;
 mod registered;
 mod reload;
 mod restart;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
     tests.extend(judged_alike::tests());
     tests.extend(memory::tests());
     tests.extend(kafka_login::tests());
+    tests.extend(refreshed::tests());
     tests.extend(reload::tests());
     tests.extend(restart::tests());
     tests.extend(run::tests());

@@ -13,7 +13,7 @@ use prometheus_client::registry::Registry;
 
 use crate::clock::{Clock, Micros};
 use crate::error::{Error, Result};
-use crate::status::{PartitionStatus, QueryState, QueryStatus, SourceStatus};
+use crate::status::{LookupStatus, PartitionStatus, QueryState, QueryStatus, SourceStatus};
 use crate::tables::Published;
 
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -112,6 +112,20 @@ const PARTITION_GAUGES: [PartitionGauge; 4] = [
     }),
 ];
 
+type LookupOf = (&'static str, &'static str, fn(&LookupStatus) -> f64);
+
+/// Without their suffix `_total`. These begin anew with the server.
+const LOOKUP_COUNTERS: [LookupOf; 2] = [
+    ("touchline_lookup_reads", "Times that a static table with 'refresh-interval' was read, the first included", |l| {
+        l.reads as f64
+    }),
+    (
+        "touchline_lookup_failures",
+        "Times that such a table could not be looked at or read; the version before stays in use",
+        |l| l.failures as f64,
+    ),
+];
+
 const STATES: [QueryState; 7] = [
     QueryState::Starting,
     QueryState::Running,
@@ -196,6 +210,29 @@ impl Collector for FromStatus {
             let mut samples = visible.encode_family(&labels)?;
             samples.encode_histogram::<NoLabelSet>(query.visible.sum_seconds(), count, &buckets, None)?;
         }
+
+        let lookups: Vec<(&str, String, LookupStatus)> = queries
+            .iter()
+            .flat_map(|query| {
+                let lookups = query.lookups.read().clone();
+                lookups.into_iter().map(|(table, status)| (query.name.as_str(), table, status))
+            })
+            .collect();
+        for (name, help, value) in LOOKUP_COUNTERS {
+            let samples = lookups
+                .iter()
+                .map(|(query, table, status)| (vec![("query", *query), ("table", table.as_str())], value(status)));
+            counter(&mut encoder, name, help, samples.collect())?;
+        }
+        let current = lookups.iter().filter_map(|(query, table, status)| {
+            Some((vec![("query", *query), ("table", table.as_str())], seconds(status.current_at?)))
+        });
+        gauge(
+            &mut encoder,
+            "touchline_lookup_current_timestamp_seconds",
+            "When the table was last seen to hold what the query uses, in seconds since 1970",
+            current.collect(),
+        )?;
 
         let watermarks = sources.iter().filter_map(|(query, source, status)| {
             Some((vec![("query", *query), ("source", source.as_str())], seconds(status.watermark?)))

@@ -60,6 +60,7 @@ fn orders() -> TableDef {
         csv_delimiter: CSV_DELIMITER_DEFAULT,
         rows: RecordRows::One,
         on_bad_row: OnBadRow::DeadLetter,
+        refresh_interval: None,
         text: String::new(),
         location: Location { file: "schemas/orders.sql".into(), line: 1, column: 1 },
     }

@@ -132,6 +132,8 @@ impl Driver {
                 self.take_more(&mut taken)?;
             }
         }
+        // Here no epoch runs: the next one sees what static tables hold now, from its beginning to its end.
+        self.pipeline.static_tables().take_up();
         let now = self.clock.now();
         // Rows are an epoch whatever the marks say.
         let before = if taken.iter().all(|(_, batch)| batch.batches.is_empty()) { self.marks() } else { vec![] };

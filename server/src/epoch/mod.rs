@@ -15,6 +15,7 @@ mod hot;
 mod ledger;
 mod outage;
 mod outputs;
+mod refresh;
 mod restore;
 
 use std::collections::HashMap;
@@ -31,6 +32,7 @@ pub use driver::{Driver, EpochLimits, EpochResult, Turn};
 use hot::Hot;
 pub use ledger::{dead_letter_schema, late_schema};
 use outputs::Output;
+use refresh::Refresh;
 pub use restore::{QueryDeps, QueryPlan};
 
 use crate::checkpoint::{
@@ -98,6 +100,8 @@ pub struct QueryLoop {
     /// Where the segments are that a checkpoint holds, by operator and segment.
     written: HashMap<(String, u64), Section>,
     hot: Option<Hot>,
+    /// What reads static tables again.
+    refresh: Refresh,
     /// Why a source brings nothing, as last reported.
     trouble: Option<String>,
     dirty: bool,
@@ -151,6 +155,7 @@ impl QueryLoop {
             // Of several views one would else always be in the middle of a checkpoint of its own.
             self.driver.whole_first = due && !self.driver.is_whole();
             self.watch_sources();
+            self.refresh.check()?;
             self.report();
         }
         self.make_whole().await?;

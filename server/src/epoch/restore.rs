@@ -11,6 +11,7 @@ use super::driver::{Driver, EpochLimits};
 use super::hot::Hot;
 use super::ledger::{dead_letter_schema, late_schema};
 use super::outputs::Output;
+use super::refresh::Refresh;
 use super::{LoopSettings, QueryLoop};
 use crate::catalog::ViewDef;
 use crate::changelog::Changes;
@@ -138,12 +139,15 @@ impl QueryLoop {
             output.publish(&head);
             deps.published.put_view(Arc::clone(output.view()));
         }
+        let pipeline = Arc::new(pipeline);
+        // Also only now: a table that cannot be read keeps nobody from the rows that are there.
+        let refresh = Refresh::start(&pipeline, &deps.clock, &status).await?;
         let what = if head.sources.is_empty() { "query begins" } else { "query restored" };
         info!(query = view.name, checkpoint = head.id, generation = head.generation, "{what}");
         let limits = EpochLimits::within(deps.budget.limit(), deps.epoch_rows_max, false);
         let clock = deps.clock.clone();
         Ok(QueryLoop {
-            driver: Driver::new(Arc::new(pipeline), readers, watermarks, offsets, clock.clone(), limits),
+            driver: Driver::new(pipeline, readers, watermarks, offsets, clock.clone(), limits),
             chain,
             private: deps.private.clone(),
             public: deps.public.clone(),
@@ -159,6 +163,7 @@ impl QueryLoop {
             accounting: head.accounting,
             written,
             hot,
+            refresh,
             trouble: None,
             dirty: true,
             last_checkpoint: Instant::now(),

@@ -100,6 +100,7 @@ fn events() -> TableDef {
         csv_delimiter: CSV_DELIMITER_DEFAULT,
         rows: RecordRows::One,
         on_bad_row: OnBadRow::Fail,
+        refresh_interval: None,
         text: String::new(),
         location: Location { file: "schemas/events.sql".to_owned(), line: 1, column: 1 },
     }

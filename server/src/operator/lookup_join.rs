@@ -1,9 +1,9 @@
 //! A stream looked up in a static table: each row of the stream meets the rows of the table that have its key.
 //!
-//! The table is read once and kept for every later epoch (see [`Dimension`]); DataFusion's hash join would read it again
-//! in each, and stops polling the stream where the table is empty, which would lose rows of an epoch.
+//! The table is read once and kept for later epochs, until it is read again between two of them (see [`Dimension`]); DataFusion's
+//! hash join would read it again in each, and stops polling the stream where the table is empty, which would lose rows of an epoch.
 //! Rows come out in the stream's order, and the matches of one row in the table's. Nothing of it is state: the table is no
-//! input, but the same in every epoch, and when one is run again.
+//! input, but a version that the epoch pins, the same when it is run again.
 
 mod dimension;
 pub mod logical;

@@ -2,7 +2,7 @@
 //!
 //! [`contract`] says what a stateful operator is, [`logical`] and [`node`] are the two plan nodes that run any of them, and
 //! [`epoch_cell`] is what they see of the running epoch. [`instance`] makes a plan run anew, [`isolate`] finds the rows that an expression
-//! cannot take. Each folder
+//! cannot take; [`static_side`] is what lookups read. Each folder
 //! beside them is one operator. Every operator drains all of its inputs in every epoch, whatever it makes of them. What keeps
 //! nothing, as a lookup join, is a node of its own. [`batch_planner()`] knows the nodes of plans that run once.
 
@@ -24,6 +24,7 @@ pub mod pane;
 pub mod project;
 mod rows;
 pub mod session;
+pub mod static_side;
 pub mod window;
 
 use std::sync::Arc;

@@ -1,7 +1,8 @@
 //! One continuous query as a plan that runs once per epoch: pure but for the state it carries.
 //!
 //! Given an epoch's batches and the watermarks before and after it, [`Pipeline::step`] returns the rows to emit. It reads no
-//! clock and does no I/O (static tables apart, which are read once, and state that only a checkpoint holds, which is fetched first).
+//! clock and does no I/O (static tables apart, which the first epoch reads, or whoever has them read again, and state that only a
+//! checkpoint holds, which is fetched first).
 //! [`Pipeline::commit`] makes the step final, [`Pipeline::abort`] undoes it, and until one of them is called no further step may run.
 
 mod batch;
@@ -15,6 +16,7 @@ mod plain_views;
 mod plan;
 mod remote;
 mod source_exec;
+mod static_tables;
 mod subqueries;
 mod template;
 mod view_stream;
@@ -39,6 +41,7 @@ pub use plain_views::{plain_view_table, plain_views_of, relations};
 pub use plan::{PlanSettings, Planned, Tables, plan};
 pub use remote::fetch;
 pub use source_exec::{EpochSourceExec, StreamSlot};
+pub use static_tables::{StaticGroup, StaticTables, StaticVersion};
 use template::Template;
 pub use view_stream::ViewStream;
 
@@ -68,6 +71,7 @@ pub struct Pipeline {
     operators: Vec<Arc<dyn Operator>>,
     /// The marks of all edges.
     edges: Mutex<Edges>,
+    static_tables: StaticTables,
     explain: ExplainNode,
     inputs: Vec<OperatorInputs>,
     narrow: Template,
@@ -82,6 +86,8 @@ pub struct Pipeline {
     early: Option<EarlyStage>,
     cell: Arc<EpochCell>,
     context: Arc<TaskContext>,
+    /// For what is read while epochs run, which must leave them room.
+    beside: Arc<TaskContext>,
     /// Answers for the memory of its state and its results.
     account: Arc<Account>,
 }
@@ -169,24 +175,26 @@ impl Pipeline {
     /// `Bug` where the plans' surroundings cannot be made.
     pub fn charge_to(&mut self, account: Arc<Account>) -> Result<()> {
         self.operators.iter().for_each(|operator| operator.charge_to(&account));
-        // What does not fit is refused by name, and does not fill a disk of which nobody knows.
-        let runtime = RuntimeEnvBuilder::from_runtime_env(&self.context.runtime_env())
-            .with_memory_pool(Arc::new(AccountPool::of_query(Arc::clone(&account))))
-            .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
-            .build_arc()?;
-        let context = &self.context;
-        self.context = Arc::new(TaskContext::new(
-            context.task_id(),
-            context.session_id(),
-            context.session_config().clone(),
-            context.scalar_functions().clone(),
-            context.higher_order_functions().clone(),
-            context.aggregate_functions().clone(),
-            context.window_functions().clone(),
-            runtime,
-        ));
+        let beside = AccountPool::of_statements(Arc::clone(&account), usize::MAX);
+        self.beside = drawing_on(&self.context, beside)?;
+        self.context = drawing_on(&self.context, AccountPool::of_query(Arc::clone(&account)))?;
         self.account = account;
         Ok(())
+    }
+
+    /// The static tables that are read again while it runs.
+    pub fn static_tables(&self) -> &StaticTables {
+        &self.static_tables
+    }
+
+    /// Reads the static rows of a group, beside the epochs. They are not used before they are offered and taken up. `first`: there are
+    /// none yet, so nothing of the query runs that needs room.
+    ///
+    /// # Errors
+    /// Those of the tables' readers and of the plans over them; `OverBudget`: beside the epochs' rows and the version in use, three quarters
+    /// of the budget are not passed.
+    pub async fn read_static(&self, group: &StaticGroup, first: bool) -> Result<StaticVersion> {
+        group.read(if first { &self.context } else { &self.beside }).await
     }
 
     /// Runs the plan once over `input`.
@@ -336,10 +344,34 @@ impl Pipeline {
     pub fn explain(&self) -> Vec<String> {
         let sources: Vec<String> = self.slots.iter().flat_map(|slot| slot.mark_names()).collect();
         let inputs: Vec<Vec<WatermarkExpr>> = self.inputs.iter().map(|inputs| inputs.watermarks.clone()).collect();
-        self.explain.lines(Names { sources: &sources, inputs: &inputs })
+        let mut lines = self.explain.lines(Names { sources: &sources, inputs: &inputs });
+        for table in self.static_tables.groups().iter().flat_map(|group| &group.tables) {
+            let interval = table.refresh_interval.unwrap_or_default();
+            lines.push(format!("static table {}: looked at every {interval:?}, read again when changed", table.name));
+        }
+        lines
     }
 
     pub fn open_panes(&self) -> usize {
         self.operators.iter().map(|operator| operator.open()).sum()
     }
+}
+
+/// The same surroundings of plans, whose memory comes out of `pool`.
+fn drawing_on(context: &TaskContext, pool: AccountPool) -> Result<Arc<TaskContext>> {
+    // What does not fit is refused by name, and does not fill a disk of which nobody knows.
+    let runtime = RuntimeEnvBuilder::from_runtime_env(&context.runtime_env())
+        .with_memory_pool(Arc::new(pool))
+        .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
+        .build_arc()?;
+    Ok(Arc::new(TaskContext::new(
+        context.task_id(),
+        context.session_id(),
+        context.session_config().clone(),
+        context.scalar_functions().clone(),
+        context.higher_order_functions().clone(),
+        context.aggregate_functions().clone(),
+        context.window_functions().clone(),
+        runtime,
+    )))
 }

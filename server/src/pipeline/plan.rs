@@ -28,6 +28,7 @@ use super::joins::{arranged, narrowed};
 use super::optimizer::stream_optimizer;
 use super::plain_views;
 use super::source_exec::{EpochSourceExec, StreamSlot, StreamTable};
+use super::static_tables::StaticTables;
 use super::subqueries::Subqueries;
 use super::template::{Template, visit};
 use super::view_stream::ViewStream;
@@ -41,6 +42,7 @@ use crate::operator::epoch_cell::EpochCell;
 use crate::operator::logical::{Lowering, OperatorNode};
 use crate::operator::lowered_stateless;
 use crate::operator::node::OperatorExec;
+use crate::operator::static_side::StaticSide;
 use crate::plan::{
     DeriveSettings, EarlyPlan, OperatorInputs, StreamInfo, StreamPlan, Streams, derive, emitting_early, lookups,
     reads_stream, refuse_size, told,
@@ -273,6 +275,9 @@ async fn plan_at_view(view: &ViewDef, tables: &dyn Tables, settings: PlanSetting
     };
     let subqueries = Arc::new(Subqueries::default());
     let (narrow, narrow_values) = subqueries.taken_off(narrow);
+    let values = narrow_values.as_ref().map(|values| values.side(&plan));
+    let sides = static_rows.into_iter().map(|rows| rows as Arc<dyn StaticSide>).chain(values);
+    let static_tables = StaticTables::new(sides, |name| tables.definition(name));
     let wide = wide.map(|wide| subqueries.taken_off(wide));
     let slots = scans.slots.into_inner();
     let (isolating, isolating_values) = subqueries.taken_off(isolating);
@@ -290,6 +295,7 @@ async fn plan_at_view(view: &ViewDef, tables: &dyn Tables, settings: PlanSetting
         operators,
         early,
         edges: Mutex::new(edges),
+        static_tables,
         explain: stream.explain,
         inputs: stream.operators,
         isolating: Template::isolating(isolating, isolating_values, &cell)?,
@@ -299,6 +305,7 @@ async fn plan_at_view(view: &ViewDef, tables: &dyn Tables, settings: PlanSetting
         wide_rows: settings.wide_rows,
         cell,
         context: context.task_ctx(),
+        beside: context.task_ctx(),
         account: Account::unlimited(),
     })))
 }

@@ -1,27 +1,37 @@
-//! Subqueries over static tables that stand for one value: each is read once, before the first epoch, and its value stays.
+//! Subqueries over static tables that stand for one value: each is read once, before the first epoch, and its value stays until the
+//! tables are read again between two epochs.
 //!
 //! DataFusion puts one node over a whole plan that reads them all, in every run anew. Here that node is taken off, and its values are
 //! put where the plan looks for them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
 use datafusion::common::ScalarValue;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::execution::TaskContext;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::logical_expr::physical_planning_context::ScalarSubqueryResults;
 use datafusion::physical_plan::execution_plan::reset_plan_states;
 use datafusion::physical_plan::scalar_subquery::{ScalarSubqueryExec, ScalarSubqueryLink};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::TryStreamExt;
-use tokio::sync::OnceCell;
+use parking_lot::RwLock;
+use tokio::sync::{Mutex, OnceCell};
 
 use crate::error::{Error, Result};
+use crate::operator::static_side::{Replace, StaticSide, tables_read};
 
 /// The subqueries of a query, which all of its plans have in common.
 #[derive(Debug, Default)]
 pub(super) struct Subqueries {
-    values: OnceCell<Vec<ScalarValue>>,
+    values: RwLock<Version>,
 }
+
+/// The values of one reading, once they are read.
+type Version = Arc<OnceCell<Vec<ScalarValue>>>;
 
 /// Where one plan looks for the values.
 #[derive(Debug)]
@@ -30,7 +40,8 @@ pub(super) struct Values {
     /// As this plan would read them.
     links: Vec<ScalarSubqueryLink>,
     results: ScalarSubqueryResults,
-    filled: OnceCell<()>,
+    /// The version that lies there.
+    filled: Mutex<Option<Version>>,
 }
 
 impl Subqueries {
@@ -44,7 +55,7 @@ impl Subqueries {
             subqueries: Arc::clone(self),
             links: root.subqueries().to_vec(),
             results: root.results().clone(),
-            filled: OnceCell::new(),
+            filled: Mutex::default(),
         };
         (Arc::clone(root.input()), Some(values))
     }
@@ -56,15 +67,59 @@ impl Values {
     /// # Errors
     /// `Invalid` where a subquery has more than one row. A read that fails is tried again by the next epoch.
     pub(super) async fn fill(&self, context: &Arc<TaskContext>) -> Result<()> {
-        let filled = self.filled.get_or_try_init(|| async {
-            let values = self.subqueries.values.get_or_try_init(|| read(&self.links, context)).await?;
-            for (link, value) in self.links.iter().zip(values) {
-                self.results.set(link.index, value.clone())?;
-            }
-            Ok::<_, Error>(())
-        });
-        filled.await.copied()
+        let version: Version = Arc::clone(&self.subqueries.values.read());
+        let mut filled = self.filled.lock().await;
+        if filled.as_ref().is_some_and(|filled| Arc::ptr_eq(filled, &version)) {
+            return Ok(());
+        }
+        let values = version.get_or_try_init(|| read(&self.links, context)).await?;
+        self.results.clear();
+        for (link, value) in self.links.iter().zip(values) {
+            self.results.set(link.index, value.clone())?;
+        }
+        *filled = Some(Arc::clone(&version));
+        Ok(())
     }
+
+    /// The subqueries as something that can be read again. `plan`: the query's, in which they stand.
+    pub(super) fn side(&self, plan: &LogicalPlan) -> Arc<dyn StaticSide> {
+        let subqueries = Arc::clone(&self.subqueries);
+        Arc::new(Side { subqueries, links: self.links.clone(), tables: tables_of_subqueries(plan) })
+    }
+}
+
+/// See [`Values::side`].
+#[derive(Debug)]
+struct Side {
+    subqueries: Arc<Subqueries>,
+    links: Vec<ScalarSubqueryLink>,
+    tables: BTreeSet<String>,
+}
+
+#[async_trait]
+impl StaticSide for Side {
+    fn tables(&self) -> &BTreeSet<String> {
+        &self.tables
+    }
+
+    async fn read(self: Arc<Self>, context: &Arc<TaskContext>) -> Result<Replace> {
+        let values = read(&self.links, context).await?;
+        Ok(Box::new(move || *self.subqueries.values.write() = Arc::new(OnceCell::new_with(Some(values)))))
+    }
+}
+
+/// Names of the tables that the subqueries in a plan's expressions read.
+fn tables_of_subqueries(plan: &LogicalPlan) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    let walked = plan.apply(|node| {
+        node.apply_subqueries(|subquery| {
+            names.extend(tables_read(subquery));
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        Ok(TreeNodeRecursion::Continue)
+    });
+    debug_assert!(walked.is_ok(), "looking at a plan does not fail");
+    names
 }
 
 async fn read(links: &[ScalarSubqueryLink], context: &Arc<TaskContext>) -> Result<Vec<ScalarValue>> {

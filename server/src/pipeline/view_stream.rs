@@ -61,6 +61,7 @@ impl ViewStream {
             csv_delimiter: CSV_DELIMITER_DEFAULT,
             rows: RecordRows::default(),
             on_bad_row: on_bad_row(pipeline),
+            refresh_interval: None,
             text: view.text.clone(),
             location: view.location.clone(),
         };

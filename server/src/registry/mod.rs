@@ -276,16 +276,23 @@ fn reads_no_stream(view: &ViewDef) -> Error {
         .at(view.location.clone())
 }
 
-/// The files that define a query and the streams it reads.
+/// The files that define a query, the streams it reads and the static tables that it reads again.
 fn definitions(plan: &QueryPlan) -> impl Iterator<Item = &String> {
     let tables = plan.pipeline.slots.iter().map(|slot| &slot.table.location.file);
-    std::iter::once(&plan.view.location.file).chain(tables)
+    let refreshed = refreshed(plan).map(|table| &table.location.file);
+    std::iter::once(&plan.view.location.file).chain(tables).chain(refreshed)
+}
+
+/// The static tables that are read again while the query runs.
+fn refreshed(plan: &QueryPlan) -> impl Iterator<Item = &Arc<TableDef>> {
+    plan.pipeline.static_tables().groups().iter().flat_map(|group| &group.tables)
 }
 
 /// What a query is to be started again for, to go on from its last checkpoint: how it runs, not what it computes.
 fn settings(plan: &QueryPlan) -> String {
     let tables = plan.pipeline.slots.iter().map(|slot| (&slot.table.name, slot.table.on_bad_row));
-    format!("{:?} {:?}", plan.view.options, tables.collect::<Vec<_>>())
+    let refreshed = refreshed(plan).map(|table| (&table.text, table.refresh_interval));
+    format!("{:?} {:?} {:?}", plan.view.options, tables.collect::<Vec<_>>(), refreshed.collect::<Vec<_>>())
 }
 
 /// Names a version of a query: what it computes and from what, not how its file is written.

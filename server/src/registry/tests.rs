@@ -67,3 +67,32 @@ async fn what_a_record_is_taken_for_is_part_of_a_query_and_what_is_not_declared_
         fingerprint_of("a VARCHAR, b INT DEFAULT 3600", "").await
     );
 }
+
+/// A query that looks something up in a table with these options.
+async fn looking_up(options: &str) -> QueryPlan {
+    let text = format!(
+        "CREATE TABLE t (a VARCHAR, ts TIMESTAMP(3), WATERMARK FOR ts AS ts) WITH ('connector' = 'kafka', 'topic' = 't');
+         CREATE TABLE s (a VARCHAR, b VARCHAR) WITH ('connector' = 'filesystem', 'path' = 's.csv'{options});
+         CREATE MATERIALIZED VIEW v AS SELECT t.a, s.b, t.ts FROM t JOIN s ON s.a = t.a;"
+    );
+    let statements = parse_file("t.sql", &text).unwrap_or_else(|errors| panic!("{}", report(&errors)));
+    let nothing: Arc<dyn SnapshotReader> = Arc::new(Nothing);
+    let (catalog, errors) = catalog_of(&statements, &nothing);
+    assert!(errors.is_empty(), "{errors:?}");
+    let view = Arc::clone(&catalog.views["v"]);
+    planned(view, Arc::new(catalog), PlanSettings { partitions: 1, wide_rows: usize::MAX }).await.expect("it plans")
+}
+
+#[tokio::test]
+async fn how_often_a_table_is_looked_at_is_how_a_query_runs_and_not_what_it_computes() {
+    let once = looking_up("").await;
+    let often = looking_up(", 'refresh-interval' = '1 s'").await;
+    let seldom = looking_up(", 'refresh-interval' = '1 hour'").await;
+    assert_eq!([&often.fingerprint, &seldom.fingerprint], [&once.fingerprint; 2]);
+    assert_eq!(settings(&often), settings(&looking_up(", 'refresh-interval' = '1 s'").await));
+    assert_ne!(settings(&once), settings(&often));
+    assert_ne!(settings(&often), settings(&seldom));
+    let says = "static table s: looked at every 1s, read again when changed";
+    assert_eq!(often.pipeline.explain().last().map(String::as_str), Some(says));
+    assert!(!once.pipeline.explain().iter().any(|line| line.starts_with("static table")));
+}

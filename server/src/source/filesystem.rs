@@ -9,6 +9,7 @@ mod csv;
 mod header;
 mod input;
 mod layout;
+mod look;
 mod ndjson;
 mod parquet;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 
 pub use self::compressed::{TextFile, open_text};
 pub use self::csv::csv_header;
+pub use self::look::FilesState;
 pub use self::ndjson::NdjsonSource;
 pub use self::parquet::parquet_schema;
 

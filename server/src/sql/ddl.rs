@@ -299,6 +299,7 @@ impl StatementParser<'_> {
             csv_delimiter: options.csv_delimiter,
             rows: options.rows,
             on_bad_row: options.on_bad_row,
+            refresh_interval: options.refresh_interval,
             text: self.text(),
             location,
         })

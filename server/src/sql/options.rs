@@ -16,7 +16,7 @@ use crate::catalog::{
 use crate::error::{Error, Location, Result};
 
 const KAFKA: &[&str] = &["topic", "brokers", "properties.bootstrap.servers", "scan.startup.mode"];
-const FILESYSTEM: &[&str] = &["path", "csv.delimiter"];
+const FILESYSTEM: &[&str] = &["path", "csv.delimiter", REFRESH_INTERVAL];
 const TABLE: &[&str] = &[
     "connector",
     "format",
@@ -35,12 +35,17 @@ const TABLE: &[&str] = &[
 const OF_COLUMNS: &[&str] = &["aliases.", "timestamp-format.", "json.path."];
 const VIEW: &[&str] = &["primary-key", "allowed-lateness", "postgres", SESSION_MAX_LENGTH];
 
+/// An option of a static table.
+const REFRESH_INTERVAL: &str = "refresh-interval";
+
 /// An option of a view.
 pub(crate) const SESSION_MAX_LENGTH: &str = "session-max-length";
 
 const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 const MAX_FUTURE_DEFAULT: Duration = Duration::from_secs(300);
 const TOPIC_BYTES_MAX: usize = 249;
+/// Looking at files takes some microseconds each; more often than this nobody has a file written.
+const REFRESH_INTERVAL_MIN: Duration = Duration::from_millis(100);
 
 /// One `'key' = 'value'`.
 #[derive(Debug, Clone)]
@@ -224,6 +229,7 @@ pub(crate) struct TableOptions {
     pub(crate) format: Format,
     pub(crate) csv_delimiter: u8,
     pub(crate) on_bad_row: OnBadRow,
+    pub(crate) refresh_interval: Option<Duration>,
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) max_future: Duration,
     /// Column name → option, for `aliases.<column>`.
@@ -287,6 +293,7 @@ pub(crate) fn table_options(
         given.refuse_rest(TABLE, &[], errors);
         return None;
     };
+    let mut refresh_interval = None;
     let (connector, format, csv_delimiter) = match connector.value.as_str() {
         "kafka" => {
             let topic = kafka(&mut given, table_at, errors);
@@ -299,6 +306,7 @@ pub(crate) fn table_options(
             let path = required(&mut given, "path", "filesystem", "'path' = 'data/events.ndjson'", table_at, errors);
             let format = filesystem_format(format, path.as_deref(), table_at, errors);
             let delimiter = given.take("csv.delimiter");
+            refresh_interval = refreshing(given.take(REFRESH_INTERVAL), has_watermark, errors);
             let elsewhere: Vec<(&str, &str)> = KAFKA.iter().map(|option| (*option, "kafka")).collect();
             given.refuse_rest(&[TABLE, FILESYSTEM].concat(), &elsewhere, errors);
             let csv_delimiter = csv_delimiter(delimiter, format, errors);
@@ -325,6 +333,7 @@ pub(crate) fn table_options(
         format,
         csv_delimiter,
         on_bad_row,
+        refresh_interval,
         idle_timeout,
         max_future,
         aliases,
@@ -492,6 +501,26 @@ fn csv_delimiter(option: Option<GivenOption>, format: Option<Format>, errors: &m
         br"\t" => Ok(b'\t'),
         [delimiter] if delimiter.is_ascii() && !matches!(delimiter, b'"' | b'\n' | b'\r') => Ok(*delimiter),
         _ => Err(option.wrong("write one character of ASCII, but no quote and no line end; '\\t' is a tab")),
+    })
+}
+
+/// How often a static table is looked at again.
+fn refreshing(option: Option<GivenOption>, has_watermark: bool, errors: &mut Vec<Error>) -> Option<Duration> {
+    if let (Some(option), true) = (&option, has_watermark) {
+        errors.push(
+            option
+                .without_effect("a table with a watermark")
+                .detail("such a table is a stream, and its files are read once"),
+        );
+        return None;
+    }
+    read(option, None, errors, |option| match option.duration()? {
+        interval if interval < REFRESH_INTERVAL_MIN => {
+            let least = format!("{} ms", REFRESH_INTERVAL_MIN.as_millis());
+            Err(option
+                .wrong(&format!("it is at least '{least}', as in '30 seconds'; leave it out to read the table once")))
+        }
+        interval => Ok(Some(interval)),
     })
 }
 

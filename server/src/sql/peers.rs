@@ -133,6 +133,18 @@ pub(super) fn option_hint(key: &str) -> Option<&'static str> {
             "leave it out for text; write 'timestamp-format' = 'epoch-ms' and its like for numbers"
         }
         "source.idle-timeout" | "scan.watermark.idle-timeout" | "idle_micros" => "write 'idle-timeout' = '30 seconds'",
+        "lookup.cache"
+        | "lookup.cache.ttl"
+        | "lookup.join.cache.ttl"
+        | "lookup.full-cache.periodic-reload.interval"
+        | "lookup.full-cache.reload-strategy"
+        | "lookup.partial-cache.expire-after-write"
+        | "source.monitor-interval"
+        | "streaming-source.monitor-interval"
+        | "refresh_mode"
+        | "refresh_interval_sec" => {
+            "write 'refresh-interval' = '30 seconds' for a table of files that is looked up and read again when they change"
+        }
         "append_only" | "appendonly" => "leave it out: the rows of a table only come",
         "key.format" | "key.fields" | "key_format" => {
             "leave it out; the record's key is a column: k BYTEA METADATA FROM 'key'"

@@ -1,4 +1,4 @@
-//! The static side of a lookup join: read once, indexed once per set of keys, kept for every later epoch.
+//! The static side of a lookup join: read once, indexed once per set of keys, kept for every later epoch until it is read again.
 
 use std::sync::Arc;
 
@@ -7,18 +7,21 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use datafusion::common::utils::memory::get_record_batch_memory_size;
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::physical_plan::execution_plan::reset_plan_states;
-use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr, collect_partitioned};
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, PhysicalExpr};
+use futures::TryStreamExt;
+use futures::future::try_join_all;
 use hashbrown::HashTable;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::OnceCell;
 
 use super::NullKeys;
 use crate::error::Error;
 use crate::operator::keys::{evaluate, hash, nulls};
+use crate::operator::static_side::Replace;
 
 /// Ends a chain of rows in [`Index`].
 const NO_ROW: u32 = u32::MAX;
@@ -30,9 +33,13 @@ const NO_ROW: u32 = u32::MAX;
 #[derive(Debug)]
 pub struct Dimension {
     plan: Arc<dyn ExecutionPlan>,
-    rows: OnceCell<Rows>,
+    /// Of the version in use, as are the indexes.
+    rows: RwLock<Cell<Rows>>,
     indexes: Mutex<Vec<Arc<KeyedIndex>>>,
 }
+
+/// Filled by whoever needs it first; another version has another one.
+type Cell<T> = Arc<OnceCell<Arc<T>>>;
 
 /// All rows as one batch, and the memory they are accounted for with.
 #[derive(Debug)]
@@ -44,7 +51,7 @@ struct Rows {
 impl Dimension {
     /// `plan` must be bounded and independent of epochs; it runs with all its partitions.
     pub fn new(plan: Arc<dyn ExecutionPlan>) -> Self {
-        Dimension { plan, rows: OnceCell::new(), indexes: Mutex::default() }
+        Dimension { plan, rows: RwLock::default(), indexes: Mutex::default() }
     }
 
     pub fn schema(&self) -> SchemaRef {
@@ -57,31 +64,64 @@ impl Dimension {
         if let Some(index) = indexes.iter().find(|index| index.keys == keys && index.nulls == nulls) {
             return Arc::clone(index);
         }
-        let index = Arc::new(KeyedIndex { keys, nulls, cell: OnceCell::new() });
+        let index = Arc::new(KeyedIndex { keys, nulls, cell: RwLock::default() });
         indexes.push(Arc::clone(&index));
         index
     }
 
-    async fn rows(&self, context: &Arc<TaskContext>) -> Result<&Rows> {
-        self.rows
-            .get_or_try_init(|| async {
-                // A fresh instance: after a failed read the channels inside the old one are used up.
-                let plan = reset_plan_states(Arc::clone(&self.plan))?;
-                let schema = plan.schema();
-                let reservation = MemoryConsumer::new("lookup join table").register(context.memory_pool());
-                let partitions = collect_partitioned(plan, Arc::clone(context)).await?;
-                let batches: Vec<RecordBatch> = partitions.into_iter().flatten().collect();
-                reservation.try_grow(batches.iter().map(get_record_batch_memory_size).sum())?;
-                let batch = concat_batches(&schema, &batches)?;
-                if batch.num_rows() >= NO_ROW as usize {
-                    return Err(Error::over_budget(format!("a lookup table has {} rows", batch.num_rows()))
-                        .detail(format!("a static table of a join may have at most {} rows", NO_ROW - 1))
-                        .into());
-                }
-                Ok(Rows { batch, _reservation: reservation })
-            })
-            .await
+    async fn rows(&self, context: &Arc<TaskContext>) -> Result<Arc<Rows>> {
+        let cell: Cell<Rows> = Arc::clone(&self.rows.read());
+        let rows = cell.get_or_try_init(|| async { self.read(context).await.map(Arc::new) }).await?;
+        Ok(Arc::clone(rows))
     }
+
+    async fn read(&self, context: &Arc<TaskContext>) -> Result<Rows> {
+        // A fresh instance: after a read the channels inside the old one are used up.
+        let plan = reset_plan_states(Arc::clone(&self.plan))?;
+        let schema = plan.schema();
+        let reservation = MemoryConsumer::new("lookup join table").register(context.memory_pool());
+        let partitions = (0..plan.output_partitioning().partition_count()).map(|partition| {
+            let (plan, reservation) = (&plan, &reservation);
+            async move {
+                let mut rows = plan.execute(partition, Arc::clone(context))?;
+                let mut batches = Vec::new();
+                while let Some(batch) = rows.try_next().await? {
+                    // As they come: what has no room is not read to its end.
+                    reservation.try_grow(get_record_batch_memory_size(&batch))?;
+                    batches.push(batch);
+                }
+                Ok::<_, DataFusionError>(batches)
+            }
+        });
+        let batches: Vec<RecordBatch> = try_join_all(partitions).await?.into_iter().flatten().collect();
+        let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        if rows >= NO_ROW as usize {
+            return Err(Error::over_budget(format!("a lookup table has {rows} rows"))
+                .detail(format!("a static table of a join may have at most {} rows", NO_ROW - 1))
+                .into());
+        }
+        Ok(Rows { batch: concat_batches(&schema, &batches)?, _reservation: reservation })
+    }
+
+    /// Reads the rows anew and builds every index over them. Epochs see none of it before it is put in place.
+    ///
+    /// To be called when everything is planned: an index that is asked for later would be one over the rows of before.
+    pub(super) async fn read_again(self: &Arc<Self>, context: &Arc<TaskContext>) -> Result<Replace> {
+        let rows = Arc::new(self.read(context).await?);
+        let keyed = self.indexes.lock().clone();
+        let built = keyed.iter().map(|index| index.build(&rows, context).map(Arc::new)).collect::<Result<Vec<_>>>()?;
+        let this = Arc::clone(self);
+        Ok(Box::new(move || {
+            *this.rows.write() = filled(rows);
+            for (keyed, index) in keyed.iter().zip(built) {
+                *keyed.cell.write() = filled(index);
+            }
+        }))
+    }
+}
+
+fn filled<T>(value: Arc<T>) -> Cell<T> {
+    Arc::new(OnceCell::new_with(Some(value)))
 }
 
 /// One index of a dimension, built on first use.
@@ -89,28 +129,32 @@ impl Dimension {
 pub(super) struct KeyedIndex {
     pub(super) keys: Vec<Arc<dyn PhysicalExpr>>,
     nulls: NullKeys,
-    cell: OnceCell<Arc<Index>>,
+    cell: RwLock<Cell<Index>>,
 }
 
 impl KeyedIndex {
     pub(super) async fn get(&self, dimension: &Dimension, context: &Arc<TaskContext>) -> Result<Arc<Index>> {
-        let index = self
-            .cell
+        let cell: Cell<Index> = Arc::clone(&self.cell.read());
+        let index = cell
             .get_or_try_init(|| async {
                 let rows = dimension.rows(context).await?;
-                let bytes = rows.batch.num_rows() * BYTES_PER_ROW;
-                let reservation = MemoryConsumer::new("lookup join index").register(context.memory_pool());
-                reservation.try_grow(bytes)?;
-                Index::build(rows.batch.clone(), &self.keys, self.nulls, reservation).map(Arc::new)
+                self.build(&rows, context).map(Arc::new)
             })
             .await?;
         Ok(Arc::clone(index))
     }
 
+    fn build(&self, rows: &Rows, context: &Arc<TaskContext>) -> Result<Index> {
+        let bytes = rows.batch.num_rows() * BYTES_PER_ROW;
+        let reservation = MemoryConsumer::new("lookup join index").register(context.memory_pool());
+        reservation.try_grow(bytes)?;
+        Index::build(rows.batch.clone(), &self.keys, self.nulls, reservation)
+    }
+
     /// What has been indexed.
     #[cfg(test)]
-    pub(super) fn batch(&self) -> &RecordBatch {
-        &self.cell.get().expect("the index has been used").batch
+    pub(super) fn batch(&self) -> RecordBatch {
+        self.cell.read().get().expect("the index has been used").batch.clone()
     }
 }
 

@@ -1,12 +1,15 @@
 //! A lookup join between the optimizer and the physical plan, where it stands in the place of DataFusion's own join.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use datafusion::common::{DFSchema, DFSchemaRef};
 use datafusion::error::Result;
+use datafusion::execution::TaskContext;
 use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::joins::utils::JoinFilter;
@@ -15,18 +18,20 @@ use tokio::sync::OnceCell;
 use super::{Dimension, LookupJoinExec, LookupJoinType, NullKeys};
 use crate::error::Error;
 use crate::operator::logical::Lowering;
+use crate::operator::static_side::{Replace, StaticSide, tables_read};
 
 /// Static rows that a query looks things up in: any plan without a stream, planned once for all that look there.
 #[derive(Debug)]
 pub struct StaticRows {
     plan: LogicalPlan,
+    tables: BTreeSet<String>,
     dimension: OnceCell<Arc<Dimension>>,
 }
 
 impl StaticRows {
     /// `plan`: optimized.
     pub fn new(plan: LogicalPlan) -> Self {
-        StaticRows { plan, dimension: OnceCell::new() }
+        StaticRows { tables: tables_read(&plan), plan, dimension: OnceCell::new() }
     }
 
     pub fn plan(&self) -> &LogicalPlan {
@@ -40,6 +45,19 @@ impl StaticRows {
             Ok::<_, datafusion::error::DataFusionError>(Arc::new(Dimension::new(plan)))
         });
         Ok(Arc::clone(planned.await?))
+    }
+}
+
+#[async_trait]
+impl StaticSide for StaticRows {
+    fn tables(&self) -> &BTreeSet<String> {
+        &self.tables
+    }
+
+    async fn read(self: Arc<Self>, context: &Arc<TaskContext>) -> crate::error::Result<Replace> {
+        let dimension =
+            self.dimension.get().ok_or_else(|| Error::bug("static rows are read before they are planned"))?;
+        Ok(dimension.read_again(context).await?)
     }
 }
 

@@ -297,3 +297,26 @@ fn keys_of_different_types_are_refused() {
             .unwrap_err();
     assert!(error.to_string().contains("s_k1@1 of type Int32 with d_k2@2 of type Utf8View"), "{error}");
 }
+
+// What is read again is seen by none before it is put in place, and by all indexes at once after that.
+#[test]
+fn a_dimension_that_is_read_again_is_seen_when_it_is_put_in_place() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let rows = [row(1, 10), row(2, 20)];
+    let dimension = Arc::new(Dimension::new(source("d", &rows, 8, 1)));
+    let case = case(vec![row(2, 0)], rows.to_vec(), LookupJoinType::Inner);
+    let by_one_key = case.plan_with(Arc::clone(&dimension));
+    let keys = ["d_k1", "d_number"].map(|key| col(key, &side_schema("d")).unwrap());
+    let by_two = dimension.keyed_by(keys.to_vec(), NullKeys::MatchNothing);
+    assert_eq!(case.run(by_one_key.clone()), [(0, Some(1))]);
+    let context = Arc::new(TaskContext::default());
+    let first = runtime.block_on(by_two.get(&dimension, &context)).unwrap();
+    let replace = runtime.block_on(dimension.read_again(&context)).unwrap();
+    let before = runtime.block_on(by_two.get(&dimension, &context)).unwrap();
+    assert!(Arc::ptr_eq(&first, &before));
+    replace();
+    let after = runtime.block_on(by_two.get(&dimension, &context)).unwrap();
+    assert!(!Arc::ptr_eq(&first, &after));
+    assert_eq!(after.batch, first.batch);
+    assert_eq!(case.run(reset_plan_states(by_one_key).unwrap()), [(0, Some(1))]);
+}

@@ -115,6 +115,7 @@ fn table(path: &Path, format: Format, on_bad_row: OnBadRow) -> TableDef {
         csv_delimiter: CSV_DELIMITER_DEFAULT,
         rows: RecordRows::One,
         on_bad_row,
+        refresh_interval: None,
         text: String::new(),
         location: Location { file: "t.sql".into(), line: 1, column: 1 },
     }

@@ -168,6 +168,7 @@ impl Played {
             csv_delimiter: CSV_DELIMITER_DEFAULT,
             rows: RecordRows::default(),
             on_bad_row: OnBadRow::DeadLetter,
+            refresh_interval: None,
             text: String::new(),
             location: Location { file: "up.sql".to_owned(), line: 1, column: 1 },
         };

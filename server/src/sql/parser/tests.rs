@@ -103,6 +103,7 @@ fn a_kafka_table_with_everything_is_read_as_written() {
         csv_delimiter: CSV_DELIMITER_DEFAULT,
         rows: RecordRows::One,
         on_bad_row: OnBadRow::Fail,
+        refresh_interval: None,
         text: text.to_owned(),
         location: Location { file: "test.sql".into(), line: 3, column: 1 },
     };
@@ -142,7 +143,11 @@ fn a_files_format_follows_its_ending_unless_given() {
         assert_eq!(table.connector, Connector::Filesystem(FilesystemPath { path: path.into() }), "{options}");
         assert_eq!(table.format, format, "{options}");
         assert!(!table.is_stream());
+        assert_eq!(table.refresh_interval, None);
     }
+    let options = "'connector' = 'filesystem', 'path' = 'teams.csv', 'refresh-interval' = '30 s'";
+    let table = table(&format!("CREATE TABLE t (a INT) WITH ({options})"));
+    assert_eq!(table.refresh_interval, Some(Duration::from_secs(30)));
 }
 
 #[test]
@@ -561,6 +566,18 @@ const GOLDEN: &[(&str, &str)] = &[
     (
         "CREATE TABLE t (a VARCHAR) WITH ('connector' = 'filesystem', 'path' = 't.csv', 'numbers-as-text' = 'a')",
         "test.sql:1:80: option \"numbers-as-text\" has no effect on a format other than 'json'\n  hint: leave it out",
+    ),
+    (
+        "CREATE TABLE t (a INT) WITH ('connector' = 'kafka', 'topic' = 't', 'refresh-interval' = '30 s')",
+        "test.sql:1:68: option \"refresh-interval\" belongs to connector 'filesystem'\n  hint: known are connector, format, on-bad-row, idle-timeout, watermark-max-future, aliases.<column>, numbers-as-text, timestamp-format, timestamp-format.<column>, json.rows, json.path.<column>, on-null, topic, brokers, properties.bootstrap.servers, scan.startup.mode",
+    ),
+    (
+        "CREATE TABLE t (a INT, ts TIMESTAMP(3), WATERMARK FOR ts AS ts) WITH ('connector' = 'filesystem', 'path' = 't.csv', 'refresh-interval' = '30 s')",
+        "test.sql:1:117: option \"refresh-interval\" has no effect on a table with a watermark\n  detail: such a table is a stream, and its files are read once\n  hint: leave it out",
+    ),
+    (
+        "CREATE TABLE t (a INT) WITH ('connector' = 'filesystem', 'path' = 't.csv', 'refresh-interval' = '50 ms')",
+        "test.sql:1:97: option \"refresh-interval\" cannot be \"50 ms\"\n  hint: it is at least '100 ms', as in '30 seconds'; leave it out to read the table once",
     ),
     (
         "CREATE MATERIALIZED VIEW v WITH ('primary_key' = 'a', 'postgres' = 'maybe') AS SELECT 1 AS a",

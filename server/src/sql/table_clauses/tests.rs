@@ -163,6 +163,7 @@ fn options_of_peers_are_refused_with_ours() {
         ("'source.idle-timeout' = '1 min'", "write 'idle-timeout'"),
         ("source.offset = 'latest'", "write 'scan.startup.mode'"),
         ("'properties.security.protocol' = 'SASL_SSL'", "settings of the Kafka client stand under [kafka]"),
+        ("'lookup.cache.ttl' = '1 min'", "write 'refresh-interval' = '30 seconds'"),
         ("on_bad_row = 'fail'", "did you mean \"on-bad-row\"?"),
     ] {
         let found = mistakes(&format!("CREATE TABLE t (a INT) WITH (connector = 'kafka', topic = 't', {option})"));

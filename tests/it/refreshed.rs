@@ -1,0 +1,183 @@
+//! A table that is looked up and changes while a server runs: rows that come after a change see it, and while the table cannot be read they
+//! see what it held before.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use libtest_mimic::{Failed, Trial};
+use serde_json::{Value, json};
+use touchline::clock::Clock;
+use touchline::config::Config;
+use touchline::server::Server;
+use touchline::status::{QueryState, QueryStatus};
+
+use crate::process::{STREAM, Site, WAIT_LIMIT, append, binary};
+use crate::services::{Outcome, async_trial};
+
+pub(crate) fn tests() -> Vec<Trial> {
+    vec![async_trial("refreshed::a_lookup_table_is_followed_while_the_query_runs", &[], followed)]
+}
+
+const NAMES: &str = "\
+CREATE TABLE names (id BIGINT NOT NULL, name VARCHAR NOT NULL)
+WITH ('connector' = 'filesystem', 'path' = '../names.csv', 'refresh-interval' = '100 ms');
+";
+/// A row without its name would be lost.
+const NAMED: &str = "CREATE MATERIALIZED VIEW named AS SELECT e.id, n.name FROM e JOIN names n ON n.id = e.id % 2;\n";
+
+/// Between two looks at something that is waited for.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// A server in this process, so that its log can be appended to and its status read while it runs.
+struct Running {
+    server: Server,
+    status: Arc<QueryStatus>,
+}
+
+impl Running {
+    async fn start(site: &Site) -> Result<Self, Failed> {
+        let mut config = Config { data_dir: site.path("data"), ..Config::default() };
+        config.catalog.schemas_dir = site.path("schemas");
+        config.catalog.queries_dir = site.path("queries");
+        config.flight.listen.set_port(0);
+        config.http.listen.set_port(0);
+        config.engine.checkpoint_interval = Duration::from_millis(1);
+        let deadline = Instant::now() + WAIT_LIMIT;
+        let server = loop {
+            match Server::start(config.clone(), Clock::System).await {
+                Ok(server) => break server,
+                // Threads that read the log for the server before end a moment after it.
+                Err(error) if error.primary().contains("another process uses") && Instant::now() < deadline => {
+                    tokio::time::sleep(LOOK_EVERY).await;
+                }
+                Err(error) => return Err(error.report().into()),
+            }
+        };
+        let status = server.published().query("named").ok_or("the query is not there")?;
+        Ok(Running { server, status })
+    }
+
+    fn query(&self, sql: &str) -> Result<Vec<Value>, Failed> {
+        let url = format!("grpc://{}", self.server.flight_addr());
+        let output = tokio::task::block_in_place(|| -> Result<Output, Failed> {
+            let mut command = Command::new(binary()?);
+            command.args(["sql", "--url", &url, "--output", "json", "-c", sql]).stdin(Stdio::null());
+            Ok(command.output()?)
+        })?;
+        if !output.status.success() {
+            return Err(format!("{sql}\n{}", String::from_utf8_lossy(&output.stderr)).into());
+        }
+        let text = String::from_utf8(output.stdout)?;
+        text.lines().map(|line| serde_json::from_str(line).map_err(Failed::from)).collect()
+    }
+
+    fn metrics(&self) -> Result<String, Failed> {
+        let address = self.server.http_addr();
+        tokio::task::block_in_place(|| {
+            let mut stream = TcpStream::connect(address)?;
+            stream.set_read_timeout(Some(WAIT_LIMIT))?;
+            write!(stream, "GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            Ok(answer)
+        })
+    }
+
+    /// Appends the row with the next number; the name that it gets.
+    async fn name_of_next(&self, next: &mut u64) -> Result<String, Failed> {
+        let id = *next;
+        *next += 1;
+        let log = self.server.embedded().ok_or("topics are in the process")?;
+        append(log, "e", 0, &[format!("{{\"id\":{id},\"ts\":\"2026-01-01T00:00:00Z\"}}")])?;
+        let mut name = None;
+        until(&format!("row {id}"), || {
+            name = self.query(&format!("SELECT name FROM named WHERE id = {id}"))?.pop();
+            Ok(name.is_some())
+        })
+        .await?;
+        Ok(name.and_then(|row| row["name"].as_str().map(str::to_owned)).unwrap_or_default())
+    }
+
+    /// Appends rows until one of them sees what the table holds by now; those before it see what it held before.
+    async fn until_name_is(&self, wanted: &str, before: &str, next: &mut u64) -> Outcome {
+        let deadline = Instant::now() + WAIT_LIMIT;
+        loop {
+            let name = self.name_of_next(next).await?;
+            if name == wanted {
+                break;
+            }
+            assert_eq!(name, before);
+            if Instant::now() > deadline {
+                return Err(format!("waited {} s for a row named {wanted}", WAIT_LIMIT.as_secs()).into());
+            }
+        }
+        assert_eq!(self.name_of_next(next).await?, wanted, "it does not go back");
+        Ok(())
+    }
+}
+
+async fn until(what: &str, mut done: impl FnMut() -> Result<bool, Failed>) -> Outcome {
+    let deadline = Instant::now() + WAIT_LIMIT;
+    while !done()? {
+        if Instant::now() > deadline {
+            return Err(format!("waited {} s for {what}", WAIT_LIMIT.as_secs()).into());
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    Ok(())
+}
+
+/// As a table should be replaced: whole, by a new name.
+fn put_names(site: &Site, name: &str) -> Outcome {
+    site.write("names.next", &format!("id,name\n0,{name}\n1,{name}\n"))?;
+    Ok(fs::rename(site.path("names.next"), site.path("names.csv"))?)
+}
+
+async fn followed() -> Outcome {
+    let site = Site::new()?;
+    site.write("schemas/e.sql", STREAM)?;
+    site.write("schemas/names.sql", NAMES)?;
+    site.write("queries/named.sql", NAMED)?;
+    put_names(&site, "old")?;
+    let running = Running::start(&site).await?;
+    let mut next = 0;
+    assert_eq!(running.name_of_next(&mut next).await?, "old");
+    put_names(&site, "new")?;
+    running.until_name_is("new", "old", &mut next).await?;
+
+    fs::remove_file(site.path("names.csv"))?;
+    until("the missing file to be reported", || {
+        let (state, reason) = running.status.get();
+        let told = reason.is_some_and(|reason| reason.contains("table \"names\" cannot be read again"));
+        Ok(state == QueryState::Degraded && told)
+    })
+    .await?;
+    assert_eq!(running.name_of_next(&mut next).await?, "new");
+    let states = running.query("SELECT state FROM touchline.queries WHERE name = 'named'")?;
+    assert_eq!(states, [json!({ "state": "degraded" })]);
+    let metrics = running.metrics()?;
+    let failures = metrics.lines().find_map(|line| {
+        line.strip_prefix("touchline_lookup_failures_total{query=\"named\",table=\"names\"} ")?.parse::<f64>().ok()
+    });
+    assert!(failures.is_some_and(|failures| failures >= 1.0), "{metrics}");
+
+    put_names(&site, "third")?;
+    running.until_name_is("third", "new", &mut next).await?;
+    until("all to be well", || Ok(running.status.get() == (QueryState::Running, None))).await?;
+    // An ad-hoc statement reads what is there now.
+    assert_eq!(running.query("SELECT DISTINCT name FROM names")?, [json!({ "name": "third" })]);
+    running.server.stop().await.map_err(|error| error.report())?;
+
+    put_names(&site, "fourth")?;
+    let running = Running::start(&site).await?;
+    assert_eq!(running.name_of_next(&mut next).await?, "fourth");
+    let counted = running.query("SELECT count(*) AS n, count(DISTINCT id) AS d FROM named")?;
+    assert_eq!(counted, [json!({ "n": next, "d": next })], "each row once");
+    let names = running.query("SELECT DISTINCT name FROM named ORDER BY name")?;
+    assert_eq!(names, ["fourth", "new", "old", "third"].map(|name| json!({ "name": name })));
+    Ok(running.server.stop().await.map_err(|error| error.report())?)
+}
