@@ -1,0 +1,304 @@
+//! One shared reader: a thread that fetches and decodes, and the queries that take what it puts into a window.
+//!
+//! The thread waits for the slowest query before more than the window holds would wait for it. Where others have nothing to do
+//! meanwhile, that has an end: the slow one is left behind and reads alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::Notify;
+
+use super::Decoded;
+use super::window::{Place, Window, contains, is_little_ahead};
+use crate::catalog::{Connector, StartAt, TableDef};
+use crate::decode::Doubtful;
+use crate::error::{Error, Result};
+use crate::source::reader::{Answers, Gone, ReaderLimits, WAIT_FOR_ROOM};
+use crate::source::{Offsets, SourceBatch};
+use crate::state::{Account, Reservation};
+
+/// How long one query may make others wait in all, before it has everything again. A short stop, as for a checkpoint, the window holds off.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Between two batches that are not full, for each query but the first. An epoch costs some 40 µs whatever is in it, so many
+/// queries over a trickle of rows would keep the processors busy with nothing else.
+const PACE: Duration = Duration::from_micros(250);
+
+/// The part of a window that is kept although all have taken it, and within which who comes back is near: a quarter.
+const NEAR_SHARE: usize = 4;
+
+/// See the module's first lines.
+pub(in crate::source) struct Hub {
+    /// Of two readers of a topic at one place queries go to the one that is older.
+    pub(super) id: u64,
+    pub(super) def: Arc<TableDef>,
+    /// The offsets that it was opened with; empty: where the table says.
+    resume: Offsets,
+    /// Bytes that may wait.
+    window_bytes: usize,
+    /// Batches that wait for each query before they are made larger.
+    queue_batches: usize,
+    /// Answers for what is in the window, once for all.
+    account: Option<Arc<Account>>,
+    pub(super) answers: Arc<Mutex<Answers>>,
+    state: Mutex<State>,
+    /// A batch was taken, or a query has left.
+    taken: Condvar,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Default)]
+struct State {
+    window: Window,
+    /// What the batch under construction holds; `None` until the source has been opened.
+    decoding: Option<Arc<[usize]>>,
+    /// Columns that are decoded for queries which do not read here yet, by query.
+    interests: BTreeMap<u64, Vec<usize>>,
+    published: Option<Instant>,
+    /// The last query has left.
+    closed: bool,
+    failed: Option<Error>,
+}
+
+impl std::fmt::Debug for Hub {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Hub({} of {})", self.id, self.def.name)
+    }
+}
+
+/// What a query gets when it asks.
+pub(super) enum Taken {
+    Batch(Arc<Decoded>),
+    /// Nothing yet.
+    Nothing,
+    /// It was too slow: it has to go on alone from where it is.
+    LeftBehind,
+    Failed(Error),
+}
+
+impl Hub {
+    pub(super) fn new(
+        id: u64,
+        def: Arc<TableDef>,
+        resume: Offsets,
+        limits: ReaderLimits,
+        account: Option<Arc<Account>>,
+    ) -> Self {
+        let queue_batches = limits.queue_batches.max(1);
+        Hub {
+            id,
+            def,
+            resume,
+            window_bytes: limits.batch_bytes_max.saturating_mul(queue_batches),
+            queue_batches,
+            account,
+            answers: Arc::default(),
+            state: Mutex::default(),
+            taken: Condvar::new(),
+            thread: Mutex::new(None),
+        }
+    }
+
+    pub(super) fn runs_as(&self, thread: JoinHandle<()>) {
+        *self.thread.lock() = Some(thread);
+    }
+
+    fn near(&self) -> usize {
+        self.window_bytes / NEAR_SHARE
+    }
+
+    /// What it keeps of what all have taken.
+    fn kept(&self) -> usize {
+        if self.account.as_ref().is_some_and(|account| account.is_short()) { 0 } else { self.near() }
+    }
+
+    /// Whether a table without a checkpoint begins at the same place, whenever that is.
+    fn begins_with_the_topic(&self) -> bool {
+        matches!(&self.def.connector, Connector::Kafka(topic) if topic.start == StartAt::Earliest)
+    }
+
+    // What queries do.
+
+    /// Takes a query that begins, or one that moves, in; false where it cannot go on here from `at`. `at` empty: it begins where the
+    /// table says.
+    pub(super) fn join(
+        &self,
+        query: u64,
+        at: &Offsets,
+        columns: &[usize],
+        wake: &Arc<Notify>,
+        moves: bool,
+    ) -> bool {
+        let mut state = self.state.lock();
+        if state.closed || state.failed.is_some() {
+            return false;
+        }
+        // Who begins may have all that waits before it: others have it before them as well.
+        let near = if moves { self.near() } else { usize::MAX };
+        let window = &state.window;
+        let from_its_beginning = if window.head().is_empty() {
+            is_little_ahead(at, &self.resume)
+        } else {
+            at.is_empty() && self.resume.is_empty() && self.begins_with_the_topic() && window.is_whole()
+        };
+        let place = match from_its_beginning && window.has_columns_from(0, columns) {
+            true => Place::Here(0),
+            false => window.place(at, columns, near),
+        };
+        let decoded = state.decoding.as_ref().is_none_or(|decoding| contains(decoding, columns));
+        match place {
+            Place::Here(next) if decoded => {
+                state.interests.remove(&query);
+                state.window.join(query, next, columns.to_vec(), Arc::clone(wake));
+                true
+            }
+            Place::Here(_) | Place::OtherColumns => {
+                if moves {
+                    state.interests.insert(query, columns.to_vec());
+                }
+                false
+            }
+            Place::Nowhere => false,
+        }
+    }
+
+    /// Takes a query out. True where it was the last one: then the reader ends.
+    pub(super) fn leave(&self, query: u64) -> bool {
+        let mut state = self.state.lock();
+        state.interests.remove(&query);
+        state.window.leave(query);
+        if state.window.queries() == 0 {
+            state.closed = true;
+        }
+        self.taken.notify_all();
+        state.closed
+    }
+
+    /// Its columns are no longer of interest to a query that reads elsewhere.
+    pub(super) fn forget(&self, query: u64) {
+        self.state.lock().interests.remove(&query);
+    }
+
+    pub(super) fn take(&self, query: u64) -> Taken {
+        let mut state = self.state.lock();
+        if let Some(batch) = state.window.take(query) {
+            state.window.release(self.kept());
+            self.taken.notify_all();
+            return Taken::Batch(batch);
+        }
+        match &state.failed {
+            _ if !state.window.has(query) => Taken::LeftBehind,
+            Some(error) => Taken::Failed(error.duplicate()),
+            None => Taken::Nothing,
+        }
+    }
+
+    /// The thread of a reader that nobody reads any more.
+    pub(super) fn ended(&self) -> Option<JoinHandle<()>> {
+        let closed = self.state.lock().closed;
+        self.thread.lock().take_if(|_| closed)
+    }
+
+    // What the thread does.
+
+    pub(in crate::source) fn is_closed(&self) -> bool {
+        self.state.lock().closed
+    }
+
+    /// The columns that are decoded now.
+    pub(in crate::source) fn columns(&self) -> Vec<usize> {
+        self.state.lock().decoding.iter().flat_map(|columns| columns.iter().copied()).collect()
+    }
+
+    /// The columns to decode from now on, where they are others than before: between two batches.
+    pub(in crate::source) fn other_columns(&self) -> Option<Vec<usize>> {
+        let mut state = self.state.lock();
+        let wanted: BTreeSet<usize> =
+            state.window.columns().chain(state.interests.values().flatten().copied()).collect();
+        let wanted: Arc<[usize]> = wanted.into_iter().collect();
+        if state.decoding.as_ref() == Some(&wanted) {
+            return None;
+        }
+        state.decoding = Some(Arc::clone(&wanted));
+        Some(wanted.to_vec())
+    }
+
+    /// Whether a batch of so many bytes that is not full should be put in: somebody waits for it.
+    pub(in crate::source) fn wants(&self, bytes: usize) -> Result<bool, Gone> {
+        let state = self.state.lock();
+        if state.closed {
+            return Err(Gone);
+        }
+        Ok(state.window.is_awaited(self.queue_batches) && state.wait().is_zero() && self.may_hold(&state, bytes))
+    }
+
+    /// How long to wait for more records while there are some.
+    pub(in crate::source) fn wait(&self) -> Duration {
+        match self.state.lock().wait() {
+            wait if wait.is_zero() => WAIT_FOR_ROOM,
+            // Sources wait for whole milliseconds.
+            wait => wait.clamp(Duration::from_millis(1), WAIT_FOR_ROOM),
+        }
+    }
+
+    fn may_hold(&self, state: &State, bytes: usize) -> bool {
+        let has_memory = || self.account.as_ref().is_none_or(|account| account.hold(bytes).is_some());
+        !state.window.is_waiting() || (state.window.has_room(bytes, self.window_bytes) && has_memory())
+    }
+
+    /// Waits until a batch of so many bytes has room, or those are left behind who have none.
+    pub(in crate::source) fn wait_for_room(&self, bytes: usize) -> Result<(), Gone> {
+        let mut state = self.state.lock();
+        loop {
+            if state.closed {
+                return Err(Gone);
+            }
+            state.window.release(self.kept());
+            if self.may_hold(&state, bytes) {
+                return Ok(());
+            }
+            let began = Instant::now();
+            self.taken.wait_for(&mut state, WAIT_FOR_ROOM);
+            let left = state.window.blame(began.elapsed(), PATIENCE);
+            if left > 0 {
+                tracing::info!(table = self.def.name, queries = left, "too slow for the others: reading alone");
+            }
+        }
+    }
+
+    pub(in crate::source) fn put(&self, mut rows: SourceBatch, doubtful: Vec<Doubtful>) -> Result<(), Gone> {
+        if let Some(account) = &self.account {
+            let mut held = Reservation::empty(account);
+            held.count(rows.bytes);
+            rows.held = Some(Arc::new(held));
+        }
+        let mut state = self.state.lock();
+        if state.closed {
+            return Err(Gone);
+        }
+        let columns = state.decoding.clone().unwrap_or_default();
+        state.window.push(Arc::new(Decoded { columns, rows, doubtful }));
+        state.window.release(self.kept());
+        state.published = Some(Instant::now());
+        Ok(())
+    }
+
+    /// All who read here are told, after what was read before.
+    pub(in crate::source) fn fail(&self, error: Error) {
+        let mut state = self.state.lock();
+        state.failed.get_or_insert(error);
+        state.window.wake_all();
+    }
+}
+
+impl State {
+    /// How long until the next batch that is not full.
+    fn wait(&self) -> Duration {
+        let others = u32::try_from(self.window.queries().saturating_sub(1)).unwrap_or(u32::MAX);
+        let pace = PACE.saturating_mul(others);
+        self.published.map_or(Duration::ZERO, |published| pace.saturating_sub(published.elapsed()))
+    }
+}
