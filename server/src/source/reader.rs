@@ -651,7 +651,7 @@ const BATCH_FILE_ROWS: usize = 8192;
 
 /// Ends a batch; also partitions that contributed nothing are in it, so that their lag is known. With it the records that each of
 /// several queries has to judge.
-fn finish(decoder: &mut TableDecoder, polled: &Polled) -> Result<(SourceBatch, Vec<Doubtful>)> {
+pub(super) fn finish(decoder: &mut TableDecoder, polled: &Polled) -> Result<(SourceBatch, Vec<Doubtful>)> {
     let mut batch = decoder.finish(polled)?;
     for (partition, position) in &polled.positions {
         let end = polled.ends.get(partition).copied();

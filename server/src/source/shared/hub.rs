@@ -27,8 +27,11 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// queries over a trickle of rows would keep the processors busy with nothing else.
 const PACE: Duration = Duration::from_micros(250);
 
-/// The part of a window that is kept although all have taken it, and within which who comes back is near: a quarter.
-const NEAR_SHARE: usize = 4;
+/// Full batches that may wait for the slowest query, if `engine.reader_queue_batches` is not less.
+const WINDOW_BATCHES: usize = 4;
+
+/// For how long batches that all have taken are kept for queries that come, after one has looked: some of them, by bytes.
+const SOUGHT_FOR: Duration = Duration::from_secs(2);
 
 /// See the module's first lines.
 pub(in crate::source) struct Hub {
@@ -37,8 +40,9 @@ pub(in crate::source) struct Hub {
     pub(super) def: Arc<TableDef>,
     /// The offsets that it was opened with; empty: where the table says.
     resume: Offsets,
-    /// Bytes that may wait.
+    /// Bytes that may wait, and those within which who comes is near.
     window_bytes: usize,
+    near_bytes: usize,
     /// Batches that wait for each query before they are made larger.
     queue_batches: usize,
     /// Answers for what is in the window, once for all.
@@ -57,7 +61,11 @@ struct State {
     decoding: Option<Arc<[usize]>>,
     /// Columns that are decoded for queries which do not read here yet, by query.
     interests: BTreeMap<u64, Vec<usize>>,
+    /// Queries have come or gone since it was looked which columns are wanted.
+    stale: bool,
     published: Option<Instant>,
+    /// When a query that reads elsewhere looked last whether it could go on here.
+    sought: Option<Instant>,
     /// The last query has left.
     closed: bool,
     failed: Option<Error>,
@@ -92,11 +100,13 @@ impl Hub {
             id,
             def,
             resume,
-            window_bytes: limits.batch_bytes_max.saturating_mul(queue_batches),
+            window_bytes: limits.batch_bytes_max.saturating_mul(queue_batches.min(WINDOW_BATCHES)),
+            near_bytes: limits.batch_bytes_max / 2,
             queue_batches,
             account,
             answers: Arc::default(),
-            state: Mutex::default(),
+            // Of queries that start together none is the last.
+            state: Mutex::new(State { sought: Some(Instant::now()), ..State::default() }),
             taken: Condvar::new(),
             thread: Mutex::new(None),
         }
@@ -106,13 +116,11 @@ impl Hub {
         *self.thread.lock() = Some(thread);
     }
 
-    fn near(&self) -> usize {
-        self.window_bytes / NEAR_SHARE
-    }
-
-    /// What it keeps of what all have taken.
-    fn kept(&self) -> usize {
-        if self.account.as_ref().is_some_and(|account| account.is_short()) { 0 } else { self.near() }
+    /// What it keeps of what all have taken, in bytes.
+    fn kept(&self, state: &State) -> usize {
+        let is_sought = state.sought.is_some_and(|at| at.elapsed() < SOUGHT_FOR);
+        let is_short = self.account.as_ref().is_some_and(|account| account.is_short());
+        if is_sought && !is_short { self.near_bytes } else { 0 }
     }
 
     /// Whether a table without a checkpoint begins at the same place, whenever that is.
@@ -137,7 +145,8 @@ impl Hub {
             return false;
         }
         // Who begins may have all that waits before it: others have it before them as well.
-        let near = if moves { self.near() } else { usize::MAX };
+        let near = if moves { self.near_bytes } else { usize::MAX };
+        state.sought = Some(Instant::now());
         let window = &state.window;
         let from_its_beginning = if window.head().is_empty() {
             is_little_ahead(at, &self.resume)
@@ -153,11 +162,13 @@ impl Hub {
             Place::Here(next) if decoded => {
                 state.interests.remove(&query);
                 state.window.join(query, next, columns.to_vec(), Arc::clone(wake));
+                state.stale = true;
                 true
             }
             Place::Here(_) | Place::OtherColumns => {
                 if moves {
                     state.interests.insert(query, columns.to_vec());
+                    state.stale = true;
                 }
                 false
             }
@@ -170,6 +181,7 @@ impl Hub {
         let mut state = self.state.lock();
         state.interests.remove(&query);
         state.window.leave(query);
+        state.stale = true;
         if state.window.queries() == 0 {
             state.closed = true;
         }
@@ -179,13 +191,15 @@ impl Hub {
 
     /// Its columns are no longer of interest to a query that reads elsewhere.
     pub(super) fn forget(&self, query: u64) {
-        self.state.lock().interests.remove(&query);
+        let mut state = self.state.lock();
+        state.stale |= state.interests.remove(&query).is_some();
     }
 
     pub(super) fn take(&self, query: u64) -> Taken {
         let mut state = self.state.lock();
         if let Some(batch) = state.window.take(query) {
-            state.window.release(self.kept());
+            let kept = self.kept(&state);
+            state.window.release(kept);
             self.taken.notify_all();
             return Taken::Batch(batch);
         }
@@ -216,6 +230,9 @@ impl Hub {
     /// The columns to decode from now on, where they are others than before: between two batches.
     pub(in crate::source) fn other_columns(&self) -> Option<Vec<usize>> {
         let mut state = self.state.lock();
+        if state.decoding.is_some() && !std::mem::take(&mut state.stale) {
+            return None;
+        }
         let wanted: BTreeSet<usize> =
             state.window.columns().chain(state.interests.values().flatten().copied()).collect();
         let wanted: Arc<[usize]> = wanted.into_iter().collect();
@@ -256,7 +273,8 @@ impl Hub {
             if state.closed {
                 return Err(Gone);
             }
-            state.window.release(self.kept());
+            let kept = self.kept(&state);
+            state.window.release(kept);
             if self.may_hold(&state, bytes) {
                 return Ok(());
             }
@@ -264,6 +282,7 @@ impl Hub {
             self.taken.wait_for(&mut state, WAIT_FOR_ROOM);
             let left = state.window.blame(began.elapsed(), PATIENCE);
             if left > 0 {
+                state.stale = true;
                 tracing::info!(table = self.def.name, queries = left, "too slow for the others: reading alone");
             }
         }
@@ -281,7 +300,8 @@ impl Hub {
         }
         let columns = state.decoding.clone().unwrap_or_default();
         state.window.push(Arc::new(Decoded { columns, rows, doubtful }));
-        state.window.release(self.kept());
+        let kept = self.kept(&state);
+        state.window.release(kept);
         state.published = Some(Instant::now());
         Ok(())
     }
