@@ -193,9 +193,10 @@ impl Drop for LastWords {
 }
 
 fn spawn_thread(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
-    thread::Builder::new().name(name.to_owned()).spawn(run).map_err(|error| {
-        Error::unavailable(format!("cannot start a thread to read table \"{name}\"")).caused_by(error)
-    })
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(run)
+        .map_err(|error| Error::unavailable(format!("cannot start a thread to read table \"{name}\"")).caused_by(error))
 }
 
 impl Reader {
@@ -302,11 +303,18 @@ impl Takers {
         }
     }
 
+    fn may_be_several(&self) -> bool {
+        matches!(self, Takers::Shared(_))
+    }
+
     /// The columns to decode from now on, where they change.
-    fn other_columns(&self) -> Option<Vec<usize>> {
+    fn other_columns(&self) -> Result<Option<Vec<usize>>, Gone> {
         match self {
-            Takers::Query { .. } => None,
-            Takers::Shared(hub) => hub.other_columns(),
+            Takers::Query { .. } => Ok(None),
+            Takers::Shared(hub) => {
+                hub.gather()?;
+                Ok(hub.other_columns())
+            }
         }
     }
 
@@ -487,10 +495,10 @@ impl Task {
             Connector::View(_) => return Err(not_a_table(&self.def)),
             Connector::Filesystem(_) => {
                 let clock = self.deps.clock.clone();
-                return filesystem::open_batches(&self.def, &self.columns(), &open.resume, clock).map(Input::Batches);
+                return filesystem::open_batches(&self.def, self.columns(), &open.resume, clock).map(Input::Batches);
             }
         };
-        let mut decoder = self.decoder(&self.columns(), &source.positions())?;
+        let mut decoder = self.decoder(self.columns(), &source.positions())?;
         for (partition, name) in names.into_iter().enumerate() {
             decoder.name_partition(partition as Partition, name);
         }
@@ -498,10 +506,11 @@ impl Task {
     }
 
     /// The columns to begin with.
-    fn columns(&self) -> Vec<usize> {
+    fn columns(&self) -> &[usize] {
         match &self.takers {
-            Takers::Query { columns, .. } => columns.clone(),
-            Takers::Shared(hub) => hub.other_columns().unwrap_or_else(|| hub.columns()),
+            Takers::Query { columns, .. } => columns,
+            // They are asked for before the first record.
+            Takers::Shared(_) => &[],
         }
     }
 
@@ -525,14 +534,20 @@ impl Task {
             }
             let waiting_for_room = records > 0 || news;
             // Between two batches only: all rows of one have the same columns.
-            if !waiting_for_room && let Some(columns) = self.takers.other_columns() {
-                match self.decoder(&columns, told.as_ref().unwrap_or(&source.positions())) {
+            if let (Some(at), false) = (&told, waiting_for_room)
+                && let Some(columns) = self.takers.other_columns()?
+            {
+                match self.decoder(&columns, at) {
                     Ok(other) => decoder = other,
                     Err(error) => return Ok(Err(error)),
                 }
             }
             let limits = PollLimits {
-                records_max: self.rows_max - records,
+                records_max: match &told {
+                    // Who is about to join may read other columns.
+                    None if self.takers.may_be_several() => 0,
+                    _ => self.rows_max - records,
+                },
                 bytes_max: (self.bytes_max.saturating_sub(decoder.bytes()) / self.growth()).max(1),
                 wait: match (&told, waiting_for_room) {
                     // The first batch does not wait for records: it tells where the partitions stand.

@@ -27,6 +27,11 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// queries over a trickle of rows would keep the processors busy with nothing else.
 const PACE: Duration = Duration::from_micros(250);
 
+/// How long after a query has joined the first record is read, since others may be about to: queries that start together read together.
+const GATHER: Duration = Duration::from_millis(50);
+/// How long that may take in all.
+const GATHER_MAX: Duration = Duration::from_millis(500);
+
 /// Full batches that may wait for the slowest query, if `engine.reader_queue_batches` is not less.
 const WINDOW_BATCHES: usize = 4;
 
@@ -57,7 +62,7 @@ pub(in crate::source) struct Hub {
 #[derive(Default)]
 struct State {
     window: Window,
-    /// What the batch under construction holds; `None` until the source has been opened.
+    /// What the batch under construction holds; `None` before the first record.
     decoding: Option<Arc<[usize]>>,
     /// Columns that are decoded for queries which do not read here yet, by query.
     interests: BTreeMap<u64, Vec<usize>>,
@@ -66,6 +71,8 @@ struct State {
     published: Option<Instant>,
     /// When a query that reads elsewhere looked last whether it could go on here.
     sought: Option<Instant>,
+    /// When a query has joined last.
+    joined: Option<Instant>,
     /// The last query has left.
     closed: bool,
     failed: Option<Error>,
@@ -132,14 +139,7 @@ impl Hub {
 
     /// Takes a query that begins, or one that moves, in; false where it cannot go on here from `at`. `at` empty: it begins where the
     /// table says.
-    pub(super) fn join(
-        &self,
-        query: u64,
-        at: &Offsets,
-        columns: &[usize],
-        wake: &Arc<Notify>,
-        moves: bool,
-    ) -> bool {
+    pub(super) fn join(&self, query: u64, at: &Offsets, columns: &[usize], wake: &Arc<Notify>, moves: bool) -> bool {
         let mut state = self.state.lock();
         if state.closed || state.failed.is_some() {
             return false;
@@ -162,7 +162,7 @@ impl Hub {
             Place::Here(next) if decoded => {
                 state.interests.remove(&query);
                 state.window.join(query, next, columns.to_vec(), Arc::clone(wake));
-                state.stale = true;
+                (state.stale, state.joined) = (true, Some(Instant::now()));
                 true
             }
             Place::Here(_) | Place::OtherColumns => {
@@ -222,9 +222,21 @@ impl Hub {
         self.state.lock().closed
     }
 
-    /// The columns that are decoded now.
-    pub(in crate::source) fn columns(&self) -> Vec<usize> {
-        self.state.lock().decoding.iter().flat_map(|columns| columns.iter().copied()).collect()
+    /// Waits, before the first record, for queries that start at the same time.
+    pub(in crate::source) fn gather(&self) -> Result<(), Gone> {
+        let begun = Instant::now();
+        let mut state = self.state.lock();
+        while state.decoding.is_none() {
+            if state.closed {
+                return Err(Gone);
+            }
+            let is_quiet = state.joined.is_none_or(|joined| joined.elapsed() >= GATHER);
+            if is_quiet || begun.elapsed() >= GATHER_MAX {
+                break;
+            }
+            self.taken.wait_for(&mut state, WAIT_FOR_ROOM);
+        }
+        Ok(())
     }
 
     /// The columns to decode from now on, where they are others than before: between two batches.

@@ -23,10 +23,10 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use self::hub::Taken;
 pub(super) use self::hub::Hub;
+use self::hub::Taken;
 use self::own::Own;
-use super::reader::{Answers, OpenSpec, ReaderLimits, SourceDeps, start_shared, standing};
+use super::reader::{Answers, OpenSpec, ReaderLimits, SourceDeps, standing, start_shared};
 use super::{Offsets, Partition, SourceBatch};
 use crate::catalog::{ColumnKind, Connector, Format, MetadataKey, RecordRows, TableDef};
 use crate::decode::Doubtful;

@@ -31,7 +31,8 @@ type At = (usize, usize);
 
 impl Own {
     pub(super) fn new(def: Arc<TableDef>, columns: Vec<usize>, clock: Clock) -> Self {
-        let fields: Vec<_> = columns.iter().filter_map(|at| def.columns.get(*at)).map(|column| column.field()).collect();
+        let fields: Vec<_> =
+            columns.iter().filter_map(|at| def.columns.get(*at)).map(|column| column.field()).collect();
         let time = def.watermark.as_ref().and_then(|watermark| def.column_index(&watermark.column));
         let reads_times = time.is_some_and(|time| columns.contains(&time));
         Own { def, columns, schema: Arc::new(Schema::new(fields)), clock, reads_times, decoder: None }

@@ -219,7 +219,8 @@ impl Readers {
                     return;
                 }
                 let mut older = self.all[..*reader].iter();
-                if let Some(found) = older.position(|other| other.hub.join(query as u64, at, own.columns(), wake, true)) {
+                if let Some(found) = older.position(|other| other.hub.join(query as u64, at, own.columns(), wake, true))
+                {
                     self.all[*reader].hub.leave(query as u64);
                     *reader = found;
                 }
