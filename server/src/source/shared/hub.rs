@@ -210,6 +210,11 @@ impl Hub {
         }
     }
 
+    /// Where it has begun to read.
+    pub(super) fn began(&self) -> Offsets {
+        self.state.lock().window.began().clone()
+    }
+
     /// The thread of a reader that nobody reads any more.
     pub(super) fn ended(&self) -> Option<JoinHandle<()>> {
         let closed = self.state.lock().closed;

@@ -231,6 +231,10 @@ impl Subscriber {
 
     /// Begins a reader of its own where it stands.
     fn go_alone(&mut self) -> Result<()> {
+        if self.at.is_empty() {
+            // It has taken nothing yet. The latest records of then are not those of now.
+            self.at = self.hub.began();
+        }
         let mut hubs = self.topics.hubs.lock();
         let query = (self.id, self.own.columns(), &self.wake);
         let hub = self.topics.begin(&self.def, &self.at, &self.open, self.limits, &self.deps, query)?;

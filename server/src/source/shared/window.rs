@@ -28,6 +28,8 @@ pub(super) struct Window {
     /// Positions before the first of them, and behind the last.
     from: Offsets,
     head: Offsets,
+    /// Positions before all that have ever been here.
+    began: Offsets,
     /// Bytes of all batches that have ever been here.
     bytes: usize,
     queries: BTreeMap<u64, Standing>,
@@ -81,6 +83,11 @@ impl Window {
         &self.head
     }
 
+    /// Positions before all that it has ever held; empty until the source has been opened.
+    pub(super) fn began(&self) -> &Offsets {
+        &self.began
+    }
+
     /// Whether no batch has been let go yet.
     pub(super) fn is_whole(&self) -> bool {
         self.first == 0
@@ -99,6 +106,7 @@ impl Window {
     pub(super) fn push(&mut self, batch: Arc<Decoded>) {
         if self.head.is_empty() {
             self.from = batch.rows.progress.iter().map(|(partition, progress)| (*partition, progress.from)).collect();
+            self.began = self.from.clone();
         }
         self.head.extend(batch.rows.progress.iter().map(|(partition, progress)| (*partition, progress.to)));
         let end = self.end();
