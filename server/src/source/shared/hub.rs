@@ -42,7 +42,7 @@ const SOUGHT_FOR: Duration = Duration::from_secs(2);
 pub(in crate::source) struct Hub {
     /// Of two readers of a topic at one place queries go to the one that is older.
     pub(super) id: u64,
-    pub(super) def: Arc<TableDef>,
+    pub(in crate::source) def: Arc<TableDef>,
     /// The offsets that it was opened with; empty: where the table says.
     resume: Offsets,
     /// Bytes that may wait, and those within which who comes is near.
@@ -52,7 +52,7 @@ pub(in crate::source) struct Hub {
     queue_batches: usize,
     /// Answers for what is in the window, once for all.
     account: Option<Arc<Account>>,
-    pub(super) answers: Arc<Mutex<Answers>>,
+    pub(in crate::source) answers: Arc<Mutex<Answers>>,
     state: Mutex<State>,
     /// A batch was taken, or a query has left.
     taken: Condvar,
