@@ -91,6 +91,7 @@ impl Server {
             generation,
             clock: clock.clone(),
             sources: sources.clone(),
+            shared: Arc::default(),
             reader_limits: ReaderLimits {
                 queue_batches: config.engine.reader_queue_batches,
                 ..ReaderLimits::within(memory)

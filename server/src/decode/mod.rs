@@ -4,6 +4,7 @@
 //! wanted columns, how far every partition has got, and the records that are no rows.
 
 pub(crate) mod computed;
+mod doubtful;
 mod envelope;
 pub mod json;
 mod progress;
@@ -22,6 +23,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 
 use self::computed::{Complete, Computing, Kept, KeptRow};
+pub(crate) use self::doubtful::Doubtful;
 use self::envelope::EnvelopeColumn;
 use self::json::{JsonColumn, JsonDecoder, RowAt, RowError};
 use self::progress::{EventTimes, PartitionProgress};
@@ -70,6 +72,8 @@ pub struct TableDecoder {
     done_rows: usize,
     done_bytes: usize,
     dead_letters: Vec<DeadLetter>,
+    /// Records that are no rows, where it is for others to refuse them.
+    doubtful: Option<Vec<Doubtful>>,
     progress: BTreeMap<Partition, PartitionProgress>,
     /// The next offset of each partition after the last [`TableDecoder::finish`].
     positions: Offsets,
@@ -200,9 +204,46 @@ impl TableDecoder {
             done_rows: 0,
             done_bytes: 0,
             dead_letters: Vec::new(),
+            doubtful: None,
             progress: BTreeMap::new(),
             positions: Offsets::new(),
         })
+    }
+
+    /// The same for several readers: none of them may read all of the columns, so a record that is no row is kept for each to judge
+    /// (see [`Doubtful`]), and is no dead letter yet. Only for tables whose records are one row each.
+    pub(crate) fn for_several(mut self) -> Self {
+        self.doubtful = Some(Vec::new());
+        self
+    }
+
+    /// The records since the last call that are no rows of all columns, in the order of each partition.
+    pub(crate) fn take_doubtful(&mut self) -> Vec<Doubtful> {
+        let mut taken = self.doubtful.as_mut().map(std::mem::take).unwrap_or_default();
+        // Those that a computed column has refused were found at the end of their batch.
+        taken.sort_by_key(|record| (record.partition, record.offset));
+        taken
+    }
+
+    /// The latest event time of each partition among rows of its columns that others have decoded, and how many lie too far ahead.
+    pub(crate) fn times_of(
+        &self,
+        rows: &RecordBatch,
+        origins: &Origins,
+    ) -> Result<BTreeMap<Partition, (Option<Micros>, u64)>> {
+        let Some(event_times) = &self.event_times else { return Ok(BTreeMap::new()) };
+        let (mut runs, mut progress) = (Vec::<(Partition, usize)>::new(), BTreeMap::new());
+        for (partition, ..) in (0..origins.len()).filter_map(|row| origins.of(row)) {
+            match runs.last_mut() {
+                Some((of, rows)) if *of == partition => *rows += 1,
+                _ => {
+                    runs.push((partition, 1));
+                    progress.entry(partition).or_insert(PartitionProgress::starting_at(0));
+                }
+            }
+        }
+        event_times.observe(rows, &runs, self.clock.now(), &mut progress)?;
+        Ok(progress.into_iter().map(|(of, found)| (of, (found.event_time_max, found.far_future))).collect())
     }
 
     /// Columns of the batches: those asked for, in that order.
@@ -277,6 +318,12 @@ impl TableDecoder {
 
     #[cold]
     fn refuse(&mut self, record: &Record<'_>, error: RowError) -> Result<()> {
+        if let Some(doubtful) = &mut self.doubtful {
+            let record = Doubtful::of(record);
+            self.done_bytes += record.bytes();
+            doubtful.push(record);
+            return Ok(());
+        }
         if self.on_bad_row == OnBadRow::Fail {
             return Err(self.names.bad_row(record, &error));
         }

@@ -24,8 +24,8 @@ use crate::operator::contract::RemoteSegment;
 use crate::pipeline::{Pipeline, StreamSlot, fetch};
 use crate::sink::parquet::check_sealable;
 use crate::sink::postgres::{HotTable, PostgresSink};
-use crate::source::Offsets;
 use crate::source::reader::{OpenSpec, ReaderLimits, SourceDeps, ViewDeps, spawn_reader};
+use crate::source::{Offsets, SharedTopics};
 use crate::state::{Account, Budget, Reservation};
 use crate::status::QueryStatus;
 use crate::store::{SpillDirectory, Store};
@@ -47,6 +47,8 @@ pub struct QueryDeps {
     pub generation: Generation,
     pub clock: Clock,
     pub sources: SourceDeps,
+    /// The readers of topics that queries have in common.
+    pub shared: Arc<SharedTopics>,
     pub reader_limits: ReaderLimits,
     pub epoch_rows_max: usize,
     pub settings: LoopSettings,
@@ -105,7 +107,8 @@ impl QueryLoop {
                 state.into_iter().flat_map(|state| &state.offsets).map(|(at, of)| (*at, of.next)).collect();
             let views = slot.view().map(|_| deps.views());
             let account = Some(Arc::clone(&account));
-            let open = OpenSpec { resume: resume.clone(), account, views, ..OpenSpec::default() };
+            let shared = Some(Arc::clone(&deps.shared));
+            let open = OpenSpec { resume: resume.clone(), account, views, shared, ..OpenSpec::default() };
             let thread = format!("{}/{}", view.name, slot.table.name);
             let columns = slot.columns().to_vec();
             let table = Arc::clone(&slot.table);

@@ -134,6 +134,7 @@ impl Site {
                 embedded: Some(Arc::clone(&self.log)),
                 clock: self.clock.clone(),
             },
+            shared: Arc::default(),
             reader_limits: READER,
             epoch_rows_max: 8,
             settings: LoopSettings {

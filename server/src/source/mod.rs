@@ -9,14 +9,17 @@ pub mod filesystem;
 pub mod kafka;
 mod origin;
 pub mod reader;
+mod shared;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::record_batch::RecordBatch;
 
 pub use origin::Origins;
+pub use shared::SharedTopics;
 
 use crate::clock::Micros;
 use crate::error::Result;
@@ -111,8 +114,8 @@ pub struct SourceBatch {
     pub finished: bool,
     /// Bytes of its rows and bad records, about.
     pub bytes: usize,
-    /// For these, as long as they wait and are worked on.
-    pub held: Option<Reservation>,
+    /// For these, as long as they wait and are worked on; once for all queries whose rows are of one shared batch.
+    pub held: Option<Arc<Reservation>>,
 }
 
 /// What one partition contributed. Ranges of successive batches join without a gap.

@@ -1,4 +1,5 @@
-//! One table being read: a thread of its own polls the source, decodes and queues batches. A view is read by a task instead (see `view`).
+//! One table being read: a thread polls the source, decodes and queues batches. Of a topic it may do so for several queries (see `shared`);
+//! a view is read by a task instead (see `view`).
 //!
 //! The thread takes what is at hand at once. While the queue is full it goes on filling the batch it has, up to the
 //! limits, and then stops fetching: a slow query makes larger batches first and back-pressure after that.
@@ -15,16 +16,17 @@ use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use parking_lot::Mutex;
-use tokio::sync::mpsc::{self, error::TryRecvError, error::TrySendError};
+use tokio::sync::mpsc::{self, error::TryRecvError};
 
 use super::embedded::{EmbeddedLog, EmbeddedSource};
 use super::filesystem::{self, BatchReader, NdjsonSource};
 use super::kafka::{self, KafkaSettings, KafkaSource};
+use super::shared::{Hub, SharedTopics, Subscriber, can_be_shared};
 use super::view;
 use super::{Known, Offset, Offsets, Partition, PollLimits, Polled, Progress, Source, SourceBatch};
 use crate::catalog::{Connector, Format, KafkaTopic, RecordRows, StartAt, TableDef};
 use crate::clock::{Clock, Micros};
-use crate::decode::TableDecoder;
+use crate::decode::{Doubtful, TableDecoder};
 use crate::error::{Error, ErrorKind, Result};
 use crate::state::{Account, Reservation};
 use crate::store::Store;
@@ -64,6 +66,8 @@ pub struct OpenSpec {
     pub account: Option<Arc<Account>>,
     /// Where views are, which only a query of a server can read.
     pub views: Option<ViewDeps>,
+    /// The readers that it may have in common with other queries. `None`: one of its own.
+    pub shared: Option<Arc<SharedTopics>>,
 }
 
 /// What reading a view needs.
@@ -103,16 +107,25 @@ impl Default for ReaderLimits {
     }
 }
 
-/// The receiving end of a reader. Dropping it ends what reads within about 100 ms, without waiting for it.
+/// The receiving end of a reader. Dropping it ends what reads for it alone within about 100 ms, without waiting for it.
 #[derive(Debug)]
 pub struct Reader {
-    batches: mpsc::Receiver<Result<SourceBatch>>,
-    answers: Arc<Mutex<Answers>>,
-    /// What blocks has a thread of its own; views are read by a task.
-    thread: Option<JoinHandle<()>>,
+    supply: Supply,
     table: String,
     /// The last batch or an error has been handed out.
     ended: bool,
+}
+
+/// Where the batches come from.
+#[derive(Debug)]
+enum Supply {
+    Own {
+        batches: mpsc::Receiver<Result<SourceBatch>>,
+        answers: Arc<Mutex<Answers>>,
+        /// What blocks has a thread of its own; views are read by a task.
+        thread: Option<JoinHandle<()>>,
+    },
+    Shared(Box<Subscriber>),
 }
 
 /// Starts reading a table. `columns`: indices into its columns, ascending; batches have these columns.
@@ -134,24 +147,56 @@ pub fn spawn_reader(
         let view = view.clone();
         return view::spawn(view, def, columns, open, limits, deps.clock);
     }
+    let table = def.name.clone();
+    if let Some(shared) = open.shared.clone().filter(|_| can_be_shared(&def, &open)) {
+        let subscriber = shared.read(def, columns, open, limits, deps)?;
+        return Ok(Reader { supply: Supply::Shared(Box::new(subscriber)), table, ended: false });
+    }
     let (sender, batches) = mpsc::channel(limits.queue_batches.max(1));
     let answers = Arc::new(Mutex::new(Answers::default()));
-    let table = def.name.clone();
-    let rows_max = limits.batch_rows_max.min(open.epoch_rows.unwrap_or(usize::MAX)).max(1);
-    let task = Task {
-        def,
-        columns,
-        open,
-        rows_max,
-        bytes_max: limits.batch_bytes_max.max(1),
-        deps,
-        sender,
-        answers: Arc::clone(&answers),
-    };
-    let thread = thread::Builder::new().name(name.to_owned()).spawn(move || task.run()).map_err(|error| {
-        Error::unavailable(format!("cannot start a thread to read table \"{name}\"")).caused_by(error)
-    })?;
-    Ok(Reader { batches, answers, thread: Some(thread), table, ended: false })
+    let takers = Takers::Query { columns, queue: sender, account: open.account.clone() };
+    let task = Task::new(def, open, limits, deps, takers, Arc::clone(&answers));
+    let thread = spawn_thread(name, move || task.run())?;
+    Ok(Reader { supply: Supply::Own { batches, answers, thread: Some(thread) }, table, ended: false })
+}
+
+/// Starts the thread of a shared reader that begins at `resume`; it ends when nobody reads there any more.
+///
+/// # Errors
+/// `Unavailable` where no thread can be started.
+pub(super) fn start_shared(
+    hub: &Arc<Hub>,
+    resume: Offsets,
+    limits: ReaderLimits,
+    deps: SourceDeps,
+) -> Result<JoinHandle<()>> {
+    let open = OpenSpec { resume, ..OpenSpec::default() };
+    let (def, answers) = (Arc::clone(&hub.def), Arc::clone(&hub.answers));
+    let name = format!("shared/{}", def.name);
+    let last_words = LastWords(Arc::clone(hub));
+    let task = Task::new(def, open, limits, deps, Takers::Shared(Arc::clone(hub)), answers);
+    spawn_thread(&name, move || {
+        let _last_words = last_words;
+        task.run();
+    })
+}
+
+/// A thread that panics must not look like a topic to which nothing comes.
+struct LastWords(Arc<Hub>);
+
+impl Drop for LastWords {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.fail(Error::bug(format!("what reads \"{}\" died", self.0.def.name)));
+        }
+    }
+}
+
+fn spawn_thread(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(run)
+        .map_err(|error| Error::unavailable(format!("cannot start a thread to read table \"{name}\"")).caused_by(error))
 }
 
 impl Reader {
@@ -161,7 +206,7 @@ impl Reader {
         answers: Arc<Mutex<Answers>>,
         name: String,
     ) -> Self {
-        Reader { batches, answers, thread: None, table: name, ended: false }
+        Reader { supply: Supply::Own { batches, answers, thread: None }, table: name, ended: false }
     }
 
     /// The next batch; `None` behind the last one, or behind an error.
@@ -171,7 +216,10 @@ impl Reader {
         if self.ended {
             return None;
         }
-        let next = self.batches.recv().await;
+        let next = match &mut self.supply {
+            Supply::Own { batches, .. } => batches.recv().await,
+            Supply::Shared(subscriber) => Some(subscriber.next().await),
+        };
         self.taken(next)
     }
 
@@ -180,10 +228,21 @@ impl Reader {
         if self.ended {
             return None;
         }
-        match self.batches.try_recv() {
-            Ok(next) => self.taken(Some(next)),
-            Err(TryRecvError::Empty) => None,
-            Err(TryRecvError::Disconnected) => self.taken(None),
+        let next = match &mut self.supply {
+            Supply::Own { batches, .. } => match batches.try_recv() {
+                Ok(next) => Some(next),
+                Err(TryRecvError::Empty) => return None,
+                Err(TryRecvError::Disconnected) => None,
+            },
+            Supply::Shared(subscriber) => Some(subscriber.try_next()?),
+        };
+        self.taken(next)
+    }
+
+    fn answers(&self) -> &Mutex<Answers> {
+        match &self.supply {
+            Supply::Own { answers, .. } => answers,
+            Supply::Shared(subscriber) => subscriber.answers(),
         }
     }
 
@@ -197,33 +256,119 @@ impl Reader {
     /// Why nothing may be coming, in one sentence; `None` while all is well. A change is announced by a batch, which
     /// may be empty.
     pub fn trouble(&self) -> Option<String> {
-        self.answers.lock().trouble.clone()
+        self.answers().lock().trouble.clone()
     }
 
     /// Shows which partitions answer, and where they end. It can be ahead of the batches: what is beyond the last one taken
     /// is still on its way.
     pub fn see_known(&self, see: impl FnOnce(&BTreeMap<Partition, Known>)) {
-        see(&self.answers.lock().known);
+        see(&self.answers().lock().known);
     }
 
     /// Ends the thread and waits for it: then nothing of it holds the log or a file any more. Blocks for about 100 ms at
     /// most, longer only where a broker is being waited for.
     pub fn stop(self) {
-        drop(self.batches);
-        // Its panic has been reported by `next`.
-        self.thread.into_iter().for_each(|thread| _ = thread.join());
+        match self.supply {
+            Supply::Own { batches, thread, .. } => {
+                drop(batches);
+                // Its panic has been reported by `next`.
+                thread.into_iter().for_each(|thread| _ = thread.join());
+            }
+            Supply::Shared(subscriber) => subscriber.stop(),
+        }
     }
 }
 
 struct Task {
     def: Arc<TableDef>,
-    columns: Vec<usize>,
     open: OpenSpec,
     rows_max: usize,
     bytes_max: usize,
     deps: SourceDeps,
-    sender: mpsc::Sender<Result<SourceBatch>>,
+    takers: Takers,
     answers: Arc<Mutex<Answers>>,
+}
+
+/// Who reads what the thread decodes.
+enum Takers {
+    Query { columns: Vec<usize>, queue: Queue, account: Option<Arc<Account>> },
+    Shared(Arc<Hub>),
+}
+
+impl Takers {
+    fn is_gone(&self) -> bool {
+        match self {
+            Takers::Query { queue, .. } => queue.is_closed(),
+            Takers::Shared(hub) => hub.is_closed(),
+        }
+    }
+
+    fn may_be_several(&self) -> bool {
+        matches!(self, Takers::Shared(_))
+    }
+
+    /// The columns to decode from now on, where they change.
+    fn other_columns(&self) -> Result<Option<Vec<usize>>, Gone> {
+        match self {
+            Takers::Query { .. } => Ok(None),
+            Takers::Shared(hub) => {
+                hub.gather()?;
+                Ok(hub.other_columns())
+            }
+        }
+    }
+
+    /// How long to wait for more records while there are some.
+    fn wait(&self) -> Duration {
+        match self {
+            Takers::Query { .. } => WAIT_FOR_ROOM,
+            Takers::Shared(hub) => hub.wait(),
+        }
+    }
+
+    /// Whether a batch of so many bytes that is not full should be put in.
+    fn wants(&self, bytes: usize) -> Result<bool, Gone> {
+        match self {
+            Takers::Query { queue, .. } if queue.is_closed() => Err(Gone),
+            Takers::Query { queue, account, .. } => {
+                Ok(queue.capacity() > 0 && may_wait(queue, account.as_ref(), bytes))
+            }
+            Takers::Shared(hub) => hub.wants(bytes),
+        }
+    }
+
+    /// Waits for room, and for memory as long as another batch waits there.
+    fn wait_for_room(&self, bytes: usize) -> Result<(), Gone> {
+        match self {
+            Takers::Query { queue, account, .. } => {
+                while !may_wait(queue, account.as_ref(), bytes) {
+                    if queue.is_closed() {
+                        return Err(Gone);
+                    }
+                    thread::sleep(WAIT_FOR_ROOM);
+                }
+                Ok(())
+            }
+            Takers::Shared(hub) => hub.wait_for_room(bytes),
+        }
+    }
+
+    fn put(&self, (batch, doubtful): (SourceBatch, Vec<Doubtful>)) -> Result<(), Gone> {
+        match self {
+            Takers::Query { queue, account, .. } => {
+                queue.blocking_send(Ok(counted(batch, account.as_ref()))).map_err(|_| Gone)
+            }
+            Takers::Shared(hub) => hub.put(batch, doubtful),
+        }
+    }
+
+    fn fail(&self, error: Error) {
+        match self {
+            // Fails only where nobody listens any more.
+            Takers::Query { queue, .. } => _ = queue.blocking_send(Err(error)),
+            Takers::Shared(hub) => hub.fail(error),
+        }
+    }
 }
 
 /// What the source has to say beside records, for the query to see at any time.
@@ -275,9 +420,21 @@ enum Input {
 }
 
 /// The query is gone: nobody is left to tell.
-struct Gone;
+pub(super) struct Gone;
 
 impl Task {
+    fn new(
+        def: Arc<TableDef>,
+        open: OpenSpec,
+        limits: ReaderLimits,
+        deps: SourceDeps,
+        takers: Takers,
+        answers: Arc<Mutex<Answers>>,
+    ) -> Self {
+        let rows_max = limits.batch_rows_max.min(open.epoch_rows.unwrap_or(usize::MAX)).max(1);
+        Task { def, open, rows_max, bytes_max: limits.batch_bytes_max.max(1), deps, takers, answers }
+    }
+
     fn run(self) {
         let result = match self.open_until_answered() {
             Ok(Ok(Input::Records(source, decoder))) => self.read_records(source, *decoder),
@@ -286,8 +443,7 @@ impl Task {
             Err(gone) => Err(gone),
         };
         if let Ok(Err(error)) = result {
-            // Fails only where nobody listens any more.
-            let _ = self.sender.blocking_send(Err(error));
+            self.takers.fail(error);
         }
     }
 
@@ -298,7 +454,7 @@ impl Task {
                     if error.kind() == ErrorKind::Unavailable && self.open.until.is_none() && self.is_topic() =>
                 {
                     if self.answers.lock().set_trouble(Some(error.report())) {
-                        self.send(SourceBatch::default())?;
+                        self.send((SourceBatch::default(), vec![]))?;
                     }
                     self.wait_to_retry()?;
                 }
@@ -339,15 +495,33 @@ impl Task {
             Connector::View(_) => return Err(not_a_table(&self.def)),
             Connector::Filesystem(_) => {
                 let clock = self.deps.clock.clone();
-                return filesystem::open_batches(&self.def, &self.columns, &open.resume, clock).map(Input::Batches);
+                return filesystem::open_batches(&self.def, self.columns(), &open.resume, clock).map(Input::Batches);
             }
         };
-        let mut decoder = TableDecoder::try_new(&self.def, &self.columns, self.deps.clock.clone())?;
-        decoder.start_at(&source.positions());
+        let mut decoder = self.decoder(self.columns(), &source.positions())?;
         for (partition, name) in names.into_iter().enumerate() {
             decoder.name_partition(partition as Partition, name);
         }
         Ok(Input::Records(source, Box::new(decoder)))
+    }
+
+    /// The columns to begin with.
+    fn columns(&self) -> &[usize] {
+        match &self.takers {
+            Takers::Query { columns, .. } => columns,
+            // They are asked for before the first record.
+            Takers::Shared(_) => &[],
+        }
+    }
+
+    fn decoder(&self, columns: &[usize], at: &Offsets) -> Result<TableDecoder> {
+        let decoder = TableDecoder::try_new(&self.def, columns, self.deps.clock.clone())?;
+        let mut decoder = match &self.takers {
+            Takers::Query { .. } => decoder,
+            Takers::Shared(_) => decoder.for_several(),
+        };
+        decoder.start_at(at);
+        Ok(decoder)
     }
 
     fn read_records(&self, mut source: Box<dyn Source>, mut decoder: TableDecoder) -> Result<Result<()>, Gone> {
@@ -355,17 +529,30 @@ impl Task {
         // Records and news since the last batch that was sent.
         let (mut records, mut news) = (0, false);
         loop {
-            if self.sender.is_closed() {
+            if self.takers.is_gone() {
                 return Err(Gone);
             }
             let waiting_for_room = records > 0 || news;
+            // Between two batches only: all rows of one have the same columns.
+            if let (Some(at), false) = (&told, waiting_for_room)
+                && let Some(columns) = self.takers.other_columns()?
+            {
+                match self.decoder(&columns, at) {
+                    Ok(other) => decoder = other,
+                    Err(error) => return Ok(Err(error)),
+                }
+            }
             let limits = PollLimits {
-                records_max: self.rows_max - records,
+                records_max: match &told {
+                    // Who is about to join may read other columns.
+                    None if self.takers.may_be_several() => 0,
+                    _ => self.rows_max - records,
+                },
                 bytes_max: (self.bytes_max.saturating_sub(decoder.bytes()) / self.growth()).max(1),
                 wait: match (&told, waiting_for_room) {
                     // The first batch does not wait for records: it tells where the partitions stand.
                     (None, _) => Duration::ZERO,
-                    (_, true) => WAIT_FOR_ROOM,
+                    (_, true) => self.takers.wait(),
                     (_, false) => WAIT,
                 },
             };
@@ -401,21 +588,13 @@ impl Task {
             }
             let full =
                 records.max(decoder.rows()) >= self.rows_max || decoder.bytes() >= self.bytes_max || polled.finished;
-            if !full {
-                match self.sender.try_reserve() {
-                    Ok(_) if !self.may_wait(decoder.bytes()) => continue,
-                    Ok(permit) => match finish(&mut decoder, &polled) {
-                        Ok(batch) => permit.send(Ok(self.counted(batch))),
-                        Err(error) => return Ok(Err(error)),
-                    },
-                    Err(TrySendError::Full(())) => continue,
-                    Err(TrySendError::Closed(())) => return Err(Gone),
-                }
-            } else {
-                match finish(&mut decoder, &polled) {
-                    Ok(batch) => self.send(batch)?,
-                    Err(error) => return Ok(Err(error)),
-                }
+            if !full && !self.takers.wants(decoder.bytes())? {
+                continue;
+            }
+            match finish(&mut decoder, &polled) {
+                Ok(batch) if full => self.send(batch)?,
+                Ok(batch) => self.takers.put(batch)?,
+                Err(error) => return Ok(Err(error)),
             }
             (records, news, told) = (0, false, Some(polled.positions));
             if polled.finished {
@@ -427,7 +606,7 @@ impl Task {
     fn read_batches(&self, mut reader: Box<dyn BatchReader>) -> Result<Result<()>, Gone> {
         let begin = reader.positions().into_iter();
         let progress = begin.map(|(partition, at)| (partition, standing(at, Some(at + 1)))).collect();
-        self.send(SourceBatch { progress, ..Default::default() })?;
+        self.send((SourceBatch { progress, ..Default::default() }, vec![]))?;
         loop {
             match reader.next(self.rows_max.min(BATCH_FILE_ROWS)) {
                 Ok(mut batch) => {
@@ -436,7 +615,7 @@ impl Task {
                     let ends =
                         batch.progress.iter().filter_map(|(partition, progress)| Some((*partition, progress.end?)));
                     ends.for_each(|(partition, end)| self.answers.lock().answered(partition, end, now));
-                    self.send(batch)?;
+                    self.send((batch, vec![]))?;
                     if finished {
                         return Ok(Ok(()));
                     }
@@ -446,29 +625,15 @@ impl Task {
         }
     }
 
-    /// Waits for room in the queue, and for memory as long as another batch waits there.
-    fn send(&self, batch: SourceBatch) -> Result<(), Gone> {
-        while !self.may_wait(batch.bytes) {
-            if self.sender.is_closed() {
-                return Err(Gone);
-            }
-            thread::sleep(WAIT_FOR_ROOM);
-        }
-        self.sender.blocking_send(Ok(self.counted(batch))).map_err(|_| Gone)
-    }
-
-    fn may_wait(&self, bytes: usize) -> bool {
-        may_wait(&self.sender, self.open.account.as_ref(), bytes)
-    }
-
-    fn counted(&self, batch: SourceBatch) -> SourceBatch {
-        counted(batch, self.open.account.as_ref())
+    fn send(&self, batch: (SourceBatch, Vec<Doubtful>)) -> Result<(), Gone> {
+        self.takers.wait_for_room(batch.0.bytes)?;
+        self.takers.put(batch)
     }
 
     fn wait_to_retry(&self) -> Result<(), Gone> {
         let until = Instant::now() + RETRY;
         while Instant::now() < until {
-            if self.sender.is_closed() {
+            if self.takers.is_gone() {
                 return Err(Gone);
             }
             thread::sleep(WAIT);
@@ -491,7 +656,7 @@ pub(super) fn counted(mut batch: SourceBatch, account: Option<&Arc<Account>>) ->
     if let Some(account) = account {
         let mut held = Reservation::empty(account);
         held.count(batch.bytes);
-        batch.held = Some(held);
+        batch.held = Some(Arc::new(held));
     }
     batch
 }
@@ -499,14 +664,15 @@ pub(super) fn counted(mut batch: SourceBatch, account: Option<&Arc<Account>>) ->
 /// Rows of a CSV or Parquet batch: DataFusion's own batch size.
 const BATCH_FILE_ROWS: usize = 8192;
 
-/// Ends a batch; also partitions that contributed nothing are in it, so that their lag is known.
-fn finish(decoder: &mut TableDecoder, polled: &Polled) -> Result<SourceBatch> {
+/// Ends a batch; also partitions that contributed nothing are in it, so that their lag is known. With it the records that each of
+/// several queries has to judge.
+pub(super) fn finish(decoder: &mut TableDecoder, polled: &Polled) -> Result<(SourceBatch, Vec<Doubtful>)> {
     let mut batch = decoder.finish(polled)?;
     for (partition, position) in &polled.positions {
         let end = polled.ends.get(partition).copied();
         batch.progress.entry(*partition).or_insert_with(|| standing(*position, end));
     }
-    Ok(batch)
+    Ok((batch, decoder.take_doubtful()))
 }
 
 pub(super) fn standing(at: Offset, end: Option<Offset>) -> Progress {

@@ -12,7 +12,7 @@ pub(crate) struct Hand {
 pub(crate) fn reader(table: &str, room: usize) -> (Reader, Hand) {
     let (sender, batches) = mpsc::channel(room);
     let answers = Arc::new(Mutex::new(Answers::default()));
-    let reader = Reader { batches, answers: Arc::clone(&answers), thread: None, table: table.to_owned(), ended: false };
+    let reader = Reader::of_task(batches, Arc::clone(&answers), table.to_owned());
     (reader, Hand { sender, answers })
 }
 

@@ -124,23 +124,15 @@ fn a_batch_waits_beside_another_only_where_there_is_memory_for_it() {
     let budget = Budget::new(1 << 20, None);
     let others = budget.account("the others").hold(768 << 10);
     let account = budget.account("the query");
-    let (sender, mut batches) = mpsc::channel(4);
-    let task = Task {
-        def: topic(),
-        columns: vec![0],
-        open: OpenSpec { account: Some(Arc::clone(&account)), ..OpenSpec::default() },
-        rows_max: 1,
-        bytes_max: 1,
-        deps: deps(None),
-        sender,
-        answers: Arc::default(),
-    };
-    assert!(task.may_wait(100), "nothing waits");
-    task.sender.try_send(Ok(task.counted(SourceBatch { bytes: 100, ..SourceBatch::default() }))).unwrap();
+    let (queue, mut batches) = mpsc::channel(4);
+    let room = |bytes| may_wait(&queue, Some(&account), bytes);
+    assert!(room(100), "nothing waits");
+    let batch = SourceBatch { bytes: 100, ..SourceBatch::default() };
+    queue.try_send(Ok(counted(batch, Some(&account)))).unwrap();
     assert_eq!(account.used(), 100);
-    assert!(!task.may_wait(1), "one waits, and others hold the memory");
+    assert!(!room(1), "one waits, and others hold the memory");
     drop(others);
-    assert!(task.may_wait(100) && !task.may_wait(1 << 20));
+    assert!(room(100) && !room(1 << 20));
     drop(batches.try_recv().unwrap());
     assert_eq!(account.used(), 0);
 }
