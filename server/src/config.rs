@@ -300,6 +300,13 @@ impl Config {
             "two users in auth.users have one name",
             "names must differ",
         );
+        // Clients send "name:password", and nobody could tell where such a name ends.
+        let colon = names.iter().find(|name| name.contains(':'));
+        refuse(
+            colon.is_some(),
+            &format!("the name of user \"{}\" in auth.users contains \":\"", colon.unwrap_or(&"")),
+            "choose a name without it: clients send name and password with \":\" between them",
+        );
         refuse(
             self.auth.users.iter().any(|user| user.password.expose().is_empty()),
             "a user in auth.users has an empty password",
