@@ -1,4 +1,7 @@
-//! Who is calling: users with Argon2 hashes, and the tokens that a handshake hands out.
+//! Who is calling: users with Argon2 hashes, and the sessions that a handshake opens.
+//!
+//! A session is a token that its holder sends with every call. A user may have so many; a new login always gets one, and
+//! the user's least recently used session makes room. One that is gone is refused and never answered with defaults.
 //!
 //! Where no users are configured everyone is the anonymous principal; the configuration then keeps the listener on
 //! loopback. Where there are users, a call without valid credentials is refused, whatever it asks for.
@@ -21,12 +24,16 @@ use tokio::time::Instant;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 
+use super::kept::{Bounds, Kept};
 use crate::error::{Error, Result};
 use crate::tables::catalog::PUBLIC_SCHEMA;
 
-/// How long a token, or a password that was found right, is good for.
-const TOKEN_TTL: Duration = Duration::from_secs(12 * 3600);
-const TOKENS_MAX: usize = 10_000;
+/// How long a session, or a password that was found right, is good for.
+const SESSION_TTL: Duration = Duration::from_secs(12 * 3600);
+/// Sessions of one user. Some clients leave one behind per connection.
+const SESSIONS: Bounds = Bounds { entries_max: 1_000, bytes_max: usize::MAX, idle: Duration::from_secs(4 * 3600) };
+/// What tokens begin with, so that those of an earlier start are known for what they are.
+const TOKEN_PREFIX: &str = "tls_";
 /// What clients send user and password in. Those on arrow-go, ADBC among them, leave the padding out.
 const BASIC: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
@@ -46,8 +53,7 @@ pub struct Principal {
     session: Option<TokenDigest>,
 }
 
-struct Token {
-    name: Arc<str>,
+struct Session {
     expires: Instant,
     /// Where names without a schema are looked up.
     schema: String,
@@ -59,8 +65,9 @@ pub struct Auth {
     /// Verified in the place of an unknown user's, so that the time taken does not tell who exists.
     decoy: String,
     /// By digest, so that the table does not hold what would open a session.
-    tokens: Mutex<HashMap<TokenDigest, Token>>,
+    sessions: Mutex<Kept<TokenDigest, Session>>,
     /// Digests of credentials that were found right, with a key of this process: an Argon2 check per call would be too slow.
+    /// One a user, because only one password is right.
     verified: Mutex<HashMap<TokenDigest, Instant>>,
     digest_key: [u8; 32],
     checks: Semaphore,
@@ -108,7 +115,7 @@ impl Auth {
         Ok(Auth {
             users: hashes,
             decoy,
-            tokens: Mutex::default(),
+            sessions: Mutex::new(Kept::new(SESSIONS, |_| false, Instant::now())),
             verified: Mutex::default(),
             digest_key: random_bytes()?,
             checks: Semaphore::new(CHECKED_AT_ONCE),
@@ -120,10 +127,15 @@ impl Auth {
     pub async fn authenticate(&self, headers: &MetadataMap) -> Result<Principal, Status> {
         let header = headers.get("authorization").map(|value| value.to_str().map_err(|_| refused())).transpose()?;
         let (scheme, credentials) = header.and_then(|header| header.split_once(' ')).unwrap_or_default();
-        if scheme.eq_ignore_ascii_case("bearer")
-            && let Some(principal) = self.by_token(credentials.trim())
-        {
-            return Ok(principal);
+        let bearer = scheme.eq_ignore_ascii_case("bearer");
+        if bearer {
+            let token = credentials.trim();
+            if let Some(principal) = self.by_token(token, Instant::now()) {
+                return Ok(principal);
+            }
+            if token.starts_with(TOKEN_PREFIX) {
+                return Err(ended());
+            }
         }
         if self.users.is_empty() {
             return Ok(Principal { name: Arc::from(""), session: None });
@@ -131,14 +143,18 @@ impl Auth {
         if scheme.eq_ignore_ascii_case("basic") {
             return self.by_password(credentials.trim()).await;
         }
-        Err(refused())
+        Err(if bearer { unknown_token() } else { refused() })
     }
 
-    fn by_token(&self, token: &str) -> Option<Principal> {
-        let digest = Sha256::digest(token.as_bytes()).into();
-        let tokens = self.tokens.lock();
-        let found = tokens.get(&digest).filter(|token| token.expires > Instant::now())?;
-        Some(Principal { name: Arc::clone(&found.name), session: Some(digest) })
+    fn by_token(&self, token: &str, now: Instant) -> Option<Principal> {
+        let digest: TokenDigest = Sha256::digest(token.as_bytes()).into();
+        let mut sessions = self.sessions.lock();
+        let (name, session) = sessions.get(&digest, now)?;
+        if session.expires > now {
+            return Some(Principal { name: Arc::clone(name), session: Some(digest) });
+        }
+        sessions.remove(&digest);
+        None
     }
 
     async fn by_password(&self, credentials: &str) -> Result<Principal, Status> {
@@ -160,57 +176,60 @@ impl Auth {
         if !(known && right) {
             return Err(refused());
         }
-        let mut verified = self.verified.lock();
-        if verified.len() >= TOKENS_MAX {
-            verified.clear();
-        }
-        verified.insert(digest, Instant::now() + TOKEN_TTL);
+        self.verified.lock().insert(digest, Instant::now() + SESSION_TTL);
         Ok(principal)
     }
 
-    /// A new token for a caller, good for twelve hours.
+    /// A new session for a caller, good for twelve hours, and for four without a call. Answers with its token.
     ///
     /// # Errors
-    /// `OverBudget` while too many tokens are alive.
-    pub fn issue_token(&self, principal: &Principal) -> Result<String> {
-        let text = URL_SAFE_NO_PAD.encode(random_bytes::<32>()?);
+    /// `Unavailable` if the operating system gives no random numbers.
+    pub fn open_session(&self, principal: &Principal) -> Result<String> {
+        let token = format!("{TOKEN_PREFIX}{}", URL_SAFE_NO_PAD.encode(random_bytes::<32>()?));
         let now = Instant::now();
-        let mut tokens = self.tokens.lock();
-        if tokens.len() >= TOKENS_MAX {
-            tokens.retain(|_, token| token.expires > now);
-            if tokens.len() >= TOKENS_MAX {
-                return Err(Error::over_budget(format!("{TOKENS_MAX} sessions are open"))
-                    .hint("close sessions, or call with user and password"));
-            }
-        }
-        let token =
-            Token { name: Arc::clone(&principal.name), expires: now + TOKEN_TTL, schema: PUBLIC_SCHEMA.to_owned() };
-        tokens.insert(Sha256::digest(text.as_bytes()).into(), token);
-        Ok(text)
+        let session = Session { expires: now + SESSION_TTL, schema: PUBLIC_SCHEMA.to_owned() };
+        let digest = Sha256::digest(token.as_bytes()).into();
+        self.sessions.lock().insert(&principal.name, digest, session, 0, now);
+        Ok(token)
     }
 
     /// Where the caller's names without a schema are looked up.
     pub fn schema(&self, principal: &Principal) -> String {
-        let tokens = self.tokens.lock();
-        let token = principal.session.and_then(|session| tokens.get(&session));
-        token.map_or_else(|| PUBLIC_SCHEMA.to_owned(), |token| token.schema.clone())
+        self.with_session(principal, |session| session.schema.clone()).unwrap_or_else(|| PUBLIC_SCHEMA.to_owned())
     }
 
     /// `false` for a caller without a session.
     pub fn set_schema(&self, principal: &Principal, schema: &str) -> bool {
-        let mut tokens = self.tokens.lock();
-        let token = principal.session.and_then(|session| tokens.get_mut(&session));
-        token.map(|token| schema.clone_into(&mut token.schema)).is_some()
+        self.with_session(principal, |session| schema.clone_into(&mut session.schema)).is_some()
     }
 
-    /// Forgets the caller's token. `false` for a caller without one.
+    fn with_session<T>(&self, principal: &Principal, act: impl FnOnce(&mut Session) -> T) -> Option<T> {
+        let mut sessions = self.sessions.lock();
+        let (_, session) = sessions.get(&principal.session?, Instant::now())?;
+        Some(act(session))
+    }
+
+    /// Forgets the caller's session. `false` for a caller without one.
     pub fn close_session(&self, principal: &Principal) -> bool {
-        principal.session.is_some_and(|session| self.tokens.lock().remove(&session).is_some())
+        principal.session.is_some_and(|session| self.sessions.lock().remove(&session).is_some())
     }
 }
 
 fn refused() -> Status {
     Status::unauthenticated("user and password, or a token from a handshake, are required and were not right")
+}
+
+/// Not a word of passwords: the caller had the right one, or his client does not send one.
+fn ended() -> Status {
+    Status::unauthenticated(
+        "the session has ended: it was closed, was idle for too long, or the server was started again\n  hint: connect again",
+    )
+}
+
+fn unknown_token() -> Status {
+    Status::unauthenticated(
+        "the token is not one of this server's\n  hint: connect with user and password, which answers with a token",
+    )
 }
 
 fn hash(password: &str) -> Result<String> {

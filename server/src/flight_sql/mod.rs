@@ -2,12 +2,13 @@
 //!
 //! `session` runs statements and knows nothing of gRPC, with `gate` for who may run; `statement` plans one and binds its
 //! parameters; `guard` says what it may be; `wire` says how rows are sent. `service` is the protocol, with `metadata`,
-//! `options`, `auth`, `handles` and `status` for its parts.
+//! `options`, `auth`, `handles` (on `kept`) and `status` for its parts.
 
 pub mod auth;
 mod gate;
 pub mod guard;
 pub mod handles;
+mod kept;
 pub mod metadata;
 pub mod options;
 pub mod service;

@@ -372,7 +372,7 @@ impl FlightService for FlightSql {
 
     async fn handshake(&self, request: Request<Streaming<HandshakeRequest>>) -> Answer<Self::HandshakeStream> {
         let caller = self.caller(request.metadata()).await?;
-        let token = self.auth.issue_token(&caller).map_err(status)?;
+        let token = self.auth.open_session(&caller).map_err(status)?;
         let bearer =
             format!("Bearer {token}").parse().map_err(|_| Status::internal("a token is not a header value"))?;
         let answer = HandshakeResponse { protocol_version: 0, payload: token.into() };

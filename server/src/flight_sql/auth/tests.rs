@@ -32,3 +32,67 @@ async fn the_right_password_of_every_length_is_right_with_and_without_padding() 
         assert!(auth.authenticate(&headers(&format!("Basic {wrong}"))).await.is_err(), "{text}");
     }
 }
+
+fn bearer(token: &str) -> MetadataMap {
+    headers(&format!("Bearer {token}"))
+}
+
+/// Each login succeeds and the session that works goes on, however many a user's clients leave behind.
+#[tokio::test]
+async fn no_number_of_logins_locks_anybody_out() {
+    let auth = Auth::try_new([("ana".to_owned(), cheap("a")), ("ben".to_owned(), cheap("b"))]).expect("users");
+    let basic = headers(&format!("Basic {}", STANDARD.encode("ana:a")));
+    let ana = auth.authenticate(&basic).await.expect("logs in");
+    let ben = auth.authenticate(&headers(&format!("Basic {}", STANDARD.encode("ben:b")))).await.expect("logs in");
+    let (bens, first) = (auth.open_session(&ben).expect("a session"), auth.open_session(&ana).expect("a session"));
+    let at_work = auth.open_session(&ana).expect("a session");
+    let mut last = String::new();
+    for _ in 0..3 * SESSIONS.entries_max {
+        last = auth.open_session(&ana).expect("always");
+        auth.authenticate(&bearer(&at_work)).await.expect("it is in use");
+    }
+    auth.authenticate(&bearer(&last)).await.expect("the newest");
+    auth.authenticate(&bearer(&bens)).await.expect("another user's");
+    let gone = auth.authenticate(&bearer(&first)).await.expect_err("not used for longest");
+    assert!(gone.message().starts_with("the session has ended"), "{gone}");
+    assert_eq!(auth.sessions.lock().len(), SESSIONS.entries_max + 1);
+}
+
+#[tokio::test]
+async fn a_session_ends_when_it_is_closed_when_it_is_idle_and_after_twelve_hours() {
+    let auth = Auth::try_new([]).expect("no users");
+    let anonymous = auth.authenticate(&MetadataMap::new()).await.expect("everyone");
+    let now = Instant::now();
+    let after = |hours: u64| now + Duration::from_secs(hours * 3600 + 60);
+
+    let idle = auth.open_session(&anonymous).expect("a session");
+    assert!(auth.by_token(&idle, after(3)).is_some());
+    assert!(auth.by_token(&idle, after(8)).is_none(), "five hours without a call");
+
+    let busy = auth.open_session(&anonymous).expect("a session");
+    for hours in [3, 6, 9, 11] {
+        assert!(auth.by_token(&busy, after(hours)).is_some(), "{hours}");
+    }
+    assert!(auth.by_token(&busy, after(12)).is_none());
+
+    let closed = auth.open_session(&anonymous).expect("a session");
+    let caller = auth.authenticate(&bearer(&closed)).await.expect("it is open");
+    assert!(auth.set_schema(&caller, "touchline") && auth.close_session(&caller) && !auth.close_session(&caller));
+    // Where everyone may read, too: with defaults the same statement would mean something else.
+    assert!(auth.authenticate(&bearer(&closed)).await.is_err());
+    assert!(auth.authenticate(&bearer("somebody else's")).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_unknown_token_is_not_called_a_wrong_password() {
+    let auth = Auth::try_new([("ana".to_owned(), cheap("a"))]).expect("users");
+    for (sent, said) in [
+        ("Bearer tls_of-an-earlier-start", "the session has ended"),
+        ("Bearer nonsense", "the token is not one of this server's"),
+        ("Basic YW5hOmI=", "user and password, or a token from a handshake, are required"),
+    ] {
+        let status = auth.authenticate(&headers(sent)).await.expect_err("refused");
+        assert_eq!(status.code(), tonic::Code::Unauthenticated);
+        assert!(status.message().starts_with(said), "{sent}: {status}");
+    }
+}
