@@ -11,8 +11,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use argon2::Argon2;
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
+use argon2::{Algorithm, Argon2, Params};
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::DecodePaddingMode;
@@ -34,6 +34,8 @@ const SESSION_TTL: Duration = Duration::from_secs(12 * 3600);
 const SESSIONS: Bounds = Bounds { entries_max: 1_000, bytes_max: usize::MAX, idle: Duration::from_secs(4 * 3600) };
 /// What tokens begin with, so that those of an earlier start are known for what they are.
 const TOKEN_PREFIX: &str = "tls_";
+/// What the hashes begin with that can be checked here.
+const ARGON2: &str = "$argon2";
 /// What clients send user and password in. Those on arrow-go, ADBC among them, leave the padding out.
 const BASIC: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
@@ -79,6 +81,59 @@ impl fmt::Debug for Auth {
     }
 }
 
+/// Refuses a hash that would be taken for the password itself, and one that no password could match.
+///
+/// # Errors
+/// `Invalid`; the password is not quoted.
+pub fn check_password(user: &str, password: &str) -> Result<()> {
+    if password.starts_with(ARGON2) {
+        return readable(password).map_err(|what| {
+            Error::invalid(format!("the password hash of user \"{user}\" cannot be read"))
+                .detail(what)
+                .hint("it has the form $argon2id$v=19$m=19456,t=2,p=1$salt$hash")
+        });
+    }
+    let Some(scheme) = scheme_of_hash(password) else { return Ok(()) };
+    Err(Error::invalid(format!("the password of user \"{user}\" is a hash of a kind that is not known"))
+        .detail(format!("it begins with \"{scheme}\", and would be taken for the password itself"))
+        .hint("write it as an Argon2 hash, $argon2id$…, or in plain text, best as ${env:NAME} or ${file:PATH}"))
+}
+
+fn readable(hash: &str) -> Result<(), String> {
+    let parsed = PasswordHash::new(hash).map_err(|error| error.to_string())?;
+    Algorithm::try_from(parsed.algorithm).map_err(|error| error.to_string())?;
+    Params::try_from(&parsed).map_err(|error| error.to_string())?;
+    match (parsed.salt, parsed.hash) {
+        (Some(_), Some(_)) => Ok(()),
+        (None, _) => Err("it has no salt".to_owned()),
+        (_, None) => Err("it ends after the salt".to_owned()),
+    }
+}
+
+/// What a stored password of another system begins with: `$2b$…` of crypt, `{SSHA}…` of LDAP, `SCRAM-SHA-256$…` of
+/// Postgres.
+fn scheme_of_hash(password: &str) -> Option<&str> {
+    let end = if password.starts_with('$') {
+        // "$$" has nothing between.
+        1 + password[1..].find('$').filter(|length| *length > 0)?
+    } else if password.starts_with('{') {
+        let end = password.find('}')?;
+        let scheme = &password[1..end];
+        let upper = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'-';
+        if scheme.is_empty() || !scheme.bytes().all(upper) {
+            return None;
+        }
+        end
+    } else {
+        ["SCRAM-SHA-256$", "pbkdf2_sha256$", "bcrypt_sha256$"]
+            .iter()
+            .find(|scheme| password.starts_with(**scheme))?
+            .len()
+            - 1
+    };
+    Some(&password[..=end])
+}
+
 /// Bytes that nobody can guess.
 ///
 /// # Errors
@@ -96,19 +151,12 @@ impl Auth {
     /// `users`: names with passwords, each in plain text or as an Argon2 hash (`$argon2id$…`).
     ///
     /// # Errors
-    /// `Invalid` for a hash that cannot be read.
+    /// As [`check_password`].
     pub fn try_new(users: impl IntoIterator<Item = (String, String)>) -> Result<Self> {
         let mut hashes = HashMap::new();
         for (name, password) in users {
-            let hash = if password.starts_with("$argon2") {
-                PasswordHash::new(&password).map_err(|error| {
-                    Error::invalid(format!("the password hash of user \"{name}\" cannot be read"))
-                        .detail(error.to_string())
-                })?;
-                password
-            } else {
-                hash(&password)?
-            };
+            check_password(&name, &password)?;
+            let hash = if password.starts_with(ARGON2) { password } else { hash(&password)? };
             hashes.insert(name, hash);
         }
         let decoy = if hashes.is_empty() { String::new() } else { hash("no password at all")? };

@@ -74,6 +74,21 @@ impl Default for AdHocSettings {
     }
 }
 
+impl AdHocSettings {
+    /// Limits with which no statement could ever run.
+    pub fn mistakes(&self) -> impl Iterator<Item = Error> {
+        let limits = [
+            ("threads", self.threads),
+            ("memory_bytes", self.memory_bytes),
+            ("concurrency", self.concurrency),
+            ("timeout_s", usize::try_from(self.timeout_s).unwrap_or(usize::MAX)),
+        ];
+        limits.into_iter().filter(|(_, value)| *value == 0).map(|(name, _)| {
+            Error::invalid(format!("adhoc.{name} is zero: no ad-hoc statement could ever run")).hint("write 1 or more")
+        })
+    }
+}
+
 /// Stops a running statement. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Cancel(Arc<watch::Sender<bool>>);
@@ -128,14 +143,8 @@ impl AdHoc {
         catalog: Catalog,
         store: Arc<dyn ObjectStore>,
     ) -> Result<Self> {
-        let limits = [
-            ("threads", settings.threads),
-            ("memory_bytes", settings.memory_bytes),
-            ("concurrency", settings.concurrency),
-            ("timeout_s", usize::try_from(settings.timeout_s).unwrap_or(usize::MAX)),
-        ];
-        if let Some((name, _)) = limits.iter().find(|(_, value)| *value == 0) {
-            return Err(Error::invalid(format!("{name} is 0: no ad-hoc statement could ever run")));
+        if let Some(mistake) = settings.mistakes().next() {
+            return Err(mistake);
         }
         let runtime = Builder::new_multi_thread()
             .worker_threads(settings.threads)

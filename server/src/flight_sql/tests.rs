@@ -146,24 +146,24 @@ impl Server {
     async fn start(settings: AdHocSettings, users: &[(&str, &str)]) -> Server {
         let store = InMemory::new();
         let published = published(&store).await;
-        let users = users.iter().map(|(name, password)| ((*name).to_owned(), (*password).to_owned())).collect();
+        let users = users.iter().map(|(name, password)| ((*name).to_owned(), (*password).to_owned()));
         let deps = FlightDeps {
             published: Arc::clone(&published),
             store: Arc::new(store),
             reader: Arc::new(TenBatches),
             settings,
             account: Account::unlimited(),
-            users,
-            tls: None,
+            entrance: Entrance::try_new(users, None).expect("an entrance"),
         };
-        let service = flight_sql(deps).expect("a service");
+        let door = Door::try_new(deps).expect("a door");
+        let service = Arc::clone(&door.service);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
         let address = listener.local_addr().expect("an address");
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async move {
             let _ = stopped.await;
         };
-        tokio::spawn(serve_service(listener, Arc::clone(&service), None, shutdown));
+        tokio::spawn(door.serve(listener, shutdown));
         let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("a URL");
         Server { service, published, channel: endpoint.connect().await.expect("connects"), _stop: stop }
     }

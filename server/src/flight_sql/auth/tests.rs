@@ -1,4 +1,4 @@
-use argon2::{Algorithm, Params, Version};
+use argon2::Version;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 
 use super::*;
@@ -94,5 +94,42 @@ async fn an_unknown_token_is_not_called_a_wrong_password() {
         let status = auth.authenticate(&headers(sent)).await.expect_err("refused");
         assert_eq!(status.code(), tonic::Code::Unauthenticated);
         assert!(status.message().starts_with(said), "{sent}: {status}");
+    }
+}
+
+#[test]
+fn a_hash_that_is_not_argon2_is_not_taken_for_a_password() {
+    let bcrypt = "$2b$12$KIXQ0J5Qz1mZ3b9r8c0u6eV0s6S7v6l8o9p0q1r2s3t4u5v6w7x8y";
+    for (password, begins) in [
+        (bcrypt, "\"$2b$\""),
+        ("$6$salt$hash", "\"$6$\""),
+        ("$apr1$salt$hash", "\"$apr1$\""),
+        ("$scrypt$ln=16,r=8,p=1$c2FsdA$aGFzaA", "\"$scrypt$\""),
+        ("{SSHA}c2FsdA==", "\"{SSHA}\""),
+        ("SCRAM-SHA-256$4096:c2FsdA==$a:b", "\"SCRAM-SHA-256$\""),
+        ("pbkdf2_sha256$600000$salt$hash", "\"pbkdf2_sha256$\""),
+    ] {
+        let error = check_password("ana", password).expect_err(password);
+        assert!(error.detail_text().is_some_and(|text| text.contains(begins)), "{}", error.report());
+        assert!(!error.report().contains(password), "{}", error.report());
+    }
+    let hash = cheap("x");
+    for password in ["$", "$$", "$ecret", "a$b$c", "{}", "{curly} words", "", "plain", "ä$ö$", hash.as_str()] {
+        assert!(check_password("ana", password).is_ok(), "{password}");
+    }
+}
+
+#[test]
+fn an_argon2_hash_that_no_password_can_match_is_refused() {
+    for (hash, said) in [
+        ("$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHRzYWx0", "ends after the salt"),
+        ("$argon2id$v=19$m=8,t=1,p=1", "no salt"),
+        ("$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHRzYWx0$###", ""),
+        ("$argon2xx$v=19$m=8,t=1,p=1$c29tZXNhbHRzYWx0$c29tZWhhc2hzb21laGFzaA", ""),
+        ("$argon2id$v=19$m=1,t=1,p=1$c29tZXNhbHRzYWx0$c29tZWhhc2hzb21laGFzaA", ""),
+    ] {
+        let error = check_password("ana", hash).expect_err(hash);
+        assert!(error.detail_text().is_some_and(|text| text.contains(said)), "{}", error.report());
+        assert!(Auth::try_new([("ana".to_owned(), hash.to_owned())]).is_err());
     }
 }
