@@ -10,7 +10,7 @@ use futures::FutureExt;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
-use tracing::error;
+use tracing::{error, warn};
 
 use crate::admin;
 use crate::checkpoint::Generation;
@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::epoch::{LoopSettings, QueryDeps};
 use crate::error::{Error, Result};
 use crate::flight_sql::{Door, Entrance, FlightDeps, Tls};
+use crate::open_files;
 use crate::pipeline::PlanSettings;
 use crate::registry::{Changes, Registry};
 use crate::sink::parquet::SealLimits;
@@ -36,6 +37,9 @@ const GRACE: Duration = Duration::from_secs(3);
 
 /// Rows of the tail that are sealed at once, at most: bounds the memory of a seal.
 const SEAL_ROWS_MAX: u64 = 1 << 20;
+
+/// Files that a server with some topics and clients needs; below, connections are limited to very few.
+const FILES_ENOUGH: u64 = 4_096;
 
 /// A running server. Dropping it without [`Server::stop`] ends it as a crash would, which loses nothing.
 #[derive(Debug)]
@@ -58,6 +62,10 @@ impl Server {
     /// # Errors
     /// `Invalid` for an occupied port, a refused login, an unusable directory; `Unavailable` where a service does not answer.
     pub async fn start(config: Config, clock: Clock) -> Result<Server> {
+        let files = open_files::raise();
+        if files < FILES_ENOUGH {
+            warn!(files, "this process may open few files: raise the hard limit, as with ulimit -Hn or LimitNOFILE");
+        }
         let flight_listener = bind("flight.listen", config.flight.listen).await?;
         let http_listener = bind("http.listen", config.http.listen).await?;
         let (flight_addr, http_addr) = (flight_listener.local_addr()?, http_listener.local_addr()?);

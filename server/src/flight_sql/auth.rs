@@ -8,6 +8,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +23,6 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tonic::Status;
-use tonic::metadata::MetadataMap;
 
 use super::kept::{Bounds, Kept};
 use crate::error::{Error, Result};
@@ -73,6 +73,7 @@ pub struct Auth {
     verified: Mutex<HashMap<TokenDigest, Instant>>,
     digest_key: [u8; 32],
     checks: Semaphore,
+    lines: Mutex<HashMap<Option<IpAddr>, Arc<Semaphore>>>,
 }
 
 impl fmt::Debug for Auth {
@@ -167,14 +168,16 @@ impl Auth {
             verified: Mutex::default(),
             digest_key: random_bytes()?,
             checks: Semaphore::new(CHECKED_AT_ONCE),
+            lines: Mutex::default(),
         })
     }
 
+    /// `authorization`: the header of a call. `peer`: where it comes from.
+    ///
     /// # Errors
-    /// `UNAUTHENTICATED` where there are users and the headers do not name one with the right password or a live token.
-    pub async fn authenticate(&self, headers: &MetadataMap) -> Result<Principal, Status> {
-        let header = headers.get("authorization").map(|value| value.to_str().map_err(|_| refused())).transpose()?;
-        let (scheme, credentials) = header.and_then(|header| header.split_once(' ')).unwrap_or_default();
+    /// `UNAUTHENTICATED` where there are users and the header does not name one with the right password or a live token.
+    pub async fn authenticate(&self, authorization: Option<&str>, peer: Option<IpAddr>) -> Result<Principal, Status> {
+        let (scheme, credentials) = authorization.and_then(|header| header.split_once(' ')).unwrap_or_default();
         let bearer = scheme.eq_ignore_ascii_case("bearer");
         if bearer {
             let token = credentials.trim();
@@ -189,7 +192,7 @@ impl Auth {
             return Ok(Principal { name: Arc::from(""), session: None });
         }
         if scheme.eq_ignore_ascii_case("basic") {
-            return self.by_password(credentials.trim()).await;
+            return self.by_password(credentials.trim(), peer).await;
         }
         Err(if bearer { unknown_token() } else { refused() })
     }
@@ -205,7 +208,7 @@ impl Auth {
         None
     }
 
-    async fn by_password(&self, credentials: &str) -> Result<Principal, Status> {
+    async fn by_password(&self, credentials: &str, peer: Option<IpAddr>) -> Result<Principal, Status> {
         let decoded = BASIC.decode(credentials).map_err(|_| refused())?;
         let text = String::from_utf8(decoded).map_err(|_| refused())?;
         let (name, password) = text.split_once(':').ok_or_else(refused)?;
@@ -213,7 +216,14 @@ impl Auth {
 
         let digest: TokenDigest =
             Sha256::new().chain_update(self.digest_key).chain_update(text.as_bytes()).finalize().into();
-        if self.verified.lock().get(&digest).is_some_and(|until| *until > Instant::now()) {
+        let known_as_right = || self.verified.lock().get(&digest).is_some_and(|until| *until > Instant::now());
+        if known_as_right() {
+            return Ok(principal);
+        }
+        // One after the other for each peer: so whoever guesses delays nobody else by more than one check.
+        let _turn = self.line_of(peer).acquire_owned().await.map_err(|_| refused())?;
+        // A pool of connections logs in at once, and one check is enough for all of them.
+        if known_as_right() {
             return Ok(principal);
         }
         let _permit = self.checks.acquire().await.map_err(|_| refused())?;
@@ -226,6 +236,13 @@ impl Auth {
         }
         self.verified.lock().insert(digest, Instant::now() + SESSION_TTL);
         Ok(principal)
+    }
+
+    /// Where the peer's logins wait for one another.
+    fn line_of(&self, peer: Option<IpAddr>) -> Arc<Semaphore> {
+        let mut lines = self.lines.lock();
+        lines.retain(|_, line| Arc::strong_count(line) > 1);
+        Arc::clone(lines.entry(peer).or_insert_with(|| Arc::new(Semaphore::new(1))))
     }
 
     /// A new session for a caller, good for twelve hours, and for four without a call. Answers with its token.

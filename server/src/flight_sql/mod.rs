@@ -2,17 +2,21 @@
 //!
 //! An [`Entrance`] is made of what can be wrong in the settings, a [`Door`] of all it needs, and only then it is opened.
 //!
-//! `session` runs statements and knows nothing of gRPC, with `gate` for who may run; `statement` plans one and binds its
+//! `session` runs statements and knows nothing of gRPC, with `gate` and `place` for who may run; `statement` plans one and binds its
 //! parameters; `guard` says what it may be; `wire` says how rows are sent. `service` is the protocol, with `metadata`,
-//! `options`, `auth`, `handles` (on `kept`) and `status` for its parts.
+//! `options`, `auth`, `handles` (on `kept`) and `status` for its parts. `connections` and `calls` stand before it: who is
+//! let in, and how much he may send.
 
 pub mod auth;
+mod calls;
+mod connections;
 mod gate;
 pub mod guard;
 pub mod handles;
 mod kept;
 pub mod metadata;
 pub mod options;
+mod place;
 pub mod service;
 pub mod session;
 pub mod statement;
@@ -22,13 +26,13 @@ pub mod wire;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow_flight::flight_service_server::FlightServiceServer;
 use object_store::ObjectStore;
 use tokio::net::TcpListener;
-use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Identity, Server, ServerTlsConfig};
 
 use self::auth::Auth;
+use self::calls::Calls;
+use self::connections::{LOGIN_WITHIN, connections_max};
 use self::service::FlightSql;
 use self::session::{AdHoc, AdHocSettings};
 use crate::error::{Error, Result};
@@ -39,8 +43,6 @@ use crate::tables::source::SnapshotReader;
 
 /// JDBC puts unknown URL parameters into headers of every call.
 const HEADER_BYTES_MAX: u32 = 64 * 1024;
-/// What a client may send in one message; parameters are the only large thing.
-const RECEIVED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// A client that is gone without a word is noticed after this and the time-out.
 const PING: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
@@ -124,18 +126,13 @@ impl Door {
     /// # Errors
     /// `Unavailable` if the listener fails.
     pub async fn serve(mut self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> Result<()> {
-        let service = FlightServiceServer::from_arc(self.service).max_decoding_message_size(RECEIVED_BYTES_MAX);
+        let incoming = connections::incoming(listener, connections_max(), LOGIN_WITHIN);
         self.server
-            .add_service(service)
-            .serve_with_incoming_shutdown(incoming(listener), shutdown)
+            .add_service(Calls::new(self.service))
+            .serve_with_incoming_shutdown(incoming, shutdown)
             .await
             .map_err(|error| Error::unavailable("the Flight SQL listener failed").caused_by(error))
     }
-}
-
-/// Small answers must not wait for the acknowledgement of the last one: 40 ms a query otherwise.
-fn incoming(listener: TcpListener) -> TcpIncoming {
-    TcpIncoming::from(listener).with_nodelay(Some(true))
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::gate::Gate;
 use super::guard;
+use super::place::{Parked, Place};
 use super::statement::{Bound, Outcome, Prepared, StatementError, bind, missing_table, prepare, without_rows};
 use crate::error::{Error, Result};
 use crate::operator::batch_planner;
@@ -60,7 +61,7 @@ pub struct AdHocSettings {
     /// Bytes of memory for all ad-hoc statements together, of `engine.state_bytes_max`; one that needs more fails. Default 536870912
     /// (512 MiB).
     pub memory_bytes: usize,
-    /// Statements that run at once. More wait. Default 8.
+    /// Statements that run at once. More wait; one whose client does not read gives its place away meanwhile. Default 8.
     pub concurrency: usize,
     /// Statements that may wait; more are refused at once. Default 64.
     pub queue: usize,
@@ -110,7 +111,8 @@ pub struct AdHoc {
     state: SessionState,
     catalog: Catalog,
     planning: Gate,
-    running: Gate,
+    running: Arc<Gate>,
+    parked: Arc<Parked>,
     timeout: Duration,
     handle: Handle,
     /// `None` only while it is being dropped.
@@ -156,7 +158,8 @@ impl AdHoc {
             state: session_state(settings, account, catalog.clone(), store)?,
             catalog,
             planning: Gate::new(PLANNED_AT_ONCE, settings.queue),
-            running: Gate::new(settings.concurrency, settings.queue),
+            running: Arc::new(Gate::new(settings.concurrency, settings.queue)),
+            parked: Arc::default(),
             timeout: Duration::from_secs(settings.timeout_s),
             handle: runtime.handle().clone(),
             runtime: Some(runtime),
@@ -225,17 +228,24 @@ impl AdHoc {
 
     /// Runs a statement; `encode` turns its batches into what the door sends, on the ad-hoc threads.
     ///
-    /// Waits for admission. Dropping the rows stops the statement.
-    pub async fn run<T, F>(&self, bound: Arc<Bound>, cancel: Cancel, deadline: Instant, encode: F) -> Outcome<Rows<T>>
+    /// Waits for admission. Dropping the rows stops the statement. `owner`: the principal's name.
+    pub async fn run<T, F>(
+        &self,
+        owner: &Arc<str>,
+        bound: Arc<Bound>,
+        cancel: Cancel,
+        deadline: Instant,
+        encode: F,
+    ) -> Outcome<Rows<T>>
     where
         T: Send + 'static,
         F: FnMut(RecordBatch) -> Result<Vec<T>> + Send + 'static,
     {
-        let permit = self.running.admit(deadline).await?;
+        let place = Place::take(&self.running, &self.parked, owner, deadline).await?;
         let (sender, receiver) = mpsc::channel(BUFFERED_MESSAGES);
         let state = self.fresh_state(None);
         let task = self.handle.spawn(async move {
-            let work = AssertUnwindSafe(run(state, bound, encode, &sender)).catch_unwind();
+            let work = AssertUnwindSafe(run(state, bound, encode, &sender, place)).catch_unwind();
             let mut cancelled = cancel.0.subscribe();
             let ended = tokio::select! {
                 biased;
@@ -247,8 +257,7 @@ impl AdHoc {
                     Ok(Ok(ended)) => ended,
                 },
             };
-            // The place is free once the statement's plan is gone, however slowly the client takes the end of it.
-            drop(permit);
+            // Plan and place are gone by now, however slowly the client takes the end of it.
             if let Err(error) = ended {
                 let _ = sender.send(Err(error)).await;
             }
@@ -256,7 +265,7 @@ impl AdHoc {
         Ok(Rows { receiver, _task: AbortOnDrop(task.abort_handle()) })
     }
 
-    /// How many statements run or send rows now.
+    /// How many statements run or send rows to a client that takes them.
     pub fn running(&self) -> usize {
         self.running.taken()
     }
@@ -339,6 +348,8 @@ async fn run<T, F>(
     bound: Arc<Bound>,
     mut encode: F,
     sender: &mpsc::Sender<Outcome<T>>,
+    // Goes last, when the plan has gone.
+    mut place: Place,
 ) -> Outcome<()>
 where
     F: FnMut(RecordBatch) -> Result<Vec<T>>,
@@ -348,7 +359,7 @@ where
         let mut batches = execute_stream(physical, state.task_ctx())?;
         while let Some(batch) = batches.next().await {
             for item in encode(batch.map_err(|error| bound.explained(error))?)? {
-                if sender.send(Ok(item)).await.is_err() {
+                if !place.send(sender, item).await? {
                     return Ok(());
                 }
             }

@@ -23,6 +23,10 @@ use crate::tables::catalog::{CATALOG, Catalog, PUBLIC_SCHEMA};
 /// Rows of parameters of one execution; each runs the statement once.
 const PARAMETER_ROWS_MAX: usize = 1_000;
 
+/// What a plan is taken to need: a guess that grows with the statement.
+const PLAN_BYTES: usize = 16 * 1024;
+const PLAN_BYTES_PER_CHARACTER: usize = 64;
+
 /// Why a statement has no rows, or no more of them.
 #[derive(Debug)]
 pub enum StatementError {
@@ -76,6 +80,8 @@ pub struct Prepared {
     pub schema: SchemaRef,
     /// In the order in which they are bound, as they are written (`$1`, `$name`).
     parameters: Vec<Parameter>,
+    /// What the plan takes in memory, roughly.
+    pub(super) bytes: usize,
 }
 
 #[derive(Debug)]
@@ -102,6 +108,8 @@ pub struct Bound {
     pub(super) plans: Vec<LogicalPlan>,
     statement: Arc<Statement>,
     pub schema: SchemaRef,
+    /// What plans and values take in memory, roughly.
+    pub(super) bytes: usize,
 }
 
 impl Bound {
@@ -152,7 +160,8 @@ pub(super) async fn prepare(state: &SessionState, catalog: &Catalog, sql: &str) 
         let data_type = types.get(&name).cloned().flatten();
         Parameter { name, data_type }
     });
-    Ok(Prepared { schema, parameters: parameters.collect(), plan, statement: Arc::new(statement) })
+    let bytes = PLAN_BYTES + PLAN_BYTES_PER_CHARACTER * sql.len();
+    Ok(Prepared { schema, parameters: parameters.collect(), plan, statement: Arc::new(statement), bytes })
 }
 
 /// A query whose rows are these lines.
@@ -246,7 +255,7 @@ pub(super) fn without_rows(missing: Error, query: Option<Arc<QueryStatus>>) -> S
 pub(super) fn bind(state: &SessionState, prepared: &Prepared, values: Option<RecordBatch>) -> Outcome<Bound> {
     if prepared.parameters.is_empty() {
         let (plans, statement) = (vec![prepared.plan.clone()], Arc::clone(&prepared.statement));
-        return Ok(Bound { plans, statement, schema: Arc::clone(&prepared.schema) });
+        return Ok(Bound { plans, statement, schema: Arc::clone(&prepared.schema), bytes: prepared.bytes });
     }
     let wanted = prepared.parameters.len();
     let Some(values) = values else {
@@ -288,7 +297,8 @@ pub(super) fn bind(state: &SessionState, prepared: &Prepared, values: Option<Rec
         Some(plan) => result_schema(state, plan),
         None => Arc::clone(&prepared.schema),
     };
-    Ok(Bound { plans, statement: Arc::clone(&prepared.statement), schema })
+    let bytes = plans.len() * prepared.bytes + values.get_array_memory_size();
+    Ok(Bound { plans, statement: Arc::clone(&prepared.statement), schema, bytes })
 }
 
 /// Which column holds which parameter's value: by name where every name is there, else by position.

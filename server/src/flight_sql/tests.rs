@@ -138,8 +138,9 @@ async fn published(store: &InMemory) -> Arc<Published> {
 struct Server {
     service: Arc<FlightSql>,
     published: Arc<Published>,
+    endpoint: Endpoint,
     channel: Channel,
-    _stop: oneshot::Sender<()>,
+    _stop: Arc<oneshot::Sender<()>>,
 }
 
 impl Server {
@@ -165,7 +166,18 @@ impl Server {
         };
         tokio::spawn(door.serve(listener, shutdown));
         let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("a URL");
-        Server { service, published, channel: endpoint.connect().await.expect("connects"), _stop: stop }
+        let channel = endpoint.connect().await.expect("connects");
+        Server { service, published, endpoint, channel, _stop: Arc::new(stop) }
+    }
+
+    async fn another_connection(&self) -> Server {
+        Server {
+            service: Arc::clone(&self.service),
+            published: Arc::clone(&self.published),
+            endpoint: self.endpoint.clone(),
+            channel: self.endpoint.connect().await.expect("connects"),
+            _stop: Arc::clone(&self._stop),
+        }
     }
 
     async fn open() -> Server {

@@ -10,10 +10,8 @@ fn cheap(password: &str) -> String {
     argon.hash_password(password.as_bytes(), &salt).expect("hashes").to_string()
 }
 
-fn headers(authorization: &str) -> MetadataMap {
-    let mut headers = MetadataMap::new();
-    headers.insert("authorization", authorization.parse().expect("a header"));
-    headers
+async fn login(auth: &Auth, authorization: &str) -> Result<Principal, Status> {
+    auth.authenticate(Some(authorization), None).await
 }
 
 /// Base64 has no, one or two `=` at its end, and every third client of three leaves them out.
@@ -25,35 +23,34 @@ async fn the_right_password_of_every_length_is_right_with_and_without_padding() 
     for length in 0..=40 {
         let text = format!("u{length}:{}", password(length));
         for encoded in [STANDARD.encode(&text), STANDARD_NO_PAD.encode(&text)] {
-            let caller = auth.authenticate(&headers(&format!("Basic {encoded}"))).await;
+            let caller = login(&auth, &format!("Basic {encoded}")).await;
             assert_eq!(&*caller.expect(&text).name, format!("u{length}"), "{encoded}");
         }
         let wrong = STANDARD_NO_PAD.encode(format!("{text}x"));
-        assert!(auth.authenticate(&headers(&format!("Basic {wrong}"))).await.is_err(), "{text}");
+        assert!(login(&auth, &format!("Basic {wrong}")).await.is_err(), "{text}");
     }
 }
 
-fn bearer(token: &str) -> MetadataMap {
-    headers(&format!("Bearer {token}"))
+fn bearer(token: &str) -> String {
+    format!("Bearer {token}")
 }
 
 /// Each login succeeds and the session that works goes on, however many a user's clients leave behind.
 #[tokio::test]
 async fn no_number_of_logins_locks_anybody_out() {
     let auth = Auth::try_new([("ana".to_owned(), cheap("a")), ("ben".to_owned(), cheap("b"))]).expect("users");
-    let basic = headers(&format!("Basic {}", STANDARD.encode("ana:a")));
-    let ana = auth.authenticate(&basic).await.expect("logs in");
-    let ben = auth.authenticate(&headers(&format!("Basic {}", STANDARD.encode("ben:b")))).await.expect("logs in");
+    let ana = login(&auth, &format!("Basic {}", STANDARD.encode("ana:a"))).await.expect("logs in");
+    let ben = login(&auth, &format!("Basic {}", STANDARD.encode("ben:b"))).await.expect("logs in");
     let (bens, first) = (auth.open_session(&ben).expect("a session"), auth.open_session(&ana).expect("a session"));
     let at_work = auth.open_session(&ana).expect("a session");
     let mut last = String::new();
     for _ in 0..3 * SESSIONS.entries_max {
         last = auth.open_session(&ana).expect("always");
-        auth.authenticate(&bearer(&at_work)).await.expect("it is in use");
+        login(&auth, &bearer(&at_work)).await.expect("it is in use");
     }
-    auth.authenticate(&bearer(&last)).await.expect("the newest");
-    auth.authenticate(&bearer(&bens)).await.expect("another user's");
-    let gone = auth.authenticate(&bearer(&first)).await.expect_err("not used for longest");
+    login(&auth, &bearer(&last)).await.expect("the newest");
+    login(&auth, &bearer(&bens)).await.expect("another user's");
+    let gone = login(&auth, &bearer(&first)).await.expect_err("not used for longest");
     assert!(gone.message().starts_with("the session has ended"), "{gone}");
     assert_eq!(auth.sessions.lock().len(), SESSIONS.entries_max + 1);
 }
@@ -61,7 +58,7 @@ async fn no_number_of_logins_locks_anybody_out() {
 #[tokio::test]
 async fn a_session_ends_when_it_is_closed_when_it_is_idle_and_after_twelve_hours() {
     let auth = Auth::try_new([]).expect("no users");
-    let anonymous = auth.authenticate(&MetadataMap::new()).await.expect("everyone");
+    let anonymous = auth.authenticate(None, None).await.expect("everyone");
     let now = Instant::now();
     let after = |hours: u64| now + Duration::from_secs(hours * 3600 + 60);
 
@@ -76,11 +73,11 @@ async fn a_session_ends_when_it_is_closed_when_it_is_idle_and_after_twelve_hours
     assert!(auth.by_token(&busy, after(12)).is_none());
 
     let closed = auth.open_session(&anonymous).expect("a session");
-    let caller = auth.authenticate(&bearer(&closed)).await.expect("it is open");
+    let caller = login(&auth, &bearer(&closed)).await.expect("it is open");
     assert!(auth.set_schema(&caller, "touchline") && auth.close_session(&caller) && !auth.close_session(&caller));
     // Where everyone may read, too: with defaults the same statement would mean something else.
-    assert!(auth.authenticate(&bearer(&closed)).await.is_err());
-    assert!(auth.authenticate(&bearer("somebody else's")).await.is_ok());
+    assert!(login(&auth, &bearer(&closed)).await.is_err());
+    assert!(login(&auth, &bearer("somebody else's")).await.is_ok());
 }
 
 #[tokio::test]
@@ -91,7 +88,7 @@ async fn an_unknown_token_is_not_called_a_wrong_password() {
         ("Bearer nonsense", "the token is not one of this server's"),
         ("Basic YW5hOmI=", "user and password, or a token from a handshake, are required"),
     ] {
-        let status = auth.authenticate(&headers(sent)).await.expect_err("refused");
+        let status = login(&auth, sent).await.expect_err("refused");
         assert_eq!(status.code(), tonic::Code::Unauthenticated);
         assert!(status.message().starts_with(said), "{sent}: {status}");
     }
@@ -132,4 +129,20 @@ fn an_argon2_hash_that_no_password_can_match_is_refused() {
         assert!(error.detail_text().is_some_and(|text| text.contains(said)), "{}", error.report());
         assert!(Auth::try_new([("ana".to_owned(), hash.to_owned())]).is_err());
     }
+}
+
+/// The check of a password takes long, and whoever sends many must not keep the others waiting.
+#[tokio::test]
+async fn logins_wait_for_those_of_their_own_peer_alone() {
+    let auth = Auth::try_new([("ana".to_owned(), cheap("a"))]).expect("users");
+    let (guesser, other): (Option<IpAddr>, Option<IpAddr>) = (Some([10, 0, 0, 1].into()), Some([10, 0, 0, 2].into()));
+    let right = format!("Basic {}", STANDARD.encode("ana:a"));
+    let turn = auth.line_of(guesser).acquire_owned().await.expect("his turn");
+    let mut waits = Box::pin(auth.authenticate(Some(&right), guesser));
+    assert!(futures::poll!(&mut waits).is_pending());
+    assert!(auth.authenticate(Some(&right), other).await.is_ok());
+    drop(turn);
+    assert!(waits.await.is_ok());
+    drop(auth.line_of(other));
+    assert_eq!(auth.lines.lock().len(), 1, "a line that nobody stands in is taken away");
 }
