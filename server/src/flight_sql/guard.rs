@@ -13,6 +13,7 @@ use sqlparser::keywords::Keyword;
 use sqlparser::parser::ParserError;
 use sqlparser::tokenizer::{Location, Token};
 
+use super::columns::Columns;
 use crate::error::{self, Error, Result};
 use crate::sql::dialect::StreamDialect;
 use crate::sql::window_tvf::WindowTvfNode;
@@ -40,6 +41,8 @@ pub struct Parsed {
     pub statement: Statement,
     /// As DataFusion's placeholders name them (`$1`, `$name`), in the order in which values are bound.
     pub parameters: Vec<String>,
+    /// What the columns of the result are called.
+    pub columns: Columns,
 }
 
 /// Parses one statement. Deep input needs a deep stack: to be called on a thread of the ad-hoc runtime.
@@ -81,8 +84,8 @@ pub fn parse(sql: &str) -> Result<Parsed> {
     if !statements.is_empty() {
         return Err(Error::invalid("more than one statement was sent").hint("send them one by one"));
     }
-    let parameters = check_expressions(&mut statement)?;
-    Ok(Parsed { statement, parameters })
+    let (parameters, columns) = check_expressions(&mut statement)?;
+    Ok(Parsed { statement, parameters, columns })
 }
 
 /// Whether a statement asks how a continuous query runs, and not for rows.
@@ -157,23 +160,34 @@ fn syntax_error(error: DataFusionError, source: &SourceText<'_>, end: Location) 
     }
 }
 
-fn check_expressions(statement: &mut Statement) -> Result<Vec<String>> {
-    let mut statement = statement;
+fn check_expressions(whole: &mut Statement) -> Result<(Vec<String>, Columns)> {
+    let mut visitor = Expressions::default();
+    {
+        // What else there is writes or sets, and is refused as a plan.
+        let Some(statement) = explained(whole) else { return Ok((Vec::new(), Columns::default())) };
+        if let ControlFlow::Break(error) = statement.visit(&mut visitor) {
+            return Err(error);
+        }
+    }
+    // While it is still as it was written, and known to be no deeper than can be walked.
+    let columns = Columns::of(whole);
+    if let Some(statement) = explained(whole) {
+        respell_alone(statement)?;
+        refuse_reads(statement)?;
+        mark_joins(statement).map_err(wrong_join)?;
+    }
+    Ok((visitor.parameters()?, columns))
+}
+
+/// The statement that is asked about, or the statement itself.
+fn explained(mut statement: &mut Statement) -> Option<&mut ast::Statement> {
     while let Statement::Explain(explain) = statement {
         statement = &mut explain.statement;
     }
-    let Statement::Statement(statement) = statement else {
-        // What else there is writes or sets, and is refused as a plan.
-        return Ok(Vec::new());
-    };
-    let mut visitor = Expressions::default();
-    if let ControlFlow::Break(error) = statement.visit(&mut visitor) {
-        return Err(error);
+    match statement {
+        Statement::Statement(statement) => Some(statement.as_mut()),
+        _ => None,
     }
-    respell_alone(statement)?;
-    refuse_reads(statement)?;
-    mark_joins(statement).map_err(wrong_join)?;
-    visitor.parameters()
 }
 
 fn wrong_join(wrong: WrongJoin) -> Error {

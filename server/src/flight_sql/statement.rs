@@ -13,6 +13,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast;
 
+use super::columns::Columns;
 use super::guard::{self, Parsed};
 use super::wire::{wire_schema, wire_type};
 use crate::error::{Error, ErrorKind, Location, Result};
@@ -80,6 +81,7 @@ pub struct Prepared {
     pub schema: SchemaRef,
     /// In the order in which they are bound, as they are written (`$1`, `$name`).
     parameters: Vec<Parameter>,
+    columns: Columns,
     /// What the plan takes in memory, roughly.
     pub(super) bytes: usize,
 }
@@ -141,10 +143,19 @@ pub(super) async fn prepare(state: &SessionState, catalog: &Catalog, sql: &str) 
         }
         false => sql,
     };
-    let Parsed { statement, parameters } = guard::parse(sql)?;
+    let Parsed { statement, parameters, mut columns } = guard::parse(sql)?;
     let plan = match state.statement_to_plan(statement.clone()).await {
         Ok(plan) => plan,
-        Err(error) => return Err(explain(error, &statement, state, catalog).await),
+        Err(error) => {
+            let apart = match is_about_names(&error) {
+                true => planned_apart(&statement, &mut columns, state).await,
+                false => None,
+            };
+            match apart {
+                Some(plan) => plan,
+                None => return Err(explain(error, &statement, state, catalog).await),
+            }
+        }
     };
     guard::verify(&plan)?;
     // The result's final types: the analyzer's coercions can change those of the plan as it was written.
@@ -160,8 +171,22 @@ pub(super) async fn prepare(state: &SessionState, catalog: &Catalog, sql: &str) 
         let data_type = types.get(&name).cloned().flatten();
         Parameter { name, data_type }
     });
-    let bytes = PLAN_BYTES + PLAN_BYTES_PER_CHARACTER * sql.len();
-    Ok(Prepared { schema, parameters: parameters.collect(), plan, statement: Arc::new(statement), bytes })
+    let (schema, bytes) = (columns.named(schema), PLAN_BYTES + PLAN_BYTES_PER_CHARACTER * sql.len());
+    Ok(Prepared { schema, parameters: parameters.collect(), plan, statement: Arc::new(statement), columns, bytes })
+}
+
+/// Whether a statement may have been refused because two columns of its result have one name.
+fn is_about_names(error: &DataFusionError) -> bool {
+    let text = error.to_string();
+    ["unique expression names", "duplicate", "ambiguous"].iter().any(|word| text.contains(word))
+}
+
+/// The plan of such a statement, with names that differ.
+async fn planned_apart(statement: &Statement, columns: &mut Columns, state: &SessionState) -> Option<LogicalPlan> {
+    let mut apart = columns.clone();
+    let plan = state.statement_to_plan(apart.told_apart(statement)?).await.ok()?;
+    *columns = apart;
+    Some(plan)
 }
 
 /// A query whose rows are these lines.
@@ -294,7 +319,7 @@ pub(super) fn bind(state: &SessionState, prepared: &Prepared, values: Option<Rec
         plans.push(plan);
     }
     let schema = match plans.first() {
-        Some(plan) => result_schema(state, plan),
+        Some(plan) => prepared.columns.named(result_schema(state, plan)),
         None => Arc::clone(&prepared.schema),
     };
     let bytes = plans.len() * prepared.bytes + values.get_array_memory_size();

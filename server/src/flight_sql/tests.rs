@@ -1,6 +1,7 @@
 //! The door as clients see it: a real server on a loopback port, asked by arrow-flight's client and by raw calls.
 
 mod limits;
+mod names;
 mod sessions;
 
 use std::sync::atomic::Ordering;
