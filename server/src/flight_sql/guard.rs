@@ -9,8 +9,9 @@ use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use sqlparser::ast::{self, Value, ValueWithSpan, VisitMut, VisitorMut};
+use sqlparser::dialect::GenericDialect;
 use sqlparser::keywords::Keyword;
-use sqlparser::parser::ParserError;
+use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Location, Token};
 
 use super::columns::Columns;
@@ -122,11 +123,12 @@ fn not_a_query(first: &Token) -> Option<Error> {
         "UPDATE" | "DELETE" | "MERGE" | "TRUNCATE" => {
             "the rows of a view are what its query says: change its file in queries/"
         }
-        "SET" | "RESET" | "USE" => "there is nothing to set; name a system table as touchline.queries",
+        "SET" | "RESET" => "there is nothing to set but TIME ZONE 'UTC'; USE chooses the schema",
+        "USE" => "write USE public or USE SCHEMA touchline",
         "BEGIN" | "START" | "COMMIT" | "ROLLBACK" | "SAVEPOINT" | "END" => {
             return Some(
                 Error::invalid("there are no transactions: each statement reads one committed checkpoint")
-                    .hint(format!("leave {verb} out")),
+                    .hint(format!("leave {verb} out; BEGIN, COMMIT and ROLLBACK alone are accepted")),
             );
         }
         "GRANT" | "REVOKE" | "VACUUM" | "CALL" | "PREPARE" | "EXECUTE" | "DEALLOCATE" | "LOAD" | "INSTALL"
@@ -190,6 +192,16 @@ fn explained(mut statement: &mut Statement) -> Option<&mut ast::Statement> {
     }
 }
 
+/// Functions that SQL writes without parentheses, where the parser takes them for columns.
+fn called_by_name(name: &ast::Ident) -> Option<ast::Expr> {
+    let function = ["current_schema", "current_database"]
+        .into_iter()
+        .find(|function| name.quote_style.is_none() && name.value.eq_ignore_ascii_case(function))?;
+    let dialect = GenericDialect {};
+    let call = Parser::new(&dialect).try_with_sql(&format!("{function}()"));
+    call.and_then(|mut parser| parser.parse_expr()).ok()
+}
+
 fn wrong_join(wrong: WrongJoin) -> Error {
     let Location { line, column } = wrong.span.start;
     Error::invalid(wrong.what).hint(wrong.hint).at(error::Location { file: String::new(), line, column })
@@ -229,6 +241,11 @@ impl VisitorMut for Expressions {
     type Break = Error;
 
     fn pre_visit_expr(&mut self, expr: &mut ast::Expr) -> ControlFlow<Error> {
+        if let ast::Expr::Identifier(name) = expr
+            && let Some(call) = called_by_name(name)
+        {
+            *expr = call;
+        }
         if let Some((what, span)) = wrong_length(expr) {
             let place = error::Location { file: String::new(), line: span.start.line, column: span.start.column };
             return ControlFlow::Break(Error::invalid(what).hint(LENGTH_HINT).at(place));

@@ -103,7 +103,8 @@ fn described(table: &ListedTable) -> Schema {
         if let Some(comment) = comment {
             put("REMARKS", comment.clone());
         }
-        Field::new(field.name(), data_type, field.is_nullable()).with_metadata(metadata)
+        // As a SELECT says it, whatever the table promises: clients compare the two.
+        Field::new(field.name(), data_type, true).with_metadata(metadata)
     });
     Schema::new(fields.collect::<Vec<_>>())
 }

@@ -3,8 +3,8 @@
 //! An [`Entrance`] is made of what can be wrong in the settings, a [`Door`] of all it needs, and only then it is opened.
 //!
 //! `session` runs statements and knows nothing of gRPC, with `gate` and `place` for who may run; `statement` plans one
-//! and binds its parameters; `guard` says what it may be, `columns` what its columns are called; `wire` says how rows are
-//! sent. `service` is the protocol, with `metadata`, `options`, `auth`, `handles` (on `kept`) and `status` for its parts.
+//! and binds its parameters; `guard` says what it may be, `shorthand` what it stands for, `columns` what its columns are
+//! called; `wire` says how rows are sent. `service` is the protocol, with `metadata`, `options`, `auth`, `handles` (on `kept`) and `status` for its parts.
 //! `connections` and `calls` stand before it: who is let in, and how much he may send.
 
 pub mod auth;
@@ -20,6 +20,7 @@ pub mod options;
 mod place;
 pub mod service;
 pub mod session;
+mod shorthand;
 pub mod statement;
 pub mod status;
 pub mod wire;

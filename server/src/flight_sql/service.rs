@@ -118,7 +118,7 @@ impl FlightSql {
     }
 
     async fn prepare(&self, caller: &Principal, sql: &str, deadline: Instant) -> Result<Prepared, Status> {
-        self.adhoc.prepare(sql, &self.auth.schema(caller), deadline).await.map_err(status)
+        self.adhoc.prepare(sql, &caller.name, &self.auth.schema(caller), deadline).await.map_err(status)
     }
 
     fn statement(&self, caller: &Principal, handle: &[u8]) -> Result<Arc<Statement>, Status> {
@@ -153,6 +153,9 @@ impl FlightSql {
         let info = FlightInfo::new().with_descriptor(descriptor.clone());
         let (info, ticket) = if let Some(bound) = self.bind(caller, &command, deadline).await? {
             let info = info.try_with_schema(&bound.schema).map_err(schema_failure)?;
+            if let Some(schema) = bound.sets_schema {
+                self.use_schema(caller, schema)?;
+            }
             let bytes = bound.bytes;
             let redeemable = Redeemable { bound: Arc::new(bound), cancel: Cancel::default() };
             let statement_handle = self.tickets.insert(caller, redeemable, bytes).map_err(status)?;
@@ -167,6 +170,17 @@ impl FlightSql {
         // No location: the client is to use the connection that it has.
         let endpoint = FlightEndpoint::new().with_ticket(Ticket::new(ticket));
         Ok(info.with_endpoint(endpoint).with_total_records(-1).with_total_bytes(-1).with_ordered(true))
+    }
+
+    /// Here and not when rows are fetched: clients do not always fetch what has no rows for them.
+    fn use_schema(&self, caller: &Principal, schema: &str) -> Result<(), Status> {
+        // A caller without a session has no place to keep it in; what he already has is fine.
+        if self.auth.set_schema(caller, schema) || self.auth.schema(caller) == schema {
+            return Ok(());
+        }
+        Err(Status::failed_precondition(format!(
+            "there is no session that could use schema \"{schema}\"\n  hint: log in by a handshake, or write {schema}.table"
+        )))
     }
 
     async fn rows(&self, caller: Principal, handle: Bytes, deadline: Instant) -> Result<BoxStream<FlightData>, Status> {

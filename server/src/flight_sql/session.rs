@@ -27,6 +27,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::gate::Gate;
 use super::guard;
 use super::place::{Parked, Place};
+use super::shorthand::about_session;
 use super::statement::{Bound, Outcome, Prepared, StatementError, bind, missing_table, prepare, without_rows};
 use crate::error::{Error, Result};
 use crate::operator::batch_planner;
@@ -171,13 +172,13 @@ impl AdHoc {
         Instant::now() + asked.map_or(self.timeout, |asked| asked.min(self.timeout))
     }
 
-    /// Parses, plans and judges a statement. `schema`: where names without one are looked up.
-    pub async fn prepare(&self, sql: &str, schema: &str, deadline: Instant) -> Outcome<Prepared> {
+    /// Parses, plans and judges a statement of `user`. `schema`: where names without one are looked up.
+    pub async fn prepare(&self, sql: &str, user: &str, schema: &str, deadline: Instant) -> Outcome<Prepared> {
         if sql.len() > guard::SQL_BYTES_MAX {
             // Before it is copied and queued.
             return Err(guard::parse(sql).err().unwrap_or_else(|| Error::bug("a long statement was accepted")).into());
         }
-        let missing = match self.plan(sql, schema, deadline).await {
+        let missing = match self.plan(sql, user, schema, deadline).await {
             Err(StatementError::NotFound(error)) => error,
             outcome => return outcome,
         };
@@ -186,16 +187,19 @@ impl AdHoc {
         };
         match self.restored(&view, deadline).await {
             None => Err(StatementError::NotFound(missing)),
-            Some(_) => match self.plan(sql, schema, deadline).await {
+            Some(_) => match self.plan(sql, user, schema, deadline).await {
                 Err(StatementError::NotFound(error)) => Err(without_rows(error, self.catalog.query(&view))),
                 outcome => outcome,
             },
         }
     }
 
-    async fn plan(&self, sql: &str, schema: &str, deadline: Instant) -> Outcome<Prepared> {
+    async fn plan(&self, sql: &str, user: &str, schema: &str, deadline: Instant) -> Outcome<Prepared> {
         let _permit = self.planning.admit(deadline).await?;
         let mut state = self.fresh_state(Some(schema));
+        for function in about_session(user, schema) {
+            state.register_udf(Arc::new(function))?;
+        }
         for function in self.catalog.functions().udfs() {
             state.register_udf(function)?;
         }

@@ -15,6 +15,7 @@ use datafusion::sql::sqlparser::ast;
 
 use super::columns::Columns;
 use super::guard::{self, Parsed};
+use super::shorthand::{Instead, instead};
 use super::wire::{wire_schema, wire_type};
 use crate::error::{Error, ErrorKind, Location, Result};
 use crate::sql::{Code, Written, at_failed_value, explained, nearest, not_read_by_name};
@@ -82,6 +83,8 @@ pub struct Prepared {
     /// In the order in which they are bound, as they are written (`$1`, `$name`).
     parameters: Vec<Parameter>,
     columns: Columns,
+    /// Where the session's names are looked up once it has run.
+    sets_schema: Option<&'static str>,
     /// What the plan takes in memory, roughly.
     pub(super) bytes: usize,
 }
@@ -110,6 +113,8 @@ pub struct Bound {
     pub(super) plans: Vec<LogicalPlan>,
     statement: Arc<Statement>,
     pub schema: SchemaRef,
+    /// Where the session's names are looked up from now on.
+    pub(super) sets_schema: Option<&'static str>,
     /// What plans and values take in memory, roughly.
     pub(super) bytes: usize,
 }
@@ -135,14 +140,12 @@ const START: Location = Location { file: String::new(), line: 1, column: 1 };
 
 /// Plans a statement and refuses what may not be.
 pub(super) async fn prepare(state: &SessionState, catalog: &Catalog, sql: &str) -> Outcome<Prepared> {
-    let stream_plan;
-    let sql = match guard::asks_for_a_stream_plan(sql) {
-        true => {
-            stream_plan = as_rows(&catalog.stream_plan(sql).await?);
-            stream_plan.as_str()
-        }
-        false => sql,
+    let instead = match guard::asks_for_a_stream_plan(sql) {
+        true => Some(Instead { sql: as_rows(&catalog.stream_plan(sql).await?), schema: None }),
+        false => instead(sql)?,
     };
+    let sets_schema = instead.as_ref().and_then(|instead| instead.schema);
+    let sql = instead.as_ref().map_or(sql, |instead| instead.sql.as_str());
     let Parsed { statement, parameters, mut columns } = guard::parse(sql)?;
     let plan = match state.statement_to_plan(statement.clone()).await {
         Ok(plan) => plan,
@@ -172,7 +175,8 @@ pub(super) async fn prepare(state: &SessionState, catalog: &Catalog, sql: &str) 
         Parameter { name, data_type }
     });
     let (schema, bytes) = (columns.named(schema), PLAN_BYTES + PLAN_BYTES_PER_CHARACTER * sql.len());
-    Ok(Prepared { schema, parameters: parameters.collect(), plan, statement: Arc::new(statement), columns, bytes })
+    let (parameters, statement) = (parameters.collect(), Arc::new(statement));
+    Ok(Prepared { schema, parameters, plan, statement, columns, sets_schema, bytes })
 }
 
 /// Whether a statement may have been refused because two columns of its result have one name.
@@ -280,7 +284,8 @@ pub(super) fn without_rows(missing: Error, query: Option<Arc<QueryStatus>>) -> S
 pub(super) fn bind(state: &SessionState, prepared: &Prepared, values: Option<RecordBatch>) -> Outcome<Bound> {
     if prepared.parameters.is_empty() {
         let (plans, statement) = (vec![prepared.plan.clone()], Arc::clone(&prepared.statement));
-        return Ok(Bound { plans, statement, schema: Arc::clone(&prepared.schema), bytes: prepared.bytes });
+        let (schema, sets_schema) = (Arc::clone(&prepared.schema), prepared.sets_schema);
+        return Ok(Bound { plans, statement, schema, sets_schema, bytes: prepared.bytes });
     }
     let wanted = prepared.parameters.len();
     let Some(values) = values else {
@@ -323,7 +328,8 @@ pub(super) fn bind(state: &SessionState, prepared: &Prepared, values: Option<Rec
         None => Arc::clone(&prepared.schema),
     };
     let bytes = plans.len() * prepared.bytes + values.get_array_memory_size();
-    Ok(Bound { plans, statement: Arc::clone(&prepared.statement), schema, bytes })
+    let (statement, sets_schema) = (Arc::clone(&prepared.statement), prepared.sets_schema);
+    Ok(Bound { plans, statement, schema, sets_schema, bytes })
 }
 
 /// Which column holds which parameter's value: by name where every name is there, else by position.
