@@ -45,7 +45,7 @@ pub(super) fn incoming(
     login_within: Duration,
 ) -> impl Stream<Item = io::Result<Connection>> {
     let doorman = Doorman { listener, places: Arc::new(Semaphore::new(max)), max, login_within, warned: None };
-    stream::unfold(doorman, |mut doorman| async move { Some((Ok(doorman.next().await), doorman)) })
+    stream::unfold(doorman, |mut doorman| async move { Some((Ok::<_, io::Error>(doorman.next().await), doorman)) })
 }
 
 struct Doorman {

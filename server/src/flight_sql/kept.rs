@@ -128,7 +128,7 @@ impl<K: Clone + Eq + Hash, V> Kept<K, V> {
             }
             let mut others = of_owner.by_use.values().filter(|key| *key != newest);
             let oldest = others.clone().next();
-            let free = others.find(|key| self.entries.get(key).is_some_and(|entry| !(self.in_use)(&entry.value)));
+            let free = others.find(|key| self.entries.get(*key).is_some_and(|entry| !(self.in_use)(&entry.value)));
             let Some(key) = free.or(oldest).cloned() else { return };
             self.remove(&key);
         }
