@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use self::load::{Environment, one_error};
 pub use self::values::{ByteSize, Secret, duration};
 use crate::error::Error;
+use crate::flight_sql::auth::check_password;
 pub use crate::flight_sql::session::AdHocSettings;
 use crate::sink::postgres::PostgresSettings;
 pub use crate::source::embedded::EmbeddedSettings;
@@ -204,7 +205,8 @@ pub enum LogFormat {
 #[serde(default, deny_unknown_fields)]
 pub struct AuthSettings {
     /// Who may connect by Flight SQL, as tables with `name` and `password`. Without users everyone may, and so listeners stay on
-    /// loopback. A password is plain text, best as `${env:NAME}` or `${file:PATH}`, or an Argon2 hash (`$argon2id$…`).
+    /// loopback. A password is plain text, best as `${env:NAME}` or `${file:PATH}`, or an Argon2 hash (`$argon2id$…`); other hashes
+    /// are refused, and so is a name with a colon.
     ///
     /// Example: `[{ name = "ana", password = "${env:ANA_PASSWORD}" }]`
     pub users: Vec<User>,
@@ -300,6 +302,13 @@ impl Config {
             "two users in auth.users have one name",
             "names must differ",
         );
+        // Clients send "name:password", and nobody could tell where such a name ends.
+        let colon = names.iter().find(|name| name.contains(':'));
+        refuse(
+            colon.is_some(),
+            &format!("the name of user \"{}\" in auth.users contains \":\"", colon.unwrap_or(&"")),
+            "choose a name without it: clients send name and password with \":\" between them",
+        );
         refuse(
             self.auth.users.iter().any(|user| user.password.expose().is_empty()),
             "a user in auth.users has an empty password",
@@ -319,6 +328,9 @@ impl Config {
             "http.listen can be reached from other machines, and has no users and no TLS",
             "listen on 127.0.0.1; where a proxy or a private network guards it, set auth.insecure_listeners = true",
         );
+        errors.extend(self.adhoc.mistakes());
+        let users = self.auth.users.iter();
+        errors.extend(users.filter_map(|user| check_password(&user.name, user.password.expose()).err()));
         errors
     }
 }

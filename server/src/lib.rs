@@ -44,6 +44,7 @@ pub mod flight_sql;
 pub mod admin;
 pub mod logging;
 
+pub mod open_files;
 pub mod registry;
 pub mod server;
 

@@ -1,14 +1,16 @@
 //! The server: everything that runs between `start` and `stop`.
 
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
-use tracing::error;
+use tracing::{error, warn};
 
 use crate::admin;
 use crate::checkpoint::Generation;
@@ -16,7 +18,8 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::epoch::{LoopSettings, QueryDeps};
 use crate::error::{Error, Result};
-use crate::flight_sql::{self, FlightDeps, Tls};
+use crate::flight_sql::{Door, Entrance, FlightDeps, Tls};
+use crate::open_files;
 use crate::pipeline::PlanSettings;
 use crate::registry::{Changes, Registry};
 use crate::sink::parquet::SealLimits;
@@ -34,6 +37,9 @@ const GRACE: Duration = Duration::from_secs(3);
 
 /// Rows of the tail that are sealed at once, at most: bounds the memory of a seal.
 const SEAL_ROWS_MAX: u64 = 1 << 20;
+
+/// Files that a server with some topics and clients needs; below, connections are limited to very few.
+const FILES_ENOUGH: u64 = 4_096;
 
 /// A running server. Dropping it without [`Server::stop`] ends it as a crash would, which loses nothing.
 #[derive(Debug)]
@@ -56,10 +62,15 @@ impl Server {
     /// # Errors
     /// `Invalid` for an occupied port, a refused login, an unusable directory; `Unavailable` where a service does not answer.
     pub async fn start(config: Config, clock: Clock) -> Result<Server> {
+        let files = open_files::raise();
+        if files < FILES_ENOUGH {
+            warn!(files, "this process may open few files: raise the hard limit, as with ulimit -Hn or LimitNOFILE");
+        }
         let flight_listener = bind("flight.listen", config.flight.listen).await?;
         let http_listener = bind("http.listen", config.http.listen).await?;
         let (flight_addr, http_addr) = (flight_listener.local_addr()?, http_listener.local_addr()?);
-        let tls = tls(&config)?;
+        // Before the storage is claimed: a wrong certificate or password must not end the server that has it now.
+        let entrance = entrance(&config)?;
         let published = Arc::new(Published::default());
         let public = Store::open(&config.tables_url(), &config.s3).await?;
         let private = Store::open(&config.state_url(), &config.s3).await?;
@@ -118,7 +129,15 @@ impl Server {
         let directories: Vec<PathBuf> = vec![config.catalog.schemas_dir.clone(), config.catalog.queries_dir.clone()];
         // Before the files are read for the first time. What it has to say comes after: a directory that cannot be read is said there.
         let changes = Changes::of(&directories);
-        let mut registry = Registry::new(directories, deps, plan_settings, fatal);
+        let door = Door::try_new(FlightDeps {
+            published: Arc::clone(&published),
+            store: Arc::clone(public.objects()),
+            reader: Arc::new(Snapshots::new(sources)),
+            settings: config.adhoc.clone(),
+            account: budget.account("ad-hoc statements"),
+            entrance,
+        })?;
+        let mut registry = Registry::new(directories, deps, plan_settings, fatal.clone());
         registry.apply().await?;
         let registry = Arc::new(Mutex::new(registry));
 
@@ -128,23 +147,10 @@ impl Server {
         let shutdown = |mut stopped: watch::Receiver<bool>| async move {
             let _ = stopped.wait_for(|stop| *stop).await;
         };
-        let flight = FlightDeps {
-            published: Arc::clone(&published),
-            store: Arc::clone(public.objects()),
-            reader: Arc::new(Snapshots::new(sources)),
-            settings: config.adhoc.clone(),
-            account: budget.account("ad-hoc statements"),
-            users: config
-                .auth
-                .users
-                .iter()
-                .map(|user| (user.name.clone(), user.password.expose().to_owned()))
-                .collect(),
-            tls,
-        };
-        tasks.push(tokio::spawn(flight_sql::serve(flight_listener, flight, shutdown(stopped.clone()))));
-        let http = admin::serve(http_listener, Arc::clone(&published), clock, shutdown(stopped));
-        tasks.push(tokio::spawn(http));
+        let flight = door.serve(flight_listener, shutdown(stopped.clone()));
+        tasks.push(tokio::spawn(until_stopped("the Flight SQL listener", flight, stopped.clone(), fatal.clone())));
+        let http = admin::serve(http_listener, Arc::clone(&published), clock, shutdown(stopped.clone()));
+        tasks.push(tokio::spawn(until_stopped("the HTTP listener", http, stopped, fatal)));
         Ok(Server {
             published,
             embedded,
@@ -185,7 +191,7 @@ impl Server {
         self.postgres
     }
 
-    /// Returns when the process has to stop: another server has taken over.
+    /// Returns when the process has to stop: another server has taken over, or nobody could reach this one any more.
     pub async fn fatal(&self) -> Error {
         let mut fatal = self.fatal.clone();
         match fatal.wait_for(Option::is_some).await {
@@ -217,6 +223,32 @@ impl Server {
     }
 }
 
+/// Runs a listener to its end. One that ends before the server stops takes the server with it, which would else go on without
+/// a door, alive to whoever looks at it from elsewhere.
+async fn until_stopped(
+    what: &'static str,
+    listener: impl Future<Output = Result<()>>,
+    stopped: watch::Receiver<bool>,
+    fatal: watch::Sender<Option<Arc<Error>>>,
+) -> Result<()> {
+    let outcome = match AssertUnwindSafe(listener).catch_unwind().await {
+        Ok(outcome) => outcome,
+        Err(_panic) => Err(Error::bug(format!("{what} panicked"))),
+    };
+    // A server that is dropped sends nothing: then the channel is closed.
+    if *stopped.borrow() || stopped.has_changed().is_err() {
+        return outcome;
+    }
+    let error = outcome.err().unwrap_or_else(|| Error::unavailable(format!("{what} has ended by itself")));
+    fatal.send_replace(Some(Arc::new(error.duplicate())));
+    Err(error)
+}
+
+fn entrance(config: &Config) -> Result<Entrance> {
+    let users = config.auth.users.iter().map(|user| (user.name.clone(), user.password.expose().to_owned()));
+    Entrance::try_new(users, tls(config)?)
+}
+
 fn tls(config: &Config) -> Result<Option<Tls>> {
     let (Some(certificates), Some(key)) = (&config.flight.tls_cert_file, &config.flight.tls_key_file) else {
         return Ok(None);
@@ -238,4 +270,65 @@ async fn bind(key: &str, address: SocketAddr) -> Result<TcpListener> {
             .detail(error.to_string())
             .hint(format!("is another server running there? choose another port with {key}; port 0 takes a free one"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{poll_fn, ready};
+
+    use super::*;
+
+    fn channels() -> (watch::Sender<bool>, watch::Sender<Option<Arc<Error>>>) {
+        (watch::Sender::new(false), watch::Sender::new(None))
+    }
+
+    #[tokio::test]
+    async fn a_listener_that_ends_takes_the_server_with_it() {
+        for panics in [false, true] {
+            let (stop, fatal) = channels();
+            let (stopped, seen) = (stop.subscribe(), fatal.subscribe());
+            let ended = match panics {
+                false => until_stopped("the door", ready(Ok(())), stopped, fatal).await,
+                true => until_stopped("the door", poll_fn(|_| panic!("a defect")), stopped, fatal).await,
+            };
+            let said = ended.expect_err("nobody has stopped it").to_string();
+            assert!(said.starts_with("the door "), "{said}");
+            assert_eq!(seen.borrow().as_ref().map(|error| error.to_string()), Some(said));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_listener_ends_with_its_server_and_nobody_wonders() {
+        let (stop, fatal) = channels();
+        let (stopped, seen) = (stop.subscribe(), fatal.subscribe());
+        stop.send_replace(true);
+        assert!(until_stopped("the door", ready(Ok(())), stopped, fatal.clone()).await.is_ok());
+        let (stop, _) = channels();
+        let stopped = stop.subscribe();
+        drop(stop);
+        assert!(until_stopped("the door", ready(Ok(())), stopped, fatal).await.is_ok(), "it was dropped");
+        assert!(seen.borrow().is_none());
+    }
+
+    /// Not "serving" without a door, and nothing claimed from the server that runs.
+    #[tokio::test]
+    async fn a_wrong_certificate_or_password_is_refused_before_anything_is_touched() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let pem = folder.path().join("wrong.pem");
+        std::fs::write(&pem, "no certificate").expect("writes");
+        let free = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut config = Config { data_dir: folder.path().join("data"), ..Config::default() };
+        (config.flight.listen, config.http.listen) = (free, free);
+        (config.flight.tls_cert_file, config.flight.tls_key_file) = (Some(pem.clone()), Some(pem));
+        let error = Server::start(config.clone(), Clock::System).await.expect_err("refused");
+        assert_eq!(error.to_string(), "the TLS certificate or key cannot be used");
+        assert!(!config.data_dir.exists());
+
+        (config.flight.tls_cert_file, config.flight.tls_key_file) = (None, None);
+        let password = crate::config::Secret::new("$2b$12$nothing");
+        config.auth.users = vec![crate::config::User { name: "ana".to_owned(), password }];
+        let error = Server::start(config.clone(), Clock::System).await.expect_err("refused");
+        assert!(error.to_string().contains("a hash of a kind that is not known"), "{error}");
+        assert!(!config.data_dir.exists());
+    }
 }

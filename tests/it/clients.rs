@@ -68,10 +68,10 @@ fn jdbc() -> Outcome {
 product: Touchline | true
 table: public | e | BASE TABLE
 table: public | kept | VIEW
-column: id | BIGINT | false | 1
+column: id | BIGINT | true | 1
 column: price | DECIMAL | true | 2
 column: ok | BOOLEAN | true | 3
-column: at | TIMESTAMP | false | 4
+column: at | TIMESTAMP | true | 4
 column: born | DATE | true | 5
 column: score | DOUBLE | true | 6
 column: note | VARCHAR | true | 7

@@ -101,11 +101,12 @@ pub(super) async fn run(args: DemoArgs) -> Result<ExitCode> {
         signal = signals.next() => Ok(signal),
         () = at(end) => Ok("the time is up"),
         failed = simulation.ended() => failed.map(|()| "the simulation has ended"),
+        fatal = server.fatal() => Err(fatal),
         () = display.run(started) => Ok("the display has ended"),
     };
     drop(simulation);
     display.draw(started.elapsed());
-    print(&format!("{}; stopping with a last checkpoint …\n", ended.as_deref().unwrap_or("the simulation failed")));
+    print(&format!("{}; stopping with a last checkpoint …\n", ended.as_deref().unwrap_or("the demo failed")));
     let code = stop(server, &mut signals).await?;
     ended?;
     print(&format!("stopped; start again with the same --data-dir ({}) to continue\n", args.data_dir.display()));

@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::{environment, fail_all};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::logging;
 use crate::server::Server;
 use crate::status::QueryState;
@@ -59,8 +59,12 @@ pub(super) async fn run(args: ServeArgs) -> Result<ExitCode> {
             stop(server, &mut signals).await
         }
         fatal = server.fatal() => {
-            // What is under way belongs to the other server now.
-            drop(server);
+            match fatal.kind() {
+                // What is under way belongs to the other server now.
+                ErrorKind::Fenced => drop(server),
+                // What its parts end with is not why it has to stop.
+                _ => _ = stop(server, &mut signals).await,
+            }
             Err(fatal)
         }
     }

@@ -3,11 +3,13 @@
 use std::error::Error as _;
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use arrow::csv::WriterBuilder;
 use arrow::json::writer::LineDelimited;
 use arrow::record_batch::RecordBatch;
 use arrow::util::pretty::pretty_format_batches;
+use arrow_flight::Action;
 use arrow_flight::error::FlightError;
 use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::sql::client::FlightSqlServiceClient;
@@ -23,6 +25,8 @@ use crate::sql::dialect::StreamDialect;
 
 /// The largest message that is accepted from a server, bytes.
 const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How long the server may take to close the session; it would end by itself, too.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Asks a running server.
 #[derive(Debug, Clone, Args)]
@@ -54,9 +58,28 @@ pub(super) struct SqlArgs {
 /// `Unavailable` if the server cannot be reached, else what it answers.
 pub(super) async fn run(args: SqlArgs) -> Result<()> {
     let mut client = connect(&args).await?;
+    let outcome = ask(&mut client, &args).await;
+    leave(&mut client).await;
+    outcome
+}
+
+/// Ends the session that a login has opened: the server would keep it for hours.
+async fn leave(client: &mut FlightSqlServiceClient<Channel>) {
+    if client.token().is_none() {
+        return;
+    }
+    let goodbye = async {
+        let mut answer = client.do_action(Action::new("CloseSession", Vec::new())).await?;
+        answer.message().await.map_err(FlightError::from)
+    };
+    // What the user has asked for is done; that this fails changes nothing for him.
+    let _ = tokio::time::timeout(GOODBYE, goodbye).await;
+}
+
+async fn ask(client: &mut FlightSqlServiceClient<Channel>, args: &SqlArgs) -> Result<()> {
     let text = match &args.command {
         Some(text) => text.clone(),
-        None if io::stdin().is_terminal() => return converse(&mut client, args.output).await,
+        None if io::stdin().is_terminal() => return converse(client, args.output).await,
         None => {
             let mut text = String::new();
             io::stdin().lock().read_to_string(&mut text)?;
@@ -69,7 +92,7 @@ pub(super) async fn run(args: SqlArgs) -> Result<()> {
             .hint("give one with -c 'SELECT …' or on standard input; SHOW TABLES lists what there is"));
     }
     for statement in statements {
-        execute(&mut client, statement, args.output, &mut StandardOutput::lock()).await?;
+        execute(client, statement, args.output, &mut StandardOutput::lock()).await?;
     }
     Ok(())
 }
@@ -297,7 +320,10 @@ fn answer(error: FlightError) -> Error {
     };
     let error = Error::new(kind, status.message());
     match status.code() {
-        Code::Unauthenticated => error.hint("give --user, and the password in the variable that --password-env names"),
+        // A session that has ended says so itself, and has nothing to do with the password.
+        Code::Unauthenticated if !status.message().contains("hint: ") => {
+            error.hint("give --user, and the password in the variable that --password-env names")
+        }
         _ => error,
     }
 }

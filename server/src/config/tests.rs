@@ -132,6 +132,13 @@ fn what_contradicts_itself_is_refused() {
         ("[storage]\ntables_url = \"s3://b/x\"\nstate_url = \"s3://b/x/state\"", "lies within"),
         ("[auth]\nusers = [{name = \"a\", password = \"x\"}, {name = \"a\", password = \"y\"}]", "one name"),
         ("[auth]\nusers = [{name = \"a\", password = \"\"}]", "empty password"),
+        (
+            "[auth]\nusers = [{name = \"a:b\", password = \"x\"}]",
+            "the name of user \"a:b\" in auth.users contains \":\"",
+        ),
+        ("[auth]\nusers = [{name = \"a\", password = \"$2b$12$abc\"}]", "the password of user \"a\" is a hash"),
+        ("[auth]\nusers = [{name = \"a\", password = \"$argon2id$v=19\"}]", "the password hash of user \"a\""),
+        ("[adhoc]\nthreads = 0", "adhoc.threads is zero"),
         ("[engine]\nepoch_rows_max = 0", "epoch_rows_max is zero"),
     ];
     for (text, expected) in cases {

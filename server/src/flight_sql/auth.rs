@@ -1,30 +1,46 @@
-//! Who is calling: users with Argon2 hashes, and the tokens that a handshake hands out.
+//! Who is calling: users with Argon2 hashes, and the sessions that a handshake opens.
+//!
+//! A session is a token that its holder sends with every call. A user may have so many; a new login always gets one, and
+//! the user's least recently used session makes room. One that is gone is refused and never answered with defaults.
 //!
 //! Where no users are configured everyone is the anonymous principal; the configuration then keeps the listener on
 //! loopback. Where there are users, a call without valid credentials is refused, whatever it asks for.
 
 use std::collections::HashMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use argon2::Argon2;
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
+use argon2::{Algorithm, Argon2, Params};
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::alphabet;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, URL_SAFE_NO_PAD};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tonic::Status;
-use tonic::metadata::MetadataMap;
 
+use super::kept::{Bounds, Kept};
 use crate::error::{Error, Result};
 use crate::tables::catalog::PUBLIC_SCHEMA;
 
-/// How long a token, or a password that was found right, is good for.
-const TOKEN_TTL: Duration = Duration::from_secs(12 * 3600);
-const TOKENS_MAX: usize = 10_000;
+/// How long a session, or a password that was found right, is good for.
+const SESSION_TTL: Duration = Duration::from_secs(12 * 3600);
+/// Sessions of one user. Some clients leave one behind per connection.
+const SESSIONS: Bounds = Bounds { entries_max: 1_000, bytes_max: usize::MAX, idle: Duration::from_secs(4 * 3600) };
+/// What tokens begin with, so that those of an earlier start are known for what they are.
+const TOKEN_PREFIX: &str = "tls_";
+/// What the hashes begin with that can be checked here.
+const ARGON2: &str = "$argon2";
+/// What clients send user and password in. Those on arrow-go, ADBC among them, leave the padding out.
+const BASIC: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 /// Passwords checked at once: each takes some 20 MiB and a core for tens of milliseconds.
 const CHECKED_AT_ONCE: usize = 2;
 
@@ -39,8 +55,7 @@ pub struct Principal {
     session: Option<TokenDigest>,
 }
 
-struct Token {
-    name: Arc<str>,
+struct Session {
     expires: Instant,
     /// Where names without a schema are looked up.
     schema: String,
@@ -52,17 +67,72 @@ pub struct Auth {
     /// Verified in the place of an unknown user's, so that the time taken does not tell who exists.
     decoy: String,
     /// By digest, so that the table does not hold what would open a session.
-    tokens: Mutex<HashMap<TokenDigest, Token>>,
+    sessions: Mutex<Kept<TokenDigest, Session>>,
     /// Digests of credentials that were found right, with a key of this process: an Argon2 check per call would be too slow.
+    /// One a user, because only one password is right.
     verified: Mutex<HashMap<TokenDigest, Instant>>,
     digest_key: [u8; 32],
     checks: Semaphore,
+    lines: Mutex<HashMap<Option<IpAddr>, Arc<Semaphore>>>,
 }
 
 impl fmt::Debug for Auth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Auth").field("users", &self.users.len()).finish_non_exhaustive()
     }
+}
+
+/// Refuses a hash that would be taken for the password itself, and one that no password could match.
+///
+/// # Errors
+/// `Invalid`; the password is not quoted.
+pub fn check_password(user: &str, password: &str) -> Result<()> {
+    if password.starts_with(ARGON2) {
+        return readable(password).map_err(|what| {
+            Error::invalid(format!("the password hash of user \"{user}\" cannot be read"))
+                .detail(what)
+                .hint("it has the form $argon2id$v=19$m=19456,t=2,p=1$salt$hash")
+        });
+    }
+    let Some(scheme) = scheme_of_hash(password) else { return Ok(()) };
+    Err(Error::invalid(format!("the password of user \"{user}\" is a hash of a kind that is not known"))
+        .detail(format!("it begins with \"{scheme}\", and would be taken for the password itself"))
+        .hint("write it as an Argon2 hash, $argon2id$…, or in plain text, best as ${env:NAME} or ${file:PATH}"))
+}
+
+fn readable(hash: &str) -> Result<(), String> {
+    let parsed = PasswordHash::new(hash).map_err(|error| error.to_string())?;
+    Algorithm::try_from(parsed.algorithm).map_err(|error| error.to_string())?;
+    Params::try_from(&parsed).map_err(|error| error.to_string())?;
+    match (parsed.salt, parsed.hash) {
+        (Some(_), Some(_)) => Ok(()),
+        (None, _) => Err("it has no salt".to_owned()),
+        (_, None) => Err("it ends after the salt".to_owned()),
+    }
+}
+
+/// What a stored password of another system begins with: `$2b$…` of crypt, `{SSHA}…` of LDAP, `SCRAM-SHA-256$…` of
+/// Postgres.
+fn scheme_of_hash(password: &str) -> Option<&str> {
+    let end = if password.starts_with('$') {
+        // "$$" has nothing between.
+        1 + password[1..].find('$').filter(|length| *length > 0)?
+    } else if password.starts_with('{') {
+        let end = password.find('}')?;
+        let scheme = &password[1..end];
+        let upper = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'-';
+        if scheme.is_empty() || !scheme.bytes().all(upper) {
+            return None;
+        }
+        end
+    } else {
+        ["SCRAM-SHA-256$", "pbkdf2_sha256$", "bcrypt_sha256$"]
+            .iter()
+            .find(|scheme| password.starts_with(**scheme))?
+            .len()
+            - 1
+    };
+    Some(&password[..=end])
 }
 
 /// Bytes that nobody can guess.
@@ -82,67 +152,78 @@ impl Auth {
     /// `users`: names with passwords, each in plain text or as an Argon2 hash (`$argon2id$…`).
     ///
     /// # Errors
-    /// `Invalid` for a hash that cannot be read.
+    /// As [`check_password`].
     pub fn try_new(users: impl IntoIterator<Item = (String, String)>) -> Result<Self> {
         let mut hashes = HashMap::new();
         for (name, password) in users {
-            let hash = if password.starts_with("$argon2") {
-                PasswordHash::new(&password).map_err(|error| {
-                    Error::invalid(format!("the password hash of user \"{name}\" cannot be read"))
-                        .detail(error.to_string())
-                })?;
-                password
-            } else {
-                hash(&password)?
-            };
+            check_password(&name, &password)?;
+            let hash = if password.starts_with(ARGON2) { password } else { hash(&password)? };
             hashes.insert(name, hash);
         }
         let decoy = if hashes.is_empty() { String::new() } else { hash("no password at all")? };
         Ok(Auth {
             users: hashes,
             decoy,
-            tokens: Mutex::default(),
+            sessions: Mutex::new(Kept::new(SESSIONS, |_| false, Instant::now())),
             verified: Mutex::default(),
             digest_key: random_bytes()?,
             checks: Semaphore::new(CHECKED_AT_ONCE),
+            lines: Mutex::default(),
         })
     }
 
+    /// `authorization`: the header of a call. `peer`: where it comes from.
+    ///
     /// # Errors
-    /// `UNAUTHENTICATED` where there are users and the headers do not name one with the right password or a live token.
-    pub async fn authenticate(&self, headers: &MetadataMap) -> Result<Principal, Status> {
-        let header = headers.get("authorization").map(|value| value.to_str().map_err(|_| refused())).transpose()?;
-        let (scheme, credentials) = header.and_then(|header| header.split_once(' ')).unwrap_or_default();
-        if scheme.eq_ignore_ascii_case("bearer")
-            && let Some(principal) = self.by_token(credentials.trim())
-        {
-            return Ok(principal);
+    /// `UNAUTHENTICATED` where there are users and the header does not name one with the right password or a live token.
+    pub async fn authenticate(&self, authorization: Option<&str>, peer: Option<IpAddr>) -> Result<Principal, Status> {
+        let (scheme, credentials) = authorization.and_then(|header| header.split_once(' ')).unwrap_or_default();
+        let bearer = scheme.eq_ignore_ascii_case("bearer");
+        if bearer {
+            let token = credentials.trim();
+            if let Some(principal) = self.by_token(token, Instant::now()) {
+                return Ok(principal);
+            }
+            if token.starts_with(TOKEN_PREFIX) {
+                return Err(ended());
+            }
         }
         if self.users.is_empty() {
             return Ok(Principal { name: Arc::from(""), session: None });
         }
         if scheme.eq_ignore_ascii_case("basic") {
-            return self.by_password(credentials.trim()).await;
+            return self.by_password(credentials.trim(), peer).await;
         }
-        Err(refused())
+        Err(if bearer { unknown_token() } else { refused() })
     }
 
-    fn by_token(&self, token: &str) -> Option<Principal> {
-        let digest = Sha256::digest(token.as_bytes()).into();
-        let tokens = self.tokens.lock();
-        let found = tokens.get(&digest).filter(|token| token.expires > Instant::now())?;
-        Some(Principal { name: Arc::clone(&found.name), session: Some(digest) })
+    fn by_token(&self, token: &str, now: Instant) -> Option<Principal> {
+        let digest: TokenDigest = Sha256::digest(token.as_bytes()).into();
+        let mut sessions = self.sessions.lock();
+        let (name, session) = sessions.get(&digest, now)?;
+        if session.expires > now {
+            return Some(Principal { name: Arc::clone(name), session: Some(digest) });
+        }
+        sessions.remove(&digest);
+        None
     }
 
-    async fn by_password(&self, credentials: &str) -> Result<Principal, Status> {
-        let decoded = STANDARD.decode(credentials).map_err(|_| refused())?;
+    async fn by_password(&self, credentials: &str, peer: Option<IpAddr>) -> Result<Principal, Status> {
+        let decoded = BASIC.decode(credentials).map_err(|_| refused())?;
         let text = String::from_utf8(decoded).map_err(|_| refused())?;
         let (name, password) = text.split_once(':').ok_or_else(refused)?;
         let principal = Principal { name: Arc::from(name), session: None };
 
         let digest: TokenDigest =
             Sha256::new().chain_update(self.digest_key).chain_update(text.as_bytes()).finalize().into();
-        if self.verified.lock().get(&digest).is_some_and(|until| *until > Instant::now()) {
+        let known_as_right = || self.verified.lock().get(&digest).is_some_and(|until| *until > Instant::now());
+        if known_as_right() {
+            return Ok(principal);
+        }
+        // One after the other for each peer: so whoever guesses delays nobody else by more than one check.
+        let _turn = self.line_of(peer).acquire_owned().await.map_err(|_| refused())?;
+        // A pool of connections logs in at once, and one check is enough for all of them.
+        if known_as_right() {
             return Ok(principal);
         }
         let _permit = self.checks.acquire().await.map_err(|_| refused())?;
@@ -153,57 +234,67 @@ impl Auth {
         if !(known && right) {
             return Err(refused());
         }
-        let mut verified = self.verified.lock();
-        if verified.len() >= TOKENS_MAX {
-            verified.clear();
-        }
-        verified.insert(digest, Instant::now() + TOKEN_TTL);
+        self.verified.lock().insert(digest, Instant::now() + SESSION_TTL);
         Ok(principal)
     }
 
-    /// A new token for a caller, good for twelve hours.
+    /// Where the peer's logins wait for one another.
+    fn line_of(&self, peer: Option<IpAddr>) -> Arc<Semaphore> {
+        let mut lines = self.lines.lock();
+        lines.retain(|_, line| Arc::strong_count(line) > 1);
+        Arc::clone(lines.entry(peer).or_insert_with(|| Arc::new(Semaphore::new(1))))
+    }
+
+    /// A new session for a caller, good for twelve hours, and for four without a call. Answers with its token.
     ///
     /// # Errors
-    /// `OverBudget` while too many tokens are alive.
-    pub fn issue_token(&self, principal: &Principal) -> Result<String> {
-        let text = URL_SAFE_NO_PAD.encode(random_bytes::<32>()?);
+    /// `Unavailable` if the operating system gives no random numbers.
+    pub fn open_session(&self, principal: &Principal) -> Result<String> {
+        let token = format!("{TOKEN_PREFIX}{}", URL_SAFE_NO_PAD.encode(random_bytes::<32>()?));
         let now = Instant::now();
-        let mut tokens = self.tokens.lock();
-        if tokens.len() >= TOKENS_MAX {
-            tokens.retain(|_, token| token.expires > now);
-            if tokens.len() >= TOKENS_MAX {
-                return Err(Error::over_budget(format!("{TOKENS_MAX} sessions are open"))
-                    .hint("close sessions, or call with user and password"));
-            }
-        }
-        let token =
-            Token { name: Arc::clone(&principal.name), expires: now + TOKEN_TTL, schema: PUBLIC_SCHEMA.to_owned() };
-        tokens.insert(Sha256::digest(text.as_bytes()).into(), token);
-        Ok(text)
+        let session = Session { expires: now + SESSION_TTL, schema: PUBLIC_SCHEMA.to_owned() };
+        let digest = Sha256::digest(token.as_bytes()).into();
+        self.sessions.lock().insert(&principal.name, digest, session, 0, now);
+        Ok(token)
     }
 
     /// Where the caller's names without a schema are looked up.
     pub fn schema(&self, principal: &Principal) -> String {
-        let tokens = self.tokens.lock();
-        let token = principal.session.and_then(|session| tokens.get(&session));
-        token.map_or_else(|| PUBLIC_SCHEMA.to_owned(), |token| token.schema.clone())
+        self.with_session(principal, |session| session.schema.clone()).unwrap_or_else(|| PUBLIC_SCHEMA.to_owned())
     }
 
     /// `false` for a caller without a session.
     pub fn set_schema(&self, principal: &Principal, schema: &str) -> bool {
-        let mut tokens = self.tokens.lock();
-        let token = principal.session.and_then(|session| tokens.get_mut(&session));
-        token.map(|token| schema.clone_into(&mut token.schema)).is_some()
+        self.with_session(principal, |session| schema.clone_into(&mut session.schema)).is_some()
     }
 
-    /// Forgets the caller's token. `false` for a caller without one.
+    fn with_session<T>(&self, principal: &Principal, act: impl FnOnce(&mut Session) -> T) -> Option<T> {
+        let mut sessions = self.sessions.lock();
+        let (_, session) = sessions.get(&principal.session?, Instant::now())?;
+        Some(act(session))
+    }
+
+    /// Forgets the caller's session. `false` for a caller without one.
     pub fn close_session(&self, principal: &Principal) -> bool {
-        principal.session.is_some_and(|session| self.tokens.lock().remove(&session).is_some())
+        principal.session.is_some_and(|session| self.sessions.lock().remove(&session).is_some())
     }
 }
 
 fn refused() -> Status {
     Status::unauthenticated("user and password, or a token from a handshake, are required and were not right")
+}
+
+/// Not a word of passwords: the caller had the right one, or his client does not send one.
+fn ended() -> Status {
+    Status::unauthenticated(
+        "the session has ended: it was closed, was idle for too long, or the server was started again\n  hint: connect again",
+    )
+}
+
+fn unknown_token() -> Status {
+    Status::unauthenticated(
+        "the token is not one of this server's\n  hint: connect with user and password, which answers with a token",
+    )
 }
 
 fn hash(password: &str) -> Result<String> {
@@ -218,3 +309,6 @@ fn hash(password: &str) -> Result<String> {
 fn verify(hash: &str, password: &str) -> bool {
     PasswordHash::new(hash).is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,6 +41,14 @@ impl Gate {
                 .hint("try again later, or raise concurrency or queue")
                 .into());
         }
+        self.admit_again(deadline).await
+    }
+
+    /// A place for one that had been let in before: it waits as the others do, and is not turned away.
+    ///
+    /// # Errors
+    /// `TimedOut` past the deadline.
+    pub(super) async fn admit_again(&self, deadline: Instant) -> Outcome<OwnedSemaphorePermit> {
         match timeout_at(deadline, Arc::clone(&self.permits).acquire_owned()).await {
             Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_closed)) => Err(StatementError::Cancelled),

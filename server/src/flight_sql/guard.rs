@@ -9,10 +9,12 @@ use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use sqlparser::ast::{self, Value, ValueWithSpan, VisitMut, VisitorMut};
+use sqlparser::dialect::GenericDialect;
 use sqlparser::keywords::Keyword;
-use sqlparser::parser::ParserError;
+use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Location, Token};
 
+use super::columns::Columns;
 use crate::error::{self, Error, Result};
 use crate::sql::dialect::StreamDialect;
 use crate::sql::window_tvf::WindowTvfNode;
@@ -40,6 +42,8 @@ pub struct Parsed {
     pub statement: Statement,
     /// As DataFusion's placeholders name them (`$1`, `$name`), in the order in which values are bound.
     pub parameters: Vec<String>,
+    /// What the columns of the result are called.
+    pub columns: Columns,
 }
 
 /// Parses one statement. Deep input needs a deep stack: to be called on a thread of the ad-hoc runtime.
@@ -81,8 +85,8 @@ pub fn parse(sql: &str) -> Result<Parsed> {
     if !statements.is_empty() {
         return Err(Error::invalid("more than one statement was sent").hint("send them one by one"));
     }
-    let parameters = check_expressions(&mut statement)?;
-    Ok(Parsed { statement, parameters })
+    let (parameters, columns) = check_expressions(&mut statement)?;
+    Ok(Parsed { statement, parameters, columns })
 }
 
 /// Whether a statement asks how a continuous query runs, and not for rows.
@@ -119,11 +123,12 @@ fn not_a_query(first: &Token) -> Option<Error> {
         "UPDATE" | "DELETE" | "MERGE" | "TRUNCATE" => {
             "the rows of a view are what its query says: change its file in queries/"
         }
-        "SET" | "RESET" | "USE" => "there is nothing to set; name a system table as touchline.queries",
+        "SET" | "RESET" => "there is nothing to set but TIME ZONE 'UTC'; USE chooses the schema",
+        "USE" => "write USE public or USE SCHEMA touchline",
         "BEGIN" | "START" | "COMMIT" | "ROLLBACK" | "SAVEPOINT" | "END" => {
             return Some(
                 Error::invalid("there are no transactions: each statement reads one committed checkpoint")
-                    .hint(format!("leave {verb} out")),
+                    .hint(format!("leave {verb} out; BEGIN, COMMIT and ROLLBACK alone are accepted")),
             );
         }
         "GRANT" | "REVOKE" | "VACUUM" | "CALL" | "PREPARE" | "EXECUTE" | "DEALLOCATE" | "LOAD" | "INSTALL"
@@ -157,23 +162,44 @@ fn syntax_error(error: DataFusionError, source: &SourceText<'_>, end: Location) 
     }
 }
 
-fn check_expressions(statement: &mut Statement) -> Result<Vec<String>> {
-    let mut statement = statement;
+fn check_expressions(whole: &mut Statement) -> Result<(Vec<String>, Columns)> {
+    let mut visitor = Expressions::default();
+    {
+        // What else there is writes or sets, and is refused as a plan.
+        let Some(statement) = explained(whole) else { return Ok((Vec::new(), Columns::default())) };
+        if let ControlFlow::Break(error) = statement.visit(&mut visitor) {
+            return Err(error);
+        }
+    }
+    // While it is still as it was written, and known to be no deeper than can be walked.
+    let columns = Columns::of(whole);
+    if let Some(statement) = explained(whole) {
+        respell_alone(statement)?;
+        refuse_reads(statement)?;
+        mark_joins(statement).map_err(wrong_join)?;
+    }
+    Ok((visitor.parameters()?, columns))
+}
+
+/// The statement that is asked about, or the statement itself.
+fn explained(mut statement: &mut Statement) -> Option<&mut ast::Statement> {
     while let Statement::Explain(explain) = statement {
         statement = &mut explain.statement;
     }
-    let Statement::Statement(statement) = statement else {
-        // What else there is writes or sets, and is refused as a plan.
-        return Ok(Vec::new());
-    };
-    let mut visitor = Expressions::default();
-    if let ControlFlow::Break(error) = statement.visit(&mut visitor) {
-        return Err(error);
+    match statement {
+        Statement::Statement(statement) => Some(statement.as_mut()),
+        _ => None,
     }
-    respell_alone(statement)?;
-    refuse_reads(statement)?;
-    mark_joins(statement).map_err(wrong_join)?;
-    visitor.parameters()
+}
+
+/// Functions that SQL writes without parentheses, where the parser takes them for columns.
+fn called_by_name(name: &ast::Ident) -> Option<ast::Expr> {
+    let function = ["current_schema", "current_database"]
+        .into_iter()
+        .find(|function| name.quote_style.is_none() && name.value.eq_ignore_ascii_case(function))?;
+    let dialect = GenericDialect {};
+    let call = Parser::new(&dialect).try_with_sql(&format!("{function}()"));
+    call.and_then(|mut parser| parser.parse_expr()).ok()
 }
 
 fn wrong_join(wrong: WrongJoin) -> Error {
@@ -215,6 +241,11 @@ impl VisitorMut for Expressions {
     type Break = Error;
 
     fn pre_visit_expr(&mut self, expr: &mut ast::Expr) -> ControlFlow<Error> {
+        if let ast::Expr::Identifier(name) = expr
+            && let Some(call) = called_by_name(name)
+        {
+            *expr = call;
+        }
         if let Some((what, span)) = wrong_length(expr) {
             let place = error::Location { file: String::new(), line: span.start.line, column: span.start.column };
             return ControlFlow::Break(Error::invalid(what).hint(LENGTH_HINT).at(place));

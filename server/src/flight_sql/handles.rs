@@ -1,9 +1,9 @@
 //! What the server remembers for a client between two calls: tickets and prepared statements.
 //!
 //! A handle is 256 random bits, works for the caller it was made for and for nobody else, and is forgotten some time
-//! after it was last used: clients go away without saying so.
+//! after it was last used: clients go away without saying so. A caller who makes more than he may have loses those that
+//! he has not used for longest.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,74 +12,57 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::auth::{Principal, random_bytes};
-use crate::error::{Error, Result};
+use super::kept::{Bounds, Kept};
+use crate::error::Result;
 
-/// How often forgotten handles are swept out, at most.
-const SWEEP: Duration = Duration::from_secs(1);
+type Handle = [u8; 32];
 
 #[derive(Debug)]
 pub struct Handles<T> {
-    entries: Mutex<Entries<T>>,
-    ttl: Duration,
-    max: usize,
-}
-
-#[derive(Debug)]
-struct Entries<T> {
-    by_handle: HashMap<Bytes, Entry<T>>,
-    swept: Instant,
-}
-
-#[derive(Debug)]
-struct Entry<T> {
-    owner: Arc<str>,
-    value: Arc<T>,
-    expires: Instant,
+    entries: Mutex<Kept<Handle, Arc<T>>>,
 }
 
 impl<T> Handles<T> {
-    /// `max`: entries at once. `ttl`: since the last use.
-    pub fn new(max: usize, ttl: Duration) -> Self {
-        Handles { entries: Mutex::new(Entries { by_handle: HashMap::new(), swept: Instant::now() }), ttl, max }
+    /// `entries_max`, `bytes_max`: of one caller. `ttl`: since the last use.
+    pub fn new(entries_max: usize, bytes_max: usize, ttl: Duration) -> Self {
+        let bounds = Bounds { entries_max, bytes_max, idle: ttl };
+        Handles { entries: Mutex::new(Kept::new(bounds, |value| Arc::strong_count(value) > 1, Instant::now())) }
     }
 
+    /// `bytes`: what the value takes, roughly.
+    ///
     /// # Errors
-    /// `OverBudget` if too many are alive.
-    pub fn insert(&self, owner: &Principal, value: T) -> Result<Bytes> {
-        let handle = Bytes::copy_from_slice(&random_bytes::<32>()?);
-        let now = Instant::now();
-        let mut entries = self.entries.lock();
-        if entries.by_handle.len() >= self.max || now > entries.swept + SWEEP {
-            entries.by_handle.retain(|_, entry| entry.expires > now);
-            entries.swept = now;
-        }
-        if entries.by_handle.len() >= self.max {
-            return Err(Error::over_budget(format!("{} statements are open", self.max))
-                .hint("close statements that are no longer used"));
-        }
-        let entry = Entry { owner: Arc::clone(&owner.name), value: Arc::new(value), expires: now + self.ttl };
-        entries.by_handle.insert(handle.clone(), entry);
-        Ok(handle)
+    /// `Unavailable` if the operating system gives no random numbers.
+    pub fn insert(&self, owner: &Principal, value: T, bytes: usize) -> Result<Bytes> {
+        let handle: Handle = random_bytes()?;
+        self.entries.lock().insert(&owner.name, handle, Arc::new(value), bytes, Instant::now());
+        Ok(Bytes::copy_from_slice(&handle))
     }
 
-    /// `None` for one that is unknown, expired, or another caller's: the three look the same from outside.
+    /// `None` for one that is unknown, forgotten, or another caller's: the three look the same from outside.
     pub fn get(&self, owner: &Principal, handle: &[u8]) -> Option<Arc<T>> {
-        let now = Instant::now();
+        let handle = Handle::try_from(handle).ok()?;
         let mut entries = self.entries.lock();
-        let entry =
-            entries.by_handle.get_mut(handle).filter(|entry| entry.owner == owner.name && entry.expires > now)?;
-        entry.expires = now + self.ttl;
-        Some(Arc::clone(&entry.value))
+        let (name, value) = entries.get(&handle, Instant::now())?;
+        (*name == owner.name).then(|| Arc::clone(value))
+    }
+
+    /// A value of the caller's has become larger or smaller.
+    pub fn resize(&self, owner: &Principal, handle: &[u8], bytes: usize) {
+        if self.get(owner, handle).is_some()
+            && let Ok(handle) = Handle::try_from(handle)
+        {
+            self.entries.lock().resize(&handle, bytes);
+        }
     }
 
     pub fn remove(&self, owner: &Principal, handle: &[u8]) -> Option<Arc<T>> {
-        let value = self.get(owner, handle)?;
-        self.entries.lock().by_handle.remove(handle);
-        Some(value)
+        self.get(owner, handle)?;
+        self.entries.lock().remove(&Handle::try_from(handle).ok()?)
     }
 
     pub fn len(&self) -> usize {
-        self.entries.lock().by_handle.len()
+        self.entries.lock().len()
     }
 
     pub fn is_empty(&self) -> bool {

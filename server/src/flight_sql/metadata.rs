@@ -103,7 +103,8 @@ fn described(table: &ListedTable) -> Schema {
         if let Some(comment) = comment {
             put("REMARKS", comment.clone());
         }
-        Field::new(field.name(), data_type, field.is_nullable()).with_metadata(metadata)
+        // As a SELECT says it, whatever the table promises: clients compare the two.
+        Field::new(field.name(), data_type, true).with_metadata(metadata)
     });
     Schema::new(fields.collect::<Vec<_>>())
 }
@@ -233,7 +234,10 @@ fn sql_info() -> arrow_flight::error::Result<SqlInfoData> {
     info.append(SqlKeywords, KEYWORDS);
     info.append(SqlNumericFunctions, NUMERIC_FUNCTIONS);
     info.append(SqlStringFunctions, STRING_FUNCTIONS);
-    info.append(SqlSystemFunctions, ["arrow_cast", "arrow_typeof", "version"].as_slice());
+    info.append(
+        SqlSystemFunctions,
+        ["arrow_cast", "arrow_typeof", "current_database", "current_schema", "current_user", "version"].as_slice(),
+    );
     info.append(SqlDatetimeFunctions, DATETIME_FUNCTIONS);
     info.append(SqlSearchStringEscape, "\\");
     info.append(SqlExtraNameCharacters, "");

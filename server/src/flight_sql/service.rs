@@ -1,8 +1,10 @@
 //! The `FlightService`: what each call of the protocol does, dispatched by Flight SQL command.
 //!
 //! Implemented on the service itself and not on arrow-flight's SQL trait, which answers GetSchema and PollFlightInfo with
-//! "unimplemented" for good. Every call begins with [`FlightSql::caller`].
+//! "unimplemented" for good. Who calls is known before: `calls` puts the principal into the request.
 
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,6 +13,7 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use arrow::datatypes::Schema;
+use arrow::ipc::root_as_message;
 use arrow::ipc::writer::IpcWriteOptions;
 use arrow_flight::decode::FlightRecordBatchStream;
 use arrow_flight::encode::FlightDataEncoderBuilder;
@@ -30,6 +33,7 @@ use bytes::Bytes;
 use futures::{FutureExt, Stream, StreamExt, TryStreamExt, stream};
 use parking_lot::Mutex;
 use prost::Message;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
@@ -44,14 +48,20 @@ use super::{metadata, options};
 use crate::error::Error;
 use crate::tables::catalog::Catalog;
 
-/// Tickets and prepared statements that may be alive at once, each.
-const HANDLES_MAX: usize = 4_096;
+/// Tickets and prepared statements that one caller may have, each.
+pub(super) const HANDLES_MAX: usize = 1_024;
+/// Bytes that they may take, each kind, as far as they are counted.
+const HANDLES_BYTES_MAX: usize = 128 * 1024 * 1024;
 /// A ticket that nobody redeems is forgotten after this.
 const TICKET_TTL: Duration = Duration::from_secs(5 * 60);
 /// A prepared statement that nobody uses is forgotten after this.
 const PREPARED_TTL: Duration = Duration::from_secs(3600);
-/// Bytes of bound parameters of one statement.
+/// Bytes of bound parameters of one statement, as they are sent.
 const PARAMETER_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// And as they lie in memory.
+const PARAMETER_MEMORY_MAX: usize = 4 * PARAMETER_BYTES_MAX;
+/// Uploads of parameters that one caller may have under way; more wait.
+const PUTS_AT_ONCE: usize = 4;
 
 type BoxStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 type Answer<T> = Result<Response<T>, Status>;
@@ -64,6 +74,8 @@ pub struct FlightSql {
     auth: Auth,
     tickets: Arc<Handles<Redeemable>>,
     prepared: Handles<Statement>,
+    /// By user name.
+    puts: Mutex<HashMap<Arc<str>, Arc<Semaphore>>>,
 }
 
 /// What a ticket stands for.
@@ -86,8 +98,9 @@ impl FlightSql {
             adhoc,
             catalog,
             auth,
-            tickets: Arc::new(Handles::new(HANDLES_MAX, TICKET_TTL)),
-            prepared: Handles::new(HANDLES_MAX, PREPARED_TTL),
+            tickets: Arc::new(Handles::new(HANDLES_MAX, HANDLES_BYTES_MAX, TICKET_TTL)),
+            prepared: Handles::new(HANDLES_MAX, HANDLES_BYTES_MAX, PREPARED_TTL),
+            puts: Mutex::default(),
         }
     }
 
@@ -95,12 +108,17 @@ impl FlightSql {
         &self.adhoc
     }
 
-    async fn caller(&self, headers: &MetadataMap) -> Result<Principal, Status> {
-        self.auth.authenticate(headers).await
+    /// Who sends a call with this `authorization` header, from `peer`.
+    pub(super) async fn authenticate(
+        &self,
+        authorization: Option<&str>,
+        peer: Option<IpAddr>,
+    ) -> Result<Principal, Status> {
+        self.auth.authenticate(authorization, peer).await
     }
 
     async fn prepare(&self, caller: &Principal, sql: &str, deadline: Instant) -> Result<Prepared, Status> {
-        self.adhoc.prepare(sql, &self.auth.schema(caller), deadline).await.map_err(status)
+        self.adhoc.prepare(sql, &caller.name, &self.auth.schema(caller), deadline).await.map_err(status)
     }
 
     fn statement(&self, caller: &Principal, handle: &[u8]) -> Result<Arc<Statement>, Status> {
@@ -135,8 +153,12 @@ impl FlightSql {
         let info = FlightInfo::new().with_descriptor(descriptor.clone());
         let (info, ticket) = if let Some(bound) = self.bind(caller, &command, deadline).await? {
             let info = info.try_with_schema(&bound.schema).map_err(schema_failure)?;
+            if let Some(schema) = bound.sets_schema {
+                self.use_schema(caller, schema)?;
+            }
+            let bytes = bound.bytes;
             let redeemable = Redeemable { bound: Arc::new(bound), cancel: Cancel::default() };
-            let statement_handle = self.tickets.insert(caller, redeemable).map_err(status)?;
+            let statement_handle = self.tickets.insert(caller, redeemable, bytes).map_err(status)?;
             (info, TicketStatementQuery { statement_handle }.as_any().encode_to_vec().into())
         } else if let Some(answer) = metadata::answer(&self.catalog, &command) {
             let answer = answer.map_err(status)?;
@@ -150,6 +172,17 @@ impl FlightSql {
         Ok(info.with_endpoint(endpoint).with_total_records(-1).with_total_bytes(-1).with_ordered(true))
     }
 
+    /// Here and not when rows are fetched: clients do not always fetch what has no rows for them.
+    fn use_schema(&self, caller: &Principal, schema: &str) -> Result<(), Status> {
+        // A caller without a session has no place to keep it in; what he already has is fine.
+        if self.auth.set_schema(caller, schema) || self.auth.schema(caller) == schema {
+            return Ok(());
+        }
+        Err(Status::failed_precondition(format!(
+            "there is no session that could use schema \"{schema}\"\n  hint: log in by a handshake, or write {schema}.table"
+        )))
+    }
+
     async fn rows(&self, caller: Principal, handle: Bytes, deadline: Instant) -> Result<BoxStream<FlightData>, Status> {
         let ticket = self.tickets.get(&caller, &handle);
         let ticket =
@@ -157,9 +190,9 @@ impl FlightSql {
         let mut encoder = WireEncoder::new(Arc::clone(&ticket.bound.schema));
         let schema = encoder.schema_message();
         let encode = move |batch: RecordBatch| encoder.encode(&batch);
-        let rows =
-            self.adhoc.run(Arc::clone(&ticket.bound), ticket.cancel.clone(), deadline, encode).await.map_err(status)?;
-        let redeemed = Redeemed { tickets: Arc::clone(&self.tickets), caller, handle };
+        let (bound, cancel) = (Arc::clone(&ticket.bound), ticket.cancel.clone());
+        let rows = self.adhoc.run(&caller.name, bound, cancel, deadline, encode).await.map_err(status)?;
+        let redeemed = Redeemed { tickets: Arc::clone(&self.tickets), caller, handle, _ticket: ticket };
         let rows = rows.map_err(status).inspect(move |_| {
             // Lives as long as the stream: with its end, or its client's, the ticket is used up.
             let _ = &redeemed;
@@ -173,8 +206,9 @@ impl FlightSql {
         let prepared = Arc::new(self.prepare(caller, &request.query, deadline).await?);
         let dataset_schema = schema_bytes(&prepared.schema)?;
         let parameter_schema = schema_bytes(&prepared.parameter_schema())?;
+        let bytes = prepared.bytes;
         let statement = Statement { prepared, parameters: Mutex::default() };
-        let prepared_statement_handle = self.prepared.insert(caller, statement).map_err(status)?;
+        let prepared_statement_handle = self.prepared.insert(caller, statement, bytes).map_err(status)?;
         let result =
             ActionCreatePreparedStatementResult { prepared_statement_handle, dataset_schema, parameter_schema };
         Ok(result.as_any().encode_to_vec().into())
@@ -232,6 +266,10 @@ impl FlightSql {
     }
 
     async fn put(&self, caller: &Principal, mut data: Streaming<FlightData>) -> Result<PutResult, Status> {
+        let puts = Arc::clone(
+            self.puts.lock().entry(Arc::clone(&caller.name)).or_insert_with(|| Arc::new(Semaphore::new(PUTS_AT_ONCE))),
+        );
+        let _permit = puts.acquire_owned().await.map_err(|_| Status::unavailable("the server stops"))?;
         let first = data.message().await?.ok_or_else(|| Status::invalid_argument("the stream is empty"))?;
         let descriptor = first.flight_descriptor.clone();
         let descriptor = descriptor.ok_or_else(|| Status::invalid_argument("the first message has no descriptor"))?;
@@ -244,7 +282,9 @@ impl FlightSql {
         // A client's bytes meet a decoder that was not written against hostile ones.
         let values = AssertUnwindSafe(parameters(first, data)).catch_unwind().await;
         let values = values.map_err(|_panic| Status::invalid_argument("the parameters cannot be read"))??;
+        let bytes = statement.prepared.bytes + values.get_array_memory_size();
         *statement.parameters.lock() = Some(values);
+        self.prepared.resize(caller, &handle, bytes);
         let result = DoPutPreparedStatementResult { prepared_statement_handle: Some(handle) };
         Ok(PutResult { app_metadata: result.encode_to_vec().into() })
     }
@@ -255,6 +295,8 @@ struct Redeemed {
     tickets: Arc<Handles<Redeemable>>,
     caller: Principal,
     handle: Bytes,
+    /// While its rows are sent it can be cancelled, so it must not make room for others.
+    _ticket: Arc<Redeemable>,
 }
 
 impl Drop for Redeemed {
@@ -263,27 +305,54 @@ impl Drop for Redeemed {
     }
 }
 
+/// Who sends a call. Nothing gets here without a principal; that none is taken for anybody is how it stays.
+fn caller<T>(request: &Request<T>) -> Result<Principal, Status> {
+    let principal = request.extensions().get::<Principal>().cloned();
+    principal.ok_or_else(|| Status::unauthenticated("it is not known who calls"))
+}
+
 async fn parameters(first: FlightData, rest: Streaming<FlightData>) -> Result<RecordBatch, Status> {
-    let messages =
-        stream::once(async move { Ok(first) }).chain(rest.map_err(|error| FlightError::Tonic(Box::new(error))));
+    let mut bytes = 0;
+    let messages = stream::once(async move { Ok(first) }).chain(rest).map(move |message| {
+        let message = message.map_err(|error| FlightError::Tonic(Box::new(error)))?;
+        bytes += message.data_header.len() + message.data_body.len();
+        let refusal = match bytes > PARAMETER_BYTES_MAX {
+            true => too_many_parameters(),
+            // A few bytes can stand for any number, and the decoder makes room for them before it looks.
+            false if is_compressed(&message.data_header) => {
+                Status::invalid_argument("parameters are not accepted in compressed messages")
+            }
+            false => return Ok(message),
+        };
+        Err(FlightError::Tonic(Box::new(refusal)))
+    });
     let mut batches = FlightRecordBatchStream::new_from_flight_data(messages);
     let unreadable = |error: FlightError| match error {
         FlightError::Tonic(status) => *status,
         other => Status::invalid_argument(format!("the parameters cannot be read: {other}")),
     };
     let mut taken = Vec::new();
-    let mut bytes = 0;
+    let mut memory = 0;
     while let Some(batch) = batches.try_next().await.map_err(unreadable)? {
-        bytes += batch.get_array_memory_size();
-        if bytes > PARAMETER_BYTES_MAX {
-            return Err(Status::resource_exhausted(format!(
-                "the parameters take more than {PARAMETER_BYTES_MAX} bytes"
-            )));
+        memory += batch.get_array_memory_size();
+        if memory > PARAMETER_MEMORY_MAX {
+            return Err(too_many_parameters());
         }
         taken.push(batch);
     }
     let schema = batches.schema().cloned().unwrap_or_else(|| Arc::new(Schema::empty()));
     concat_batches(&schema, &taken).map_err(|error| status(Error::from(error)))
+}
+
+fn too_many_parameters() -> Status {
+    Status::resource_exhausted(format!("the parameters take more than {PARAMETER_BYTES_MAX} bytes"))
+}
+
+fn is_compressed(header: &[u8]) -> bool {
+    let Ok(message) = root_as_message(header) else { return false };
+    let batch = message.header_as_record_batch();
+    let batch = batch.or_else(|| message.header_as_dictionary_batch().and_then(|dictionary| dictionary.data()));
+    batch.is_some_and(|batch| batch.compression().is_some())
 }
 
 fn command(bytes: &Bytes) -> Result<Command, Status> {
@@ -371,8 +440,8 @@ impl FlightService for FlightSql {
     type ListActionsStream = BoxStream<ActionType>;
 
     async fn handshake(&self, request: Request<Streaming<HandshakeRequest>>) -> Answer<Self::HandshakeStream> {
-        let caller = self.caller(request.metadata()).await?;
-        let token = self.auth.issue_token(&caller).map_err(status)?;
+        let caller = caller(&request)?;
+        let token = self.auth.open_session(&caller).map_err(status)?;
         let bearer =
             format!("Bearer {token}").parse().map_err(|_| Status::internal("a token is not a header value"))?;
         let answer = HandshakeResponse { protocol_version: 0, payload: token.into() };
@@ -383,19 +452,19 @@ impl FlightService for FlightSql {
     }
 
     async fn list_flights(&self, request: Request<Criteria>) -> Answer<Self::ListFlightsStream> {
-        self.caller(request.metadata()).await?;
+        caller(&request)?;
         Err(Status::unimplemented("flights are not listed; ask for tables by Flight SQL"))
     }
 
     async fn get_flight_info(&self, request: Request<FlightDescriptor>) -> Answer<FlightInfo> {
-        let caller = self.caller(request.metadata()).await?;
+        let caller = caller(&request)?;
         let deadline = self.adhoc.deadline(asked_timeout(request.metadata()));
         Ok(Response::new(self.flight_info(&caller, request.into_inner(), deadline).await?))
     }
 
     /// Complete at the first poll: rows are made when they are fetched.
     async fn poll_flight_info(&self, request: Request<FlightDescriptor>) -> Answer<PollInfo> {
-        let caller = self.caller(request.metadata()).await?;
+        let caller = caller(&request)?;
         let deadline = self.adhoc.deadline(asked_timeout(request.metadata()));
         let info = self.flight_info(&caller, request.into_inner(), deadline).await?;
         Ok(Response::new(PollInfo {
@@ -407,7 +476,7 @@ impl FlightService for FlightSql {
     }
 
     async fn get_schema(&self, request: Request<FlightDescriptor>) -> Answer<SchemaResult> {
-        let caller = self.caller(request.metadata()).await?;
+        let caller = caller(&request)?;
         let deadline = self.adhoc.deadline(asked_timeout(request.metadata()));
         let command = command(&request.into_inner().cmd)?;
         let schema = match &command {
@@ -431,7 +500,7 @@ impl FlightService for FlightSql {
     }
 
     async fn do_get(&self, request: Request<Ticket>) -> Answer<Self::DoGetStream> {
-        let caller = self.caller(request.metadata()).await?;
+        let caller = caller(&request)?;
         let deadline = self.adhoc.deadline(asked_timeout(request.metadata()));
         let command = command(&request.into_inner().ticket)?;
         if let Command::TicketStatementQuery(ticket) = command {
@@ -446,18 +515,18 @@ impl FlightService for FlightSql {
     }
 
     async fn do_put(&self, request: Request<Streaming<FlightData>>) -> Answer<Self::DoPutStream> {
-        let caller = self.caller(request.metadata()).await?;
+        let caller = caller(&request)?;
         let result = self.put(&caller, request.into_inner()).await?;
         Ok(Response::new(stream::once(async move { Ok(result) }).boxed()))
     }
 
     async fn do_exchange(&self, request: Request<Streaming<FlightData>>) -> Answer<Self::DoExchangeStream> {
-        self.caller(request.metadata()).await?;
+        caller(&request)?;
         Err(Status::unimplemented("DoExchange is not part of Flight SQL"))
     }
 
     async fn do_action(&self, request: Request<Action>) -> Answer<Self::DoActionStream> {
-        let caller = self.caller(request.metadata()).await?;
+        let caller = caller(&request)?;
         let deadline = self.adhoc.deadline(asked_timeout(request.metadata()));
         let results = self.act(&caller, request.into_inner(), deadline).await?;
         let results = results.map(|body| Ok(arrow_flight::Result { body }));
@@ -465,7 +534,7 @@ impl FlightService for FlightSql {
     }
 
     async fn list_actions(&self, request: Request<Empty>) -> Answer<Self::ListActionsStream> {
-        self.caller(request.metadata()).await?;
+        caller(&request)?;
         let actions = [
             ("CreatePreparedStatement", "plans a statement once; answers with its handle and schemas"),
             ("ClosePreparedStatement", "forgets a prepared statement"),

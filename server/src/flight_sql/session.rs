@@ -25,6 +25,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::gate::Gate;
 use super::guard;
+use super::place::{Parked, Place};
+use super::shorthand::about_session;
 use super::statement::{Bound, Outcome, Prepared, StatementError, bind, missing_table, prepare, without_rows};
 use crate::error::{Error, Result};
 use crate::sql::session::{session_builder, session_of};
@@ -56,7 +58,7 @@ pub struct AdHocSettings {
     /// Bytes of memory for all ad-hoc statements together, of `engine.state_bytes_max`; one that needs more fails. Default 536870912
     /// (512 MiB).
     pub memory_bytes: usize,
-    /// Statements that run at once. More wait. Default 8.
+    /// Statements that run at once. More wait; one whose client does not read gives its place away meanwhile. Default 8.
     pub concurrency: usize,
     /// Statements that may wait; more are refused at once. Default 64.
     pub queue: usize,
@@ -67,6 +69,21 @@ pub struct AdHocSettings {
 impl Default for AdHocSettings {
     fn default() -> Self {
         AdHocSettings { threads: 2, memory_bytes: 512 * 1024 * 1024, concurrency: 8, queue: 64, timeout_s: 300 }
+    }
+}
+
+impl AdHocSettings {
+    /// Limits with which no statement could ever run.
+    pub fn mistakes(&self) -> impl Iterator<Item = Error> {
+        let limits = [
+            ("threads", self.threads),
+            ("memory_bytes", self.memory_bytes),
+            ("concurrency", self.concurrency),
+            ("timeout_s", usize::try_from(self.timeout_s).unwrap_or(usize::MAX)),
+        ];
+        limits.into_iter().filter(|(_, value)| *value == 0).map(|(name, _)| {
+            Error::invalid(format!("adhoc.{name} is zero: no ad-hoc statement could ever run")).hint("write 1 or more")
+        })
     }
 }
 
@@ -91,7 +108,8 @@ pub struct AdHoc {
     state: SessionState,
     catalog: Catalog,
     planning: Gate,
-    running: Gate,
+    running: Arc<Gate>,
+    parked: Arc<Parked>,
     timeout: Duration,
     handle: Handle,
     /// `None` only while it is being dropped.
@@ -124,14 +142,8 @@ impl AdHoc {
         catalog: Catalog,
         store: Arc<dyn ObjectStore>,
     ) -> Result<Self> {
-        let limits = [
-            ("threads", settings.threads),
-            ("memory_bytes", settings.memory_bytes),
-            ("concurrency", settings.concurrency),
-            ("timeout_s", usize::try_from(settings.timeout_s).unwrap_or(usize::MAX)),
-        ];
-        if let Some((name, _)) = limits.iter().find(|(_, value)| *value == 0) {
-            return Err(Error::invalid(format!("{name} is 0: no ad-hoc statement could ever run")));
+        if let Some(mistake) = settings.mistakes().next() {
+            return Err(mistake);
         }
         let runtime = Builder::new_multi_thread()
             .worker_threads(settings.threads)
@@ -143,7 +155,8 @@ impl AdHoc {
             state: session_state(settings, account, catalog.clone(), store)?,
             catalog,
             planning: Gate::new(PLANNED_AT_ONCE, settings.queue),
-            running: Gate::new(settings.concurrency, settings.queue),
+            running: Arc::new(Gate::new(settings.concurrency, settings.queue)),
+            parked: Arc::default(),
             timeout: Duration::from_secs(settings.timeout_s),
             handle: runtime.handle().clone(),
             runtime: Some(runtime),
@@ -155,13 +168,13 @@ impl AdHoc {
         Instant::now() + asked.map_or(self.timeout, |asked| asked.min(self.timeout))
     }
 
-    /// Parses, plans and judges a statement. `schema`: where names without one are looked up.
-    pub async fn prepare(&self, sql: &str, schema: &str, deadline: Instant) -> Outcome<Prepared> {
+    /// Parses, plans and judges a statement of `user`. `schema`: where names without one are looked up.
+    pub async fn prepare(&self, sql: &str, user: &str, schema: &str, deadline: Instant) -> Outcome<Prepared> {
         if sql.len() > guard::SQL_BYTES_MAX {
             // Before it is copied and queued.
             return Err(guard::parse(sql).err().unwrap_or_else(|| Error::bug("a long statement was accepted")).into());
         }
-        let missing = match self.plan(sql, schema, deadline).await {
+        let missing = match self.plan(sql, user, schema, deadline).await {
             Err(StatementError::NotFound(error)) => error,
             outcome => return outcome,
         };
@@ -170,16 +183,19 @@ impl AdHoc {
         };
         match self.restored(&view, deadline).await {
             None => Err(StatementError::NotFound(missing)),
-            Some(_) => match self.plan(sql, schema, deadline).await {
+            Some(_) => match self.plan(sql, user, schema, deadline).await {
                 Err(StatementError::NotFound(error)) => Err(without_rows(error, self.catalog.query(&view))),
                 outcome => outcome,
             },
         }
     }
 
-    async fn plan(&self, sql: &str, schema: &str, deadline: Instant) -> Outcome<Prepared> {
+    async fn plan(&self, sql: &str, user: &str, schema: &str, deadline: Instant) -> Outcome<Prepared> {
         let _permit = self.planning.admit(deadline).await?;
         let mut state = self.fresh_state(Some(schema));
+        for function in about_session(user, schema) {
+            state.register_udf(Arc::new(function))?;
+        }
         for function in self.catalog.functions().udfs() {
             state.register_udf(function)?;
         }
@@ -212,17 +228,24 @@ impl AdHoc {
 
     /// Runs a statement; `encode` turns its batches into what the door sends, on the ad-hoc threads.
     ///
-    /// Waits for admission. Dropping the rows stops the statement.
-    pub async fn run<T, F>(&self, bound: Arc<Bound>, cancel: Cancel, deadline: Instant, encode: F) -> Outcome<Rows<T>>
+    /// Waits for admission. Dropping the rows stops the statement. `owner`: the principal's name.
+    pub async fn run<T, F>(
+        &self,
+        owner: &Arc<str>,
+        bound: Arc<Bound>,
+        cancel: Cancel,
+        deadline: Instant,
+        encode: F,
+    ) -> Outcome<Rows<T>>
     where
         T: Send + 'static,
         F: FnMut(RecordBatch) -> Result<Vec<T>> + Send + 'static,
     {
-        let permit = self.running.admit(deadline).await?;
+        let place = Place::take(&self.running, &self.parked, owner, deadline).await?;
         let (sender, receiver) = mpsc::channel(BUFFERED_MESSAGES);
         let state = self.fresh_state(None);
         let task = self.handle.spawn(async move {
-            let work = AssertUnwindSafe(run(state, bound, encode, &sender)).catch_unwind();
+            let work = AssertUnwindSafe(run(state, bound, encode, &sender, place)).catch_unwind();
             let mut cancelled = cancel.0.subscribe();
             let ended = tokio::select! {
                 biased;
@@ -234,8 +257,7 @@ impl AdHoc {
                     Ok(Ok(ended)) => ended,
                 },
             };
-            // The place is free once the statement's plan is gone, however slowly the client takes the end of it.
-            drop(permit);
+            // Plan and place are gone by now, however slowly the client takes the end of it.
             if let Err(error) = ended {
                 let _ = sender.send(Err(error)).await;
             }
@@ -243,7 +265,7 @@ impl AdHoc {
         Ok(Rows { receiver, _task: AbortOnDrop(task.abort_handle()) })
     }
 
-    /// How many statements run or send rows now.
+    /// How many statements run or send rows to a client that takes them.
     pub fn running(&self) -> usize {
         self.running.taken()
     }
@@ -313,6 +335,8 @@ async fn run<T, F>(
     bound: Arc<Bound>,
     mut encode: F,
     sender: &mpsc::Sender<Outcome<T>>,
+    // Goes last, when the plan has gone.
+    mut place: Place,
 ) -> Outcome<()>
 where
     F: FnMut(RecordBatch) -> Result<Vec<T>>,
@@ -322,7 +346,7 @@ where
         let mut batches = execute_stream(physical, state.task_ctx())?;
         while let Some(batch) = batches.next().await {
             for item in encode(batch.map_err(|error| bound.explained(error))?)? {
-                if sender.send(Ok(item)).await.is_err() {
+                if !place.send(sender, item).await? {
                     return Ok(());
                 }
             }

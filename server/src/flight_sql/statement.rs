@@ -13,7 +13,9 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast;
 
+use super::columns::Columns;
 use super::guard::{self, Parsed};
+use super::shorthand::{Instead, instead};
 use super::wire::{wire_schema, wire_type};
 use crate::error::{Error, ErrorKind, Location, Result};
 use crate::sql::{Code, Written, at_failed_value, explained, nearest, not_read_by_name};
@@ -22,6 +24,10 @@ use crate::tables::catalog::{CATALOG, Catalog, PUBLIC_SCHEMA};
 
 /// Rows of parameters of one execution; each runs the statement once.
 const PARAMETER_ROWS_MAX: usize = 1_000;
+
+/// What a plan is taken to need: a guess that grows with the statement.
+const PLAN_BYTES: usize = 16 * 1024;
+const PLAN_BYTES_PER_CHARACTER: usize = 64;
 
 /// Why a statement has no rows, or no more of them.
 #[derive(Debug)]
@@ -76,6 +82,11 @@ pub struct Prepared {
     pub schema: SchemaRef,
     /// In the order in which they are bound, as they are written (`$1`, `$name`).
     parameters: Vec<Parameter>,
+    columns: Columns,
+    /// Where the session's names are looked up once it has run.
+    sets_schema: Option<&'static str>,
+    /// What the plan takes in memory, roughly.
+    pub(super) bytes: usize,
 }
 
 #[derive(Debug)]
@@ -102,6 +113,10 @@ pub struct Bound {
     pub(super) plans: Vec<LogicalPlan>,
     statement: Arc<Statement>,
     pub schema: SchemaRef,
+    /// Where the session's names are looked up from now on.
+    pub(super) sets_schema: Option<&'static str>,
+    /// What plans and values take in memory, roughly.
+    pub(super) bytes: usize,
 }
 
 impl Bound {
@@ -125,18 +140,25 @@ const START: Location = Location { file: String::new(), line: 1, column: 1 };
 
 /// Plans a statement and refuses what may not be.
 pub(super) async fn prepare(state: &SessionState, catalog: &Catalog, sql: &str) -> Outcome<Prepared> {
-    let stream_plan;
-    let sql = match guard::asks_for_a_stream_plan(sql) {
-        true => {
-            stream_plan = as_rows(&catalog.stream_plan(sql).await?);
-            stream_plan.as_str()
-        }
-        false => sql,
+    let instead = match guard::asks_for_a_stream_plan(sql) {
+        true => Some(Instead { sql: as_rows(&catalog.stream_plan(sql).await?), schema: None }),
+        false => instead(sql)?,
     };
-    let Parsed { statement, parameters } = guard::parse(sql)?;
+    let sets_schema = instead.as_ref().and_then(|instead| instead.schema);
+    let sql = instead.as_ref().map_or(sql, |instead| instead.sql.as_str());
+    let Parsed { statement, parameters, mut columns } = guard::parse(sql)?;
     let plan = match state.statement_to_plan(statement.clone()).await {
         Ok(plan) => plan,
-        Err(error) => return Err(explain(error, &statement, state, catalog).await),
+        Err(error) => {
+            let apart = match is_about_names(&error) {
+                true => planned_apart(&statement, &mut columns, state).await,
+                false => None,
+            };
+            match apart {
+                Some(plan) => plan,
+                None => return Err(explain(error, &statement, state, catalog).await),
+            }
+        }
     };
     guard::verify(&plan)?;
     // The result's final types: the analyzer's coercions can change those of the plan as it was written.
@@ -152,7 +174,23 @@ pub(super) async fn prepare(state: &SessionState, catalog: &Catalog, sql: &str) 
         let data_type = types.get(&name).cloned().flatten();
         Parameter { name, data_type }
     });
-    Ok(Prepared { schema, parameters: parameters.collect(), plan, statement: Arc::new(statement) })
+    let (schema, bytes) = (columns.named(schema), PLAN_BYTES + PLAN_BYTES_PER_CHARACTER * sql.len());
+    let (parameters, statement) = (parameters.collect(), Arc::new(statement));
+    Ok(Prepared { schema, parameters, plan, statement, columns, sets_schema, bytes })
+}
+
+/// Whether a statement may have been refused because two columns of its result have one name.
+fn is_about_names(error: &DataFusionError) -> bool {
+    let text = error.to_string();
+    ["unique expression names", "duplicate", "ambiguous"].iter().any(|word| text.contains(word))
+}
+
+/// The plan of such a statement, with names that differ.
+async fn planned_apart(statement: &Statement, columns: &mut Columns, state: &SessionState) -> Option<LogicalPlan> {
+    let mut apart = columns.clone();
+    let plan = state.statement_to_plan(apart.told_apart(statement)?).await.ok()?;
+    *columns = apart;
+    Some(plan)
 }
 
 /// A query whose rows are these lines.
@@ -246,7 +284,8 @@ pub(super) fn without_rows(missing: Error, query: Option<Arc<QueryStatus>>) -> S
 pub(super) fn bind(state: &SessionState, prepared: &Prepared, values: Option<RecordBatch>) -> Outcome<Bound> {
     if prepared.parameters.is_empty() {
         let (plans, statement) = (vec![prepared.plan.clone()], Arc::clone(&prepared.statement));
-        return Ok(Bound { plans, statement, schema: Arc::clone(&prepared.schema) });
+        let (schema, sets_schema) = (Arc::clone(&prepared.schema), prepared.sets_schema);
+        return Ok(Bound { plans, statement, schema, sets_schema, bytes: prepared.bytes });
     }
     let wanted = prepared.parameters.len();
     let Some(values) = values else {
@@ -285,10 +324,12 @@ pub(super) fn bind(state: &SessionState, prepared: &Prepared, values: Option<Rec
         plans.push(plan);
     }
     let schema = match plans.first() {
-        Some(plan) => result_schema(state, plan),
+        Some(plan) => prepared.columns.named(result_schema(state, plan)),
         None => Arc::clone(&prepared.schema),
     };
-    Ok(Bound { plans, statement: Arc::clone(&prepared.statement), schema })
+    let bytes = plans.len() * prepared.bytes + values.get_array_memory_size();
+    let (statement, sets_schema) = (Arc::clone(&prepared.statement), prepared.sets_schema);
+    Ok(Bound { plans, statement, schema, sets_schema, bytes })
 }
 
 /// Which column holds which parameter's value: by name where every name is there, else by position.

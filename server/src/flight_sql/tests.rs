@@ -1,6 +1,9 @@
 //! The door as clients see it: a real server on a loopback port, asked by arrow-flight's client and by raw calls.
 
 mod limits;
+mod names;
+mod sessions;
+mod shorthand;
 
 use std::sync::atomic::Ordering;
 
@@ -138,34 +141,46 @@ async fn published(store: &InMemory) -> Arc<Published> {
 struct Server {
     service: Arc<FlightSql>,
     published: Arc<Published>,
+    endpoint: Endpoint,
     channel: Channel,
-    _stop: oneshot::Sender<()>,
+    _stop: Arc<oneshot::Sender<()>>,
 }
 
 impl Server {
     async fn start(settings: AdHocSettings, users: &[(&str, &str)]) -> Server {
         let store = InMemory::new();
         let published = published(&store).await;
-        let users = users.iter().map(|(name, password)| ((*name).to_owned(), (*password).to_owned())).collect();
+        let users = users.iter().map(|(name, password)| ((*name).to_owned(), (*password).to_owned()));
         let deps = FlightDeps {
             published: Arc::clone(&published),
             store: Arc::new(store),
             reader: Arc::new(TenBatches),
             settings,
             account: Account::unlimited(),
-            users,
-            tls: None,
+            entrance: Entrance::try_new(users, None).expect("an entrance"),
         };
-        let service = flight_sql(deps).expect("a service");
+        let door = Door::try_new(deps).expect("a door");
+        let service = Arc::clone(&door.service);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
         let address = listener.local_addr().expect("an address");
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async move {
             let _ = stopped.await;
         };
-        tokio::spawn(serve_service(listener, Arc::clone(&service), None, shutdown));
+        tokio::spawn(door.serve(listener, shutdown));
         let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("a URL");
-        Server { service, published, channel: endpoint.connect().await.expect("connects"), _stop: stop }
+        let channel = endpoint.connect().await.expect("connects");
+        Server { service, published, endpoint, channel, _stop: Arc::new(stop) }
+    }
+
+    async fn another_connection(&self) -> Server {
+        Server {
+            service: Arc::clone(&self.service),
+            published: Arc::clone(&self.published),
+            endpoint: self.endpoint.clone(),
+            channel: self.endpoint.connect().await.expect("connects"),
+            _stop: Arc::clone(&self._stop),
+        }
     }
 
     async fn open() -> Server {
@@ -402,7 +417,7 @@ async fn metadata_answers_with_and_without_filters() {
             if include_schema && expected == ["events"] {
                 let schema = try_schema_from_ipc_buffer(rows.column(4).as_binary::<i32>().value(0)).expect("a schema");
                 let field = schema.field(0);
-                assert!(!field.is_nullable());
+                assert!(field.is_nullable(), "as a SELECT of it says");
                 assert_eq!(field.metadata()["ARROW:FLIGHT:SQL:TYPE_NAME"], "BIGINT");
                 assert_eq!(field.metadata()["ARROW:FLIGHT:SQL:REMARKS"], "a number");
             }
@@ -460,8 +475,9 @@ async fn what_does_not_only_read_is_refused() {
         "PREPARE p AS SELECT 1",
         "EXECUTE p",
         "DEALLOCATE p",
-        "BEGIN",
-        "COMMIT",
+        "BEGIN READ WRITE",
+        "SAVEPOINT a",
+        "USE nothing",
         "EXPLAIN INSERT INTO scores VALUES ('m', 1, NULL)",
         "EXPLAIN CREATE TABLE t AS SELECT 1",
         "EXPLAIN COPY scores TO '/tmp/out.parquet'",
@@ -549,7 +565,7 @@ async fn mistakes_and_refusals_say_where_and_what_instead() {
             "CREATE MATERIALIZED VIEW v AS SELECT 1",
             "only queries can be run here: SQL connections are read-only\n  detail: the statement contains CREATE\n  hint: write it into a file",
         ),
-        ("BEGIN", "there are no transactions"),
+        ("SAVEPOINT a", "there are no transactions"),
     ] {
         let status = server.query(sql).await.expect_err(sql);
         if !status.message().starts_with(want) {

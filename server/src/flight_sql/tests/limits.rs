@@ -3,16 +3,6 @@
 use super::*;
 
 #[tokio::test]
-async fn connections_are_accepted_without_delay() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
-    let address = listener.local_addr().expect("an address");
-    let mut incoming = incoming(listener);
-    let _client = tokio::net::TcpStream::connect(address).await.expect("connects");
-    let accepted = incoming.next().await.expect("a connection").expect("accepted");
-    assert!(accepted.nodelay().expect("an option"));
-}
-
-#[tokio::test]
 async fn a_value_of_three_megabytes_arrives() {
     let server = Server::open().await;
     let rows = server.ok("SELECT repeat('x', 3000000) AS long FROM generate_series(1, 3)").await;
@@ -99,4 +89,62 @@ async fn a_statement_that_needs_too_much_memory_fails_alone() {
     let greedy = "SELECT n, repeat('x', 1000) AS s FROM generate_series(1, 200000) t (n) ORDER BY s, n DESC";
     assert_eq!(server.code(greedy).await, Code::ResourceExhausted);
     assert_eq!(ints(&server.ok("SELECT 1").await), [1]);
+}
+
+/// An open grid of a BI tool, which reads a screenful and then nothing.
+#[tokio::test]
+async fn a_result_that_nobody_reads_takes_no_place_from_the_others() {
+    let server = Server::start(AdHocSettings { concurrency: 1, ..Default::default() }, &[]).await;
+    let mut client = server.client();
+    let large = "SELECT repeat('x', 1000000) AS s FROM generate_series(1, 40)";
+    let info = client.execute(large.to_owned(), None).await.expect("plans");
+    let rows = client.do_get(info.endpoint[0].ticket.clone().expect("a ticket")).await.expect("starts");
+    // On a connection of its own: what the first one does not read must not hold this one up either.
+    let other = server.another_connection().await;
+    assert_eq!(ints(&other.ok("SELECT 1").await), [1]);
+    let read: Vec<RecordBatch> = rows.try_collect().await.expect("it goes on");
+    assert_eq!(read.iter().map(RecordBatch::num_rows).sum::<usize>(), 40);
+}
+
+#[tokio::test]
+async fn a_caller_who_makes_too_many_tickets_loses_the_oldest_and_nobody_is_refused() {
+    let server = Server::start(AdHocSettings::default(), &[]).await;
+    let mut client = server.client();
+    let first = client.execute("SELECT 1".to_owned(), None).await.expect("plans");
+    let second = client.execute("SELECT 2".to_owned(), None).await.expect("plans");
+    for _ in 1..service::HANDLES_MAX {
+        client.execute("SELECT 3".to_owned(), None).await.expect("never refused");
+    }
+    assert_eq!(fetch(&mut client, first).await.expect_err("not used for longest").code(), Code::NotFound);
+    assert_eq!(ints(&fetch(&mut client, second).await.expect("rows")), [2]);
+}
+
+#[tokio::test]
+async fn a_message_that_is_too_long_is_refused_and_parameters_may_be_longer() {
+    let server = Server::open().await;
+    let status = server.query(&format!("SELECT '{}'", "x".repeat(calls::MESSAGE_BYTES_MAX))).await.expect_err("long");
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    assert!(status.message().contains("a message of more than 1048576 bytes"), "{status}");
+
+    let mut client = server.client();
+    let mut prepared = client.prepare("SELECT length(?) AS n".to_owned(), None).await.expect("prepares");
+    let bind = |bytes: usize| {
+        let text: arrow::array::ArrayRef = Arc::new(StringArray::from(vec!["x".repeat(bytes)]));
+        RecordBatch::try_from_iter([("1", text)]).expect("a batch")
+    };
+    prepared.set_parameters(bind(8 << 20)).expect("takes parameters");
+    let info = prepared.execute().await.expect("eight megabytes");
+    assert_eq!(fetch(&mut client, info).await.expect("rows").num_rows(), 1);
+    prepared.set_parameters(bind((16 << 20) + 1)).expect("takes parameters");
+    let status = prepared.execute().await.map_err(tonic::Status::from).expect_err("too long");
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+}
+
+/// Else anybody could make the server hold whatever he sends.
+#[tokio::test]
+async fn nobody_is_asked_for_a_body_before_he_is_known() {
+    let server = Server::start(AdHocSettings::default(), &[("ana", "right")]).await;
+    // A body of which nothing ever comes: an answer is one that did not wait for it.
+    let status = server.raw().do_put(stream::pending()).await.map(|_| ()).expect_err("unknown");
+    assert_eq!(status.code(), Code::Unauthenticated);
 }

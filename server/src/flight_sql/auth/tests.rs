@@ -1,0 +1,148 @@
+use argon2::Version;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+
+use super::*;
+
+/// A hash that is checked at once: the cost is not what these tests are about.
+fn cheap(password: &str) -> String {
+    let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(8, 1, 1, None).expect("parameters"));
+    let salt = SaltString::encode_b64(b"0123456789abcdef").expect("a salt");
+    argon.hash_password(password.as_bytes(), &salt).expect("hashes").to_string()
+}
+
+async fn login(auth: &Auth, authorization: &str) -> Result<Principal, Status> {
+    auth.authenticate(Some(authorization), None).await
+}
+
+/// Base64 has no, one or two `=` at its end, and every third client of three leaves them out.
+#[tokio::test]
+async fn the_right_password_of_every_length_is_right_with_and_without_padding() {
+    let password = |length: usize| "pä55:word/+".chars().cycle().take(length).collect::<String>();
+    let users = (0..=40).map(|length| (format!("u{length}"), cheap(&password(length))));
+    let auth = Auth::try_new(users).expect("users");
+    for length in 0..=40 {
+        let text = format!("u{length}:{}", password(length));
+        for encoded in [STANDARD.encode(&text), STANDARD_NO_PAD.encode(&text)] {
+            let caller = login(&auth, &format!("Basic {encoded}")).await;
+            assert_eq!(&*caller.expect(&text).name, format!("u{length}"), "{encoded}");
+        }
+        let wrong = STANDARD_NO_PAD.encode(format!("{text}x"));
+        assert!(login(&auth, &format!("Basic {wrong}")).await.is_err(), "{text}");
+    }
+}
+
+fn bearer(token: &str) -> String {
+    format!("Bearer {token}")
+}
+
+/// Each login succeeds and the session that works goes on, however many a user's clients leave behind.
+#[tokio::test]
+async fn no_number_of_logins_locks_anybody_out() {
+    let auth = Auth::try_new([("ana".to_owned(), cheap("a")), ("ben".to_owned(), cheap("b"))]).expect("users");
+    let ana = login(&auth, &format!("Basic {}", STANDARD.encode("ana:a"))).await.expect("logs in");
+    let ben = login(&auth, &format!("Basic {}", STANDARD.encode("ben:b"))).await.expect("logs in");
+    let (bens, first) = (auth.open_session(&ben).expect("a session"), auth.open_session(&ana).expect("a session"));
+    let at_work = auth.open_session(&ana).expect("a session");
+    let mut last = String::new();
+    for _ in 0..3 * SESSIONS.entries_max {
+        last = auth.open_session(&ana).expect("always");
+        login(&auth, &bearer(&at_work)).await.expect("it is in use");
+    }
+    login(&auth, &bearer(&last)).await.expect("the newest");
+    login(&auth, &bearer(&bens)).await.expect("another user's");
+    let gone = login(&auth, &bearer(&first)).await.expect_err("not used for longest");
+    assert!(gone.message().starts_with("the session has ended"), "{gone}");
+    assert_eq!(auth.sessions.lock().len(), SESSIONS.entries_max + 1);
+}
+
+#[tokio::test]
+async fn a_session_ends_when_it_is_closed_when_it_is_idle_and_after_twelve_hours() {
+    let auth = Auth::try_new([]).expect("no users");
+    let anonymous = auth.authenticate(None, None).await.expect("everyone");
+    let now = Instant::now();
+    let after = |hours: u64| now + Duration::from_secs(hours * 3600 + 60);
+
+    let idle = auth.open_session(&anonymous).expect("a session");
+    assert!(auth.by_token(&idle, after(3)).is_some());
+    assert!(auth.by_token(&idle, after(8)).is_none(), "five hours without a call");
+
+    let busy = auth.open_session(&anonymous).expect("a session");
+    for hours in [3, 6, 9, 11] {
+        assert!(auth.by_token(&busy, after(hours)).is_some(), "{hours}");
+    }
+    assert!(auth.by_token(&busy, after(12)).is_none());
+
+    let closed = auth.open_session(&anonymous).expect("a session");
+    let caller = login(&auth, &bearer(&closed)).await.expect("it is open");
+    assert!(auth.set_schema(&caller, "touchline") && auth.close_session(&caller) && !auth.close_session(&caller));
+    // Where everyone may read, too: with defaults the same statement would mean something else.
+    assert!(login(&auth, &bearer(&closed)).await.is_err());
+    assert!(login(&auth, &bearer("somebody else's")).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_unknown_token_is_not_called_a_wrong_password() {
+    let auth = Auth::try_new([("ana".to_owned(), cheap("a"))]).expect("users");
+    for (sent, said) in [
+        ("Bearer tls_of-an-earlier-start", "the session has ended"),
+        ("Bearer nonsense", "the token is not one of this server's"),
+        ("Basic YW5hOmI=", "user and password, or a token from a handshake, are required"),
+    ] {
+        let status = login(&auth, sent).await.expect_err("refused");
+        assert_eq!(status.code(), tonic::Code::Unauthenticated);
+        assert!(status.message().starts_with(said), "{sent}: {status}");
+    }
+}
+
+#[test]
+fn a_hash_that_is_not_argon2_is_not_taken_for_a_password() {
+    let bcrypt = "$2b$12$KIXQ0J5Qz1mZ3b9r8c0u6eV0s6S7v6l8o9p0q1r2s3t4u5v6w7x8y";
+    for (password, begins) in [
+        (bcrypt, "\"$2b$\""),
+        ("$6$salt$hash", "\"$6$\""),
+        ("$apr1$salt$hash", "\"$apr1$\""),
+        ("$scrypt$ln=16,r=8,p=1$c2FsdA$aGFzaA", "\"$scrypt$\""),
+        ("{SSHA}c2FsdA==", "\"{SSHA}\""),
+        ("SCRAM-SHA-256$4096:c2FsdA==$a:b", "\"SCRAM-SHA-256$\""),
+        ("pbkdf2_sha256$600000$salt$hash", "\"pbkdf2_sha256$\""),
+    ] {
+        let error = check_password("ana", password).expect_err(password);
+        assert!(error.detail_text().is_some_and(|text| text.contains(begins)), "{}", error.report());
+        assert!(!error.report().contains(password), "{}", error.report());
+    }
+    let hash = cheap("x");
+    for password in ["$", "$$", "$ecret", "a$b$c", "{}", "{curly} words", "", "plain", "ä$ö$", hash.as_str()] {
+        assert!(check_password("ana", password).is_ok(), "{password}");
+    }
+}
+
+#[test]
+fn an_argon2_hash_that_no_password_can_match_is_refused() {
+    for (hash, said) in [
+        ("$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHRzYWx0", "ends after the salt"),
+        ("$argon2id$v=19$m=8,t=1,p=1", "no salt"),
+        ("$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHRzYWx0$###", ""),
+        ("$argon2xx$v=19$m=8,t=1,p=1$c29tZXNhbHRzYWx0$c29tZWhhc2hzb21laGFzaA", ""),
+        ("$argon2id$v=19$m=1,t=1,p=1$c29tZXNhbHRzYWx0$c29tZWhhc2hzb21laGFzaA", ""),
+    ] {
+        let error = check_password("ana", hash).expect_err(hash);
+        assert!(error.detail_text().is_some_and(|text| text.contains(said)), "{}", error.report());
+        assert!(Auth::try_new([("ana".to_owned(), hash.to_owned())]).is_err());
+    }
+}
+
+/// The check of a password takes long, and whoever sends many must not keep the others waiting.
+#[tokio::test]
+async fn logins_wait_for_those_of_their_own_peer_alone() {
+    let auth = Auth::try_new([("ana".to_owned(), cheap("a"))]).expect("users");
+    let (guesser, other): (Option<IpAddr>, Option<IpAddr>) = (Some([10, 0, 0, 1].into()), Some([10, 0, 0, 2].into()));
+    let right = format!("Basic {}", STANDARD.encode("ana:a"));
+    let turn = auth.line_of(guesser).acquire_owned().await.expect("his turn");
+    let mut waits = Box::pin(auth.authenticate(Some(&right), guesser));
+    assert!(futures::poll!(&mut waits).is_pending());
+    assert!(auth.authenticate(Some(&right), other).await.is_ok());
+    drop(turn);
+    assert!(waits.await.is_ok());
+    drop(auth.line_of(other));
+    assert_eq!(auth.lines.lock().len(), 1, "a line that nobody stands in is taken away");
+}
