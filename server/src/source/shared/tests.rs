@@ -44,6 +44,7 @@ fn table() -> Arc<TableDef> {
         csv_delimiter: CSV_DELIMITER_DEFAULT,
         rows: RecordRows::One,
         on_bad_row: OnBadRow::DeadLetter,
+        refresh_interval: None,
         text: String::new(),
         location: Location { file: "t.sql".into(), line: 1, column: 1 },
     })
