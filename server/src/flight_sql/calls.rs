@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use arrow_flight::flight_service_server::{FlightServiceServer, SERVICE_NAME};
+use arrow_flight::flight_service_server::FlightServiceServer;
 use bytes::Bytes;
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::{Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
 use tonic::Status;
 use tonic::body::Body;
@@ -49,7 +49,7 @@ impl Calls {
 }
 
 impl NamedService for Calls {
-    const NAME: &'static str = SERVICE_NAME;
+    const NAME: &'static str = <FlightServiceServer<FlightSql> as NamedService>::NAME;
 }
 
 impl Service<http::Request<Body>> for Calls {
