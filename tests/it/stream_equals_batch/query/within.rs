@@ -161,8 +161,11 @@ impl Writer {
     /// A window and some columns to be compared by.
     fn keys(&mut self, input: &Relation, window: &Column) -> Vec<(Sql, Column)> {
         let mut items = vec![(window.sql(), closed(window))];
+        // Beside a window that is still open one that has closed is a key, and no time.
+        let would_close =
+            |column: &Column| of_window(column) == WindowOf::Open && of_window(window) == WindowOf::Closed;
         for column in input.columns.iter().filter(|column| is_plain(column) && column.name != window.name) {
-            if self.choices().sometimes(6) {
+            if self.choices().sometimes(6) && !would_close(column) {
                 items.push(shown(column));
             }
         }
@@ -204,6 +207,13 @@ fn is_window(column: &Column) -> bool {
         Kind::Time(time) => time.window != WindowOf::No,
         Kind::Window(_) => true,
         _ => false,
+    }
+}
+
+fn of_window(column: &Column) -> WindowOf {
+    match column.kind {
+        Kind::Time(time) => time.window,
+        _ => WindowOf::No,
     }
 }
 
