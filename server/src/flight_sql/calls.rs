@@ -126,6 +126,8 @@ impl http_body::Body for Timed {
 mod tests {
     use std::future::poll_fn;
 
+    use http_body::Body as _;
+
     use super::*;
 
     /// A body of which nothing more comes.
