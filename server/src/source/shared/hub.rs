@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::Decoded;
@@ -262,11 +262,18 @@ impl Hub {
 
     /// Whether a batch of so many bytes that is not full should be put in: somebody waits for it.
     pub(in crate::source) fn wants(&self, bytes: usize) -> Result<bool, Gone> {
-        let state = self.state.lock();
+        let mut state = self.state.lock();
         if state.closed {
             return Err(Gone);
         }
-        Ok(state.window.is_awaited(self.queue_batches) && state.wait().is_zero() && self.may_hold(&state, bytes))
+        if !state.window.is_awaited(self.queue_batches) || !state.wait().is_zero() {
+            return Ok(false);
+        }
+        // Where little comes it would take long until the batch is full, and those who have nothing to do would wait for that.
+        if state.window.is_awaited(1) {
+            return self.wait_in(&mut state, bytes).map(|()| true);
+        }
+        Ok(self.may_hold(&state, bytes))
     }
 
     /// How long to wait for more records while there are some.
@@ -285,18 +292,21 @@ impl Hub {
 
     /// Waits until a batch of so many bytes has room, or those are left behind who have none.
     pub(in crate::source) fn wait_for_room(&self, bytes: usize) -> Result<(), Gone> {
-        let mut state = self.state.lock();
+        self.wait_in(&mut self.state.lock(), bytes)
+    }
+
+    fn wait_in(&self, state: &mut MutexGuard<'_, State>, bytes: usize) -> Result<(), Gone> {
         loop {
             if state.closed {
                 return Err(Gone);
             }
-            let kept = self.kept(&state);
+            let kept = self.kept(state);
             state.window.release(kept);
-            if self.may_hold(&state, bytes) {
+            if self.may_hold(state, bytes) {
                 return Ok(());
             }
             let began = Instant::now();
-            self.taken.wait_for(&mut state, WAIT_FOR_ROOM);
+            self.taken.wait_for(state, WAIT_FOR_ROOM);
             let left = state.window.blame(began.elapsed(), PATIENCE);
             if left > 0 {
                 state.stale = true;

@@ -401,6 +401,20 @@ async fn who_is_too_slow_for_the_others_reads_alone_and_loses_nothing() {
 }
 
 #[tokio::test]
+async fn who_stands_still_does_not_hold_the_others_where_little_comes() {
+    let site = Site::new();
+    let limits = ReaderLimits { batch_bytes_max: 1_000, ..ReaderLimits::default() };
+    let (mut still, mut other) = (site.read(&[0, 3], &[], limits), site.read(&[0, 3], &[], limits));
+    // Far more than may wait, and never enough at a time to fill a batch.
+    for id in 0..500 {
+        site.append(0, &good(id..id + 1));
+        let got = tokio::time::timeout(Duration::from_secs(30), take(&mut other, 1)).await;
+        assert_eq!(got.expect("soon").rows(), 1, "record {id}");
+    }
+    assert_eq!(take(&mut still, 500).await.rows(), 500);
+}
+
+#[tokio::test]
 async fn a_reader_ends_with_its_last_query_and_gives_everything_back() {
     let site = Site::new();
     site.append(0, &good(0..100));
