@@ -247,6 +247,9 @@ impl Hub {
     /// The columns to decode from now on, where they are others than before: between two batches.
     pub(in crate::source) fn other_columns(&self) -> Option<Vec<usize>> {
         let mut state = self.state.lock();
+        // Also where nothing comes: nobody else would let go what is kept.
+        let kept = self.kept(&state);
+        state.window.release(kept);
         if state.decoding.is_some() && !std::mem::take(&mut state.stale) {
             return None;
         }

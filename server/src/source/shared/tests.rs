@@ -434,6 +434,22 @@ async fn a_reader_ends_with_its_last_query_and_gives_everything_back() {
     assert_eq!((site.shared.readers(), budget.used(), Arc::strong_count(&site.log)), (0, 0, 1));
 }
 
+#[test]
+fn what_is_kept_is_let_go_where_memory_is_short_also_if_nothing_comes() {
+    let budget = Budget::new(1_000, None);
+    let limits = ReaderLimits::default();
+    let hub = Hub::new(0, table(), Offsets::new(), limits, Some(budget.account("a reader")));
+    assert!(hub.join(1, &Offsets::new(), &[0], &Arc::default(), false));
+    hub.other_columns();
+    assert!(hub.put(SourceBatch { bytes: 100, ..SourceBatch::default() }, vec![]).is_ok());
+    assert!(matches!(hub.take(1), Taken::Batch(_)));
+    hub.other_columns();
+    assert_eq!(budget.used(), 100, "kept for who looks");
+    let _others = budget.account("a query").hold(600);
+    hub.other_columns();
+    assert_eq!(budget.used(), 600);
+}
+
 #[tokio::test]
 async fn a_reader_that_fails_tells_all_its_queries() {
     let site = Site::new();
