@@ -210,6 +210,13 @@ impl Hub {
         }
     }
 
+    /// Whether it has not got to where a query stands: then its error may be none of the query's.
+    pub(super) fn is_behind(&self, at: &Offsets) -> bool {
+        let state = self.state.lock();
+        let head = Some(state.window.head()).filter(|head| !head.is_empty()).unwrap_or(&self.resume);
+        at.iter().any(|(partition, next)| head.get(partition).is_some_and(|head| head < next))
+    }
+
     /// Where it has begun to read.
     pub(super) fn began(&self) -> Offsets {
         self.state.lock().window.began().clone()

@@ -202,8 +202,9 @@ impl Subscriber {
             match self.hub.take(self.id) {
                 Taken::Batch(decoded) => return Some(self.own.take(&decoded, &mut self.at)),
                 Taken::Nothing => return None,
-                Taken::Failed(error) => return Some(Err(error)),
-                Taken::LeftBehind => {
+                Taken::Failed(error) if !self.hub.is_behind(&self.at) => return Some(Err(error)),
+                // Left behind; or what fails is before it, as where others need what retention has eaten.
+                Taken::LeftBehind | Taken::Failed(_) => {
                     if let Err(error) = self.go_alone() {
                         return Some(Err(error));
                     }

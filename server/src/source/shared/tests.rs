@@ -11,7 +11,7 @@ use super::*;
 use crate::catalog::{CSV_DELIMITER_DEFAULT, Column, KafkaTopic, OnBadRow, StartAt, WatermarkDef};
 use crate::clock::{Clock, Micros};
 use crate::decode::TableDecoder;
-use crate::error::{ErrorKind, Location};
+use crate::error::{Error, ErrorKind, Location};
 use crate::source::embedded::{EmbeddedLog, EmbeddedSettings, NewRecord};
 use crate::source::kafka::KafkaSettings;
 use crate::source::reader::{Reader, finish, spawn_reader};
@@ -308,6 +308,15 @@ impl Site {
         self.log.append("t", partition, &records).unwrap();
     }
 
+    /// A shared reader whose source is the test.
+    fn unopened(&self, resume: &[(Partition, Offset)]) -> Arc<Hub> {
+        let (id, resume) = (self.shared.next_id(), resume.iter().copied().collect::<Offsets>());
+        let hub = Arc::new(Hub::new(id, table(), resume.clone(), ReaderLimits::default(), None));
+        assert!(hub.join(self.shared.next_id(), &resume, &[0, 3], &Arc::default(), false));
+        self.shared.hubs.lock().push(Arc::clone(&hub));
+        hub
+    }
+
     fn read(&self, columns: &[usize], resume: &[(Partition, Offset)], limits: ReaderLimits) -> Reader {
         self.read_for(None, columns, resume, limits)
     }
@@ -448,6 +457,20 @@ fn what_is_kept_is_let_go_where_memory_is_short_also_if_nothing_comes() {
     let _others = budget.account("a query").hold(600);
     hub.other_columns();
     assert_eq!(budget.used(), 600);
+}
+
+#[tokio::test]
+async fn who_is_beyond_what_a_reader_fails_at_goes_on_alone() {
+    let site = Site::new();
+    site.append(0, &good(0..3));
+    let hub = site.unopened(&[(0, 0), (1, 0)]);
+    let spawn = |at| site.read(&[0, 3], &[(0, at), (1, 0)], ReaderLimits::default());
+    let (mut there, mut beyond) = (spawn(0), spawn(2));
+    assert_eq!(site.shared.readers(), 1);
+    hub.fail(Error::corrupt("offset 0 is gone"));
+    assert_eq!(take(&mut beyond, 1).await.rows[&0].len(), 1);
+    let _where_it_stands = there.next().await;
+    assert!(there.next().await.expect("an error").is_err());
 }
 
 #[tokio::test]
