@@ -148,8 +148,13 @@ impl Hub {
         let near = if moves { self.near_bytes } else { usize::MAX };
         state.sought = Some(Instant::now());
         let window = &state.window;
+        // Who comes from a checkpoint beyond what has been read here would not learn that the topic ends before it: a source tells that when
+        // it is opened there.
+        if !moves && at.iter().any(|(of, next)| window.head().get(of).is_some_and(|head| next > head)) {
+            return false;
+        }
         let from_its_beginning = if window.head().is_empty() {
-            is_little_ahead(at, &self.resume)
+            !moves && is_little_ahead(at, &self.resume)
         } else {
             at.is_empty() && self.resume.is_empty() && self.begins_with_the_topic() && window.is_whole()
         };

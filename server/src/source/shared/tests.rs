@@ -473,6 +473,30 @@ async fn who_is_beyond_what_a_reader_fails_at_goes_on_alone() {
     assert!(there.next().await.expect("an error").is_err());
 }
 
+// A topic that was set back has other records at these offsets. That must be said, also to who reads with others that are behind.
+#[tokio::test]
+async fn who_has_read_beyond_the_topics_end_is_told() {
+    let site = Site::new();
+    site.append(0, &good(0..1));
+    let hub = site.unopened(&[(0, 0), (1, 0)]);
+    let spawn = || site.read(&[0, 3], &[(0, 2), (1, 0)], ReaderLimits::default());
+    let before = spawn();
+    assert_eq!(site.shared.readers(), 1);
+    let standing = [(0, standing(0, Some(1))), (1, standing(0, Some(0)))];
+    assert!(hub.put(SourceBatch { progress: standing.into(), ..SourceBatch::default() }, vec![]).is_ok());
+    for mut reader in [before, spawn()] {
+        let told = async {
+            loop {
+                if let Err(error) = reader.next().await.expect("an error") {
+                    break error;
+                }
+            }
+        };
+        let error = tokio::time::timeout(Duration::from_secs(30), told).await.expect("an error");
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_reader_that_fails_tells_all_its_queries() {
     let site = Site::new();
