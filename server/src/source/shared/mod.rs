@@ -29,7 +29,7 @@ use self::own::Own;
 use super::reader::{Answers, OpenSpec, ReaderLimits, SourceDeps, standing, start_shared};
 use super::{Offsets, Partition, SourceBatch};
 use crate::catalog::{ColumnKind, Connector, Format, MetadataKey, RecordRows, TableDef};
-use crate::decode::Doubtful;
+use crate::decode::{Doubtful, TableDecoder};
 use crate::error::Result;
 
 /// How often a query looks whether an older reader is where it is.
@@ -109,7 +109,7 @@ impl SharedTopics {
     /// Begins to read a table from `open.resume`.
     ///
     /// # Errors
-    /// `Unavailable` where no thread can be started.
+    /// `Unavailable` where no thread can be started, `Invalid` for columns that cannot be decoded.
     pub(super) fn read(
         self: &Arc<Self>,
         def: Arc<TableDef>,
@@ -118,6 +118,8 @@ impl SharedTopics {
         limits: ReaderLimits,
         deps: SourceDeps,
     ) -> Result<Subscriber> {
+        // Here, since a reader that was brought such columns would fail for all its queries.
+        TableDecoder::try_new(&def, &columns, deps.clock.clone())?;
         let (id, wake) = (self.next_id(), Arc::new(Notify::new()));
         let own = Own::new(Arc::clone(&def), columns, deps.clock.clone());
         let at = open.resume.clone();

@@ -331,12 +331,16 @@ impl Site {
         let open = OpenSpec {
             resume: resume.iter().copied().collect(),
             account: budget.map(|budget| budget.account("a query")),
-            shared: Some(Arc::clone(&self.shared)),
             ..OpenSpec::default()
         };
+        self.try_read(table(), columns, open, limits).unwrap()
+    }
+
+    fn try_read(&self, def: Arc<TableDef>, columns: &[usize], open: OpenSpec, limits: ReaderLimits) -> Result<Reader> {
+        let open = OpenSpec { shared: Some(Arc::clone(&self.shared)), ..open };
         let (kafka, clock) = (KafkaSettings::default(), Clock::manual(NOW));
         let deps = SourceDeps { kafka, embedded: Some(Arc::clone(&self.log)), clock };
-        spawn_reader("q/t", table(), columns.to_vec(), open, limits, deps).unwrap()
+        spawn_reader("q/t", def, columns.to_vec(), open, limits, deps)
     }
 }
 
@@ -495,6 +499,20 @@ async fn who_has_read_beyond_the_topics_end_is_told() {
         let error = tokio::time::timeout(Duration::from_secs(30), told).await.expect("an error");
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
     }
+}
+
+#[tokio::test]
+async fn a_column_that_cannot_be_decoded_is_only_the_error_of_who_reads_it() {
+    let site = Site::new();
+    site.append(0, &good(0..3));
+    let mut def = TableDef::clone(&table());
+    def.columns[1].data_type = DataType::Duration(TimeUnit::Second);
+    let def = Arc::new(def);
+    let read =
+        |columns: &[usize]| site.try_read(Arc::clone(&def), columns, OpenSpec::default(), ReaderLimits::default());
+    let mut reader = read(&[0, 3]).unwrap();
+    assert_eq!(read(&[0, 1]).unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(take(&mut reader, 3).await.rows(), 3);
 }
 
 #[tokio::test]
