@@ -230,7 +230,7 @@ impl Subscriber {
             return false;
         }
         self.unproven = false;
-        let ends = |partition| progress.get(partition).and_then(|progress| progress.end);
+        let ends = |partition: &Partition| progress.get(partition).and_then(|progress| progress.end);
         self.at.iter().any(|(partition, next)| ends(partition).is_some_and(|end| end < *next))
     }
 
