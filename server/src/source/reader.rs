@@ -134,7 +134,8 @@ enum Supply {
 /// brokers do not answer is tried again for ever, unless the read is bounded; see [`Reader::trouble`].
 ///
 /// # Errors
-/// `Unavailable` where no thread can be started. All else comes out of [`Reader::next`].
+/// `Unavailable` where no thread can be started; of shared readers `Invalid` for columns that cannot be decoded. All else comes out of
+/// [`Reader::next`].
 pub fn spawn_reader(
     name: &str,
     def: Arc<TableDef>,

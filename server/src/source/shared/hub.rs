@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::Decoded;
@@ -148,8 +148,13 @@ impl Hub {
         let near = if moves { self.near_bytes } else { usize::MAX };
         state.sought = Some(Instant::now());
         let window = &state.window;
+        // Who comes from a checkpoint beyond what has been read here would not learn that the topic ends before it: a source tells that when
+        // it is opened there.
+        if !moves && at.iter().any(|(of, next)| window.head().get(of).is_some_and(|head| next > head)) {
+            return false;
+        }
         let from_its_beginning = if window.head().is_empty() {
-            is_little_ahead(at, &self.resume)
+            !moves && is_little_ahead(at, &self.resume)
         } else {
             at.is_empty() && self.resume.is_empty() && self.begins_with_the_topic() && window.is_whole()
         };
@@ -210,6 +215,13 @@ impl Hub {
         }
     }
 
+    /// Whether it has not got to where a query stands: then its error may be none of the query's.
+    pub(super) fn is_behind(&self, at: &Offsets) -> bool {
+        let state = self.state.lock();
+        let head = Some(state.window.head()).filter(|head| !head.is_empty()).unwrap_or(&self.resume);
+        at.iter().any(|(partition, next)| head.get(partition).is_some_and(|head| head < next))
+    }
+
     /// Where it has begun to read.
     pub(super) fn began(&self) -> Offsets {
         self.state.lock().window.began().clone()
@@ -247,6 +259,9 @@ impl Hub {
     /// The columns to decode from now on, where they are others than before: between two batches.
     pub(in crate::source) fn other_columns(&self) -> Option<Vec<usize>> {
         let mut state = self.state.lock();
+        // Also where nothing comes: nobody else would let go what is kept.
+        let kept = self.kept(&state);
+        state.window.release(kept);
         if state.decoding.is_some() && !std::mem::take(&mut state.stale) {
             return None;
         }
@@ -262,11 +277,18 @@ impl Hub {
 
     /// Whether a batch of so many bytes that is not full should be put in: somebody waits for it.
     pub(in crate::source) fn wants(&self, bytes: usize) -> Result<bool, Gone> {
-        let state = self.state.lock();
+        let mut state = self.state.lock();
         if state.closed {
             return Err(Gone);
         }
-        Ok(state.window.is_awaited(self.queue_batches) && state.wait().is_zero() && self.may_hold(&state, bytes))
+        if !state.window.is_awaited(self.queue_batches) || !state.wait().is_zero() {
+            return Ok(false);
+        }
+        // Where little comes it would take long until the batch is full, and those who have nothing to do would wait for that.
+        if state.window.is_awaited(1) {
+            return self.wait_in(&mut state, bytes).map(|()| true);
+        }
+        Ok(self.may_hold(&state, bytes))
     }
 
     /// How long to wait for more records while there are some.
@@ -285,18 +307,21 @@ impl Hub {
 
     /// Waits until a batch of so many bytes has room, or those are left behind who have none.
     pub(in crate::source) fn wait_for_room(&self, bytes: usize) -> Result<(), Gone> {
-        let mut state = self.state.lock();
+        self.wait_in(&mut self.state.lock(), bytes)
+    }
+
+    fn wait_in(&self, state: &mut MutexGuard<'_, State>, bytes: usize) -> Result<(), Gone> {
         loop {
             if state.closed {
                 return Err(Gone);
             }
-            let kept = self.kept(&state);
+            let kept = self.kept(state);
             state.window.release(kept);
-            if self.may_hold(&state, bytes) {
+            if self.may_hold(state, bytes) {
                 return Ok(());
             }
             let began = Instant::now();
-            self.taken.wait_for(&mut state, WAIT_FOR_ROOM);
+            self.taken.wait_for(state, WAIT_FOR_ROOM);
             let left = state.window.blame(began.elapsed(), PATIENCE);
             if left > 0 {
                 state.stale = true;

@@ -29,7 +29,7 @@ use self::own::Own;
 use super::reader::{Answers, OpenSpec, ReaderLimits, SourceDeps, standing, start_shared};
 use super::{Offsets, Partition, SourceBatch};
 use crate::catalog::{ColumnKind, Connector, Format, MetadataKey, RecordRows, TableDef};
-use crate::decode::Doubtful;
+use crate::decode::{Doubtful, TableDecoder};
 use crate::error::Result;
 
 /// How often a query looks whether an older reader is where it is.
@@ -87,6 +87,8 @@ pub(super) struct Subscriber {
     own: Own,
     /// The next offset of each partition.
     at: Offsets,
+    /// It has joined a reader that had not been opened: nobody has looked yet whether the topic reaches as far as `at`.
+    unproven: bool,
     /// Tells where the partitions stand, where no batch does.
     greeting: Option<SourceBatch>,
     wake: Arc<Notify>,
@@ -107,7 +109,7 @@ impl SharedTopics {
     /// Begins to read a table from `open.resume`.
     ///
     /// # Errors
-    /// `Unavailable` where no thread can be started.
+    /// `Unavailable` where no thread can be started, `Invalid` for columns that cannot be decoded.
     pub(super) fn read(
         self: &Arc<Self>,
         def: Arc<TableDef>,
@@ -116,14 +118,19 @@ impl SharedTopics {
         limits: ReaderLimits,
         deps: SourceDeps,
     ) -> Result<Subscriber> {
+        // Here, since a reader that was brought such columns would fail for all its queries.
+        TableDecoder::try_new(&def, &columns, deps.clock.clone())?;
         let (id, wake) = (self.next_id(), Arc::new(Notify::new()));
         let own = Own::new(Arc::clone(&def), columns, deps.clock.clone());
         let at = open.resume.clone();
         let mut hubs = self.hubs.lock();
-        let found = hubs
-            .iter()
-            .find(|hub| same_reading(&hub.def, &def) && hub.join(id, &at, own.columns(), &wake, false))
-            .cloned();
+        let mut unproven = false;
+        let mut alike = hubs.iter().filter(|hub| same_reading(&hub.def, &def));
+        let found = alike.find(|hub| {
+            unproven = hub.began().is_empty();
+            hub.join(id, &at, own.columns(), &wake, false)
+        });
+        let found = found.cloned();
         let (hub, greeting) = match found {
             // A batch that tells it may have been taken by all others.
             Some(hub) => {
@@ -139,7 +146,7 @@ impl SharedTopics {
         drop(hubs);
         let topics = Arc::clone(self);
         let look_at = Instant::now() + LOOK_EVERY;
-        Ok(Subscriber { topics, hub, id, own, at, greeting, wake, look_at, def, limits, open, deps })
+        Ok(Subscriber { topics, hub, id, own, at, unproven, greeting, wake, look_at, def, limits, open, deps })
     }
 
     fn next_id(&self) -> u64 {
@@ -200,16 +207,31 @@ impl Subscriber {
         self.look_for_older();
         loop {
             match self.hub.take(self.id) {
-                Taken::Batch(decoded) => return Some(self.own.take(&decoded, &mut self.at)),
+                Taken::Batch(decoded) if !self.is_disproved_by(&decoded) => {
+                    return Some(self.own.take(&decoded, &mut self.at));
+                }
                 Taken::Nothing => return None,
-                Taken::Failed(error) => return Some(Err(error)),
-                Taken::LeftBehind => {
+                Taken::Failed(error) if !self.hub.is_behind(&self.at) => return Some(Err(error)),
+                // Left behind; or what fails is before it, as where others need what retention has eaten; or its own source has to say
+                // that the topic is not the one that was read.
+                Taken::LeftBehind | Taken::Failed(_) | Taken::Batch(_) => {
                     if let Err(error) = self.go_alone() {
                         return Some(Err(error));
                     }
                 }
             }
         }
+    }
+
+    /// Whether the first batch of a reader tells that the topic ends before the query's next offsets.
+    fn is_disproved_by(&mut self, batch: &Decoded) -> bool {
+        let progress = &batch.rows.progress;
+        if !self.unproven || progress.is_empty() {
+            return false;
+        }
+        self.unproven = false;
+        let ends = |partition: &Partition| progress.get(partition).and_then(|progress| progress.end);
+        self.at.iter().any(|(partition, next)| ends(partition).is_some_and(|end| end < *next))
     }
 
     /// Moves to an older reader of the topic, where one has the query's next offsets.

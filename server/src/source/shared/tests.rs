@@ -11,7 +11,7 @@ use super::*;
 use crate::catalog::{CSV_DELIMITER_DEFAULT, Column, KafkaTopic, OnBadRow, StartAt, WatermarkDef};
 use crate::clock::{Clock, Micros};
 use crate::decode::TableDecoder;
-use crate::error::{ErrorKind, Location};
+use crate::error::{Error, ErrorKind, Location};
 use crate::source::embedded::{EmbeddedLog, EmbeddedSettings, NewRecord};
 use crate::source::kafka::KafkaSettings;
 use crate::source::reader::{Reader, finish, spawn_reader};
@@ -308,6 +308,15 @@ impl Site {
         self.log.append("t", partition, &records).unwrap();
     }
 
+    /// A shared reader whose source is the test.
+    fn unopened(&self, resume: &[(Partition, Offset)]) -> Arc<Hub> {
+        let (id, resume) = (self.shared.next_id(), resume.iter().copied().collect::<Offsets>());
+        let hub = Arc::new(Hub::new(id, table(), resume.clone(), ReaderLimits::default(), None));
+        assert!(hub.join(self.shared.next_id(), &resume, &[0, 3], &Arc::default(), false));
+        self.shared.hubs.lock().push(Arc::clone(&hub));
+        hub
+    }
+
     fn read(&self, columns: &[usize], resume: &[(Partition, Offset)], limits: ReaderLimits) -> Reader {
         self.read_for(None, columns, resume, limits)
     }
@@ -322,12 +331,16 @@ impl Site {
         let open = OpenSpec {
             resume: resume.iter().copied().collect(),
             account: budget.map(|budget| budget.account("a query")),
-            shared: Some(Arc::clone(&self.shared)),
             ..OpenSpec::default()
         };
+        self.try_read(table(), columns, open, limits).unwrap()
+    }
+
+    fn try_read(&self, def: Arc<TableDef>, columns: &[usize], open: OpenSpec, limits: ReaderLimits) -> Result<Reader> {
+        let open = OpenSpec { shared: Some(Arc::clone(&self.shared)), ..open };
         let (kafka, clock) = (KafkaSettings::default(), Clock::manual(NOW));
         let deps = SourceDeps { kafka, embedded: Some(Arc::clone(&self.log)), clock };
-        spawn_reader("q/t", table(), columns.to_vec(), open, limits, deps).unwrap()
+        spawn_reader("q/t", def, columns.to_vec(), open, limits, deps)
     }
 }
 
@@ -401,6 +414,20 @@ async fn who_is_too_slow_for_the_others_reads_alone_and_loses_nothing() {
 }
 
 #[tokio::test]
+async fn who_stands_still_does_not_hold_the_others_where_little_comes() {
+    let site = Site::new();
+    let limits = ReaderLimits { batch_bytes_max: 1_000, ..ReaderLimits::default() };
+    let (mut still, mut other) = (site.read(&[0, 3], &[], limits), site.read(&[0, 3], &[], limits));
+    // Far more than may wait, and never enough at a time to fill a batch.
+    for id in 0..500 {
+        site.append(0, &good(id..id + 1));
+        let got = tokio::time::timeout(Duration::from_secs(30), take(&mut other, 1)).await;
+        assert_eq!(got.expect("soon").rows(), 1, "record {id}");
+    }
+    assert_eq!(take(&mut still, 500).await.rows(), 500);
+}
+
+#[tokio::test]
 async fn a_reader_ends_with_its_last_query_and_gives_everything_back() {
     let site = Site::new();
     site.append(0, &good(0..100));
@@ -418,6 +445,74 @@ async fn a_reader_ends_with_its_last_query_and_gives_everything_back() {
     assert_eq!(site.shared.readers(), 1);
     other.stop();
     assert_eq!((site.shared.readers(), budget.used(), Arc::strong_count(&site.log)), (0, 0, 1));
+}
+
+#[test]
+fn what_is_kept_is_let_go_where_memory_is_short_also_if_nothing_comes() {
+    let budget = Budget::new(1_000, None);
+    let limits = ReaderLimits::default();
+    let hub = Hub::new(0, table(), Offsets::new(), limits, Some(budget.account("a reader")));
+    assert!(hub.join(1, &Offsets::new(), &[0], &Arc::default(), false));
+    hub.other_columns();
+    assert!(hub.put(SourceBatch { bytes: 100, ..SourceBatch::default() }, vec![]).is_ok());
+    assert!(matches!(hub.take(1), Taken::Batch(_)));
+    hub.other_columns();
+    assert_eq!(budget.used(), 100, "kept for who looks");
+    let _others = budget.account("a query").hold(600);
+    hub.other_columns();
+    assert_eq!(budget.used(), 600);
+}
+
+#[tokio::test]
+async fn who_is_beyond_what_a_reader_fails_at_goes_on_alone() {
+    let site = Site::new();
+    site.append(0, &good(0..3));
+    let hub = site.unopened(&[(0, 0), (1, 0)]);
+    let spawn = |at| site.read(&[0, 3], &[(0, at), (1, 0)], ReaderLimits::default());
+    let (mut there, mut beyond) = (spawn(0), spawn(2));
+    assert_eq!(site.shared.readers(), 1);
+    hub.fail(Error::corrupt("offset 0 is gone"));
+    assert_eq!(take(&mut beyond, 1).await.rows[&0].len(), 1);
+    let _where_it_stands = there.next().await;
+    assert!(there.next().await.expect("an error").is_err());
+}
+
+// A topic that was set back has other records at these offsets. That must be said, also to who reads with others that are behind.
+#[tokio::test]
+async fn who_has_read_beyond_the_topics_end_is_told() {
+    let site = Site::new();
+    site.append(0, &good(0..1));
+    let hub = site.unopened(&[(0, 0), (1, 0)]);
+    let spawn = || site.read(&[0, 3], &[(0, 2), (1, 0)], ReaderLimits::default());
+    let before = spawn();
+    assert_eq!(site.shared.readers(), 1);
+    let standing = [(0, standing(0, Some(1))), (1, standing(0, Some(0)))];
+    assert!(hub.put(SourceBatch { progress: standing.into(), ..SourceBatch::default() }, vec![]).is_ok());
+    for mut reader in [before, spawn()] {
+        let told = async {
+            loop {
+                if let Err(error) = reader.next().await.expect("an error") {
+                    break error;
+                }
+            }
+        };
+        let error = tokio::time::timeout(Duration::from_secs(30), told).await.expect("an error");
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_column_that_cannot_be_decoded_is_only_the_error_of_who_reads_it() {
+    let site = Site::new();
+    site.append(0, &good(0..3));
+    let mut def = TableDef::clone(&table());
+    def.columns[1].data_type = DataType::Duration(TimeUnit::Second);
+    let def = Arc::new(def);
+    let read =
+        |columns: &[usize]| site.try_read(Arc::clone(&def), columns, OpenSpec::default(), ReaderLimits::default());
+    let mut reader = read(&[0, 3]).unwrap();
+    assert_eq!(read(&[0, 1]).unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(take(&mut reader, 3).await.rows(), 3);
 }
 
 #[tokio::test]

@@ -129,13 +129,17 @@ impl Window {
             return Place::Nowhere;
         }
         let has_all_before = |before: &Offsets| is_at_or_behind(before, at);
+        let has_passed =
+            |before: &Offsets| before.iter().any(|(of, before)| at.get(of).is_some_and(|next| before > next));
         let (mut before, mut found) = (self.from.clone(), None);
         for (number, stored) in (self.first..).zip(&self.batches) {
+            // A query that catches up from far behind asks often.
+            if has_passed(&before) {
+                break;
+            }
             // The latest one: those before it would bring nothing.
-            match has_all_before(&before) {
-                true => found = Some(number),
-                false if found.is_some() => break,
-                false => {}
+            if has_all_before(&before) {
+                found = Some(number);
             }
             let progress = &stored.batch.rows.progress;
             before.extend(progress.iter().map(|(partition, progress)| (*partition, progress.to)));
