@@ -16,7 +16,7 @@ use super::status::{Reading, block, line};
 use super::{duration_argument, environment, fail_all};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::server::Server;
 use crate::tables::Published;
 use crate::{logging, status};
@@ -106,6 +106,14 @@ pub(super) async fn run(args: DemoArgs) -> Result<ExitCode> {
     };
     drop(simulation);
     display.draw(started.elapsed());
+    let ended = match ended {
+        Err(fatal) if fatal.kind() == ErrorKind::Fenced => {
+            // What is under way belongs to the other server now, as in `serve`.
+            drop(server);
+            return Err(fatal);
+        }
+        ended => ended,
+    };
     print(&format!("{}; stopping with a last checkpoint …\n", ended.as_deref().unwrap_or("the demo failed")));
     let code = stop(server, &mut signals).await?;
     ended?;

@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,6 +43,9 @@ const BASIC: GeneralPurpose = GeneralPurpose::new(
 );
 /// Passwords checked at once: each takes some 20 MiB and a core for tens of milliseconds.
 const CHECKED_AT_ONCE: usize = 2;
+/// Logins of one peer that may wait. To check so many takes half the time that a connection has for its login, and each
+/// holds its headers meanwhile.
+const LINE_MAX: usize = 500;
 
 type TokenDigest = [u8; 32];
 
@@ -72,7 +75,7 @@ pub struct Auth {
     /// One a user, because only one password is right.
     verified: Mutex<HashMap<TokenDigest, Instant>>,
     digest_key: [u8; 32],
-    checks: Semaphore,
+    checks: Arc<Semaphore>,
     lines: Mutex<HashMap<Option<IpAddr>, Arc<Semaphore>>>,
 }
 
@@ -167,7 +170,7 @@ impl Auth {
             sessions: Mutex::new(Kept::new(SESSIONS, |_| false, Instant::now())),
             verified: Mutex::default(),
             digest_key: random_bytes()?,
-            checks: Semaphore::new(CHECKED_AT_ONCE),
+            checks: Arc::new(Semaphore::new(CHECKED_AT_ONCE)),
             lines: Mutex::default(),
         })
     }
@@ -175,7 +178,8 @@ impl Auth {
     /// `authorization`: the header of a call. `peer`: where it comes from.
     ///
     /// # Errors
-    /// `UNAUTHENTICATED` where there are users and the header does not name one with the right password or a live token.
+    /// `UNAUTHENTICATED` where there are users and the header does not name one with the right password or a live token,
+    /// `UNAVAILABLE` where too many passwords of the peer wait to be checked.
     pub async fn authenticate(&self, authorization: Option<&str>, peer: Option<IpAddr>) -> Result<Principal, Status> {
         let (scheme, credentials) = authorization.and_then(|header| header.split_once(' ')).unwrap_or_default();
         let bearer = scheme.eq_ignore_ascii_case("bearer");
@@ -221,16 +225,19 @@ impl Auth {
             return Ok(principal);
         }
         // One after the other for each peer: so whoever guesses delays nobody else by more than one check.
-        let _turn = self.line_of(peer).acquire_owned().await.map_err(|_| refused())?;
+        let line = self.line_of(peer).ok_or_else(crowded)?;
+        let turn = line.acquire_owned().await.map_err(|_| refused())?;
         // A pool of connections logs in at once, and one check is enough for all of them.
         if known_as_right() {
             return Ok(principal);
         }
-        let _permit = self.checks.acquire().await.map_err(|_| refused())?;
+        let permit = Arc::clone(&self.checks).acquire_owned().await.map_err(|_| refused())?;
         let known = self.users.contains_key(name);
         let hash = self.users.get(name).unwrap_or(&self.decoy).clone();
         let password = password.to_owned();
-        let right = tokio::task::spawn_blocking(move || verify(&hash, &password)).await.unwrap_or(false);
+        // The check keeps turn and permit: it goes on when its caller goes away, who would else start any number of them.
+        let checked = tokio::task::spawn_blocking(move || (verify(&hash, &password), turn, permit)).await;
+        let Ok((right, _turn, _permit)) = checked else { return Err(refused()) };
         if !(known && right) {
             return Err(refused());
         }
@@ -238,11 +245,12 @@ impl Auth {
         Ok(principal)
     }
 
-    /// Where the peer's logins wait for one another.
-    fn line_of(&self, peer: Option<IpAddr>) -> Arc<Semaphore> {
+    /// Where the peer's logins wait for one another; `None` if too many do.
+    fn line_of(&self, peer: Option<IpAddr>) -> Option<Arc<Semaphore>> {
         let mut lines = self.lines.lock();
         lines.retain(|_, line| Arc::strong_count(line) > 1);
-        Arc::clone(lines.entry(peer).or_insert_with(|| Arc::new(Semaphore::new(1))))
+        let line = lines.entry(peer.map(network)).or_insert_with(|| Arc::new(Semaphore::new(1)));
+        (Arc::strong_count(line) <= LINE_MAX).then(|| Arc::clone(line))
     }
 
     /// A new session for a caller, good for twelve hours, and for four without a call. Answers with its token.
@@ -278,6 +286,18 @@ impl Auth {
     pub fn close_session(&self, principal: &Principal) -> bool {
         principal.session.is_some_and(|session| self.sessions.lock().remove(&session).is_some())
     }
+}
+
+/// Who has one address of IPv6 has the 2⁶⁴ of its network.
+fn network(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+        address => address,
+    }
+}
+
+fn crowded() -> Status {
+    Status::unavailable("too many logins from this address wait to be checked\n  hint: try again in a few seconds")
 }
 
 fn refused() -> Status {

@@ -3,7 +3,7 @@
 //! The engine names a column by its plan, `count(Int64(1))`, and its plans want names that differ. So the names of a
 //! result are put on when its schema is sent. Where the engine refuses equal names it gets others for the plan alone.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -143,25 +143,25 @@ fn tell_apart(body: &mut SetExpr) {
 /// Gives each item a name of its own. One that was given by hand stays if it can: ORDER BY may mean it.
 fn tell_items_apart(items: &mut [SelectItem]) {
     let among_others = items.iter().any(|item| matches!(Item::of(item), Item::Several(_)));
-    let mut taken = HashSet::new();
+    let mut names = Names::default();
     for item in items {
         let (Item::Planned(name) | Item::Named(name)) = Item::of(item) else { continue };
         match item {
             SelectItem::ExprWithAlias { alias, .. } => {
-                if !taken.insert(name.clone()) {
-                    *alias = Ident::with_quote('"', free(&name, &mut taken));
+                if !names.take(&name) {
+                    *alias = Ident::with_quote('"', names.free(&name));
                 }
             }
             SelectItem::UnnamedExpr(expr) => {
                 let is_column = matches!(bare(expr), Expr::Identifier(_) | Expr::CompoundIdentifier(_));
                 // Beside a `*` it may be there already; else a column keeps its table, by which others can mean it.
-                if is_column && !among_others && taken.insert(name.clone()) {
+                if is_column && !among_others && names.take(&name) {
                     continue;
                 }
                 if is_column {
-                    taken.insert(name.clone());
+                    names.take(&name);
                 }
-                let alias = Ident::with_quote('"', free(&name, &mut taken));
+                let alias = Ident::with_quote('"', names.free(&name));
                 let expr = std::mem::replace(expr, Expr::Identifier(alias.clone()));
                 *item = SelectItem::ExprWithAlias { expr, alias };
             }
@@ -170,12 +170,34 @@ fn tell_items_apart(items: &mut [SelectItem]) {
     }
 }
 
-/// The name, or one that is made from it, which nobody else has.
-fn free(name: &str, taken: &mut HashSet<String>) -> String {
-    let numbered = (2_u64..).map(|number| format!("{name} ({number})"));
-    let mut names = std::iter::once(name.to_owned()).chain(numbered);
-    // There are more numbers than names.
-    names.find(|name| taken.insert(name.clone())).unwrap_or_default()
+/// The names that the items of one SELECT have.
+#[derive(Default)]
+struct Names {
+    taken: HashSet<String>,
+    /// The number that a name was last given: to count from the start for each of thousands of equal ones would take forever.
+    numbers: HashMap<String, usize>,
+}
+
+impl Names {
+    /// `false` if another item has it.
+    fn take(&mut self, name: &str) -> bool {
+        self.taken.insert(name.to_owned())
+    }
+
+    /// The name, or one that is made from it, which nobody else has.
+    fn free(&mut self, name: &str) -> String {
+        if self.take(name) {
+            return name.to_owned();
+        }
+        let number = self.numbers.entry(name.to_owned()).or_insert(1);
+        loop {
+            *number += 1;
+            let numbered = format!("{name} ({number})");
+            if self.taken.insert(numbered.clone()) {
+                return numbered;
+            }
+        }
+    }
 }
 
 fn bare(mut expr: &Expr) -> &Expr {
@@ -291,6 +313,12 @@ mod tests {
             let guard::Parsed { statement, mut columns, .. } = guard::parse(sql).expect(sql);
             assert_eq!(columns.told_apart(&statement).expect(sql).to_string(), apart);
         }
+        // As many as there may be, and still at once.
+        let many = vec!["1"; 9_000].join(", ");
+        let guard::Parsed { statement, mut columns, .. } =
+            guard::parse(&format!("SELECT {many}")).expect("a statement");
+        let apart = columns.told_apart(&statement).expect("many columns").to_string();
+        assert!(apart.ends_with("1 AS \"1 (8999)\", 1 AS \"1 (9000)\""));
         let guard::Parsed { statement, mut columns, .. } = guard::parse("SELECT 0 AS a, 0 AS a").expect("a statement");
         columns.told_apart(&statement).expect("two columns");
         let fields = ["a", "a (2)"].map(|name| Field::new(name, arrow::datatypes::DataType::Int64, true));

@@ -18,7 +18,7 @@ const SWEEP: Duration = Duration::from_secs(1);
 pub(super) struct Bounds {
     pub(super) entries_max: usize,
     pub(super) bytes_max: usize,
-    /// Since the last use.
+    /// Since the last use; what somebody is at work with is not idle.
     pub(super) idle: Duration,
 }
 
@@ -76,7 +76,7 @@ impl<K: Clone + Eq + Hash, V> Kept<K, V> {
 
     /// The value and its owner; counts as a use.
     pub(super) fn get(&mut self, key: &K, now: Instant) -> Option<(&Arc<str>, &mut V)> {
-        if self.entries.get(key)?.idle_from + self.bounds.idle <= now {
+        if self.is_idle(self.entries.get(key)?, now) {
             self.remove(key);
             return None;
         }
@@ -134,11 +134,15 @@ impl<K: Clone + Eq + Hash, V> Kept<K, V> {
         }
     }
 
+    /// For too long.
+    fn is_idle(&self, entry: &Entry<V>, now: Instant) -> bool {
+        entry.idle_from + self.bounds.idle <= now && !(self.in_use)(&entry.value)
+    }
+
     fn sweep(&mut self, now: Instant) {
         self.swept = now;
-        let idle = self.bounds.idle;
-        let gone = self.entries.iter().filter(|(_, entry)| entry.idle_from + idle <= now);
-        for key in gone.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
+        let idle = self.entries.iter().filter(|(_, entry)| self.is_idle(entry, now));
+        for key in idle.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
             self.remove(&key);
         }
     }
@@ -220,5 +224,20 @@ mod tests {
         assert!(kept.get(&2, after(80)).is_none());
         kept.insert(&ana, 4, Arc::new("a"), 1, after(80));
         assert_eq!(there(&kept), [1, 4], "the third went without being asked for");
+    }
+
+    /// As a ticket whose rows are being sent: it is used once, and can be cancelled until the last of them.
+    #[test]
+    fn what_somebody_works_with_is_not_idle() {
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let mut kept = kept(10, 100, start);
+        let ana: Arc<str> = Arc::from("ana");
+        let busy = Arc::new("busy");
+        kept.insert(&ana, 1, Arc::clone(&busy), 1, start);
+        kept.insert(&ana, 2, Arc::new("a"), 1, after(80));
+        assert!(kept.get(&1, after(160)).is_some());
+        drop(busy);
+        assert!(kept.get(&1, after(240)).is_none());
     }
 }

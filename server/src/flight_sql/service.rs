@@ -54,8 +54,9 @@ pub(super) const HANDLES_MAX: usize = 1_024;
 const HANDLES_BYTES_MAX: usize = 128 * 1024 * 1024;
 /// A ticket that nobody redeems is forgotten after this.
 const TICKET_TTL: Duration = Duration::from_secs(5 * 60);
-/// A prepared statement that nobody uses is forgotten after this.
-const PREPARED_TTL: Duration = Duration::from_secs(3600);
+/// A prepared statement that nobody uses is forgotten after this, as the session is that it belongs to: pools keep both for
+/// as long as they are idle.
+const PREPARED_TTL: Duration = Duration::from_secs(4 * 3600);
 /// Bytes of bound parameters of one statement, as they are sent.
 const PARAMETER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// And as they lie in memory.

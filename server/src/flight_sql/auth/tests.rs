@@ -137,7 +137,7 @@ async fn logins_wait_for_those_of_their_own_peer_alone() {
     let auth = Auth::try_new([("ana".to_owned(), cheap("a"))]).expect("users");
     let (guesser, other): (Option<IpAddr>, Option<IpAddr>) = (Some([10, 0, 0, 1].into()), Some([10, 0, 0, 2].into()));
     let right = format!("Basic {}", STANDARD.encode("ana:a"));
-    let turn = auth.line_of(guesser).acquire_owned().await.expect("his turn");
+    let turn = auth.line_of(guesser).expect("a line").acquire_owned().await.expect("his turn");
     let mut waits = Box::pin(auth.authenticate(Some(&right), guesser));
     assert!(futures::poll!(&mut waits).is_pending());
     assert!(auth.authenticate(Some(&right), other).await.is_ok());
@@ -145,4 +145,30 @@ async fn logins_wait_for_those_of_their_own_peer_alone() {
     assert!(waits.await.is_ok());
     drop(auth.line_of(other));
     assert_eq!(auth.lines.lock().len(), 1, "a line that nobody stands in is taken away");
+}
+
+/// A check that is under way cannot be stopped. If going away freed its place, whoever does so could start any number.
+#[tokio::test]
+async fn a_login_that_is_given_up_keeps_its_place_until_its_check_has_ended() {
+    // Dear enough to be still under way when it is looked at.
+    let dear = "$argon2id$v=19$m=19456,t=4,p=1$c29tZXNhbHRzYWx0$c29tZWhhc2hzb21laGFzaA";
+    let auth = Auth::try_new([("ana".to_owned(), dear.to_owned())]).expect("users");
+    let basic = format!("Basic {}", STANDARD.encode("ana:a"));
+    let mut given_up = Box::pin(login(&auth, &basic));
+    assert!(futures::poll!(&mut given_up).is_pending());
+    drop(given_up);
+    assert_eq!(auth.checks.available_permits(), CHECKED_AT_ONCE - 1);
+    let all = u32::try_from(CHECKED_AT_ONCE).expect("few");
+    assert!(auth.checks.acquire_many(all).await.is_ok(), "it comes back");
+}
+
+#[test]
+fn a_line_is_not_endless_and_a_network_of_ipv6_stands_in_one() {
+    let auth = Auth::try_new([]).expect("no users");
+    let line = |address: &str| auth.line_of(Some(address.parse().expect("an address")));
+    let waiting: Vec<_> = (0..LINE_MAX).map(|_| line("2001:db8::1").expect("there is room")).collect();
+    assert!(line("2001:db8::2:0:0:1").is_none());
+    assert!(line("2001:db8:0:1::1").is_some() && line("10.0.0.1").is_some());
+    drop(waiting);
+    assert!(line("2001:db8::1").is_some());
 }
