@@ -97,9 +97,15 @@ pub fn check_password(user: &str, password: &str) -> Result<()> {
                 .hint("it has the form $argon2id$v=19$m=19456,t=2,p=1$salt$hash")
         });
     }
-    let Some(scheme) = scheme_of_hash(password) else { return Ok(()) };
+    if !is_hash_of_others(password) {
+        return Ok(());
+    }
+    // Without a word of it: it may be a password after all.
     Err(Error::invalid(format!("the password of user \"{user}\" is a hash of a kind that is not known"))
-        .detail(format!("it begins with \"{scheme}\", and would be taken for the password itself"))
+        .detail(
+            "it has the form of one, as $2b$… of crypt, {SSHA}… of LDAP or SCRAM-SHA-256$… of Postgres, and would be taken for the password \
+             itself",
+        )
         .hint("write it as an Argon2 hash, $argon2id$…, or in plain text, best as ${env:NAME} or ${file:PATH}"))
 }
 
@@ -114,28 +120,19 @@ fn readable(hash: &str) -> Result<(), String> {
     }
 }
 
-/// What a stored password of another system begins with: `$2b$…` of crypt, `{SSHA}…` of LDAP, `SCRAM-SHA-256$…` of
-/// Postgres.
-fn scheme_of_hash(password: &str) -> Option<&str> {
-    let end = if password.starts_with('$') {
-        // "$$" has nothing between.
-        1 + password[1..].find('$').filter(|length| *length > 0)?
-    } else if password.starts_with('{') {
-        let end = password.find('}')?;
-        let scheme = &password[1..end];
-        let upper = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'-';
-        if scheme.is_empty() || !scheme.bytes().all(upper) {
-            return None;
-        }
-        end
+/// Whether it begins as a stored password of another system does, and goes on: `$2b$…` of crypt, `{SSHA}…` of LDAP,
+/// `SCRAM-SHA-256$…` of Postgres.
+fn is_hash_of_others(password: &str) -> bool {
+    let is_upper = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'-';
+    let parts = if let Some(rest) = password.strip_prefix('$') {
+        rest.split_once('$').filter(|(scheme, _)| !scheme.is_empty())
+    } else if let Some(rest) = password.strip_prefix('{') {
+        rest.split_once('}').filter(|(scheme, _)| !scheme.is_empty() && scheme.bytes().all(is_upper))
     } else {
-        ["SCRAM-SHA-256$", "pbkdf2_sha256$", "bcrypt_sha256$"]
-            .iter()
-            .find(|scheme| password.starts_with(**scheme))?
-            .len()
-            - 1
+        let schemes = ["SCRAM-SHA-256", "pbkdf2_sha256", "bcrypt_sha256"];
+        password.split_once('$').filter(|(scheme, _)| schemes.contains(scheme))
     };
-    Some(&password[..=end])
+    parts.is_some_and(|(_, hash)| !hash.is_empty())
 }
 
 /// Bytes that nobody can guess.

@@ -223,6 +223,8 @@ impl Pipeline {
             unordered: slot.view().is_some(),
         });
         let far_after = self.slots.iter().map(|slot| slot.far_after(input.now)).max().unwrap_or(Micros::MAX);
+        // Of whichever plan runs: the expressions of operators and of early results are those of the narrow one, which is made first.
+        self.narrow.fill(&self.context).await?;
         let epoch = self.cell.enter(Epoch::new(input.epoch, input.now, far_after, sources.collect(), marks));
         let mut output = match self.run(template, &epoch).await {
             Ok(output) if !epoch.effects.has_bad() => output,
@@ -231,8 +233,6 @@ impl Pipeline {
             Err(error) => return Err(error),
         };
         if let Some(stage) = &self.early {
-            // Its expressions are those of the narrow plan.
-            self.narrow.fill(&self.context).await?;
             output.early = stage.rows(&self.operators[stage.operator], &epoch, &self.account)?;
         }
         Ok(output)

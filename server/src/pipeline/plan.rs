@@ -45,7 +45,7 @@ use crate::operator::node::OperatorExec;
 use crate::operator::static_side::StaticSide;
 use crate::plan::{
     DeriveSettings, EarlyPlan, OperatorInputs, StreamInfo, StreamPlan, Streams, derive, emitting_early, lookups,
-    reads_stream, refuse_size, told,
+    reads_stream, refuse_size, tables_above, told,
 };
 use crate::sql::session::session;
 use crate::sql::window_tvf::WatermarkColumns;
@@ -245,7 +245,7 @@ async fn plan_at_view(view: &ViewDef, tables: &dyn Tables, settings: PlanSetting
     let (stream, early) = match view.emit.early {
         None => (stream, None),
         Some(early) => {
-            let planned = planned_early(stream, early.when, &view.options);
+            let planned = planned_early(stream, early.when, &view.options, tables);
             let (stream, early) = planned.map_err(|error| error.at(view.emission_location()))?;
             (stream, Some(early))
         }
@@ -311,12 +311,26 @@ async fn plan_at_view(view: &ViewDef, tables: &dyn Tables, settings: PlanSetting
 }
 
 /// The plan of a query that emits early, by its clause and its options.
-fn planned_early(stream: StreamPlan, when: EarlyWhen, options: &ViewOptions) -> Result<(StreamPlan, EarlyPlan)> {
+fn planned_early(
+    stream: StreamPlan,
+    when: EarlyWhen,
+    options: &ViewOptions,
+    tables: &dyn Tables,
+) -> Result<(StreamPlan, EarlyPlan)> {
     if when == EarlyWhen::LateCorrections && options.allowed_lateness.is_zero() {
         return Err(Error::invalid(format!("{when} corrects what is within the allowed lateness, and there is none"))
             .hint("write CREATE MATERIALIZED VIEW … WITH ('allowed-lateness' = '10 seconds') AS …"));
     }
+    let is_refreshed = |name: &String| tables.definition(name).is_some_and(|table| table.refresh_interval.is_some());
+    let refreshed = tables_above(&stream.logical).into_iter().find(is_refreshed);
     let (stream, early) = emitting_early(stream, when)?;
+    if let Some(name) = refreshed {
+        // What one value lets through would stay in the hot table where another does not, and nothing touches it again.
+        return Err(Error::invalid(format!(
+            "with {when} no result depends on a value of table \"{name}\", which is read again when its files change"
+        ))
+        .hint("ask for the value when reading the view, or leave 'refresh-interval' out of the table"));
+    }
     early.check_primary_key(when, &options.primary_key)?;
     Ok((stream, early))
 }

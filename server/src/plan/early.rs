@@ -1,5 +1,6 @@
 //! A query that also emits what is not final yet: which queries may, what names a row of theirs, and the column that says which it is.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use crate::changelog::early::IS_FINAL;
 use crate::clock::micros_of;
 use crate::error::{Error, Result};
 use crate::operator::logical::{EarlyDefinition, Names, OperatorNode};
+use crate::operator::static_side::tables_read;
 use crate::sql::interval;
 use crate::sql::window::WindowKind;
 
@@ -250,6 +252,23 @@ fn repeatable(expr: &Expr, when: EarlyWhen) -> Result<()> {
             .hint("look it up below the aggregate, or when reading the view")),
         false => Ok(()),
     }
+}
+
+/// Names of the tables that subqueries above the operator read: early results are compared with their values, and so are final ones.
+pub fn tables_above(plan: &LogicalPlan) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    let walked = plan.apply(|node| {
+        if let LogicalPlan::Extension(_) = node {
+            return Ok(TreeNodeRecursion::Stop);
+        }
+        node.apply_subqueries(|subquery| {
+            names.extend(tables_read(subquery));
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        Ok(TreeNodeRecursion::Continue)
+    });
+    debug_assert!(walked.is_ok(), "looking at a plan does not fail");
+    names
 }
 
 /// What of the operator's columns an expression passes on, if that is all it does.

@@ -25,7 +25,7 @@ use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::logical_expr::{LogicalPlan, TableScan, TableSource};
 
 pub use derive::derive;
-pub use early::{EarlyKey, EarlyPlan, emitting_early};
+pub use early::{EarlyKey, EarlyPlan, emitting_early, tables_above};
 pub use edge::{Bound, ColumnFacts, Edge, Moment, WindowColumn, WindowPart};
 pub use explain::{ExplainNode, Names};
 pub use recognize::lookup::lookups;

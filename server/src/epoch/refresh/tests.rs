@@ -183,6 +183,19 @@ async fn all_that_reads_a_table_sees_the_same_version_of_it() {
     assert_eq!(site.epoch(&clicks).await, ["1,two,TWO"]);
 }
 
+// What a row is looked up by changes with a value that is read beside it.
+#[tokio::test]
+async fn a_key_of_the_table_is_computed_with_the_subquery_of_its_own_version() {
+    let query = "SELECT c.id, p.title FROM clicks c JOIN pages p ON p.n - (SELECT min(n) FROM pages) = c.n";
+    let mut site = Site::new(query, Some(&format!("{HEADER}a,one,5\nb,two,6\n")), usize::MAX).await;
+    let clicks = [("a", 0), ("a", 1)];
+    assert_eq!(site.epoch(&clicks).await, ["0,one", "1,two"]);
+    site.write(&format!("{HEADER}a,three,8\nb,four,7\n"));
+    site.look().await;
+    assert_eq!(step(&site.pipeline, &clicks).await, ["0,one", "1,two"]);
+    assert_eq!(site.epoch(&clicks).await, ["0,four", "1,three"]);
+}
+
 #[tokio::test]
 async fn a_file_that_is_gone_leaves_the_version_before_in_use_until_it_is_back() {
     let mut site = Site::new(TITLES, Some(&titled("one")), usize::MAX).await;

@@ -8,7 +8,7 @@ use arrow::compute::take_record_batch;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::Column;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::utils::memory::get_record_batch_memory_size;
+use datafusion::common::utils::memory::RecordBatchMemoryCounter;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
@@ -22,6 +22,7 @@ use datafusion::physical_plan::{
 };
 use futures::future::try_join_all;
 use futures::{StreamExt, TryStreamExt, stream};
+use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
 use super::Shape;
@@ -144,14 +145,17 @@ async fn all_of(
     context: Arc<TaskContext>,
 ) -> Result<Arc<Rows>> {
     let reservation = MemoryConsumer::new("as-of join").register(context.memory_pool());
+    // What groups rows hands them on as slices of one batch: each of its buffers counts once.
+    let counted = Mutex::new(RecordBatchMemoryCounter::new());
     let partitions = 0..right.output_partitioning().partition_count();
     let partitions = partitions.map(|partition| {
-        let (right, context, reservation) = (&right, Arc::clone(&context), &reservation);
+        let (right, context, reservation, counted) = (&right, Arc::clone(&context), &reservation, &counted);
         async move {
             let mut batches = Vec::new();
             let mut rows = right.execute(partition, context)?;
             while let Some(batch) = rows.try_next().await? {
-                reservation.try_grow(get_record_batch_memory_size(&batch))?;
+                let bytes = counted.lock().count_batch(&batch);
+                reservation.try_grow(bytes)?;
                 batches.push(batch);
             }
             Ok::<_, DataFusionError>(batches)

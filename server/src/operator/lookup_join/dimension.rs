@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use arrow::array::ArrayRef;
 use arrow::compute::concat_batches;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
-use datafusion::common::utils::memory::get_record_batch_memory_size;
+use datafusion::common::ScalarValue;
+use datafusion::common::utils::memory::RecordBatchMemoryCounter;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::physical_expr::scalar_subquery::ScalarSubqueryExpr;
 use datafusion::physical_plan::execution_plan::reset_plan_states;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, PhysicalExpr};
 use futures::TryStreamExt;
@@ -64,7 +66,8 @@ impl Dimension {
         if let Some(index) = indexes.iter().find(|index| index.keys == keys && index.nulls == nulls) {
             return Arc::clone(index);
         }
-        let index = Arc::new(KeyedIndex { keys, nulls, cell: RwLock::default() });
+        let subqueries = keys.iter().flat_map(subqueries_in).collect();
+        let index = Arc::new(KeyedIndex { keys, nulls, subqueries, made: RwLock::default() });
         indexes.push(Arc::clone(&index));
         index
     }
@@ -80,14 +83,17 @@ impl Dimension {
         let plan = reset_plan_states(Arc::clone(&self.plan))?;
         let schema = plan.schema();
         let reservation = MemoryConsumer::new("lookup join table").register(context.memory_pool());
+        // What groups rows hands them on as slices of one batch: each of its buffers counts once.
+        let counted = Mutex::new(RecordBatchMemoryCounter::new());
         let partitions = (0..plan.output_partitioning().partition_count()).map(|partition| {
-            let (plan, reservation) = (&plan, &reservation);
+            let (plan, reservation, counted) = (&plan, &reservation, &counted);
             async move {
                 let mut rows = plan.execute(partition, Arc::clone(context))?;
                 let mut batches = Vec::new();
                 while let Some(batch) = rows.try_next().await? {
                     // As they come: what has no room is not read to its end.
-                    reservation.try_grow(get_record_batch_memory_size(&batch))?;
+                    let bytes = counted.lock().count_batch(&batch);
+                    reservation.try_grow(bytes)?;
                     batches.push(batch);
                 }
                 Ok::<_, DataFusionError>(batches)
@@ -103,18 +109,26 @@ impl Dimension {
         Ok(Rows { batch: concat_batches(&schema, &batches)?, _reservation: reservation })
     }
 
-    /// Reads the rows anew and builds every index over them. Epochs see none of it before it is put in place.
+    /// Reads the rows anew and builds the indexes over them, but for those in whose keys subqueries stand. Epochs see none of it before it
+    /// is put in place.
     ///
     /// To be called when everything is planned: an index that is asked for later would be one over the rows of before.
     pub(super) async fn read_again(self: &Arc<Self>, context: &Arc<TaskContext>) -> Result<Replace> {
         let rows = Arc::new(self.read(context).await?);
         let keyed = self.indexes.lock().clone();
-        let built = keyed.iter().map(|index| index.build(&rows, context).map(Arc::new)).collect::<Result<Vec<_>>>()?;
+        let mut built = Vec::with_capacity(keyed.len());
+        for index in &keyed {
+            built.push(match index.subqueries.is_empty() {
+                true => filled(Arc::new(index.build(&rows, context)?)),
+                // What these stand for is read by itself, and known when an epoch needs the index.
+                false => Cell::default(),
+            });
+        }
         let this = Arc::clone(self);
         Ok(Box::new(move || {
             *this.rows.write() = filled(rows);
-            for (keyed, index) in keyed.iter().zip(built) {
-                *keyed.cell.write() = filled(index);
+            for (keyed, cell) in keyed.iter().zip(built) {
+                *keyed.made.write() = Made { values: vec![], cell };
             }
         }))
     }
@@ -129,12 +143,42 @@ fn filled<T>(value: Arc<T>) -> Cell<T> {
 pub(super) struct KeyedIndex {
     pub(super) keys: Vec<Arc<dyn PhysicalExpr>>,
     nulls: NullKeys,
-    cell: RwLock<Cell<Index>>,
+    /// Those in its keys, which may be read again apart from the rows: another value makes other keys.
+    subqueries: Vec<Arc<dyn PhysicalExpr>>,
+    made: RwLock<Made>,
+}
+
+#[derive(Debug, Default)]
+struct Made {
+    /// What the subqueries in the keys stood for.
+    values: Vec<ScalarValue>,
+    cell: Cell<Index>,
+}
+
+fn subqueries_in(expr: &Arc<dyn PhysicalExpr>) -> Vec<Arc<dyn PhysicalExpr>> {
+    match expr.is::<ScalarSubqueryExpr>() {
+        true => vec![Arc::clone(expr)],
+        false => expr.children().into_iter().flat_map(subqueries_in).collect(),
+    }
 }
 
 impl KeyedIndex {
+    /// Where the index is over the rows in use, by what its subqueries stand for in this epoch.
+    fn cell(&self) -> Result<Cell<Index>> {
+        let nothing = RecordBatch::new_empty(Arc::new(Schema::empty()));
+        let value = |subquery: &Arc<dyn PhysicalExpr>| {
+            ScalarValue::try_from_array(&subquery.evaluate(&nothing)?.into_array(1)?, 0)
+        };
+        let values = self.subqueries.iter().map(value).collect::<Result<Vec<_>>>()?;
+        let mut made = self.made.write();
+        if made.values != values {
+            *made = Made { values, cell: Cell::default() };
+        }
+        Ok(Arc::clone(&made.cell))
+    }
+
     pub(super) async fn get(&self, dimension: &Dimension, context: &Arc<TaskContext>) -> Result<Arc<Index>> {
-        let cell: Cell<Index> = Arc::clone(&self.cell.read());
+        let cell = self.cell()?;
         let index = cell
             .get_or_try_init(|| async {
                 let rows = dimension.rows(context).await?;
@@ -154,7 +198,7 @@ impl KeyedIndex {
     /// What has been indexed.
     #[cfg(test)]
     pub(super) fn batch(&self) -> RecordBatch {
-        self.cell.read().get().expect("the index has been used").batch.clone()
+        self.made.read().cell.get().expect("the index has been used").batch.clone()
     }
 }
 

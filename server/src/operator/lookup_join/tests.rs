@@ -7,6 +7,7 @@ use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef}
 use arrow::record_batch::RecordBatch;
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::execution::TaskContext;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::expressions::{binary, col};
 use datafusion::physical_plan::execution_plan::reset_plan_states;
@@ -296,6 +297,19 @@ fn keys_of_different_types_are_refused() {
         LookupJoinExec::try_new(stream, dimension, on, NullKeys::MatchNothing, None, LookupJoinType::Inner, true)
             .unwrap_err();
     assert!(error.to_string().contains("s_k1@1 of type Int32 with d_k2@2 of type Utf8View"), "{error}");
+}
+
+// An aggregate hands its rows on as slices of one batch: a hundred of them take no more than all of it.
+#[test]
+fn what_slices_have_in_common_is_counted_once() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let rows: Vec<Row> = (0..1_000).map(|number| row(1, number)).collect();
+    let whole = batch("d", &rows, 0);
+    let slices: Vec<RecordBatch> = (0..100).map(|part| whole.slice(10 * part, 10)).collect();
+    let plan = MemorySourceConfig::try_new_exec(&[slices], side_schema("d"), None).unwrap();
+    let room = RuntimeEnvBuilder::new().with_memory_limit(2 * whole.get_array_memory_size(), 1.0).build_arc().unwrap();
+    let context = Arc::new(TaskContext::default().with_runtime(room));
+    runtime.block_on(Arc::new(Dimension::new(plan)).read_again(&context)).map(drop).unwrap();
 }
 
 // What is read again is seen by none before it is put in place, and by all indexes at once after that.

@@ -368,6 +368,13 @@ async fn a_subquery_stands_for_one_value() {
             &["1,11", "2,20", "5,20"],
         ),
         ("SELECT e.id, t.v FROM e JOIN (SELECT k, v FROM a WHERE v > (SELECT min(v) FROM a)) t ON t.k = e.k", &["1,11", "2,20", "5,20"]),
+        ("SELECT e.id, a.v FROM e JOIN a ON a.v - (SELECT min(v) FROM a) = e.k", &["1,11"]),
+        // It is asked by an operator, whichever plan an epoch runs on.
+        (
+            "SELECT x.id, y.id AS other FROM e x JOIN e y ON x.k = y.k AND y.ts BETWEEN x.ts AND x.ts + INTERVAL '9 seconds'
+             AND x.id + y.id > (SELECT min(v) / 4 FROM a)",
+            &["2,2", "2,5", "3,3", "5,5", "6,6"],
+        ),
     ])
     .await;
 }
