@@ -114,7 +114,8 @@ async fn early_results_depend_on_no_value_that_is_read_again() {
         let view = Arc::clone(&catalog.views["v"]);
         let settings = PlanSettings { partitions: 1, wide_rows: usize::MAX };
         let error = planned(view, Arc::new(catalog), settings).await.err();
-        let said = "with EMIT CHANGES no result depends on a value of table \"s\", which is read again when its files change";
+        let said =
+            "with EMIT CHANGES no result depends on a value of table \"s\", which is read again when its files change";
         assert_eq!(error.as_ref().map(Error::primary), refused.then_some(said), "{error:?}");
     }
 }
