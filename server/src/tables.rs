@@ -166,6 +166,13 @@ impl Published {
         self.views.read().values().cloned().collect()
     }
 
+    /// The parts of one ledger, `late` or `dead_letters`: one of each query.
+    pub fn ledgers(&self, ledger: &str) -> Vec<Arc<PublishedView>> {
+        let mut views = self.views();
+        views.retain(|view| ledger_of(&view.name) == Some(ledger));
+        views
+    }
+
     pub fn put_source(&self, table: Arc<TableDef>) {
         self.sources.write().insert(table.name.clone(), table);
     }
@@ -225,4 +232,10 @@ impl Published {
     pub fn queries(&self) -> Vec<Arc<QueryStatus>> {
         self.queries.read().values().cloned().collect()
     }
+}
+
+/// `late` of `touchline.late.momentum_5m`.
+fn ledger_of(name: &str) -> Option<&str> {
+    let rest = name.strip_prefix("touchline.")?;
+    Some(rest.split_once('.').map_or(rest, |(ledger, _)| ledger))
 }

@@ -3,6 +3,7 @@
 //! Ad-hoc work has its own threads, memory pool and object store, so that it can neither starve the streams nor reach
 //! what is not published. Its threads have deep stacks, because what users send can nest deeply.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -174,19 +175,23 @@ impl AdHoc {
             // Before it is copied and queued.
             return Err(guard::parse(sql).err().unwrap_or_else(|| Error::bug("a long statement was accepted")).into());
         }
-        let missing = match self.plan(sql, user, schema, deadline).await {
-            Err(StatementError::NotFound(error)) => error,
-            outcome => return outcome,
-        };
-        let Some(view) = missing_table(&missing).map(str::to_owned) else {
-            return Err(StatementError::NotFound(missing));
-        };
-        match self.restored(&view, deadline).await {
-            None => Err(StatementError::NotFound(missing)),
-            Some(_) => match self.plan(sql, user, schema, deadline).await {
-                Err(StatementError::NotFound(error)) => Err(without_rows(error, self.catalog.query(&view))),
-                outcome => outcome,
-            },
+        let until = deadline.min(Instant::now() + RESTORE_WAIT);
+        // Of each name once: a statement may name several views that are being restored.
+        let mut waited_for = BTreeSet::new();
+        loop {
+            let missing = match self.plan(sql, user, schema, deadline).await {
+                Err(StatementError::NotFound(error)) => error,
+                outcome => return outcome,
+            };
+            let Some(view) = missing_table(&missing).map(str::to_owned) else {
+                return Err(StatementError::NotFound(missing));
+            };
+            if !waited_for.insert(view.clone()) {
+                return Err(without_rows(missing, self.catalog.query(&view)));
+            }
+            if !self.is_past_its_start(&view, until).await {
+                return Err(StatementError::NotFound(missing));
+            }
         }
     }
 
@@ -203,16 +208,15 @@ impl AdHoc {
         self.on_own_threads(deadline, async move { prepare(&state, &catalog, &sql).await }).await
     }
 
-    /// Waits until the query of `view` is past its start, for a limited time; `None` where there is no such query.
-    async fn restored(&self, view: &str, deadline: Instant) -> Option<QueryState> {
-        let until = deadline.min(Instant::now() + RESTORE_WAIT);
-        loop {
-            let (state, _) = self.catalog.query(view)?.get();
-            if state != QueryState::Starting || Instant::now() >= until {
-                return Some(state);
+    /// Waits until the query of `view` is past its start, or until then; false where there is no such query.
+    async fn is_past_its_start(&self, view: &str, until: Instant) -> bool {
+        while let Some(query) = self.catalog.query(view) {
+            if query.get().0 != QueryState::Starting || Instant::now() >= until {
+                return true;
             }
             sleep(RESTORE_LOOK_EVERY).await;
         }
+        false
     }
 
     /// Puts values in for the parameters; `values` has a row for each time the statement is to run.

@@ -19,8 +19,9 @@ use super::shorthand::{Instead, instead};
 use super::wire::{wire_schema, wire_type};
 use crate::error::{Error, ErrorKind, Location, Result};
 use crate::sql::{Code, Written, at_failed_value, explained, nearest, not_read_by_name};
-use crate::status::{QueryState, QueryStatus};
+use crate::status::QueryStatus;
 use crate::tables::catalog::{CATALOG, Catalog, PUBLIC_SCHEMA};
+use crate::tables::view::not_readable;
 
 /// Rows of parameters of one execution; each runs the statement once.
 const PARAMETER_ROWS_MAX: usize = 1_000;
@@ -256,24 +257,7 @@ pub(super) fn missing_table(error: &Error) -> Option<&str> {
 /// A view that is declared and cannot be read: its query has the reason.
 pub(super) fn without_rows(missing: Error, query: Option<Arc<QueryStatus>>) -> StatementError {
     let Some(query) = query else { return StatementError::NotFound(missing) };
-    let (state, reason) = query.get();
-    let name = &query.name;
-    let error = match state {
-        QueryState::Starting => {
-            return StatementError::Failed(
-                Error::unavailable(format!("view \"{name}\" is still being restored from its checkpoint"))
-                    .hint("try again soon; /readyz says what is missing"),
-            );
-        }
-        QueryState::Degraded => {
-            Error::unavailable(format!("view \"{name}\" cannot be read yet: its query is degraded"))
-        }
-        other => Error::invalid(format!("view \"{name}\" cannot be read: its query is {}", other.name())),
-    };
-    let error = match reason {
-        Some(reason) => error.detail(reason),
-        None => error,
-    };
+    let error = not_readable(&query);
     match error.kind() {
         ErrorKind::Unavailable => StatementError::Failed(error),
         _ => StatementError::NotFound(error),

@@ -14,8 +14,8 @@ use datafusion::logical_expr::TableType;
 
 use super::source::{SnapshotReader, SourceTable};
 use super::system::{SystemTable, SystemTableKind};
-use super::view::ViewTable;
-use super::{Published, PublishedView};
+use super::view::{NamedLedger, NamedView, ViewTable};
+use super::{Published, PublishedView, ledger_of};
 use crate::error::Error;
 use crate::sql::Functions;
 use crate::sql::window_tvf::WatermarkColumns;
@@ -117,17 +117,17 @@ impl Catalog {
     }
 
     fn ledger(&self, ledger: &str) -> Option<ViewTable> {
-        let mut views = self.published.views();
-        views.retain(|view| ledger_of(&view.name) == Some(ledger));
-        ViewTable::union(views)
+        ViewTable::union(self.published.ledgers(ledger))
     }
 
     fn public_table(&self, name: &str) -> Option<Arc<dyn TableProvider>> {
         if ledger_of(name).is_some() {
             return None;
         }
+        // By name, so that a statement that was prepared reads what stands there when it runs.
         if let Some(view) = self.published.view(name) {
-            return Some(Arc::new(ViewTable::new(view)));
+            let schema = Arc::clone(&view.schema);
+            return Some(Arc::new(NamedView::new(name, schema, Arc::downgrade(&self.published))));
         }
         if let Some(view) = self.published.plain_view(name) {
             return Some(view);
@@ -141,7 +141,8 @@ impl Catalog {
             return Some(Arc::new(SystemTable::new(kind, Arc::clone(&self.published))));
         }
         let ledger = LEDGERS.into_iter().find(|ledger| *ledger == name)?;
-        Some(Arc::new(self.ledger(ledger)?))
+        let schema = self.ledger(ledger)?.schema();
+        Some(Arc::new(NamedLedger::new(ledger, schema, Arc::downgrade(&self.published))))
     }
 }
 
@@ -153,12 +154,6 @@ fn listed(schema: &'static str, name: &str, table_type: TableType, columns: &Sch
         columns: Arc::clone(columns),
         comments: vec![None; columns.fields().len()],
     }
-}
-
-/// `late` of `touchline.late.momentum_5m`.
-fn ledger_of(name: &str) -> Option<&str> {
-    let rest = name.strip_prefix("touchline.")?;
-    Some(rest.split_once('.').map_or(rest, |(ledger, _)| ledger))
 }
 
 impl CatalogProviderList for Catalog {

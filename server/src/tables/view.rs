@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 
 use arrow::array::new_null_array;
 use arrow::compute::cast;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
@@ -32,6 +32,7 @@ use super::stores::public_store_url;
 use super::{Published, PublishedView, TailRows, ViewSnapshot};
 use crate::error::Error;
 use crate::state::Rows;
+use crate::status::{QueryState, QueryStatus};
 
 /// How much of a Parquet file's end is fetched at once, bytes: the footers of our files fit.
 const FOOTER_HINT: usize = 64 * 1024;
@@ -79,7 +80,7 @@ impl ViewTable {
                 }
             }
         }
-        Some(ViewTable { schema: Arc::new(arrow::datatypes::Schema::new(fields)), views })
+        Some(ViewTable { schema: Arc::new(Schema::new(fields)), views })
     }
 
     fn sealed_scan(
@@ -181,7 +182,7 @@ impl TableProvider for ViewTable {
     }
 }
 
-/// A view by its name, which plans are made over before it is there: read as it stands when it is read.
+/// A view by its name: read as it stands when it is read, be it opened anew since the plan was made, or not there before.
 #[derive(Debug)]
 pub struct NamedView {
     name: String,
@@ -191,8 +192,79 @@ pub struct NamedView {
 }
 
 impl NamedView {
+    /// `schema`: the view's when the plan was made.
     pub fn new(name: impl Into<String>, schema: SchemaRef, published: Weak<Published>) -> Self {
         NamedView { name: name.into(), schema, published }
+    }
+
+    /// What is shown under the name now.
+    ///
+    /// # Errors
+    /// As [`not_readable`] where nothing is; `Invalid` where the view is gone.
+    fn shown(&self) -> crate::error::Result<Arc<PublishedView>> {
+        let Some(published) = self.published.upgrade() else {
+            return Err(Error::unavailable("the server is stopping"));
+        };
+        if let Some(view) = published.view(&self.name) {
+            return Ok(view);
+        }
+        Err(match published.query(&self.name) {
+            Some(query) => not_readable(&query),
+            // In the words that say so of a name in a statement.
+            None => Error::invalid(format!("table '{}' not found", self.name)).hint("SHOW TABLES lists what there is"),
+        })
+    }
+
+    /// The plan's schema as far as it is read, which the view `now` must have, too. What is not read may have become anything.
+    ///
+    /// # Errors
+    /// `Invalid` where the plan reads a column that the view no longer has as it had it.
+    fn read_from(&self, now: &SchemaRef, projection: Option<&Vec<usize>>) -> crate::error::Result<SchemaRef> {
+        if *now == self.schema {
+            return Ok(Arc::clone(now));
+        }
+        let mut fields = Vec::with_capacity(self.schema.fields().len());
+        for (at, field) in self.schema.fields().iter().enumerate() {
+            let there = now.field_with_name(field.name()).ok();
+            let same = there.is_some_and(|there| {
+                there.data_type() == field.data_type() && (field.is_nullable() || !there.is_nullable())
+            });
+            let is_read = projection.is_none_or(|projection| projection.contains(&at));
+            fields.push(match there {
+                _ if same => Arc::clone(field),
+                Some(there) if !is_read => Arc::new(there.clone()),
+                None if !is_read => Arc::new(field.as_ref().clone().with_nullable(true)),
+                _ => {
+                    let (name, column) = (&self.name, field.name());
+                    let what = if there.is_some() { "is not what it was" } else { "is no longer there" };
+                    return Err(Error::invalid(format!("column \"{column}\" of view \"{name}\" {what}"))
+                        .detail("the view was changed after the statement was prepared")
+                        .hint("prepare the statement again"));
+                }
+            });
+        }
+        Ok(Arc::new(Schema::new_with_metadata(fields, self.schema.metadata().clone())))
+    }
+}
+
+/// Why a view cannot be read whose query has not shown anything since the server started: what it had committed is not whole here yet.
+/// `Unavailable` where trying again may help.
+pub fn not_readable(query: &QueryStatus) -> Error {
+    let (state, reason) = query.get();
+    let name = &query.name;
+    let error = match state {
+        QueryState::Starting => {
+            Error::unavailable(format!("view \"{name}\" is still being restored from its checkpoint"))
+                .hint("try again soon; /readyz says what is missing")
+        }
+        QueryState::Degraded => {
+            Error::unavailable(format!("view \"{name}\" cannot be read yet: its query is degraded"))
+        }
+        other => Error::invalid(format!("view \"{name}\" cannot be read: its query is {}", other.name())),
+    };
+    match reason {
+        Some(reason) => error.detail(reason),
+        None => error,
     }
 }
 
@@ -218,12 +290,52 @@ impl TableProvider for NamedView {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let Some(view) = self.published.upgrade().and_then(|published| published.view(&self.name)) else {
-            let error = Error::unavailable(format!("view \"{}\" has no rows to read yet", self.name));
-            return Err(error.hint("touchline.queries says how its query is doing").into());
-        };
-        let view = ViewTable { schema: self.schema(), views: vec![view] };
-        view.scan(state, projection, filters, limit).await
+        let view = self.shown()?;
+        let schema = self.read_from(&view.schema, projection)?;
+        ViewTable { schema, ..ViewTable::new(view) }.scan(state, projection, filters, limit).await
+    }
+}
+
+/// One ledger over all queries, of those that there are when it is read.
+#[derive(Debug)]
+pub struct NamedLedger {
+    /// `late` of `touchline.late`.
+    ledger: &'static str,
+    schema: SchemaRef,
+    published: Weak<Published>,
+}
+
+impl NamedLedger {
+    /// `schema`: the ledger's when the plan was made.
+    pub fn new(ledger: &'static str, schema: SchemaRef, published: Weak<Published>) -> Self {
+        NamedLedger { ledger, schema, published }
+    }
+}
+
+#[async_trait]
+impl TableProvider for NamedLedger {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::View
+    }
+
+    /// As for [`ViewTable`].
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let views = self.published.upgrade().map(|published| published.ledgers(self.ledger)).unwrap_or_default();
+        ViewTable { schema: Arc::clone(&self.schema), views }.scan(state, projection, filters, limit).await
     }
 }
 
