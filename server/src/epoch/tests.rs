@@ -454,6 +454,37 @@ async fn a_view_is_shown_when_it_has_been_restored_and_not_before() -> Result<()
 }
 
 #[tokio::test]
+async fn a_tail_that_cannot_be_restored_is_never_shown_as_no_rows() -> Result<()> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut site = Site::new(folder.path(), &VIEWS);
+    let mut kept = site.open("kept", site.generation().await).await?;
+    site.append(10);
+    let mut taken = false;
+    loop {
+        match turn(&mut kept, Duration::from_millis(60)).await {
+            true => taken = true,
+            false if taken => break,
+            false => {}
+        }
+    }
+    checkpoint(&mut kept, false).await;
+    let before = site.rows_of("kept").await;
+    assert!(!before.is_empty());
+    drop(kept);
+    for key in site.private.list(&Path::from("q/kept/bundle")).await? {
+        site.private.delete(&key).await?;
+    }
+    // Those who read it while it is opened anew keep what they had.
+    assert!(site.open("kept", site.generation().await).await.is_err());
+    assert_eq!(site.rows_of("kept").await, before);
+    // A server that starts has nothing of it to show.
+    site.published = Arc::default();
+    assert!(site.open("kept", site.generation().await).await.is_err());
+    assert!(site.published.view("kept").is_none());
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_changed_view_gives_those_above_it_chains_of_their_own_and_the_way_back() -> Result<()> {
     let folder = tempfile::tempdir().expect("a folder");
     let changed: Vec<(&str, &str)> = VIEWS
