@@ -60,7 +60,8 @@ impl Server {
     /// Opens storage, starts every query of the definition files, and listens.
     ///
     /// # Errors
-    /// `Invalid` for an occupied port, a refused login, an unusable directory; `Unavailable` where a service does not answer.
+    /// `Invalid` for an occupied port, an address that is none, an unusable directory; `Unavailable` where storage does not answer. What
+    /// Postgres does not take is no reason: the hot tables are degraded until it does.
     pub async fn start(config: Config, clock: Clock) -> Result<Server> {
         let files = open_files::raise();
         if files < FILES_ENOUGH {
@@ -69,16 +70,16 @@ impl Server {
         let flight_listener = bind("flight.listen", config.flight.listen).await?;
         let http_listener = bind("http.listen", config.http.listen).await?;
         let (flight_addr, http_addr) = (flight_listener.local_addr()?, http_listener.local_addr()?);
-        // Before the storage is claimed: a wrong certificate or password must not end the server that has it now.
+        // Before the storage is claimed: a wrong certificate, password or address must not end the server that has it now.
         let entrance = entrance(&config)?;
+        let postgres = match &config.postgres.url {
+            Some(_) => Some(Arc::new(PostgresSink::try_new(config.postgres.clone())?)),
+            None => None,
+        };
         let published = Arc::new(Published::default());
         let public = Store::open(&config.tables_url(), &config.s3).await?;
         let private = Store::open(&config.state_url(), &config.s3).await?;
         let generation = Generation::claim(&private).await?;
-        let postgres = match &config.postgres.url {
-            Some(_) => Some(Arc::new(PostgresSink::connect(config.postgres.clone()).await?)),
-            None => None,
-        };
         let embedded = if config.kafka.brokers == EMBEDDED {
             let directory = config.data_dir.join("log");
             Some(EmbeddedLog::open(&directory, config.embedded_log.clone(), clock.clone())?)
@@ -310,9 +311,24 @@ mod tests {
         assert!(seen.borrow().is_none());
     }
 
+    #[tokio::test]
+    async fn a_server_starts_where_nobody_answers_at_the_address_of_postgres() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let free = SocketAddr::from(([127, 0, 0, 1], 0));
+        let nobody = std::net::TcpListener::bind(free).expect("a port").local_addr().expect("an address");
+        let mut config = Config { data_dir: folder.path().join("data"), ..Config::default() };
+        (config.flight.listen, config.http.listen) = (free, free);
+        config.kafka.brokers = EMBEDDED.to_owned();
+        (config.catalog.schemas_dir, config.catalog.queries_dir) = (folder.path().into(), folder.path().into());
+        config.postgres.url = Some(crate::config::Secret::new(format!("postgres://ana:secret@{nobody}/db")));
+        let server = Server::start(config, Clock::System).await.unwrap_or_else(|error| panic!("{}", error.report()));
+        assert!(server.postgres_enabled());
+        server.stop().await.expect("stops");
+    }
+
     /// Not "serving" without a door, and nothing claimed from the server that runs.
     #[tokio::test]
-    async fn a_wrong_certificate_or_password_is_refused_before_anything_is_touched() {
+    async fn a_wrong_certificate_password_or_address_is_refused_before_anything_is_touched() {
         let folder = tempfile::tempdir().expect("a folder");
         let pem = folder.path().join("wrong.pem");
         std::fs::write(&pem, "no certificate").expect("writes");
@@ -329,6 +345,13 @@ mod tests {
         config.auth.users = vec![crate::config::User { name: "ana".to_owned(), password }];
         let error = Server::start(config.clone(), Clock::System).await.expect_err("refused");
         assert!(error.to_string().contains("a hash of a kind that is not known"), "{error}");
+        assert!(!config.data_dir.exists());
+
+        config.auth.users = vec![];
+        let url = "postgres://ana:secret@127.0.0.1:5432/db?sslmode=nonsense";
+        config.postgres.url = Some(crate::config::Secret::new(url));
+        let error = Server::start(config.clone(), Clock::System).await.expect_err("refused");
+        assert_eq!(error.to_string(), "postgres.url is not an address of a Postgres database");
         assert!(!config.data_dir.exists());
     }
 }

@@ -200,11 +200,7 @@ const RULES: &[Rule] = &[
         ],
         allowed: &[
             ("server.rs", "use crate::sink::postgres::PostgresSink;", CONNECTS_ONLY),
-            (
-                "server.rs",
-                "Some(_) => Some(Arc::new(PostgresSink::connect(config.postgres.clone()).await?)),",
-                CONNECTS_ONLY,
-            ),
+            ("server.rs", "Some(_) => Some(Arc::new(PostgresSink::try_new(config.postgres.clone())?)),", CONNECTS_ONLY),
         ],
     },
     Rule {

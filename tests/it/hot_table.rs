@@ -22,6 +22,7 @@ use crate::services::{self, Need, Outcome, async_trial, unique};
 pub(crate) fn tests() -> Vec<Trial> {
     let needs = &[Need::Postgres];
     vec![
+        async_trial("hot_table::a_server_starts_while_postgres_is_away_and_catches_up", needs, away_at_the_start),
         async_trial("hot_table::an_outage_costs_no_row_and_no_memory", needs, an_outage),
         async_trial("hot_table::a_query_stands_still_at_the_limit_and_goes_on_by_itself", needs, at_the_limit),
         async_trial("hot_table::failures_of_one_kind_are_one_line_of_the_log", needs, one_line),
@@ -224,6 +225,22 @@ async fn an_outage() -> Outcome {
     place.wait_for_all_rows().await?;
     until("nothing to wait", async || Ok(status.postgres_waiting_rows.load(Ordering::Relaxed) == 0)).await?;
     assert_eq!(status.get(), (QueryState::Running, None));
+    server.stop().await.map_err(|error| error.report())?;
+    place.database.done().await
+}
+
+async fn away_at_the_start() -> Outcome {
+    let place = Place::new(1 << 30).await?;
+    place.proxy.set_open(false);
+    let (server, status) = place.start().await?;
+    place.append(&server, 10)?;
+    until("the rows to wait", async || Ok(status.postgres_waiting_rows.load(Ordering::Relaxed) == 10)).await?;
+    until("the query to say so", async || Ok(status.get().0 == QueryState::Degraded)).await?;
+    let reason = status.get().1.unwrap_or_default();
+    assert!(reason.contains("Postgres"), "{reason}");
+    place.proxy.set_open(true);
+    place.wait_for_all_rows().await?;
+    until("the query to be well", async || Ok(status.get() == (QueryState::Running, None))).await?;
     server.stop().await.map_err(|error| error.report())?;
     place.database.done().await
 }

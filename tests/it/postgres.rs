@@ -60,7 +60,7 @@ async fn place() -> Result<Place, libtest_mimic::Failed> {
         lock_timeout: Duration::from_millis(200),
         ..PostgresSettings::default()
     };
-    let sink = PostgresSink::connect(settings.clone()).await?;
+    let sink = PostgresSink::try_new(settings.clone())?;
     Ok(Place { schema, sink, settings, db })
 }
 
@@ -292,8 +292,7 @@ async fn two_at_once() -> Outcome {
     let hot = HotTable { primary_key: Vec::new(), ..momentum() };
     let delta = [rows(&hot, &vec![(Some("m1"), 20_000, 1); 20_000])];
     let sink =
-        PostgresSink::connect(PostgresSettings { lock_timeout: Duration::from_secs(60), ..place.settings.clone() })
-            .await?;
+        PostgresSink::try_new(PostgresSettings { lock_timeout: Duration::from_secs(60), ..place.settings.clone() })?;
     sink.prepare(&hot, 1).await?;
     let (a, b) = tokio::join!(sink.apply(&hot, 1, 0, 1, &delta), sink.apply(&hot, 1, 0, 1, &delta));
     let mut answers = [format!("{:?}", a?), format!("{:?}", b?)];
@@ -305,8 +304,7 @@ async fn two_at_once() -> Outcome {
         (0..4).map(|i| HotTable { query: format!("q{i}"), table: format!("t{i}"), ..momentum() }).collect();
     let fresh = PostgresSettings { schema: format!("{}2", place.schema), ..place.settings.clone() };
     place.db.batch_execute(&format!("CREATE SCHEMA \"{}\"", fresh.schema)).await?;
-    let sink =
-        PostgresSink::connect(PostgresSettings { lock_timeout: Duration::from_secs(60), ..fresh.clone() }).await?;
+    let sink = PostgresSink::try_new(PostgresSettings { lock_timeout: Duration::from_secs(60), ..fresh.clone() })?;
     let (a, b, c, d) = tokio::join!(
         sink.prepare(&others[0], 1),
         sink.prepare(&others[1], 1),
@@ -468,7 +466,11 @@ async fn wrong_addresses() -> Outcome {
     for (url, schema, kind, expected) in cases {
         let settings =
             PostgresSettings { url: Some(Secret::new(url)), schema: schema.to_owned(), ..PostgresSettings::default() };
-        let error = PostgresSink::connect(settings).await.expect_err(expected);
+        // Of these, what is no address alone is seen before anything is opened.
+        let error = match PostgresSink::try_new(settings) {
+            Ok(sink) => sink.prepare(&momentum(), 1).await.expect_err(expected),
+            Err(error) => error,
+        };
         let report = error.report();
         assert!(error.kind() == kind && report.contains(expected), "{kind:?} {expected}: {error:?}");
         assert!(!report.contains(password), "{report}");

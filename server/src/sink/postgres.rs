@@ -16,6 +16,7 @@ mod settings;
 mod text;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use arrow::datatypes::SchemaRef;
 use tokio_postgres::types::Type;
@@ -104,20 +105,29 @@ pub struct PostgresSink {
 struct Inner {
     settings: PostgresSettings,
     pool: Pool,
-    /// As `server_version_num`: 150018 is 15.18.
-    version: u32,
+    /// As `server_version_num`: 150018 is 15.18. Known once a table has been prepared.
+    version: AtomicU32,
 }
 
 impl PostgresSink {
-    /// Opens one connection to see that address, login and version are right.
+    /// Reads the settings. Nothing is opened yet: a database that is away keeps no server from starting, and what it has to say
+    /// against us is said when a table is prepared.
     ///
     /// # Errors
-    /// `Invalid` for a wrong address, login, database, schema or server version, `Unavailable` where nobody answers.
-    pub async fn connect(settings: PostgresSettings) -> Result<Self> {
+    /// `Invalid` for an address that is none, an impossible name of a schema, or a certificate file that holds none.
+    pub fn try_new(settings: PostgresSettings) -> Result<Self> {
         ddl::quote(&settings.schema)?;
         let pool = Pool::new(&settings)?;
-        let lease = pool.lease().await?;
-        let row = lease
+        Ok(PostgresSink { inner: Arc::new(Inner { settings, pool, version: AtomicU32::new(0) }) })
+    }
+
+    /// Looks whether the database is one that can hold tables: asked each time, because another one may answer now.
+    ///
+    /// # Errors
+    /// `Invalid` for a version that is too old or a schema that does not exist, `Unavailable` for a standby.
+    async fn look_at_database(&self, db: &Lease<'_>) -> Result<()> {
+        let (settings, target) = (&self.inner.settings, &self.inner.pool.target);
+        let row = db
             .query_typed_one(
                 "SELECT current_setting('server_version_num')::int, pg_is_in_recovery(), to_regnamespace($1) IS NOT NULL",
                 &[(&ddl::quote(&settings.schema)?, Type::TEXT)],
@@ -126,20 +136,25 @@ impl PostgresSink {
             .map_err(|error| failed("read the version of the database", &error))?;
         let version = u32::try_from(row.get::<_, i32>(0)).unwrap_or(0);
         if version < 130_000 {
-            return Err(Error::invalid(format!("Postgres at {} is too old", pool.target))
+            return Err(Error::invalid(format!("Postgres at {target} is too old"))
                 .detail(format!("server_version_num is {version}"))
                 .hint("hot tables need version 13 or newer"));
         }
         if row.get::<_, bool>(1) {
-            return Err(Error::unavailable(format!("Postgres at {} is a standby", pool.target))
+            return Err(Error::unavailable(format!("Postgres at {target} is a standby"))
                 .hint("name the primary in postgres.url, or add target_session_attrs=read-write to it"));
         }
         if !row.get::<_, bool>(2) {
-            return Err(Error::invalid(format!("schema \"{}\" does not exist in {}", settings.schema, pool.target))
+            return Err(Error::invalid(format!("schema \"{}\" does not exist in {target}", settings.schema))
                 .hint(format!("run: CREATE SCHEMA {};", ddl::quote(&settings.schema)?)));
         }
-        lease.give_back();
-        Ok(PostgresSink { inner: Arc::new(Inner { settings, pool, version }) })
+        self.inner.version.store(version, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// As the database said when a table was last prepared.
+    fn version(&self) -> u32 {
+        self.inner.version.load(Ordering::Relaxed)
     }
 
     pub fn settings(&self) -> &PostgresSettings {

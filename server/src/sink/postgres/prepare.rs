@@ -31,8 +31,8 @@ impl PostgresSink {
     /// see [`super::refuse_older_store`].
     ///
     /// # Errors
-    /// `Fenced` where a newer generation owns the table, `Invalid` with the statement to run where it is someone else's,
-    /// `Unavailable` where a retry may help.
+    /// `Fenced` where a newer generation owns the table, `Invalid` with the statement to run where it is someone else's, and for a
+    /// login, database, schema or version that will not do, `Unavailable` where a retry may help.
     pub async fn prepare(&self, hot: &HotTable, generation: u64) -> Result<u64> {
         let sql = TableSql::new(&self.inner.settings.schema, hot)?;
         self.patiently("prepare a hot table", self.prepare_now(hot, &sql, generation)).await
@@ -41,6 +41,7 @@ impl PostgresSink {
     async fn prepare_now(&self, hot: &HotTable, sql: &TableSql, generation: u64) -> Result<u64> {
         let what = || format!("prepare hot table {}", sql.qualified);
         let db = self.inner.pool.lease().await?;
+        self.look_at_database(&db).await?;
         self.begin(&db).await?;
         // Two queries may start at once; `IF NOT EXISTS` alone does not keep them from making the same table twice.
         let (marker, set_aside) = (self.marker_table()?, self.set_aside_table()?);
@@ -130,7 +131,7 @@ impl PostgresSink {
                 }
             }
         }
-        db.batch_execute(&sql.create(self.inner.version))
+        db.batch_execute(&sql.create(self.version()))
             .await
             .map_err(|error| failed(format!("create hot table {}", sql.qualified), &error))?;
         Ok(true)

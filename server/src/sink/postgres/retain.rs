@@ -90,7 +90,7 @@ impl PostgresSink {
     async fn drop_partition(&self, db: &Lease<'_>, sql: &TableSql, name: &str, pending: bool) -> Result<()> {
         let what = || format!("drop partition {name} of hot table {}", sql.qualified);
         let partition = sql.in_schema(name)?;
-        if self.inner.version >= 140_000 {
+        if self.version() >= 140_000 {
             let way = if pending { "FINALIZE" } else { "CONCURRENTLY" };
             db.batch_execute(&format!("ALTER TABLE {} DETACH PARTITION {partition} {way}", sql.qualified))
                 .await
@@ -144,7 +144,7 @@ impl PostgresSink {
     /// Names of the table's partitions, and whether a concurrent detach was cut off on them.
     pub(super) async fn partitions(&self, db: &Lease<'_>, qualified: &str) -> Result<Vec<(String, bool)>> {
         // The column that tells is new in version 14, as is the statement that makes it true.
-        let pending = if self.inner.version >= 140_000 { "inhdetachpending" } else { "false" };
+        let pending = if self.version() >= 140_000 { "inhdetachpending" } else { "false" };
         let rows = db
             .query_typed(
                 &format!(
