@@ -3,6 +3,7 @@
 //! Everything durable lies behind a [`Store`]. It knows keys and bytes and nothing of queries.
 //! A store that cannot refuse to create an existing key is refused itself: the checkpoint chain stands on that.
 
+mod disk;
 mod local;
 mod spill;
 mod spool;
@@ -22,6 +23,8 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 use uuid::Uuid;
 
+use disk::unwritable;
+pub use disk::with_disk_hint;
 pub use spill::{SpillDirectory, SpilledBytes, disk_refusal};
 use spool::PART_BYTES;
 pub use spool::{ByteSpool, Content};
@@ -71,7 +74,7 @@ impl Store {
     ///
     /// # Errors
     /// `Invalid` for a URL of another kind, an unwritable directory, missing credentials, or a store without
-    /// create-if-absent; `Unavailable` where the service does not answer.
+    /// create-if-absent; `OverBudget` for a full disk; `Unavailable` where the service does not answer, or the disk is read-only.
     pub async fn open(url: &str, settings: &StoreSettings) -> Result<Store> {
         let store = match Url::parse(url) {
             Ok(parsed) if parsed.scheme() == "s3" => open_s3(&parsed, settings)?,
@@ -195,7 +198,7 @@ impl Store {
             ObjectError::PermissionDenied { .. } | ObjectError::Unauthenticated { .. } => {
                 told.hint("check the credentials and what they may do in this bucket").caused_by(error)
             }
-            error => told.caused_by(error),
+            error => with_disk_hint(told, &error).caused_by(error),
         }
     }
 
@@ -228,12 +231,6 @@ impl Store {
             }
         }
     }
-}
-
-fn unwritable(directory: &FilePath, error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::invalid(format!("cannot write to directory {:?}", directory.display().to_string()))
-        .hint("give the directory to the user that runs touchline, or name another one")
-        .caused_by(error)
 }
 
 async fn open_directory(directory: PathBuf) -> Result<Store> {

@@ -25,6 +25,7 @@ pub use self::source::EmbeddedSource;
 use super::{Offset, Offsets, Partition};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
+use crate::store::with_disk_hint;
 
 /// Topic name → (id, number of partitions).
 const TOPICS: TableDefinition<&str, (u32, u32)> = TableDefinition::new("topics");
@@ -136,9 +137,9 @@ impl EmbeddedLog {
             )));
         }
         std::fs::create_dir_all(dir).map_err(|error| {
-            Error::unavailable(format!("cannot use {} for the embedded log", dir.display()))
-                .caused_by(error)
-                .hint("choose a data directory that the server may write to")
+            let told = Error::unavailable(format!("cannot use {} for the embedded log", dir.display()))
+                .hint("choose a data directory that the server may write to");
+            with_disk_hint(told, &error).caused_by(error)
         })?;
         let path = dir.join(FILE);
         let database = redb::Builder::new().set_cache_size(CACHE_BYTES).create(&path).map_err(|error| match error {
@@ -316,5 +317,9 @@ fn store_error(error: impl Into<redb::Error>) -> Error {
         redb::Error::Corrupted(_) | redb::Error::LockPoisoned(_) => crate::error::ErrorKind::Corrupt,
         _ => crate::error::ErrorKind::Unavailable,
     };
-    Error::new(kind, "the embedded log cannot be used").detail(error.to_string())
+    let told = Error::new(kind, "the embedded log cannot be used").detail(error.to_string());
+    match &error {
+        redb::Error::Io(cause) => with_disk_hint(told, cause),
+        _ => told,
+    }
 }

@@ -16,6 +16,7 @@ use arrow::ipc::writer::FileWriter;
 use arrow::record_batch::RecordBatch;
 use uuid::Uuid;
 
+use super::disk::unwritable;
 use crate::error::{Error, Result};
 use crate::state::{BatchReader, SpillFile, SpillSpace, SpillWriter, compact};
 
@@ -40,13 +41,14 @@ impl SpillDirectory {
     /// A directory of the server's own. What an earlier process left in it is removed.
     ///
     /// # Errors
-    /// `Invalid` where it cannot be made or emptied.
+    /// As [`unwritable`] where it cannot be made or emptied.
     pub fn open(path: PathBuf, bytes_max: u64) -> Result<Self> {
         let emptied = match fs::remove_dir_all(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => fs::create_dir_all(&path),
         };
-        emptied.map_err(|error| unusable(&path, error))?;
+        emptied
+            .map_err(|error| unwritable(&path, error).detail("rows are put away there that have no room in memory"))?;
         Ok(Self::at(path, bytes_max, false))
     }
 
@@ -93,12 +95,6 @@ fn sweep(directory: &Path) {
             let _ = fs::remove_dir_all(entry.path());
         }
     }
-}
-
-fn unusable(path: &Path, error: io::Error) -> Error {
-    Error::invalid(format!("cannot put rows away on local disk in {}", path.display()))
-        .hint("give the directory to the user that runs touchline, or name another one in data_dir")
-        .caused_by(error)
 }
 
 impl Drop for Directory {
