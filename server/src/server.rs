@@ -311,7 +311,7 @@ mod tests {
         assert!(seen.borrow().is_none());
     }
 
-    #[tokio::test]
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_server_starts_where_nobody_answers_at_the_address_of_postgres() {
         let folder = tempfile::tempdir().expect("a folder");
         let free = SocketAddr::from(([127, 0, 0, 1], 0));

@@ -266,9 +266,18 @@ impl Server {
     }
 
     /// Asks the process to stop (`SIGTERM`); how it ended, how long that took, and its log.
-    pub(crate) fn terminate(mut self) -> Result<(ExitStatus, Duration, String), Failed> {
+    pub(crate) fn terminate(self) -> Result<(ExitStatus, Duration, String), Failed> {
+        self.signalled("-TERM")
+    }
+
+    /// As [`Server::terminate`], as where its terminal goes (`SIGHUP`).
+    pub(crate) fn hang_up(self) -> Result<(ExitStatus, Duration, String), Failed> {
+        self.signalled("-HUP")
+    }
+
+    fn signalled(mut self, signal: &str) -> Result<(ExitStatus, Duration, String), Failed> {
         let asked = Instant::now();
-        let sent = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status()?;
+        let sent = Command::new("kill").args([signal, &self.pid().to_string()]).status()?;
         if !sent.success() {
             return Err("the server has ended before it was asked to".into());
         }

@@ -8,11 +8,14 @@ use libtest_mimic::{Failed, Trial};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use serde_json::Value;
 
-use crate::process::{Server, Site, append};
+use crate::process::{STREAM, Server, Site, append};
 use crate::services::{Outcome, trial};
 
 pub(crate) fn tests() -> Vec<Trial> {
-    vec![trial("restart::every_row_is_counted_once_after_eight_kills", &[], every_row_is_counted_once)]
+    vec![
+        trial("restart::every_row_is_counted_once_after_eight_kills", &[], every_row_is_counted_once),
+        trial("restart::a_hangup_ends_a_server_with_a_checkpoint", &[], a_hangup),
+    ]
 }
 
 const PARTITIONS: i32 = 4;
@@ -108,6 +111,33 @@ fn every_row_is_counted_once() -> Outcome {
     assert!(status.success(), "{status}\n{log}");
     assert!(took < Duration::from_secs(10), "it took {took:?} to stop");
     assert_eq!(rows_in_files(&site.path("touchline-data/tables/kept"))?, ROWS + closing, "seed {SEED}");
+    Ok(())
+}
+
+/// No checkpoint is due while the test runs: what the second server shows is of the one that the hangup made.
+fn a_hangup() -> Outcome {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).ok_or("no mask of signals")?.trim();
+    if u64::from_str_radix(ignored, 16)? & 1 == 1 {
+        // Whoever runs the tests under nohup has the server inherit that, and then it has to go on.
+        return Ok(());
+    }
+    let site = Site::new()?;
+    site.write("schemas/e.sql", STREAM)?;
+    site.write("queries/kept.sql", "CREATE MATERIALIZED VIEW kept AS SELECT id, ts FROM e;\n")?;
+    let record = |id: i64| format!("{{\"id\":{id},\"ts\":\"2026-01-01T00:00:00Z\"}}");
+    append(&*site.embedded_log()?, "e", 0, &(0..10).map(record).collect::<Vec<_>>())?;
+    let settings = [("TOUCHLINE_ENGINE_CHECKPOINT_INTERVAL", "10m")];
+    let server = site.serve(&settings)?;
+    server.wait_for("the rows to be taken", |server| {
+        Ok((number(server, "SELECT sum(rows_in) AS n FROM touchline.queries")? == 10).then_some(()))
+    })?;
+    let (status, _, log) = server.hang_up()?;
+    assert!(status.success(), "{status}\n{log}");
+    let server = site.serve(&settings)?;
+    assert_eq!(number(&server, "SELECT count(*) AS n FROM kept")?, 10);
+    let (status, _, log) = server.terminate()?;
+    assert!(status.success(), "{status}\n{log}");
     Ok(())
 }
 

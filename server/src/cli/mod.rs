@@ -39,9 +39,9 @@ Exit codes:
   69   a service does not answer; trying again may help
   70   a bug
   74   stored data is damaged
-  75   a limit was reached
+  75   a limit was reached, or a disk is full
   78   another server has taken over
-  130  ended at once by a second Ctrl-C, 143 by a second SIGTERM; nothing is lost
+  130  ended at once by a second Ctrl-C, 143 by a second SIGTERM, 129 by a second SIGHUP; nothing is lost
 
 `touchline help COMMAND` says more about a command.";
 
@@ -152,7 +152,7 @@ mod tests {
         use crate::error::ErrorKind::{Bug, Corrupt, Fenced, Invalid, OverBudget, Unavailable};
         let readme = include_str!("../../../README.md");
         let kinds = [Invalid, Unavailable, OverBudget, Fenced, Corrupt, Bug];
-        let codes = kinds.map(|kind| kind.exit_code()).into_iter().chain([0, 1, 2, 130, 143]);
+        let codes = kinds.map(|kind| kind.exit_code()).into_iter().chain([0, 1, 2, 129, 130, 143]);
         for code in codes {
             let word =
                 |text: &str| text.split(|char: char| !char.is_ascii_digit()).any(|word| word == code.to_string());

@@ -26,8 +26,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "SIGTERM or Ctrl-C makes a last checkpoint and ends within 10 seconds; a second one ends at once, which \
-    loses nothing either.\nEvery key of the file can also be a variable: TOUCHLINE_<SECTION>_<KEY>."
+    after_help = "SIGTERM, SIGHUP or Ctrl-C makes a last checkpoint and ends within 10 seconds; a second one ends at once, which \
+    loses nothing either. Under nohup a SIGHUP stays without effect.\nEvery key of the file can also be a variable: TOUCHLINE_<SECTION>_<KEY>."
 )]
 pub(super) struct ServeArgs {
     /// Configuration file; without it touchline.toml in the working directory, or else the defaults
@@ -94,28 +94,69 @@ pub(super) async fn stop(server: Server, signals: &mut Signals) -> Result<ExitCo
         },
         signal = signals.next() => {
             eprintln!("{signal} again: ending at once; the last checkpoint stands");
-            // What a shell reports of a process that the signal has killed.
-            Ok(ExitCode::from(if signal == "SIGINT" { 130 } else { 143 }))
+            Ok(ExitCode::from(killed_by(signal)))
         }
     }
 }
 
-/// The two signals that ask for an end. From now on they no longer end the process by themselves.
+/// The signals that ask for an end. From now on they no longer end the process by themselves.
 #[derive(Debug)]
 pub(super) struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    /// Of a terminal or session that goes; `None` where the process is meant to outlive it.
+    hangup: Option<Signal>,
 }
 
 impl Signals {
     pub(super) fn new() -> Result<Self> {
-        Ok(Signals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        // Read before anything is taken over. Where there is no such file, nobody has asked for that.
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let hangup = if hangup_is_ignored(&status) { None } else { Some(signal(SignalKind::hangup())?) };
+        Ok(Signals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())?, hangup })
     }
 
     pub(super) async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.interrupt.recv() => "SIGINT",
             _ = self.terminate.recv() => "SIGTERM",
+            () = received(&mut self.hangup) => "SIGHUP",
         }
+    }
+}
+
+async fn received(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => _ = signal.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether whoever has started the process let it ignore that its terminal goes, as `nohup` does: that must stay so. `status`: as in
+/// `/proc/self/status`.
+fn hangup_is_ignored(status: &str) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
+}
+
+/// What a shell reports of a process that the signal has killed.
+fn killed_by(signal: &str) -> u8 {
+    match signal {
+        "SIGHUP" => 129,
+        "SIGINT" => 130,
+        _ => 143,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_under_nohup_outlives_its_terminal() {
+        let status = |mask: &str| format!("SigBlk:\t0000000000000001\nSigIgn:\t{mask}\nSigCgt:\t0000000000000001\n");
+        assert!(hangup_is_ignored(&status("0000000000001001")));
+        assert!(!hangup_is_ignored(&status("0000000000001000")));
+        assert!(!hangup_is_ignored(""));
     }
 }
