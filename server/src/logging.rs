@@ -18,6 +18,8 @@ pub fn start(settings: &LogSettings) -> Result<()> {
     let variable = std::env::var(VARIABLE).ok();
     let filter = filter(&settings.level, variable.as_deref())?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Where standard error is gone, as with its terminal, the report of that would go there too, and panic: no stop would be orderly.
+    let builder = builder.log_internal_errors(false);
     // A second start fails: in tests several servers share a process, and its log.
     let _ = match settings.format {
         LogFormat::Text => {

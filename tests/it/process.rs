@@ -114,13 +114,22 @@ impl Site {
 
     /// Starts `touchline serve` on free ports and waits until it listens. `settings`: `TOUCHLINE_<SECTION>_<KEY>` variables.
     pub(crate) fn serve(&self, settings: &[(&str, &str)]) -> Result<Server, Failed> {
+        self.start(settings, false)
+    }
+
+    /// The same, and nobody reads its log once it listens: as where its terminal has gone.
+    pub(crate) fn serve_unheard(&self) -> Result<Server, Failed> {
+        self.start(&[], true)
+    }
+
+    fn start(&self, settings: &[(&str, &str)], unheard: bool) -> Result<Server, Failed> {
         let mut command = self.command(&["serve"])?;
         command
             .env("TOUCHLINE_FLIGHT_LISTEN", "127.0.0.1:0")
             .env("TOUCHLINE_HTTP_LISTEN", "127.0.0.1:0")
             .env("TOUCHLINE_LOG_FORMAT", "json")
             .envs(settings.iter().copied());
-        Server::start(command, binary()?)
+        Server::start(command, binary()?, unheard)
     }
 }
 
@@ -158,14 +167,18 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    fn start(mut command: Command, binary: PathBuf) -> Result<Self, Failed> {
+    fn start(mut command: Command, binary: PathBuf, unheard: bool) -> Result<Self, Failed> {
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
         let log = Arc::new(Mutex::new(Vec::new()));
         let reader = child.stderr.take().map(|stderr| {
             let log = Arc::clone(&log);
             std::thread::spawn(move || {
                 for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                    let listens = line.contains("\"message\":\"serving\"");
                     log.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+                    if unheard && listens {
+                        return;
+                    }
                 }
             })
         });

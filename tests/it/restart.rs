@@ -15,6 +15,7 @@ pub(crate) fn tests() -> Vec<Trial> {
     vec![
         trial("restart::every_row_is_counted_once_after_eight_kills", &[], every_row_is_counted_once),
         trial("restart::a_hangup_ends_a_server_with_a_checkpoint", &[], a_hangup),
+        trial("restart::a_server_whose_log_nobody_reads_any_more_stops_in_order", &[], unheard),
     ]
 }
 
@@ -137,6 +138,15 @@ fn a_hangup() -> Outcome {
     let server = site.serve(&settings)?;
     assert_eq!(number(&server, "SELECT count(*) AS n FROM kept")?, 10);
     let (status, _, log) = server.terminate()?;
+    assert!(status.success(), "{status}\n{log}");
+    Ok(())
+}
+
+fn unheard() -> Outcome {
+    let site = Site::new()?;
+    site.write("schemas/e.sql", STREAM)?;
+    site.write("queries/kept.sql", "CREATE MATERIALIZED VIEW kept AS SELECT id, ts FROM e;\n")?;
+    let (status, _, log) = site.serve_unheard()?.terminate()?;
     assert!(status.success(), "{status}\n{log}");
     Ok(())
 }

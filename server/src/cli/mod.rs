@@ -14,6 +14,7 @@ mod status;
 mod test;
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -114,8 +115,13 @@ impl Command {
 
 /// Prints an error and returns its exit code.
 fn fail(error: &Error) -> ExitCode {
-    eprintln!("error: {}", error.report());
+    tell(&format!("error: {}", error.report()));
     ExitCode::from(error.kind().exit_code())
+}
+
+/// Writes to standard error. Where nobody is there to read it, as after its terminal has gone, the exit code still says the same.
+fn tell(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// Prints several errors, in the order of their places; the exit code is that of the first.
@@ -123,7 +129,7 @@ fn fail_all(mut errors: Vec<Error>) -> ExitCode {
     errors.sort_by(|a, b| a.location().cmp(&b.location()).then_with(|| a.primary().cmp(b.primary())));
     let code = errors.first().map_or(ExitCode::SUCCESS, |error| ExitCode::from(error.kind().exit_code()));
     for error in &errors {
-        eprintln!("error: {}", error.report());
+        tell(&format!("error: {}", error.report()));
     }
     code
 }

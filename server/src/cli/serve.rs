@@ -93,7 +93,7 @@ pub(super) async fn stop(server: Server, signals: &mut Signals) -> Result<ExitCo
                 .detail("the last checkpoint stands; what came after it is read again at the next start")),
         },
         signal = signals.next() => {
-            eprintln!("{signal} again: ending at once; the last checkpoint stands");
+            super::tell(&format!("{signal} again: ending at once; the last checkpoint stands"));
             Ok(ExitCode::from(killed_by(signal)))
         }
     }

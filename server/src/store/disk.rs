@@ -23,7 +23,9 @@ pub fn unwritable(directory: &Path, error: impl Cause + Send + Sync + 'static) -
 /// The error, with what to do where the cause is the disk.
 pub fn with_disk_hint(told: Error, cause: &(dyn Cause + 'static)) -> Error {
     match trouble(cause) {
-        Some(Trouble::Full) => told.hint("its disk is full, or a quota is used up: make room, or name a directory on another disk"),
+        Some(Trouble::Full) => {
+            told.hint("its disk is full, or a quota is used up: make room, or name a directory on another one")
+        }
         Some(Trouble::ReadOnly) => told.hint(
             "its file system is read-only: mount it for writing, and look in the system's log whether the disk fails; or name a \
              directory on another one",
