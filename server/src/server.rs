@@ -319,7 +319,8 @@ mod tests {
         let mut config = Config { data_dir: folder.path().join("data"), ..Config::default() };
         (config.flight.listen, config.http.listen) = (free, free);
         config.kafka.brokers = EMBEDDED.to_owned();
-        (config.catalog.schemas_dir, config.catalog.queries_dir) = (folder.path().into(), folder.path().into());
+        config.catalog.schemas_dir = folder.path().to_path_buf();
+        config.catalog.queries_dir = folder.path().to_path_buf();
         config.postgres.url = Some(crate::config::Secret::new(format!("postgres://ana:secret@{nobody}/db")));
         let server = Server::start(config, Clock::System).await.unwrap_or_else(|error| panic!("{}", error.report()));
         assert!(server.postgres_enabled());
