@@ -16,7 +16,12 @@ pub(crate) fn tests() -> Vec<Trial> {
         trial("bad_input::an_occupied_port_is_named_with_its_setting", &[], an_occupied_port),
         trial("bad_input::a_data_directory_that_cannot_be_made_is_named", &[], an_unusable_directory),
         trial("bad_input::all_unknown_settings_are_named_with_their_place", &[], unknown_settings),
-        trial("bad_input::a_wrong_postgres_password_ends_the_start", &[Need::Postgres], a_wrong_password),
+        trial("bad_input::what_is_no_postgres_address_ends_the_start", &[], no_postgres_address),
+        trial(
+            "bad_input::a_wrong_postgres_password_degrades_the_hot_table_and_nothing_else",
+            &[Need::Postgres],
+            a_wrong_password,
+        ),
         trial("bad_input::a_broker_that_does_not_answer_degrades_the_query_and_nothing_else", &[], no_broker),
         trial("bad_input::a_value_that_does_not_fit_its_column_is_not_written_as_null", &[], a_value_that_does_not_fit),
     ]
@@ -179,19 +184,37 @@ fn unknown_settings() -> Outcome {
     Ok(())
 }
 
+fn no_postgres_address() -> Outcome {
+    let site = Site::new()?;
+    let url = "postgres://ana:secret@127.0.0.1:5432/db?sslmode=nonsense";
+    let ran = refused(&site, &[("TOUCHLINE_POSTGRES_URL", url)])?;
+    assert_eq!(ran.code, Some(64), "{}", ran.stderr);
+    assert!(ran.stderr.contains("error: postgres.url is not an address of a Postgres database\n"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("secret"), "{}", ran.stderr);
+    Ok(())
+}
+
 fn a_wrong_password() -> Outcome {
     let site = Site::new()?;
+    site.write("schemas/e.sql", EVENTS)?;
+    site.write("queries/q.sql", "CREATE MATERIALIZED VIEW kept AS SELECT id FROM e;\n")?;
     let url = services::postgres()?;
     let (user, place) = url
         .strip_prefix("postgres://")
         .and_then(|rest| rest.split_once('@'))
         .map(|(user, place)| (user.split(':').next().unwrap_or_default(), place))
         .ok_or("a postgres:// URL with user and password")?;
-    let ran = refused(&site, &[("TOUCHLINE_POSTGRES_URL", &format!("postgres://{user}:wrong@{place}"))])?;
-    assert_eq!(ran.code, Some(64), "{}", ran.stderr);
-    assert!(ran.stderr.contains(&format!("refuses the login of user {user}\n")), "{}", ran.stderr);
-    assert!(ran.stderr.contains("hint: check the user and the password in postgres.url"), "{}", ran.stderr);
-    assert!(!ran.stderr.contains(":wrong@"), "{}", ran.stderr);
+    let server = site.serve(&[("TOUCHLINE_POSTGRES_URL", &format!("postgres://{user}:wrong@{place}"))])?;
+    let reason = server.wait_for("the query to be degraded", |server| {
+        let rows = server.query("SELECT reason FROM touchline.queries WHERE state = 'degraded'")?;
+        Ok(rows.first().and_then(|row| row["reason"].as_str()).map(str::to_owned))
+    })?;
+    assert!(reason.contains(&format!("refuses the login of user {user}\n")), "{reason}");
+    assert!(reason.contains("hint: check the user and the password in postgres.url"), "{reason}");
+    assert_eq!(server.query("SELECT count(*) AS n FROM kept")?, [serde_json::json!({ "n": 0 })]);
+    let (status, _, log) = server.terminate()?;
+    assert!(status.success(), "{log}");
+    assert!(!reason.contains(":wrong@") && !log.contains(":wrong@"), "{log}");
     Ok(())
 }
 
