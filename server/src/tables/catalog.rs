@@ -14,7 +14,7 @@ use datafusion::logical_expr::TableType;
 
 use super::source::{SnapshotReader, SourceTable};
 use super::system::{SystemTable, SystemTableKind};
-use super::view::{NamedLedger, NamedView, ViewTable};
+use super::view::{NamedView, ViewTable};
 use super::{Published, PublishedView, ledger_of};
 use crate::error::Error;
 use crate::sql::Functions;
@@ -142,7 +142,7 @@ impl Catalog {
         }
         let ledger = LEDGERS.into_iter().find(|ledger| *ledger == name)?;
         let schema = self.ledger(ledger)?.schema();
-        Some(Arc::new(NamedLedger::new(ledger, schema, Arc::downgrade(&self.published))))
+        Some(Arc::new(NamedView::ledger(ledger, schema, Arc::downgrade(&self.published))))
     }
 }
 

@@ -182,44 +182,70 @@ impl TableProvider for ViewTable {
     }
 }
 
-/// A view by its name: read as it stands when it is read, be it opened anew since the plan was made, or not there before.
+/// A view by its name, or a ledger over all queries: read as it stands when it is read, be it opened anew since the plan was made, or not
+/// there before.
 #[derive(Debug)]
 pub struct NamedView {
-    name: String,
+    name: Name,
     schema: SchemaRef,
     /// It is itself among what is published.
     published: Weak<Published>,
 }
 
+#[derive(Debug)]
+enum Name {
+    View(String),
+    /// `late` of `touchline.late`.
+    Ledger(&'static str),
+}
+
 impl NamedView {
     /// `schema`: the view's when the plan was made.
     pub fn new(name: impl Into<String>, schema: SchemaRef, published: Weak<Published>) -> Self {
-        NamedView { name: name.into(), schema, published }
+        NamedView { name: Name::View(name.into()), schema, published }
     }
 
-    /// What is shown under the name now.
+    /// As [`NamedView::new`], of the ledger's parts that there are when it is read.
+    pub fn ledger(ledger: &'static str, schema: SchemaRef, published: Weak<Published>) -> Self {
+        NamedView { name: Name::Ledger(ledger), schema, published }
+    }
+
+    /// What the name stands for now.
     ///
     /// # Errors
-    /// As [`not_readable`] where nothing is; `Invalid` where the view is gone.
-    fn shown(&self) -> crate::error::Result<Arc<PublishedView>> {
+    /// As [`not_readable`] where no view is shown under it; `Invalid` where the view is gone, or not what the plan reads.
+    fn now(&self, projection: Option<&Vec<usize>>) -> crate::error::Result<ViewTable> {
         let Some(published) = self.published.upgrade() else {
             return Err(Error::unavailable("the server is stopping"));
         };
-        if let Some(view) = published.view(&self.name) {
-            return Ok(view);
-        }
-        Err(match published.query(&self.name) {
-            Some(query) => not_readable(&query),
+        let name = match &self.name {
+            Name::View(name) => name,
+            Name::Ledger(ledger) => {
+                return Ok(ViewTable { schema: Arc::clone(&self.schema), views: published.ledgers(ledger) });
+            }
+        };
+        match (published.view(name), published.query(name)) {
+            (Some(view), _) => {
+                Ok(ViewTable { schema: self.read_from(name, &view.schema, projection)?, ..ViewTable::new(view) })
+            }
+            (None, Some(query)) => Err(not_readable(&query)),
             // In the words that say so of a name in a statement.
-            None => Error::invalid(format!("table '{}' not found", self.name)).hint("SHOW TABLES lists what there is"),
-        })
+            (None, None) => {
+                Err(Error::invalid(format!("table '{name}' not found")).hint("SHOW TABLES lists what there is"))
+            }
+        }
     }
 
     /// The plan's schema as far as it is read, which the view `now` must have, too. What is not read may have become anything.
     ///
     /// # Errors
     /// `Invalid` where the plan reads a column that the view no longer has as it had it.
-    fn read_from(&self, now: &SchemaRef, projection: Option<&Vec<usize>>) -> crate::error::Result<SchemaRef> {
+    fn read_from(
+        &self,
+        name: &str,
+        now: &SchemaRef,
+        projection: Option<&Vec<usize>>,
+    ) -> crate::error::Result<SchemaRef> {
         if *now == self.schema {
             return Ok(Arc::clone(now));
         }
@@ -235,7 +261,7 @@ impl NamedView {
                 Some(there) if !is_read => Arc::new(there.clone()),
                 None if !is_read => Arc::new(field.as_ref().clone().with_nullable(true)),
                 _ => {
-                    let (name, column) = (&self.name, field.name());
+                    let column = field.name();
                     let what = if there.is_some() { "is not what it was" } else { "is no longer there" };
                     return Err(Error::invalid(format!("column \"{column}\" of view \"{name}\" {what}"))
                         .detail("the view was changed after the statement was prepared")
@@ -290,52 +316,7 @@ impl TableProvider for NamedView {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let view = self.shown()?;
-        let schema = self.read_from(&view.schema, projection)?;
-        ViewTable { schema, ..ViewTable::new(view) }.scan(state, projection, filters, limit).await
-    }
-}
-
-/// One ledger over all queries, of those that there are when it is read.
-#[derive(Debug)]
-pub struct NamedLedger {
-    /// `late` of `touchline.late`.
-    ledger: &'static str,
-    schema: SchemaRef,
-    published: Weak<Published>,
-}
-
-impl NamedLedger {
-    /// `schema`: the ledger's when the plan was made.
-    pub fn new(ledger: &'static str, schema: SchemaRef, published: Weak<Published>) -> Self {
-        NamedLedger { ledger, schema, published }
-    }
-}
-
-#[async_trait]
-impl TableProvider for NamedLedger {
-    fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.schema)
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::View
-    }
-
-    /// As for [`ViewTable`].
-    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
-        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
-    }
-
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let views = self.published.upgrade().map(|published| published.ledgers(self.ledger)).unwrap_or_default();
-        ViewTable { schema: Arc::clone(&self.schema), views }.scan(state, projection, filters, limit).await
+        self.now(projection)?.scan(state, projection, filters, limit).await
     }
 }
 
