@@ -41,7 +41,7 @@ impl SpillDirectory {
     /// A directory of the server's own. What an earlier process left in it is removed.
     ///
     /// # Errors
-    /// As [`unwritable`] where it cannot be made or emptied.
+    /// Where it cannot be made or emptied, as a store whose directory cannot be written to: `Invalid`, `OverBudget` or `Unavailable`.
     pub fn open(path: PathBuf, bytes_max: u64) -> Result<Self> {
         let emptied = match fs::remove_dir_all(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
