@@ -140,12 +140,12 @@ impl Driver {
         let mut result = EpochResult::default();
         let mut batches: Vec<Vec<RecordBatch>> = vec![Vec::new(); self.readers.len()];
         let mut origins: Vec<Vec<Origins>> = vec![Vec::new(); self.readers.len()];
-        let mut held = Vec::new();
+        let (mut held, mut found) = (Vec::new(), false);
         for (slot, batch) in taken {
             held.extend(batch.held);
             for (partition, progress) in &batch.progress {
                 self.watermarks[slot].observe(*partition, progress, batch.view.as_ref(), now);
-                self.offsets[slot].insert(*partition, progress.to);
+                found |= self.offsets[slot].insert(*partition, progress.to).is_none();
                 if let Some(end) = progress.end {
                     self.ends[slot].insert(*partition, end);
                 }
@@ -182,7 +182,8 @@ impl Driver {
         let after = self.marks();
         let is_due = || self.pipeline.due(&after) || self.pipeline.next_time().is_some_and(|at| at <= now);
         if result.records == 0 && batches.iter().all(Vec::is_empty) && !is_due() {
-            if before == after {
+            // Where a table begins at its latest record, only a checkpoint remembers where that was: the next start goes on from there.
+            if before == after && !found {
                 return Ok(Turn::Quiet);
             }
             // Also a source that falls idle is news: the next checkpoint says so.
