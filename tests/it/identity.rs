@@ -1,16 +1,22 @@
 //! What a query goes on in is what it has read: a log or a file in the place of another one is refused, and where it began is not forgotten.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use libtest_mimic::{Failed, Trial};
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::producer::{FutureProducer, FutureRecord};
 use serde_json::json;
 
 use crate::process::{Server, Site, append};
-use crate::services::{Outcome, trial};
+use crate::services::{self, Need, Outcome, async_trial, trial, unique};
 
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
         trial("identity::a_log_that_was_removed_and_filled_again_is_refused", &[], another_log),
+        async_trial("identity::a_topic_that_was_made_anew_is_refused", &[Need::Kafka], another_topic),
         trial("identity::what_comes_between_a_stop_and_a_start_is_read_from_the_latest_record_on", &[], between),
         trial("identity::a_file_that_sorts_first_doubles_and_loses_nothing", &[], another_file),
     ]
@@ -29,13 +35,68 @@ fn another_log() -> Outcome {
     fs::remove_dir_all(site.path("touchline-data/log"))?;
     put(&site, 10..20)?;
     let server = serve(&site)?;
+    is_refused(&server)?;
+    server.wait_for("no other row", |server| has(server, &[0, 1, 2]))
+}
+
+async fn another_topic() -> Outcome {
+    let name = unique("anew");
+    let brokers = services::kafka()?;
+    let site = site(&TOPIC.replace("'topic' = 'e'", &format!("'brokers' = '{brokers}', 'topic' = '{name}'")))?;
+    make(&name, 0..3).await?;
+    let server = serve(&site)?;
+    server.wait_for("three rows", |server| has(server, &[0, 1, 2]))?;
+    server.terminate()?;
+    let admin: AdminClient<DefaultClientContext> = kafka()?.create()?;
+    for deleted in admin.delete_topics(&[name.as_str()], &AdminOptions::new().operation_timeout(Some(PATIENCE))).await?
+    {
+        deleted.map_err(|(name, code)| format!("cannot delete topic {name}: {code}"))?;
+    }
+    make(&name, 10..20).await?;
+    let server = serve(&site)?;
+    is_refused(&server)?;
+    server.wait_for("no other row", |server| has(server, &[0, 1, 2]))
+}
+
+/// Longest wait for one answer of the broker.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn kafka() -> Result<ClientConfig, Failed> {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", services::kafka()?);
+    Ok(config)
+}
+
+/// Makes a topic of one partition with these rows. One that has just been removed may still be there for a moment.
+async fn make(name: &str, ids: std::ops::Range<i64>) -> Outcome {
+    let admin: AdminClient<DefaultClientContext> = kafka()?.create()?;
+    let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+    let begun = Instant::now();
+    loop {
+        let new = NewTopic::new(name, 1, TopicReplication::Fixed(1));
+        let created: Vec<_> = admin.create_topics(&[new], &options).await?;
+        match created.into_iter().find_map(Result::err) {
+            None => break,
+            Some(_) if begun.elapsed() < PATIENCE => tokio::time::sleep(Duration::from_millis(200)).await,
+            Some((name, code)) => return Err(format!("cannot create topic {name}: {code}").into()),
+        }
+    }
+    let producer: FutureProducer = kafka()?.create()?;
+    for id in ids {
+        let text = json!({ "id": id }).to_string();
+        let record = FutureRecord::<(), _>::to(name).partition(0).payload(&text);
+        producer.send(record, PATIENCE).await.map_err(|(error, _)| error)?;
+    }
+    Ok(())
+}
+
+fn is_refused(server: &Server) -> Outcome {
     server.wait_for("the query to be refused", |server| {
         let rows = server.query("SELECT state, reason FROM touchline.queries")?;
         let [row] = rows.as_slice() else { return Ok(None) };
         let says = row["reason"].as_str().is_some_and(|reason| reason.contains("removed and made anew"));
         if row["state"] == "failed" && says { Ok(Some(())) } else { Err(row.to_string().into()) }
-    })?;
-    server.wait_for("no other row", |server| has(server, &[0, 1, 2]))
+    })
 }
 
 fn between() -> Outcome {

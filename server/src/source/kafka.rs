@@ -64,6 +64,8 @@ pub struct KafkaSource {
     identity: Option<Arc<Identity>>,
     question: Question,
     question_due: Instant,
+    /// How long an answer may take: it waits behind the fetch that the broker holds back.
+    patience: Duration,
     /// Something has failed since that was known: nothing is handed out before it is known again.
     in_doubt: bool,
     /// The answer that is under way may be of before that.
@@ -126,7 +128,8 @@ impl KafkaSource {
             }
         })?;
         let mut queue = BatchQueue::try_new(Arc::clone(&consumer))?;
-        let ends = Ends::new(consumer, topic.name.clone(), settings.fetch_wait() + ANSWER_PATIENCE)?;
+        let patience = settings.fetch_wait() + ANSWER_PATIENCE;
+        let ends = Ends::new(consumer, topic.name.clone(), patience)?;
         let mut partitions = Vec::new();
         let mut assignment = TopicPartitionList::new();
         for found in &found {
@@ -161,6 +164,7 @@ impl KafkaSource {
             identity: identity.map(known_as),
             question,
             question_due: now + settings.metadata_interval(),
+            patience,
             in_doubt: false,
             asked_before: false,
         })
@@ -194,7 +198,7 @@ impl KafkaSource {
     /// up to `wait`.
     fn is_same_topic(&mut self, wait: Duration) -> Result<bool> {
         if !self.question.is_under_way() && Instant::now() >= self.question_due {
-            self.question.ask(&self.topic.name_c, REQUEST_SLICE);
+            self.question.ask(&self.topic.name_c, self.patience);
             self.question_due = Instant::now() + if self.in_doubt { PROBE_EVERY } else { self.metadata_interval };
         }
         if self.in_doubt && !self.question.is_under_way() {
