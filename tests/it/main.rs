@@ -15,6 +15,7 @@ mod early;
 mod functions;
 mod golden;
 mod hot_table;
+mod identity;
 mod judged_alike;
 mod kafka_login;
 mod known_answers;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
     tests.extend(early::tests());
     tests.extend(functions::tests());
     tests.extend(golden::tests());
+    tests.extend(identity::tests());
     tests.extend(judged_alike::tests());
     tests.extend(memory::tests());
     tests.extend(kafka_login::tests());

@@ -14,7 +14,7 @@ use super::sha256;
 use crate::changelog::Changes;
 use crate::clock::Micros;
 use crate::error::{Error, Result};
-use crate::source::{Offset, Partition};
+use crate::source::{FileIdentity, Offset, Partition};
 use crate::tables::SealedFile;
 use crate::watermark::{Mark, NONE};
 
@@ -63,6 +63,12 @@ pub struct SourceState {
     /// Of a view: the latest time that has come, by the name of each of its marks.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub newest: BTreeMap<String, Micros>,
+    /// Of a topic: which one the offsets are of. `None` where the broker does not say it, and in older manifests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic_id: Option<String>,
+    /// Of files: which ones the offsets are of.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<Partition, FileIdentity>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -489,6 +495,11 @@ pub(super) mod tests {
             offsets: BTreeMap::from([(0, partition), (11, partition)]),
             watermark: Some(5),
             newest: BTreeMap::from([("window_end".to_owned(), 6)]),
+            topic_id: Some("qBqTjvTIQqeNVHjuTOXoWQ".to_owned()),
+            files: BTreeMap::from([(
+                0,
+                FileIdentity { name: "a.csv".to_owned(), bytes: 3, head_sha256: sha256(b"a\n1") },
+            )]),
         };
         Manifest {
             format_version: FORMAT_VERSION,
@@ -549,6 +560,7 @@ pub(super) mod tests {
         let segment = &operator.segments[0];
         assert_eq!((segment.id, segment.input, segment.shard, segment.pane), (3, 0, 0, -10));
         assert!(read.outputs["q"].watermarks.is_empty() && read.sources["t"].newest.is_empty());
+        assert!(read.sources["t"].topic_id.is_none() && read.sources["t"].files.is_empty());
         assert_eq!((&read.outputs["q"].changes, &read.outputs["q"].early), (&OutputChanges::Append, &None));
         assert_eq!((read.accounting.late, read.accounting.late_partly), (2, 0));
         // What this version writes of it is read again.

@@ -412,6 +412,7 @@ impl TableDecoder {
             origins: std::mem::take(&mut self.origins),
             progress,
             dead_letters: std::mem::take(&mut self.dead_letters),
+            identity: None,
             view: None,
             extra_rows,
             empty_records,

@@ -10,11 +10,12 @@ use arrow::array::RecordBatch;
 use futures::FutureExt;
 use futures::future::select_all;
 
+use crate::catalog::Connector;
 use crate::clock::{Clock, Micros, duration_of, micros_of};
 use crate::error::Result;
 use crate::pipeline::{Pipeline, StepInput, StepOutput};
 use crate::source::reader::Reader;
-use crate::source::{DeadLetter, Offsets, Origins, SourceBatch};
+use crate::source::{DeadLetter, Identity, Offsets, Origins, SourceBatch};
 use crate::watermark::{Mark, SlotWatermark};
 
 /// How much one epoch may take.
@@ -46,6 +47,8 @@ pub struct Driver {
     readers: Vec<Option<Reader>>,
     pub watermarks: Vec<SlotWatermark>,
     pub offsets: Vec<Offsets>,
+    /// Of what these offsets are, by slot.
+    pub identities: Vec<Identity>,
     /// The end of each partition as last seen, by slot. One that does not answer now keeps the end that it had.
     pub ends: Vec<Offsets>,
     /// By slot: rows of a checkpoint of a view have been taken, and more of them are to come.
@@ -95,12 +98,14 @@ impl Driver {
         let last_rows_at = clock.now();
         let ends = offsets.clone();
         let partial = vec![false; readers.len()];
+        let identities = vec![Identity::default(); readers.len()];
         let readers = readers.into_iter().map(Some).collect();
         let driver = Driver {
             pipeline,
             readers,
             watermarks,
             offsets,
+            identities,
             ends,
             partial,
             whole_first: false,
@@ -115,12 +120,19 @@ impl Driver {
         driver
     }
 
+    /// With what a checkpoint says of the sources, by slot.
+    pub fn knowing(mut self, identities: Vec<Identity>) -> Self {
+        self.identities = identities;
+        self
+    }
+
     /// Waits at most `wait` for rows, then runs an epoch over what is there.
     ///
     /// The step is committed to the operators' state before this returns.
     ///
     /// # Errors
-    /// Those of the readers and of [`Pipeline::step`]; the state is then as before the epoch.
+    /// Those of the readers and of [`Pipeline::step`]; `Corrupt` where rows are of another topic than those before. The state is then as
+    /// before the epoch.
     pub async fn turn(&mut self, wait: Duration) -> Result<Turn> {
         if self.readers.iter().all(Option::is_none) {
             return self.last_turn().await;
@@ -140,12 +152,13 @@ impl Driver {
         let mut result = EpochResult::default();
         let mut batches: Vec<Vec<RecordBatch>> = vec![Vec::new(); self.readers.len()];
         let mut origins: Vec<Vec<Origins>> = vec![Vec::new(); self.readers.len()];
+        let mut found = self.identify(&taken)?;
         let mut held = Vec::new();
         for (slot, batch) in taken {
             held.extend(batch.held);
             for (partition, progress) in &batch.progress {
                 self.watermarks[slot].observe(*partition, progress, batch.view.as_ref(), now);
-                self.offsets[slot].insert(*partition, progress.to);
+                found |= self.offsets[slot].insert(*partition, progress.to).is_none();
                 if let Some(end) = progress.end {
                     self.ends[slot].insert(*partition, end);
                 }
@@ -182,7 +195,8 @@ impl Driver {
         let after = self.marks();
         let is_due = || self.pipeline.due(&after) || self.pipeline.next_time().is_some_and(|at| at <= now);
         if result.records == 0 && batches.iter().all(Vec::is_empty) && !is_due() {
-            if before == after {
+            // Where a table begins at its latest record, only a checkpoint remembers where that was: the next start goes on from there.
+            if before == after && !found {
                 return Ok(Turn::Quiet);
             }
             // Also a source that falls idle is news: the next checkpoint says so.
@@ -192,6 +206,24 @@ impl Driver {
         result.output = self.run(now, batches, origins, after).await?;
         result.dead_letters.append(&mut result.output.bad);
         Ok(Turn::Epoch(result))
+    }
+
+    /// Whether batches are of what has been read before. True where it was not known what that is.
+    fn identify(&mut self, taken: &[(usize, SourceBatch)]) -> Result<bool> {
+        let mut news = false;
+        for (slot, batch) in taken {
+            let Some(found) = &batch.identity else { continue };
+            let table = &self.pipeline.slots[*slot].table;
+            let name = match &table.connector {
+                Connector::Kafka(topic) => &topic.topic,
+                Connector::Filesystem(_) | Connector::View(_) => &table.name,
+            };
+            let has_read = self.offsets[*slot].values().any(|next| *next > 0);
+            news |= self.identities[*slot]
+                .learn(found, name, has_read)
+                .map_err(|error| error.at(table.location.clone()))?;
+        }
+        Ok(news)
     }
 
     /// Bounded input has ended: what is still open closes.

@@ -365,7 +365,8 @@ impl QueryLoop {
     fn sources(&self) -> std::collections::BTreeMap<String, SourceState> {
         let slots = self.driver.pipeline.slots.iter().zip(&self.driver.offsets).zip(&self.driver.watermarks);
         slots
-            .map(|((slot, offsets), watermark)| {
+            .zip(&self.driver.identities)
+            .map(|(((slot, offsets), watermark), identity)| {
                 let times: HashMap<_, _> =
                     watermark.partitions().into_iter().map(|(partition, newest, _)| (partition, newest)).collect();
                 let offsets = offsets.iter().map(|(partition, next)| {
@@ -378,6 +379,8 @@ impl QueryLoop {
                     offsets: offsets.collect(),
                     watermark: watermark.least(),
                     newest: newest.map(|(mark, at)| (mark.name.clone(), at)).collect(),
+                    topic_id: identity.topic.clone(),
+                    files: identity.files.clone(),
                 };
                 (slot.table.name.clone(), state)
             })

@@ -25,7 +25,7 @@ use crate::pipeline::{Pipeline, StreamSlot, fetch};
 use crate::sink::parquet::check_sealable;
 use crate::sink::postgres::{HotTable, PostgresSink};
 use crate::source::reader::{OpenSpec, ReaderLimits, SourceDeps, ViewDeps, spawn_reader};
-use crate::source::{Offsets, SharedTopics};
+use crate::source::{Identity, Offsets, SharedTopics};
 use crate::state::{Account, Budget, Reservation};
 use crate::status::QueryStatus;
 use crate::store::{SpillDirectory, Store};
@@ -101,6 +101,7 @@ impl QueryLoop {
 
         let now = deps.clock.now();
         let (mut readers, mut watermarks, mut offsets) = (Vec::new(), Vec::new(), Vec::<Offsets>::new());
+        let mut identities = Vec::new();
         for slot in &pipeline.slots {
             let state = head.sources.get(&slot.table.name);
             let resume: Offsets =
@@ -108,7 +109,13 @@ impl QueryLoop {
             let views = slot.view().map(|_| deps.views());
             let account = Some(Arc::clone(&account));
             let shared = Some(Arc::clone(&deps.shared));
-            let open = OpenSpec { resume: resume.clone(), account, views, shared, ..OpenSpec::default() };
+            let identity = state.map_or_else(Identity::default, |state| Identity {
+                topic: state.topic_id.clone(),
+                files: state.files.clone(),
+            });
+            identities.push(identity.clone());
+            let identity = Some(Arc::new(identity));
+            let open = OpenSpec { resume: resume.clone(), identity, account, views, shared, ..OpenSpec::default() };
             let thread = format!("{}/{}", view.name, slot.table.name);
             let columns = slot.columns().to_vec();
             let table = Arc::clone(&slot.table);
@@ -150,7 +157,7 @@ impl QueryLoop {
         let limits = EpochLimits::within(deps.budget.limit(), deps.epoch_rows_max, false);
         let clock = deps.clock.clone();
         Ok(QueryLoop {
-            driver: Driver::new(pipeline, readers, watermarks, offsets, clock.clone(), limits),
+            driver: Driver::new(pipeline, readers, watermarks, offsets, clock.clone(), limits).knowing(identities),
             chain,
             private: deps.private.clone(),
             public: deps.public.clone(),

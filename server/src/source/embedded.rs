@@ -19,6 +19,7 @@ use parking_lot::{Condvar, Mutex};
 use redb::{Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use uuid::Uuid;
 
 pub use self::source::EmbeddedSource;
 
@@ -33,6 +34,11 @@ const TOPICS: TableDefinition<&str, (u32, u32)> = TableDefinition::new("topics")
 const CHUNKS: TableDefinition<(u32, u32, u64), &[u8]> = TableDefinition::new("chunks");
 /// (topic id, partition) → (first offset, next offset, bytes).
 const EXTENTS: TableDefinition<(u32, u32), (u64, u64, u64)> = TableDefinition::new("extents");
+
+/// What the log says of itself.
+const ABOUT: TableDefinition<&str, &str> = TableDefinition::new("about");
+/// The key of its id in there: a UUID that is drawn once.
+const ID: &str = "id";
 
 const FILE: &str = "log.redb";
 /// Bytes that may wait to be made durable: further appends wait for room.
@@ -82,6 +88,8 @@ pub struct EmbeddedLog {
 struct Shared {
     database: Database,
     path: PathBuf,
+    /// Tells it from another log in its place.
+    id: String,
     state: Mutex<State>,
     /// Signalled after each commit.
     grown: Condvar,
@@ -149,8 +157,9 @@ impl EmbeddedLog {
             }
             error => store_error(error),
         })?;
+        let id = identify(&database)?;
         let state = load(&database)?;
-        let shared = Arc::new(Shared { database, path, state: Mutex::new(state), grown: Condvar::new() });
+        let shared = Arc::new(Shared { database, path, id, state: Mutex::new(state), grown: Condvar::new() });
         let (sender, receiver) = mpsc::channel(PENDING_APPENDS);
         let writer = writer::spawn(Arc::clone(&shared), receiver, settings.clone(), clock)?;
         let room = Arc::new(Semaphore::new(PENDING_KBYTES));
@@ -284,6 +293,26 @@ impl Drop for EmbeddedLog {
             let _ = writer.join();
         }
     }
+}
+
+/// The log's id. One without, new or of an earlier version, is given one.
+fn identify(database: &Database) -> Result<String> {
+    let mut write = database.begin_write().map_err(store_error)?;
+    write.set_durability(Durability::Immediate).map_err(store_error)?;
+    let id = {
+        let mut about = write.open_table(ABOUT).map_err(store_error)?;
+        let existing = about.get(ID).map_err(store_error)?.map(|id| id.value().to_owned());
+        match existing {
+            Some(id) => id,
+            None => {
+                let id = Uuid::new_v4().to_string();
+                about.insert(ID, id.as_str()).map_err(store_error)?;
+                id
+            }
+        }
+    };
+    write.commit().map_err(store_error)?;
+    Ok(id)
 }
 
 /// Reads what the log holds; makes the tables in a new file.

@@ -1,12 +1,14 @@
 //! Files as bounded sources: a file, or the files of a folder in name order.
 //!
-//! Each file is one partition, numbered in name order from 0; a record's offset is its number in the file, from 0.
+//! Each file is one partition, numbered in name order from 0, and those that have come since a checkpoint after those before it (see
+//! `identity`); a record's offset is its number in the file, from 0.
 //! NDJSON comes record by record through `Source`; CSV and Parquet come as typed batches through [`BatchReader`].
 //! A compressed text file is its text: numbers of records, limits and places are those of what is inside.
 
 mod compressed;
 mod csv;
 mod header;
+mod identity;
 mod input;
 mod layout;
 mod look;
@@ -20,6 +22,7 @@ use std::path::{Path, PathBuf};
 
 pub use self::compressed::{TextFile, open_text};
 pub use self::csv::csv_header;
+pub use self::identity::identify;
 pub use self::look::FilesState;
 pub use self::ndjson::NdjsonSource;
 pub use self::parquet::parquet_schema;
@@ -52,7 +55,20 @@ pub trait BatchReader: Send {
 /// # Errors
 /// `Invalid` where the path does not exist, the format is another one, or a column's type cannot be read from it.
 pub fn open_batches(def: &TableDef, columns: &[usize], resume: &Offsets, clock: Clock) -> Result<Box<dyn BatchReader>> {
-    let files = list_files(path_of(def)?)?;
+    open_batches_of(def, list_files(path_of(def)?)?, columns, resume, clock)
+}
+
+/// Opens these files of such a table.
+///
+/// # Errors
+/// As [`open_batches`].
+pub fn open_batches_of(
+    def: &TableDef,
+    files: Vec<PathBuf>,
+    columns: &[usize],
+    resume: &Offsets,
+    clock: Clock,
+) -> Result<Box<dyn BatchReader>> {
     let layout = layout::Layout::try_new(def, columns, clock)?;
     match def.format {
         Format::Csv => Ok(Box::new(csv::CsvReader::try_new(def, files, layout, resume)?)),

@@ -1,11 +1,14 @@
 //! Kafka as a source: all partitions of a topic, assigned by hand, from offsets that the caller keeps.
 //!
 //! A gap is never jumped: an offset that retention has eaten, or one behind the log's end, is a `Corrupt` error.
+//! Nor is a topic taken for the one that was read because it has its name: where brokers have been away it is asked which one it is before
+//! anything is handed out.
 //! Brokers that do not answer are `trouble`, not an error: the client reconnects for ever and the query is degraded.
 
 mod batch_queue;
 mod ends;
 mod events;
+mod identity;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -13,6 +16,7 @@ mod tests;
 use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::config::FromClientConfigAndContext;
@@ -26,7 +30,9 @@ pub use self::settings::{EMBEDDED, KafkaSettings, SaslMechanism, Secret, Securit
 use self::batch_queue::{BatchQueue, Delivery};
 use self::ends::Ends;
 use self::events::Events;
-use super::{Offset, Offsets, Partition, PollLimits, Polled, Record, Source};
+use self::identity::{Answer, Question};
+use super::identity::made_anew;
+use super::{Identity, Offset, Offsets, Partition, PollLimits, Polled, Record, Source};
 use crate::catalog::{KafkaTopic, StartAt};
 use crate::error::{Error, Result};
 
@@ -54,6 +60,16 @@ pub struct KafkaSource {
     ends_due: Instant,
     /// Partitions that have answered since the last poll.
     answered: BTreeSet<Partition>,
+    /// Which topic it is, where the brokers say it, and when that is asked again.
+    identity: Option<Arc<Identity>>,
+    question: Question,
+    question_due: Instant,
+    /// How long an answer may take: it waits behind the fetch that the broker holds back.
+    patience: Duration,
+    /// Something has failed since that was known: nothing is handed out before it is known again.
+    in_doubt: bool,
+    /// The answer that is under way may be of before that.
+    asked_before: bool,
 }
 
 struct Topic {
@@ -101,8 +117,19 @@ impl KafkaSource {
         let begin = begin_at(&topic, resume, start, &found)?;
 
         let consumer = Arc::new(consumer);
+        let mut question = Question::try_new(Arc::clone(&consumer))?;
+        let identity = until_answered(&consumer, &topic, deadline, |timeout| {
+            question.ask(&topic.name_c, timeout);
+            match question.answer(timeout + ANSWER_PATIENCE) {
+                Some(Answer::Id(id)) => Ok(Some(id)),
+                Some(Answer::Untold) => Ok(None),
+                Some(Answer::Failed(code)) => Err(KafkaError::MetadataFetch(code)),
+                None => Err(KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut)),
+            }
+        })?;
         let mut queue = BatchQueue::try_new(Arc::clone(&consumer))?;
-        let ends = Ends::new(consumer, topic.name.clone(), settings.fetch_wait() + ANSWER_PATIENCE)?;
+        let patience = settings.fetch_wait() + ANSWER_PATIENCE;
+        let ends = Ends::new(consumer, topic.name.clone(), patience)?;
         let mut partitions = Vec::new();
         let mut assignment = TopicPartitionList::new();
         for found in &found {
@@ -134,6 +161,12 @@ impl KafkaSource {
             ends,
             ends_due: now + ASK_ENDS_EVERY,
             answered: BTreeSet::new(),
+            identity: identity.map(known_as),
+            question,
+            question_due: now + settings.metadata_interval(),
+            patience,
+            in_doubt: false,
+            asked_before: false,
         })
     }
 
@@ -146,9 +179,47 @@ impl KafkaSource {
         }
         if news.all_brokers_down && self.trouble.is_none() {
             self.trouble = Some(self.topic.no_answer(news.handshake.or(news.last).as_deref()));
+            self.doubt();
             self.ends_due = Instant::now() + PROBE_EVERY;
         }
         Ok(())
+    }
+
+    /// Something has failed, and what comes next may be of a topic that was made anew meanwhile.
+    fn doubt(&mut self) {
+        if !self.in_doubt {
+            self.in_doubt = true;
+            self.question_due = Instant::now();
+            self.asked_before = self.question.is_under_way();
+        }
+    }
+
+    /// Whether it is still the topic that has been read, as far as is known: asked from time to time, and where it is in doubt waited for
+    /// up to `wait`.
+    fn is_same_topic(&mut self, wait: Duration) -> Result<bool> {
+        if !self.question.is_under_way() && Instant::now() >= self.question_due {
+            self.question.ask(&self.topic.name_c, self.patience);
+            self.question_due = Instant::now() + if self.in_doubt { PROBE_EVERY } else { self.metadata_interval };
+        }
+        if self.in_doubt && !self.question.is_under_way() {
+            thread::sleep(wait);
+        }
+        let answer = self.question.answer(if self.in_doubt { wait } else { Duration::ZERO });
+        let is_of_before = answer.is_some() && std::mem::take(&mut self.asked_before);
+        match answer {
+            Some(Answer::Id(found)) => {
+                let known = self.identity.as_ref().and_then(|identity| identity.topic.as_ref());
+                match known {
+                    Some(known) if *known != found => return Err(made_anew(&self.topic.name, known, &found)),
+                    Some(_) => {}
+                    None => self.identity = Some(known_as(found)),
+                }
+                self.in_doubt &= is_of_before;
+            }
+            Some(Answer::Untold) => self.in_doubt &= is_of_before,
+            Some(Answer::Failed(_)) | None => {}
+        }
+        Ok(!self.in_doubt)
     }
 
     /// Adds partitions that have appeared, each from its beginning: they are younger than the table.
@@ -226,7 +297,7 @@ impl KafkaSource {
     fn ends_answered(&mut self, asked: &[Partition], answer: ends::Answer) {
         let found = match answer {
             Ok(found) => {
-                if found.iter().any(|(_, end)| end.is_some()) {
+                if !self.in_doubt && found.iter().any(|(_, end)| end.is_some()) {
                     self.trouble = None;
                 }
                 found
@@ -263,8 +334,16 @@ impl Source for KafkaSource {
         states.filter_map(|(id, state)| Some((id as Partition, state.as_ref()?.position))).collect()
     }
 
+    fn identity(&self) -> Option<Arc<Identity>> {
+        self.identity.clone()
+    }
+
     fn poll(&mut self, limits: PollLimits, visit: &mut dyn FnMut(Record<'_>)) -> Result<Polled> {
         self.serve_events()?;
+        if !self.is_same_topic(limits.wait)? {
+            self.ask_ends();
+            return Ok(self.polled());
+        }
         self.look_for_partitions()?;
 
         let (mut records, mut bytes, mut failure, mut trouble) = (0, 0, None, None);
@@ -316,6 +395,7 @@ impl Source for KafkaSource {
         }
         if trouble.is_some() {
             self.trouble = trouble;
+            self.doubt();
             self.ends_due = Instant::now() + PROBE_EVERY;
         } else if heard {
             self.trouble = None;
@@ -477,6 +557,10 @@ fn until_answered<T>(
         // Some errors come back at once (a leader is being elected): not a busy loop. Events end the wait early.
         let _ = consumer.poll(Duration::from_millis(20));
     }
+}
+
+fn known_as(topic: String) -> Arc<Identity> {
+    Arc::new(Identity { topic: Some(topic), ..Identity::default() })
 }
 
 /// Serves callbacks. Messages do not come this way: every partition is forwarded before it is assigned.

@@ -6,6 +6,7 @@
 
 pub mod embedded;
 pub mod filesystem;
+mod identity;
 pub mod kafka;
 mod origin;
 pub mod reader;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use arrow::record_batch::RecordBatch;
 
+pub use identity::{FileIdentity, Identity};
 pub use origin::Origins;
 pub use shared::SharedTopics;
 
@@ -93,6 +95,11 @@ pub trait Source: Send {
     /// `Unavailable` where a retry may help (the source stays usable), `Invalid` for a topic that does not exist or a
     /// refused login, `Corrupt` where records between the position and the log's beginning are gone.
     fn poll(&mut self, limits: PollLimits, visit: &mut dyn FnMut(Record<'_>)) -> Result<Polled>;
+
+    /// Which topic it is, as far as that is known.
+    fn identity(&self) -> Option<Arc<Identity>> {
+        None
+    }
 }
 
 /// Decoded rows of one table, and how far they bring its partitions: what an epoch consumes.
@@ -103,6 +110,8 @@ pub struct SourceBatch {
     /// Where the rows of each batch were read; shorter where the source does not say it.
     pub origins: Vec<Origins>,
     pub progress: BTreeMap<Partition, Progress>,
+    /// What the offsets are of; `None` where the source does not say it, or has said it before.
+    pub identity: Option<Arc<Identity>>,
     /// Of rows of a view.
     pub view: Option<ViewProgress>,
     pub dead_letters: Vec<DeadLetter>,

@@ -10,6 +10,7 @@ pub(crate) mod by_hand;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -23,7 +24,7 @@ use super::filesystem::{self, BatchReader, NdjsonSource};
 use super::kafka::{self, KafkaSettings, KafkaSource};
 use super::shared::{Hub, SharedTopics, Subscriber, can_be_shared};
 use super::view;
-use super::{Known, Offset, Offsets, Partition, PollLimits, Polled, Progress, Source, SourceBatch};
+use super::{Identity, Known, Offset, Offsets, Partition, PollLimits, Polled, Progress, Source, SourceBatch};
 use crate::catalog::{Connector, Format, KafkaTopic, RecordRows, StartAt, TableDef};
 use crate::clock::{Clock, Micros};
 use crate::decode::{Doubtful, TableDecoder};
@@ -56,6 +57,8 @@ pub struct SourceDeps {
 pub struct OpenSpec {
     /// The next offset per partition, from a checkpoint; empty: the table's own start.
     pub resume: Offsets,
+    /// Which files these offsets are of. `None`: nobody wants to know, as where nothing is resumed later.
+    pub identity: Option<Arc<Identity>>,
     /// Offsets to stop at. `None`: a topic is read for ever, files to their end.
     pub until: Option<Offsets>,
     /// Instead of the topic's own start, where `resume` is empty.
@@ -416,9 +419,12 @@ impl Answers {
 }
 
 enum Input {
-    Records(Box<dyn Source>, Box<TableDecoder>),
-    Batches(Box<dyn BatchReader>),
+    Records(Box<dyn Source>, Box<TableDecoder>, Files),
+    Batches(Box<dyn BatchReader>, Files),
 }
+
+/// Which files they are that are read, where somebody wants to know.
+type Files = Option<Arc<Identity>>;
 
 /// The query is gone: nobody is left to tell.
 pub(super) struct Gone;
@@ -438,8 +444,8 @@ impl Task {
 
     fn run(self) {
         let result = match self.open_until_answered() {
-            Ok(Ok(Input::Records(source, decoder))) => self.read_records(source, *decoder),
-            Ok(Ok(Input::Batches(reader))) => self.read_batches(reader),
+            Ok(Ok(Input::Records(source, decoder, files))) => self.read_records(source, *decoder, files),
+            Ok(Ok(Input::Batches(reader, files))) => self.read_batches(reader, files),
             Ok(Err(error)) => Ok(Err(error)),
             Err(gone) => Err(gone),
         };
@@ -479,7 +485,7 @@ impl Task {
 
     fn open(&self) -> Result<Input> {
         let (open, until) = (&self.open, self.open.until.as_ref());
-        let mut names = Vec::new();
+        let (mut names, mut identity) = (Vec::new(), None);
         let source: Box<dyn Source> = match &self.def.connector {
             Connector::Kafka(topic) => {
                 let topic = KafkaTopic { start: open.start.unwrap_or(topic.start), ..topic.clone() };
@@ -489,21 +495,35 @@ impl Task {
                 }
             }
             Connector::Filesystem(files) if self.def.format == Format::Json => {
-                let source = NdjsonSource::open(files.path.as_ref(), &open.resume)?;
+                let (paths, known) = self.files(files.path.as_ref())?;
+                let source = NdjsonSource::of(paths, &open.resume);
+                identity = known;
                 names = source.files().iter().map(|path| path.display().to_string()).collect();
                 Box::new(source)
             }
             Connector::View(_) => return Err(not_a_table(&self.def)),
             Connector::Filesystem(_) => {
+                let (paths, known) = self.files(filesystem::path_of(&self.def)?)?;
                 let clock = self.deps.clock.clone();
-                return filesystem::open_batches(&self.def, self.columns(), &open.resume, clock).map(Input::Batches);
+                let reader = filesystem::open_batches_of(&self.def, paths, self.columns(), &open.resume, clock)?;
+                return Ok(Input::Batches(reader, known));
             }
         };
         let mut decoder = self.decoder(self.columns(), &source.positions())?;
         for (partition, name) in names.into_iter().enumerate() {
             decoder.name_partition(partition as Partition, name);
         }
-        Ok(Input::Records(source, Box::new(decoder)))
+        Ok(Input::Records(source, Box::new(decoder), identity))
+    }
+
+    /// The files of a table in the order of their numbers, and which they are.
+    ///
+    /// # Errors
+    /// `Corrupt` where a file is not what was read of it.
+    fn files(&self, path: &Path) -> Result<(Vec<PathBuf>, Files)> {
+        let Some(known) = &self.open.identity else { return Ok((filesystem::list_files(path)?, None)) };
+        let (paths, files) = filesystem::identify(path, &known.files)?;
+        Ok((paths, Some(Arc::new(Identity { files, ..Identity::default() }))))
     }
 
     /// The columns to begin with.
@@ -525,7 +545,12 @@ impl Task {
         Ok(decoder)
     }
 
-    fn read_records(&self, mut source: Box<dyn Source>, mut decoder: TableDecoder) -> Result<Result<()>, Gone> {
+    fn read_records(
+        &self,
+        mut source: Box<dyn Source>,
+        mut decoder: TableDecoder,
+        files: Files,
+    ) -> Result<Result<()>, Gone> {
         let mut told: Option<Offsets> = None;
         // Records and news since the last batch that was sent.
         let (mut records, mut news) = (0, false);
@@ -592,7 +617,9 @@ impl Task {
             if !full && !self.takers.wants(decoder.bytes())? {
                 continue;
             }
-            match finish(&mut decoder, &polled) {
+            let identity = files.clone().or_else(|| source.identity());
+            let finished = finish(&mut decoder, &polled);
+            match finished.map(|(batch, doubtful)| (SourceBatch { identity, ..batch }, doubtful)) {
                 Ok(batch) if full => self.send(batch)?,
                 Ok(batch) => self.takers.put(batch)?,
                 Err(error) => return Ok(Err(error)),
@@ -604,10 +631,10 @@ impl Task {
         }
     }
 
-    fn read_batches(&self, mut reader: Box<dyn BatchReader>) -> Result<Result<()>, Gone> {
+    fn read_batches(&self, mut reader: Box<dyn BatchReader>, identity: Files) -> Result<Result<()>, Gone> {
         let begin = reader.positions().into_iter();
         let progress = begin.map(|(partition, at)| (partition, standing(at, Some(at + 1)))).collect();
-        self.send((SourceBatch { progress, ..Default::default() }, vec![]))?;
+        self.send((SourceBatch { progress, identity, ..Default::default() }, vec![]))?;
         loop {
             match reader.next(self.rows_max.min(BATCH_FILE_ROWS)) {
                 Ok(mut batch) => {

@@ -126,6 +126,20 @@ async fn where_a_checkpoint_is_due_what_is_taken_in_part_is_made_whole_and_nothi
     }
 }
 
+// Without it the start of a table that begins at its latest record would be forgotten until there is one.
+#[tokio::test]
+async fn where_a_source_begins_is_news_and_where_it_stands_is_not() {
+    let mut played = played("SELECT id FROM clicks", false, None).await;
+    let standing = |at| Progress { from: at, to: at, records: 0, event_time_max: None, far_future: 0, end: Some(at) };
+    for (partition, news) in [(0, true), (0, false), (1, true), (1, false)] {
+        let progress = [(partition, standing(7))].into();
+        played.hands[0].put(SourceBatch { progress, ..SourceBatch::default() });
+        let turn = played.driver.turn(Duration::ZERO).await.unwrap();
+        assert_eq!(matches!(turn, Turn::Epoch(_)), news, "partition {partition}");
+    }
+    assert_eq!(played.driver.offsets[0], Offsets::from([(0, 7), (1, 7)]));
+}
+
 #[tokio::test]
 async fn silence_closes_what_is_open_and_only_where_it_is_proven() {
     let query = "SELECT window_end, count(*) AS c FROM TUMBLE(clicks, ts, INTERVAL '10 seconds') GROUP BY window_end
@@ -248,4 +262,24 @@ async fn what_leaves_in_intervals_leaves_without_a_row() {
     played.pass(60);
     assert_eq!(early(&mut played).await, 0);
     assert_eq!(played.driver.until_due(Duration::from_secs(60)), Duration::from_secs(60));
+}
+
+// Its first records would never be read.
+#[tokio::test]
+async fn rows_of_another_topic_than_the_one_that_was_read_are_refused() {
+    let mut played = played("SELECT id FROM clicks", false, None).await;
+    let said = |id: &str| Some(Arc::new(Identity { topic: Some(id.to_owned()), ..Identity::default() }));
+    let standing = |at| Progress { from: at, to: at, records: 0, event_time_max: None, far_future: 0, end: Some(at) };
+    for (at, id) in [(0, said("a")), (0, said("b")), (5, said("b")), (6, None), (7, said("b"))] {
+        let progress = [(0, standing(at))].into();
+        played.hands[0].put(SourceBatch { progress, identity: id, ..SourceBatch::default() });
+        played.turn().await;
+    }
+    assert_eq!((played.driver.identities[0].topic.as_deref(), played.driver.offsets[0][&0]), (Some("b"), 7));
+    let progress = [(0, standing(9))].into();
+    played.hands[0].put(SourceBatch { progress, identity: said("c"), ..SourceBatch::default() });
+    let error = played.driver.turn(Duration::ZERO).await.unwrap_err();
+    assert_eq!(error.kind(), crate::error::ErrorKind::Corrupt);
+    assert!(error.report().contains("removed and made anew"), "{}", error.report());
+    assert_eq!(played.driver.offsets[0], Offsets::from([(0, 7)]));
 }

@@ -10,7 +10,7 @@ use super::chunk::{Chunk, Place};
 use super::{CHUNKS, EmbeddedLog, Extent, store_error};
 use crate::catalog::{KafkaTopic, StartAt};
 use crate::error::{Error, Result};
-use crate::source::{Offset, Offsets, Partition, PollLimits, Polled, Record, Source};
+use crate::source::{Identity, Offset, Offsets, Partition, PollLimits, Polled, Record, Source};
 
 /// All partitions of a topic, from offsets that the caller keeps. Woken by appends: no polling of the store.
 #[derive(Debug)]
@@ -18,6 +18,7 @@ pub struct EmbeddedSource {
     log: Arc<EmbeddedLog>,
     topic: String,
     id: u32,
+    identity: Arc<Identity>,
     partitions: BTreeMap<Partition, Reading>,
     /// Who is served first at the next poll, so that no partition starves the others.
     turn: usize,
@@ -61,7 +62,10 @@ impl EmbeddedSource {
             partitions.insert(partition, Reading { position, end: extent.end as Offset, until, stopped: None });
         }
         let bounded = until.is_some();
-        Ok(EmbeddedSource { log: Arc::clone(log), topic: topic.topic.clone(), id, partitions, turn: 0, bounded })
+        // A log never gives a topic up.
+        let identity = Arc::new(Identity { topic: Some(log.shared.id.clone()), ..Identity::default() });
+        let (log, topic) = (Arc::clone(log), topic.topic.clone());
+        Ok(EmbeddedSource { log, topic, id, identity, partitions, turn: 0, bounded })
     }
 
     fn finished(&self) -> bool {
@@ -111,6 +115,10 @@ impl Reading {
 impl Source for EmbeddedSource {
     fn positions(&self) -> Offsets {
         self.partitions.iter().map(|(partition, reading)| (*partition, reading.position)).collect()
+    }
+
+    fn identity(&self) -> Option<Arc<Identity>> {
+        Some(Arc::clone(&self.identity))
     }
 
     fn poll(&mut self, limits: PollLimits, visit: &mut dyn FnMut(Record<'_>)) -> Result<Polled> {

@@ -322,3 +322,18 @@ fn a_damaged_chunk_is_an_error_and_not_a_panic() {
     let chunk = Chunk::parse(&bytes, 0).unwrap();
     assert_eq!(chunk.record(0, chunk.begin()).unwrap().unwrap().0.value, Some(&b"value"[..]));
 }
+
+#[test]
+fn a_log_is_known_by_an_id_that_another_one_in_its_place_does_not_have() {
+    let dir = tempfile::tempdir().unwrap();
+    let identity = || {
+        let log = open(dir.path());
+        append(&log, "t", 0, 0..3);
+        EmbeddedSource::open(&log, &topic("t"), &Offsets::from([(0, 2)]), None).unwrap().identity().unwrap()
+    };
+    let first = identity();
+    assert!(first.topic.is_some());
+    assert_eq!(identity(), first);
+    std::fs::remove_file(dir.path().join(FILE)).unwrap();
+    assert_ne!(identity(), first);
+}

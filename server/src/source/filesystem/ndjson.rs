@@ -20,7 +20,12 @@ impl NdjsonSource {
     /// # Errors
     /// `Invalid` where the path does not exist, `Unavailable` where it cannot be read.
     pub fn open(path: &Path, resume: &Offsets) -> Result<Self> {
-        Ok(NdjsonSource { files: Files::new(list_files(path)?, resume), input: None })
+        Ok(NdjsonSource::of(list_files(path)?, resume))
+    }
+
+    /// Of these files.
+    pub fn of(files: Vec<PathBuf>, resume: &Offsets) -> Self {
+        NdjsonSource { files: Files::new(files, resume), input: None }
     }
 
     /// The files in the order of their partitions' numbers.

@@ -1,6 +1,6 @@
 //! The fast way out of librdkafka: one private queue for all partitions, emptied many messages at a time.
 //!
-//! The safe crate hands out one message per call, at three times the cost. This is the one module with `unsafe`.
+//! The safe crate hands out one message per call, at three times the cost. Beside `identity` this is the one module with `unsafe`.
 //!
 //! # Why it is sound
 //!

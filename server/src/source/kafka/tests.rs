@@ -349,3 +349,54 @@ fn unknown_keys_are_refused() {
     assert_eq!(known.security_protocol, SecurityProtocol::SaslSsl);
     assert!(toml::from_str::<KafkaSettings>("\"group.id\" = \"x\"").is_err());
 }
+
+#[test]
+fn a_topic_is_known_by_an_id_that_another_one_of_its_name_does_not_have() {
+    let (one, other) = (cluster(1), cluster(1));
+    let id =
+        |cluster: &Cluster| cluster.open(&Offsets::new(), None).unwrap().identity().unwrap().topic.clone().unwrap();
+    let first = id(&one);
+    assert_eq!(first.len(), 22, "{first}");
+    assert_eq!(id(&one), first);
+    assert_ne!(id(&other), first);
+}
+
+#[test]
+fn a_topic_that_was_made_anew_is_found_out_while_it_is_read() {
+    let cluster = cluster(1);
+    let mut source = cluster.open(&Offsets::new(), None).unwrap();
+    source.identity = Some(known_as("another".to_owned()));
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let error = loop {
+        match source.poll(limits(), &mut |_| ()) {
+            Err(error) => break error,
+            Ok(_) => assert!(Instant::now() < deadline),
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.report().contains("is not the one that was read"), "{}", error.report());
+}
+
+#[test]
+fn after_an_outage_nothing_is_handed_out_before_it_is_known_which_topic_it_is() {
+    let mut cluster = cluster(1);
+    // Only the outage has it asked.
+    cluster.settings.metadata_interval_ms = 600_000;
+    cluster.write(0, 0..10);
+    let mut source = cluster.open(&Offsets::new(), None).unwrap();
+    read_until(&mut source, limits(), |seen, _| count(seen) == 10);
+    cluster.mock.broker_down(1).unwrap();
+    read_until(&mut source, limits(), |_, polled| polled.trouble.is_some());
+    source.identity = Some(known_as("another".to_owned()));
+    cluster.mock.broker_up(1).unwrap();
+    cluster.write(0, 10..20);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let mut records = 0;
+    let error = loop {
+        match source.poll(limits(), &mut |_| records += 1) {
+            Err(error) => break error,
+            Ok(_) => assert!(Instant::now() < deadline),
+        }
+    };
+    assert_eq!((error.kind(), records), (ErrorKind::Corrupt, 0));
+}

@@ -286,3 +286,42 @@ fn a_snapshot_tells_what_is_there_now() {
     assert_eq!(begin, Offsets::from([(0, 0), (1, 0)]));
     assert_eq!(end, Some(Offsets::from([(0, 0), (1, 4)])));
 }
+
+/// Reads files to their end: the rows, where they end, and which files they are.
+async fn files_read(def: &Arc<TableDef>, resume: Offsets, known: Arc<Identity>) -> (Vec<i64>, Offsets, Arc<Identity>) {
+    let open = OpenSpec { resume, identity: Some(known), ..Default::default() };
+    let mut reader = spawn(def, open, ReaderLimits::default(), None);
+    let (mut seen, mut at, mut identity) = (Vec::new(), Offsets::new(), None);
+    loop {
+        let batch = reader.next().await.expect("an end").unwrap();
+        at.extend(batch.progress.iter().map(|(partition, progress)| (*partition, progress.to)));
+        identity = batch.identity.clone().or(identity);
+        seen.extend(ids(&batch.batches));
+        if batch.finished {
+            return (seen, at, identity.expect("what the offsets are of"));
+        }
+    }
+}
+
+// One that sorts first would double some rows and lose others.
+#[tokio::test]
+async fn a_file_that_comes_later_changes_no_number_of_those_that_were_read() {
+    for (format, header) in [(Format::Json, ""), (Format::Csv, "id\n")] {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, ids: std::ops::Range<i64>| {
+            let line = |id: i64| if format == Format::Json { format!("{{\"id\":{id}}}\n") } else { format!("{id}\n") };
+            std::fs::write(dir.path().join(name), format!("{header}{}", ids.map(line).collect::<String>())).unwrap();
+        };
+        let path = FilesystemPath { path: dir.path().display().to_string() };
+        let def = table(Connector::Filesystem(path), format);
+        write("b", 0..3);
+        write("c", 3..5);
+        let (rows, at, known) = files_read(&def, Offsets::new(), Arc::default()).await;
+        assert_eq!((rows, &at), (vec![0, 1, 2, 3, 4], &Offsets::from([(0, 3), (1, 2)])));
+        write("a", 10..14);
+        write("c", 3..7);
+        let (rows, at, known) = files_read(&def, at, known).await;
+        assert_eq!((rows, &at), (vec![5, 6, 10, 11, 12, 13], &Offsets::from([(0, 3), (1, 4), (2, 4)])));
+        assert_eq!(files_read(&def, at, known).await.0, [0_i64; 0]);
+    }
+}

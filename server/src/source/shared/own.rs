@@ -84,6 +84,7 @@ impl Own {
         };
         batch.bytes += batch.batches.iter().map(RecordBatch::get_array_memory_size).sum::<usize>();
         batch.held = decoded.rows.held.clone();
+        batch.identity = decoded.rows.identity.clone();
         at.extend(batch.progress.iter().map(|(partition, progress)| (*partition, progress.to)));
         Ok(batch)
     }
