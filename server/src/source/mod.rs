@@ -8,6 +8,7 @@ pub mod embedded;
 pub mod filesystem;
 pub mod kafka;
 mod origin;
+mod postgres;
 pub mod reader;
 mod shared;
 mod view;

@@ -8,6 +8,7 @@ use arrow::datatypes::{DataType, Int64Type};
 use super::*;
 use crate::catalog::{CSV_DELIMITER_DEFAULT, Column, FilesystemPath, OnBadRow, RecordRows};
 use crate::error::Location;
+use crate::sink::postgres::PostgresSettings;
 use crate::source::embedded::{EmbeddedSettings, NewRecord};
 use crate::state::Budget;
 
@@ -33,7 +34,12 @@ fn topic() -> Arc<TableDef> {
 }
 
 fn deps(log: Option<&Arc<EmbeddedLog>>) -> SourceDeps {
-    SourceDeps { kafka: KafkaSettings::default(), embedded: log.cloned(), clock: Clock::manual(0) }
+    SourceDeps {
+        kafka: KafkaSettings::default(),
+        embedded: log.cloned(),
+        postgres: PostgresSettings::default(),
+        clock: Clock::manual(0),
+    }
 }
 
 fn log(dir: &std::path::Path) -> Arc<EmbeddedLog> {
