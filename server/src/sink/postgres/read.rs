@@ -59,9 +59,18 @@ impl TableRows {
         };
         let client = runtime.block_on(async {
             let client = pool.open().await?;
-            work.patiently(begin(&client, &settings)).await?;
-            let found = work.patiently(found_columns(&client, table)).await?;
-            let query = query_of(table, columns, &found, &pool.target)?;
+            let begin = begin(&settings);
+            work.patiently(client.batch_execute(&begin)).await?;
+            let found = work.patiently(find(&client, table)).await?;
+            let query = query_of(table, columns, &found.columns, &pool.target)?;
+            work.patiently(client.batch_execute("COMMIT")).await?;
+            // The version is that of the first statement that reads. A table that is being emptied by TRUNCATE and filled again is waited for
+            // before: to a version from before that it would be empty.
+            work.patiently(client.batch_execute(&begin)).await?;
+            if found.can_be_locked {
+                work.patiently(client.batch_execute(&format!("LOCK TABLE {} IN ACCESS SHARE MODE", qualified(table)?)))
+                    .await?;
+            }
             let declare = format!("DECLARE touchline_rows NO SCROLL CURSOR FOR {query}");
             work.patiently(client.batch_execute(&declare)).await?;
             Ok::<_, Error>(client)
@@ -168,26 +177,29 @@ fn discreet(error: Error, address: &PostgresAddress) -> Error {
 }
 
 /// Times are written in UTC, whatever the database is set to.
-async fn begin(client: &Client, settings: &PostgresSettings) -> Result<(), tokio_postgres::Error> {
-    client
-        .batch_execute(&format!(
-            "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET LOCAL client_min_messages = warning; \
-             SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}; SET LOCAL timezone = 'UTC'; SET LOCAL datestyle = 'ISO'; \
-             SET LOCAL intervalstyle = 'iso_8601'; SET LOCAL extra_float_digits = 1; SET LOCAL bytea_output = 'hex'",
-            settings.lock_timeout.as_millis(),
-            settings.statement_timeout.as_millis()
-        ))
-        .await
+fn begin(settings: &PostgresSettings) -> String {
+    format!(
+        "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET LOCAL client_min_messages = warning; \
+         SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}; SET LOCAL timezone = 'UTC'; SET LOCAL datestyle = 'ISO'; \
+         SET LOCAL intervalstyle = 'iso_8601'; SET LOCAL extra_float_digits = 1; SET LOCAL bytea_output = 'hex'",
+        settings.lock_timeout.as_millis(),
+        settings.statement_timeout.as_millis()
+    )
 }
 
-/// The columns of the table with the names of their types, of a domain that of what it is over; empty where there is no table.
-async fn found_columns(
-    client: &Client,
-    table: &PostgresTable,
-) -> Result<BTreeMap<String, String>, tokio_postgres::Error> {
+/// What the database says of a table.
+struct Found {
+    /// The columns with the names of their types, of a domain that of what it is over; empty where there is no table.
+    columns: BTreeMap<String, String>,
+    /// It is of a kind that can be, and may be read as a whole.
+    can_be_locked: bool,
+}
+
+async fn find(client: &Client, table: &PostgresTable) -> Result<Found, tokio_postgres::Error> {
     let rows = client
         .query_typed(
-            "SELECT a.attname::text, coalesce(b.typname, t.typname)::text \
+            "SELECT a.attname::text, coalesce(b.typname, t.typname)::text, \
+             c.relkind IN ('r', 'p', 'v') AND pg_catalog.has_table_privilege(c.oid, 'SELECT') \
              FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
              JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
              LEFT JOIN pg_catalog.pg_type b ON t.typtype = 'd' AND b.oid = t.typbasetype \
@@ -196,9 +208,16 @@ async fn found_columns(
             &[(&table.schema, Type::TEXT), (&table.name, Type::TEXT)],
         )
         .await?;
-    rows.iter()
-        .map(|row| Ok::<_, tokio_postgres::Error>((row.try_get::<_, String>(0)?, row.try_get::<_, String>(1)?)))
-        .collect()
+    let mut found = Found { columns: BTreeMap::new(), can_be_locked: false };
+    for row in rows {
+        found.columns.insert(row.try_get(0)?, row.try_get(1)?);
+        found.can_be_locked = row.try_get(2)?;
+    }
+    Ok(found)
+}
+
+fn qualified(table: &PostgresTable) -> Result<String> {
+    Ok(format!("{}.{}", quote(&table.schema)?, quote(&table.name)?))
 }
 
 /// One text a row: a JSON object with the fields that the columns are decoded from. `found`: the table's columns with their types.
@@ -231,7 +250,7 @@ fn query_of(
         let field = written_as(&format!("t.{}", quote(name)?), held, column);
         fields.push(format!("{field} AS {}", quote(&column.name)?));
     }
-    let from = format!("{}.{} AS t", quote(&table.schema)?, quote(&table.name)?);
+    let from = format!("{} AS t", qualified(table)?);
     // A row without columns is no JSON object.
     if fields.is_empty() {
         return Ok(format!("SELECT '{{}}'::text FROM {from}"));
