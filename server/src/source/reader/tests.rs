@@ -8,7 +8,6 @@ use arrow::datatypes::{DataType, Int64Type};
 use super::*;
 use crate::catalog::{CSV_DELIMITER_DEFAULT, Column, FilesystemPath, OnBadRow, RecordRows};
 use crate::error::Location;
-use crate::sink::postgres::PostgresSettings;
 use crate::source::embedded::{EmbeddedSettings, NewRecord};
 use crate::state::Budget;
 
