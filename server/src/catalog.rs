@@ -55,6 +55,7 @@ impl TableDef {
         match &self.connector {
             Connector::Kafka(_) | Connector::View(_) => true,
             Connector::Filesystem(_) => self.watermark.is_some(),
+            Connector::Postgres(_) => false,
         }
     }
 
@@ -209,6 +210,7 @@ pub struct WatermarkDef {
 pub enum Connector {
     Kafka(KafkaTopic),
     Filesystem(FilesystemPath),
+    Postgres(PostgresTable),
     /// No statement declares it: it is what a materialized view is to a query that reads it.
     View(ViewRef),
 }
@@ -250,6 +252,32 @@ pub enum StartAt {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilesystemPath {
     pub path: String,
+}
+
+/// A table, a view or the like in a PostgreSQL database, read whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PostgresTable {
+    /// As the database has the names: it writes those without quotes in lower case.
+    pub schema: String,
+    pub name: String,
+    pub address: PostgresAddress,
+}
+
+impl fmt::Display for PostgresTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.schema, self.name)
+    }
+}
+
+/// Where the address of a database stands, which holds a password and so is no part of a statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PostgresAddress {
+    /// `postgres.url` of the server.
+    Server,
+    /// An environment variable.
+    Env(String),
+    /// A file, by its absolute path.
+    File(String),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

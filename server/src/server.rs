@@ -86,7 +86,12 @@ impl Server {
         } else {
             None
         };
-        let sources = SourceDeps { kafka: config.kafka.clone(), embedded: embedded.clone(), clock: clock.clone() };
+        let sources = SourceDeps {
+            kafka: config.kafka.clone(),
+            embedded: embedded.clone(),
+            postgres: config.postgres.clone(),
+            clock: clock.clone(),
+        };
 
         let disk = match config.engine.spill_bytes_max.0 {
             0 => None,

@@ -70,7 +70,7 @@ error: queries/q.sql:4:1: an aggregate over a stream needs a window, or it would
 error: queries/q.sql:5:1: 'primary-key' names column \"nix\", which the view does not have
   hint: there are id
 error: schemas/x.sql:1:46: connector \"rabbit\" is not known
-  hint: known are 'kafka' and 'filesystem'
+  hint: known are 'kafka', 'filesystem' and 'postgres'
 error: schemas/x.sql:2:39: 'a' cannot be compared with column \"m\", which is int
   hint: write a constant of that type
 "

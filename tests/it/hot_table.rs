@@ -62,13 +62,13 @@ impl Database {
 }
 
 /// Stands between the server under test and Postgres, and can be cut.
-struct Proxy {
-    address: SocketAddr,
+pub(crate) struct Proxy {
+    pub(crate) address: SocketAddr,
     open: watch::Sender<bool>,
 }
 
 impl Proxy {
-    async fn to(upstream: String) -> Result<Self, Failed> {
+    pub(crate) async fn to(upstream: String) -> Result<Self, Failed> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let (open, is_open) = watch::channel(true);
@@ -90,7 +90,7 @@ impl Proxy {
         Ok(Proxy { address, open })
     }
 
-    fn set_open(&self, open: bool) {
+    pub(crate) fn set_open(&self, open: bool) {
         self.open.send_replace(open);
     }
 }

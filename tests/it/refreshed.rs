@@ -10,16 +10,25 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::{Failed, Trial};
 use serde_json::{Value, json};
+use tokio_postgres::NoTls;
 use touchline::clock::Clock;
 use touchline::config::Config;
 use touchline::server::Server;
 use touchline::status::{QueryState, QueryStatus};
 
+use crate::hot_table::Proxy;
 use crate::process::{STREAM, Site, WAIT_LIMIT, append, binary};
-use crate::services::{Outcome, async_trial};
+use crate::services::{self, Need, Outcome, async_trial, unique};
 
 pub(crate) fn tests() -> Vec<Trial> {
-    vec![async_trial("refreshed::a_lookup_table_is_followed_while_the_query_runs", &[], followed)]
+    vec![
+        async_trial("refreshed::a_lookup_table_is_followed_while_the_query_runs", &[], followed),
+        async_trial(
+            "refreshed::a_table_of_a_database_is_followed_through_its_outages",
+            &[Need::Postgres],
+            of_a_database,
+        ),
+    ]
 }
 
 const NAMES: &str = "\
@@ -46,6 +55,8 @@ impl Running {
         config.flight.listen.set_port(0);
         config.http.listen.set_port(0);
         config.engine.checkpoint_interval = Duration::from_millis(1);
+        // Of tables in a database, too, whose address is their own.
+        config.postgres.lock_timeout = Duration::from_millis(100);
         let deadline = Instant::now() + WAIT_LIMIT;
         let server = loop {
             match Server::start(config.clone(), Clock::System).await {
@@ -85,6 +96,20 @@ impl Running {
             stream.read_to_string(&mut answer)?;
             Ok(answer)
         })
+    }
+
+    /// Waits until the query says that it cannot read the table again, with such a reason.
+    async fn until_degraded(&self, why: &str) -> Outcome {
+        until(why, || {
+            let (state, reason) = self.status.get();
+            let told = |reason: String| reason.contains("table \"names\" cannot be read again") && reason.contains(why);
+            Ok(state == QueryState::Degraded && reason.is_some_and(told))
+        })
+        .await
+    }
+
+    async fn until_all_is_well(&self) -> Outcome {
+        until("all to be well", || Ok(self.status.get() == (QueryState::Running, None))).await
     }
 
     /// Appends the row with the next number; the name that it gets.
@@ -150,12 +175,7 @@ async fn followed() -> Outcome {
     running.until_name_is("new", "old", &mut next).await?;
 
     fs::remove_file(site.path("names.csv"))?;
-    until("the missing file to be reported", || {
-        let (state, reason) = running.status.get();
-        let told = reason.is_some_and(|reason| reason.contains("table \"names\" cannot be read again"));
-        Ok(state == QueryState::Degraded && told)
-    })
-    .await?;
+    running.until_degraded("no such file").await?;
     assert_eq!(running.name_of_next(&mut next).await?, "new");
     let states = running.query("SELECT state FROM touchline.queries WHERE name = 'named'")?;
     assert_eq!(states, [json!({ "state": "degraded" })]);
@@ -167,7 +187,7 @@ async fn followed() -> Outcome {
 
     put_names(&site, "third")?;
     running.until_name_is("third", "new", &mut next).await?;
-    until("all to be well", || Ok(running.status.get() == (QueryState::Running, None))).await?;
+    running.until_all_is_well().await?;
     // An ad-hoc statement reads what is there now.
     assert_eq!(running.query("SELECT DISTINCT name FROM names")?, [json!({ "name": "third" })]);
     running.server.stop().await.map_err(|error| error.report())?;
@@ -180,4 +200,67 @@ async fn followed() -> Outcome {
     let names = running.query("SELECT DISTINCT name FROM named ORDER BY name")?;
     assert_eq!(names, ["fourth", "new", "old", "third"].map(|name| json!({ "name": name })));
     Ok(running.server.stop().await.map_err(|error| error.report())?)
+}
+
+async fn of_a_database() -> Outcome {
+    let url = services::postgres()?;
+    let (login, rest) = url.split_once('@').ok_or("the test's URL has a login")?;
+    let (host, database) = rest.split_once('/').ok_or("the test's URL has a database")?;
+    let proxy = Proxy::to(host.to_owned()).await?;
+    let (db, connection) = tokio_postgres::connect(&url, NoTls).await?;
+    tokio::spawn(connection);
+    let schema = unique("names");
+    db.batch_execute(&format!(
+        "CREATE SCHEMA \"{schema}\"; SET search_path = \"{schema}\"; \
+         CREATE TABLE names (id numeric PRIMARY KEY, \"Name\" varchar(20), since timestamptz, flag bytea, tags text[], extra jsonb); \
+         INSERT INTO names VALUES (0, 'old', '2026-01-01 01:00+01', '\\x00ff', '{{a,NULL}}', '{{\"k\": 1.50}}'), (1, 'old', NULL, NULL, NULL, NULL)"
+    ))
+    .await?;
+    let site = Site::new()?;
+    site.write("url", &format!("{login}@{}/{database}\n", proxy.address))?;
+    site.write("schemas/e.sql", STREAM)?;
+    let table = format!(
+        "CREATE TABLE names (id BIGINT NOT NULL, name VARCHAR NOT NULL, since TIMESTAMP(3), flag BYTEA, tags VARCHAR[], extra JSON)
+         WITH ('connector' = 'postgres', 'table' = '{schema}.names', 'aliases.name' = 'Name', 'url-file' = '{}',
+               'refresh-interval' = '100 ms');\n",
+        site.path("url").display()
+    );
+    site.write("schemas/names.sql", &table)?;
+    site.write("queries/named.sql", NAMED)?;
+    let running = Running::start(&site).await?;
+    let mut next = 0;
+    assert_eq!(running.name_of_next(&mut next).await?, "old");
+    // An ad-hoc statement reads what is there now.
+    for as_written in [
+        r#"id = 0 AND since = TIMESTAMP '2026-01-01 00:00:00' AND flag = X'00ff' AND tags[1] = 'a' AND tags[2] IS NULL AND extra = '{"k": 1.50}'"#,
+        "id = 1 AND since IS NULL AND flag IS NULL AND tags IS NULL AND extra IS NULL",
+    ] {
+        let counted = running.query(&format!("SELECT count(*) AS n FROM names WHERE {as_written}"))?;
+        assert_eq!(counted, [json!({ "n": 1 })], "{as_written}");
+    }
+    db.batch_execute("UPDATE names SET \"Name\" = 'new'").await?;
+    running.until_name_is("new", "old", &mut next).await?;
+
+    // Nobody answers.
+    proxy.set_open(false);
+    running.until_degraded("Postgres").await?;
+    db.batch_execute("UPDATE names SET \"Name\" = 'third'").await?;
+    assert_eq!(running.name_of_next(&mut next).await?, "new");
+    proxy.set_open(true);
+    running.until_name_is("third", "new", &mut next).await?;
+    running.until_all_is_well().await?;
+
+    // It is emptied and filled again, which takes longer than anybody waits for the lock: it is never seen empty, or rows would be lost.
+    db.batch_execute("BEGIN; TRUNCATE names").await?;
+    running.until_degraded("holds a lock").await?;
+    assert_eq!(running.name_of_next(&mut next).await?, "third");
+    db.batch_execute("INSERT INTO names VALUES (0, 'fourth'), (1, 'fourth'); COMMIT").await?;
+    running.until_name_is("fourth", "third", &mut next).await?;
+    running.until_all_is_well().await?;
+
+    db.batch_execute("ALTER TABLE names RENAME COLUMN \"Name\" TO title").await?;
+    running.until_degraded("has no column \"name\"").await?;
+    assert_eq!(running.name_of_next(&mut next).await?, "fourth");
+    running.server.stop().await.map_err(|error| error.report())?;
+    Ok(db.batch_execute(&format!("DROP SCHEMA \"{schema}\" CASCADE")).await?)
 }

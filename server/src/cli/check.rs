@@ -17,6 +17,7 @@ use crate::clock::Clock;
 use crate::error::{Error, Location, Result};
 use crate::pipeline::PlanSettings;
 use crate::registry::{Catalog, catalog_of, planned, read_text, refusals, resolve_path, sql_files};
+use crate::sink::postgres::PostgresSettings;
 use crate::source::kafka::KafkaSettings;
 use crate::source::reader::SourceDeps;
 use crate::sql::parse_statements;
@@ -154,8 +155,12 @@ async fn explained(files: &[CheckedFile]) -> Vec<(String, Vec<String>)> {
 }
 
 fn catalog(files: &[CheckedFile]) -> (Catalog, Vec<Error>) {
-    let snapshots: Arc<dyn SnapshotReader> =
-        Arc::new(Snapshots::new(SourceDeps { kafka: KafkaSettings::default(), embedded: None, clock: Clock::System }));
+    let snapshots: Arc<dyn SnapshotReader> = Arc::new(Snapshots::new(SourceDeps {
+        kafka: KafkaSettings::default(),
+        embedded: None,
+        postgres: PostgresSettings::default(),
+        clock: Clock::System,
+    }));
     // A server reads them by their names.
     let mut in_order: Vec<&CheckedFile> = files.iter().collect();
     in_order.sort_by(|a, b| a.name.cmp(&b.name));

@@ -41,6 +41,7 @@ use crate::pipeline::{
 };
 use crate::registry::{read_text, resolve_path};
 use crate::sink::file::FileWriter;
+use crate::sink::postgres::PostgresSettings;
 use crate::source::Offsets;
 use crate::source::kafka::KafkaSettings;
 use crate::source::reader::{OpenSpec, ReaderLimits, SourceDeps, spawn_reader};
@@ -234,7 +235,12 @@ impl Session {
             views: BTreeMap::new(),
             results: BTreeMap::new(),
             functions,
-            sources: SourceDeps { kafka: KafkaSettings::default(), embedded: None, clock: Clock::System },
+            sources: SourceDeps {
+                kafka: KafkaSettings::default(),
+                embedded: None,
+                postgres: PostgresSettings::default(),
+                clock: Clock::System,
+            },
             outputs: Outputs::default(),
             losses: Arc::default(),
             on_bad_row: None,

@@ -90,11 +90,18 @@ enum Place {
 /// How the records' origin is called.
 struct Names {
     by_partition: BTreeMap<Partition, String>,
-    /// Where a partition has no name of its own: the topic, or the path as declared.
+    /// Where a partition has no name of its own: the topic, the path as declared, or the table in its database.
     table: String,
-    is_topic: bool,
+    kind: OriginKind,
     /// The file that declares the table.
     declared_in: String,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum OriginKind {
+    Topic,
+    Files,
+    Database,
 }
 
 impl fmt::Debug for TableDecoder {
@@ -173,9 +180,10 @@ impl TableDecoder {
         // What is read from around the rows has no field in them.
         let unread = unread.filter(|(_, column)| column.reading.path.is_none());
         let unread = unread.flat_map(|(_, column)| column.field_names());
-        let (table, is_topic) = match &def.connector {
-            Connector::Kafka(topic) => (topic.topic.clone(), true),
-            Connector::Filesystem(files) => (files.path.clone(), false),
+        let (table, kind) = match &def.connector {
+            Connector::Kafka(topic) => (topic.topic.clone(), OriginKind::Topic),
+            Connector::Filesystem(files) => (files.path.clone(), OriginKind::Files),
+            Connector::Postgres(table) => (table.to_string(), OriginKind::Database),
             Connector::View(_) => return Err(Error::bug(format!("the rows of view \"{}\" are no records", def.name))),
         };
         let decoded = Arc::new(Schema::new(fields));
@@ -184,7 +192,7 @@ impl TableDecoder {
         let several =
             Several::try_new(&def.rows, outer, &json).map_err(|error| error.at(def.location.clone()))?.map(Box::new);
         Ok(TableDecoder {
-            names: Names { by_partition: BTreeMap::new(), table, is_topic, declared_in: def.location.file.clone() },
+            names: Names { by_partition: BTreeMap::new(), table, kind, declared_in: def.location.file.clone() },
             on_bad_row: def.on_bad_row,
             clock,
             schema,
@@ -502,14 +510,25 @@ impl Names {
 
     fn bad_row(&self, record: &Record<'_>, error: &RowError) -> Error {
         let name = self.of(record.partition);
-        let primary = if self.is_topic {
-            format!("cannot decode row from topic \"{name}\", partition {}, offset {}", record.partition, record.offset)
-        } else {
-            format!("cannot decode row from file \"{name}\", record {}", record.offset)
+        let (primary, whom) = match self.kind {
+            OriginKind::Topic => (
+                format!(
+                    "cannot decode row from topic \"{name}\", partition {}, offset {}",
+                    record.partition, record.offset
+                ),
+                "fix the producer",
+            ),
+            OriginKind::Files => {
+                (format!("cannot decode row from file \"{name}\", record {}", record.offset), "fix the producer")
+            }
+            // Its rows have no numbers.
+            OriginKind::Database => (
+                format!("cannot read a row of table \"{name}\" of the database"),
+                "correct the row or the column's type",
+            ),
         };
-        Error::invalid(primary).detail(&error.reason).hint(format!(
-            "fix the producer, or set 'on-bad-row' = 'dead-letter' in {} to keep going",
-            self.declared_in
-        ))
+        Error::invalid(primary)
+            .detail(&error.reason)
+            .hint(format!("{whom}, or set 'on-bad-row' = 'dead-letter' in {} to keep going", self.declared_in))
     }
 }

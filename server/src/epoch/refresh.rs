@@ -1,4 +1,5 @@
 //! Static tables that change while a query runs: looked at now and then, and read again when they have changed, beside the epochs.
+//! A table of a database shows nothing from outside: it is read again each time.
 //!
 //! ```text
 //! look ─► wait until they are at rest ─► read what hangs together ─► look again ─► offer: the next epoch uses it
@@ -15,7 +16,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, info, warn};
 
 use super::outage::Outage;
-use crate::catalog::TableDef;
+use crate::catalog::{Connector, TableDef};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::pipeline::Pipeline;
@@ -84,8 +85,8 @@ struct Refresher {
 struct Watched {
     table: Arc<TableDef>,
     interval: Duration,
-    /// What its files looked like when the version was read that is in use. `None`: they may have been written since, and nothing would
-    /// show it.
+    /// What its files looked like when the version was read that is in use. `None`: it has none, or they may have been written since, and
+    /// nothing would show it.
     seen: Option<FilesState>,
     /// When it is looked at next.
     due: Instant,
@@ -127,7 +128,7 @@ impl Refresher {
                 continue;
             }
             match at_rest(&self.tables[at]).await {
-                Ok(state) if self.tables[at].seen.as_ref() == Some(&state) => self.is_current(at),
+                Ok(Some(state)) if self.tables[at].seen.as_ref() == Some(&state) => self.is_current(at),
                 Ok(_) => changed.push(at),
                 Err(error) => {
                     missing = true;
@@ -161,7 +162,7 @@ impl Refresher {
         group.offer(version);
         for (at, state) in before.into_iter().enumerate() {
             let watched = &mut self.tables[at];
-            watched.seen = Some(state).filter(|state| !state.may_hide_a_write(now));
+            watched.seen = state.filter(|state| !state.may_hide_a_write(now));
             self.status.note_lookup(&watched.table.name, |lookup| lookup.reads += 1);
             debug!(query = self.status.name, table = watched.table.name, "static table read");
             self.is_current(at);
@@ -169,7 +170,7 @@ impl Refresher {
         Ok(true)
     }
 
-    async fn looks(&self) -> Result<Vec<FilesState>> {
+    async fn looks(&self) -> Result<Vec<Option<FilesState>>> {
         let mut states = Vec::with_capacity(self.tables.len());
         for watched in &self.tables {
             states.push(look(&watched.table).await?);
@@ -230,7 +231,7 @@ fn what_to_do(error: Error) -> Error {
             "old and new version must have room side by side in three quarters of engine.state_bytes_max: raise it, or make the table smaller; \
              a restart needs room for one version only",
         ),
-        ErrorKind::Invalid => error.hint("correct the table's files; nothing else needs to be done"),
+        ErrorKind::Invalid => error.hint("correct what the table holds; nothing else needs to be done"),
         _ => error,
     }
 }
@@ -243,9 +244,9 @@ fn pause(failed: u32, interval: Duration) -> Duration {
 
 /// What the files look like, and two looks in succession agree on it, as far as that can be had. Where they are those of the version in
 /// use one look is enough.
-async fn at_rest(watched: &Watched) -> Result<FilesState> {
+async fn at_rest(watched: &Watched) -> Result<Option<FilesState>> {
     let mut last = look(&watched.table).await;
-    if matches!((&last, &watched.seen), (Ok(state), Some(seen)) if state == seen) {
+    if matches!(&last, Ok(state) if state.is_none() || *state == watched.seen) {
         return last;
     }
     for _ in 1..LOOKS_MAX {
@@ -265,10 +266,14 @@ async fn at_rest(watched: &Watched) -> Result<FilesState> {
     last
 }
 
-async fn look(table: &TableDef) -> Result<FilesState> {
+/// `None` where nothing can be seen without reading.
+async fn look(table: &TableDef) -> Result<Option<FilesState>> {
+    if let Connector::Postgres(_) = table.connector {
+        return Ok(None);
+    }
     let path = path_of(table)?.to_owned();
     let looked = spawn_blocking(move || FilesState::of(&path)).await;
-    looked.map_err(|error| Error::bug("looking at files panicked").caused_by(error))?
+    looked.map_err(|error| Error::bug("looking at files panicked").caused_by(error))?.map(Some)
 }
 
 #[cfg(test)]

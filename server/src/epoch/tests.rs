@@ -13,6 +13,7 @@ use super::*;
 use crate::checkpoint::Generation;
 use crate::pipeline::PlanSettings;
 use crate::registry::{Catalog, catalog_of, planned};
+use crate::sink::postgres::PostgresSettings;
 use crate::source::embedded::{EmbeddedLog, EmbeddedSettings, NewRecord};
 use crate::source::kafka::KafkaSettings;
 use crate::source::reader::{ReaderLimits, SourceDeps};
@@ -97,7 +98,12 @@ impl Site {
         let log = EmbeddedLog::open(folder, EmbeddedSettings::default(), clock.clone()).expect("a log");
         log.create_topic("clicks", 2).expect("a topic");
         let store = || Store::over(Arc::new(InMemory::new()), "memory://");
-        let sources = SourceDeps { kafka: KafkaSettings::default(), embedded: None, clock: clock.clone() };
+        let sources = SourceDeps {
+            kafka: KafkaSettings::default(),
+            embedded: None,
+            postgres: PostgresSettings::default(),
+            clock: clock.clone(),
+        };
         let catalog = catalog(views, &sources);
         let (private, public) = (store(), store());
         Site { log, private, public, published: Arc::default(), clock, catalog, rows: vec![] }
@@ -132,6 +138,7 @@ impl Site {
             sources: SourceDeps {
                 kafka: KafkaSettings::default(),
                 embedded: Some(Arc::clone(&self.log)),
+                postgres: PostgresSettings::default(),
                 clock: self.clock.clone(),
             },
             shared: Arc::default(),
@@ -495,7 +502,12 @@ async fn a_changed_view_gives_those_above_it_chains_of_their_own_and_the_way_bac
         .collect();
     let mut site = Site::new(folder.path(), &VIEWS);
     let own = Arc::clone(&site.catalog);
-    let sources = SourceDeps { kafka: KafkaSettings::default(), embedded: None, clock: site.clock.clone() };
+    let sources = SourceDeps {
+        kafka: KafkaSettings::default(),
+        embedded: None,
+        postgres: PostgresSettings::default(),
+        clock: site.clock.clone(),
+    };
     let other = catalog(&changed, &sources);
     site.append(60);
     let mut heads = Vec::new();

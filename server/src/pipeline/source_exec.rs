@@ -72,7 +72,7 @@ impl StreamSlot {
         let topic = match &table.connector {
             Connector::Kafka(topic) => Arc::from(topic.topic.as_str()),
             Connector::Filesystem(files) => Arc::from(files.path.as_str()),
-            Connector::View(_) => Arc::from(table.name.as_str()),
+            Connector::Postgres(_) | Connector::View(_) => Arc::from(table.name.as_str()),
         };
         StreamSlot { table, facts, place: OnceLock::new(), columns: OnceLock::new(), topic }
     }
@@ -86,7 +86,7 @@ impl StreamSlot {
     pub fn view(&self) -> Option<&ViewRef> {
         match &self.table.connector {
             Connector::View(view) => Some(view),
-            Connector::Kafka(_) | Connector::Filesystem(_) => None,
+            Connector::Kafka(_) | Connector::Filesystem(_) | Connector::Postgres(_) => None,
         }
     }
 

@@ -57,6 +57,7 @@ mod tests {
     use super::super::catalog_of;
     use super::*;
     use crate::clock::Clock;
+    use crate::sink::postgres::PostgresSettings;
     use crate::source::kafka::KafkaSettings;
     use crate::source::reader::SourceDeps;
     use crate::tables::snapshot::Snapshots;
@@ -73,7 +74,12 @@ mod tests {
                SELECT window_end, count(*) AS n FROM TUMBLE(t, ts, INTERVAL '1 minute') GROUP BY window_end;",
         )
         .expect("right");
-        let deps = SourceDeps { kafka: KafkaSettings::default(), embedded: None, clock: Clock::System };
+        let deps = SourceDeps {
+            kafka: KafkaSettings::default(),
+            embedded: None,
+            postgres: PostgresSettings::default(),
+            clock: Clock::System,
+        };
         let snapshots: Arc<dyn SnapshotReader> = Arc::new(Snapshots::new(deps));
         let (catalog, errors) = catalog_of(&statements, &snapshots);
         assert!(errors.is_empty(), "{errors:?}");

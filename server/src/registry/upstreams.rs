@@ -241,6 +241,7 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::registry::{catalog_of, refusals};
+    use crate::sink::postgres::PostgresSettings;
     use crate::source::kafka::KafkaSettings;
     use crate::source::reader::SourceDeps;
     use crate::sql::parse_file;
@@ -258,7 +259,12 @@ mod tests {
         for (name, statement) in ('a'..).zip(statements) {
             parsed.extend(parse_file(&format!("{name}.sql"), statement).expect(statement));
         }
-        let deps = SourceDeps { kafka: KafkaSettings::default(), embedded: None, clock: Clock::System };
+        let deps = SourceDeps {
+            kafka: KafkaSettings::default(),
+            embedded: None,
+            postgres: PostgresSettings::default(),
+            clock: Clock::System,
+        };
         let snapshots: Arc<dyn SnapshotReader> = Arc::new(Snapshots::new(deps));
         let (catalog, errors) = catalog_of(&parsed, &snapshots);
         assert!(errors.is_empty(), "{errors:?}");
@@ -375,7 +381,12 @@ mod tests {
         assert_eq!(reports(&all).await, [""; 0]);
         let mut parsed = parse_file("t.sql", TABLE).expect("a table");
         parsed.extend(parse_file("v.sql", &statements.concat()).expect("views"));
-        let deps = SourceDeps { kafka: KafkaSettings::default(), embedded: None, clock: Clock::System };
+        let deps = SourceDeps {
+            kafka: KafkaSettings::default(),
+            embedded: None,
+            postgres: PostgresSettings::default(),
+            clock: Clock::System,
+        };
         let snapshots: Arc<dyn SnapshotReader> = Arc::new(Snapshots::new(deps));
         let catalog = Arc::new(catalog_of(&parsed, &snapshots).0);
         let refused = refusals(&catalog, SETTINGS).await;

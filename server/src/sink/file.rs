@@ -227,7 +227,7 @@ fn file_of(connector: &FilesystemPath, format: Format) -> PathBuf {
 pub fn written_by(table: &TableDef) -> Option<PathBuf> {
     match &table.connector {
         Connector::Filesystem(connector) => Some(identity(&file_of(connector, table.format))),
-        Connector::Kafka(_) | Connector::View(_) => None,
+        Connector::Kafka(_) | Connector::Postgres(_) | Connector::View(_) => None,
     }
 }
 

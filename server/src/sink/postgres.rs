@@ -11,6 +11,7 @@ mod ddl;
 mod marker;
 mod owner;
 mod prepare;
+mod read;
 mod retain;
 mod settings;
 mod text;
@@ -22,6 +23,7 @@ use arrow::datatypes::SchemaRef;
 use tokio_postgres::types::Type;
 
 pub use self::marker::{Marker, Verdict, decide_marker, kind_of_sqlstate, retry_delay};
+pub use self::read::TableRows;
 pub use self::settings::PostgresSettings;
 
 use self::connection::{Lease, Pool, failed, timed_out};

@@ -84,7 +84,7 @@ pub fn open_batches_of(
 pub fn path_of(def: &TableDef) -> Result<&Path> {
     match &def.connector {
         Connector::Filesystem(files) => Ok(Path::new(&files.path)),
-        Connector::Kafka(_) | Connector::View(_) => {
+        Connector::Kafka(_) | Connector::Postgres(_) | Connector::View(_) => {
             Err(Error::bug(format!("table \"{}\" is not made of files", def.name)))
         }
     }

@@ -9,6 +9,7 @@ pub mod filesystem;
 mod identity;
 pub mod kafka;
 mod origin;
+mod postgres;
 pub mod reader;
 mod shared;
 mod view;

@@ -22,6 +22,7 @@ use tokio::sync::mpsc::{self, error::TryRecvError};
 use super::embedded::{EmbeddedLog, EmbeddedSource};
 use super::filesystem::{self, BatchReader, NdjsonSource};
 use super::kafka::{self, KafkaSettings, KafkaSource};
+use super::postgres::PostgresSource;
 use super::shared::{Hub, SharedTopics, Subscriber, can_be_shared};
 use super::view;
 use super::{Identity, Known, Offset, Offsets, Partition, PollLimits, Polled, Progress, Source, SourceBatch};
@@ -29,6 +30,7 @@ use crate::catalog::{Connector, Format, KafkaTopic, RecordRows, StartAt, TableDe
 use crate::clock::{Clock, Micros};
 use crate::decode::{Doubtful, TableDecoder};
 use crate::error::{Error, ErrorKind, Result};
+use crate::sink::postgres::PostgresSettings;
 use crate::state::{Account, Reservation};
 use crate::store::Store;
 use crate::tables::Published;
@@ -49,6 +51,8 @@ pub struct SourceDeps {
     pub kafka: KafkaSettings,
     /// Opened where `brokers` is `embedded`.
     pub embedded: Option<Arc<EmbeddedLog>>,
+    /// Of the server: the address of tables that name none, and for all of them how long to wait and whom to trust.
+    pub postgres: PostgresSettings,
     pub clock: Clock,
 }
 
@@ -501,6 +505,9 @@ impl Task {
                 names = source.files().iter().map(|path| path.display().to_string()).collect();
                 Box::new(source)
             }
+            Connector::Postgres(table) => {
+                Box::new(PostgresSource::open(&self.deps.postgres, table, &self.def, self.columns())?)
+            }
             Connector::View(_) => return Err(not_a_table(&self.def)),
             Connector::Filesystem(_) => {
                 let (paths, known) = self.files(filesystem::path_of(&self.def)?)?;
@@ -731,7 +738,7 @@ fn embedded<'a>(def: &TableDef, topic: &KafkaTopic, deps: &'a SourceDeps) -> Res
 
 /// First and next offset of every partition of a table, for a bounded read of what is there now.
 ///
-/// For files the ends are not known before they are read: they are left out, and `until` should be `None`.
+/// For files and tables of a database the ends are not known before they are read: they are left out, and `until` should be `None`.
 ///
 /// # Errors
 /// As opening the source.
@@ -745,6 +752,7 @@ pub fn snapshot_offsets(def: &TableDef, deps: &SourceDeps) -> Result<(Offsets, O
             let files = filesystem::list_files(files.path.as_ref())?;
             Ok(((0..files.len()).map(|id| (id as Partition, 0)).collect(), None))
         }
+        Connector::Postgres(_) => Ok((Offsets::from([(PostgresSource::PARTITION, 0)]), None)),
         Connector::View(_) => Err(not_a_table(def)),
     }
 }

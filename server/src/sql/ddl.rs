@@ -30,7 +30,7 @@ use super::parser::{StatementParser, alone, normalize};
 use super::types::{ColumnTypes, json_places};
 use super::watermark::{WatermarkText, check_watermark};
 use crate::catalog::{
-    Check, Column, ColumnKind, Format, MetadataKey, Reading, TableDef, TimestampFormat, WatermarkDef,
+    Check, Column, ColumnKind, Connector, Format, MetadataKey, Reading, TableDef, TimestampFormat, WatermarkDef,
 };
 use crate::error::{Error, Location, Result};
 
@@ -264,6 +264,15 @@ impl StatementParser<'_> {
                     Error::invalid("DEFAULT has no effect on format 'parquet', whose rows lack no column")
                         .hint("leave it out, and use coalesce(column, value) in the query")
                         .at(default.at.clone()),
+                );
+            }
+        }
+        if let Connector::Postgres(_) = options.connector {
+            for metadata in table.columns.iter().filter_map(|column| column.metadata.as_ref()) {
+                errors.push(
+                    Error::invalid("a row of connector 'postgres' has no METADATA")
+                        .hint("leave METADATA out to read a column of the table")
+                        .at(metadata.at.clone()),
                 );
             }
         }

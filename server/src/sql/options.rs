@@ -10,13 +10,14 @@ use super::interval;
 use super::parser::StatementParser;
 use super::peers;
 use crate::catalog::{
-    CSV_DELIMITER_DEFAULT, Compression, Connector, FieldPath, FilesystemPath, Format, KafkaTopic, OnBadRow, RecordRows,
-    StartAt, TimestampFormat, ViewOptions,
+    CSV_DELIMITER_DEFAULT, Compression, Connector, FieldPath, FilesystemPath, Format, KafkaTopic, OnBadRow,
+    PostgresAddress, PostgresTable, RecordRows, StartAt, TimestampFormat, ViewOptions,
 };
 use crate::error::{Error, Location, Result};
 
 const KAFKA: &[&str] = &["topic", "brokers", "properties.bootstrap.servers", "scan.startup.mode"];
 const FILESYSTEM: &[&str] = &["path", "csv.delimiter", REFRESH_INTERVAL];
+const POSTGRES: &[&str] = &["table", "url-env", "url-file", REFRESH_INTERVAL];
 const TABLE: &[&str] = &[
     "connector",
     "format",
@@ -44,6 +45,8 @@ pub(crate) const SESSION_MAX_LENGTH: &str = "session-max-length";
 const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 const MAX_FUTURE_DEFAULT: Duration = Duration::from_secs(300);
 const TOPIC_BYTES_MAX: usize = 249;
+/// Of a schema's or a table's name in Postgres.
+const POSTGRES_NAME_BYTES_MAX: usize = 63;
 /// Looking at files takes some microseconds each; more often than this nobody has a file written.
 const REFRESH_INTERVAL_MIN: Duration = Duration::from_millis(100);
 
@@ -285,7 +288,7 @@ pub(crate) fn table_options(
     let Some(connector) = given.take("connector") else {
         errors.push(
             Error::invalid("option \"connector\" is missing")
-                .hint("add 'connector' = 'kafka' or 'connector' = 'filesystem'")
+                .hint("add 'connector' = 'kafka', 'filesystem' or 'postgres'")
                 .at(table_at.clone()),
         );
         // Which options there are depends on the connector; what peers call theirs does not.
@@ -298,8 +301,7 @@ pub(crate) fn table_options(
         "kafka" => {
             let topic = kafka(&mut given, table_at, errors);
             let format = kafka_format(format, errors);
-            let elsewhere: Vec<(&str, &str)> = FILESYSTEM.iter().map(|option| (*option, "filesystem")).collect();
-            given.refuse_rest(&[TABLE, KAFKA].concat(), &elsewhere, errors);
+            given.refuse_rest(&[TABLE, KAFKA].concat(), &elsewhere("kafka"), errors);
             (Connector::Kafka(topic?), format?, CSV_DELIMITER_DEFAULT)
         }
         "filesystem" => {
@@ -307,17 +309,32 @@ pub(crate) fn table_options(
             let format = filesystem_format(format, path.as_deref(), table_at, errors);
             let delimiter = given.take("csv.delimiter");
             refresh_interval = refreshing(given.take(REFRESH_INTERVAL), has_watermark, errors);
-            let elsewhere: Vec<(&str, &str)> = KAFKA.iter().map(|option| (*option, "kafka")).collect();
-            given.refuse_rest(&[TABLE, FILESYSTEM].concat(), &elsewhere, errors);
+            given.refuse_rest(&[TABLE, FILESYSTEM].concat(), &elsewhere("filesystem"), errors);
             let csv_delimiter = csv_delimiter(delimiter, format, errors);
             (Connector::Filesystem(FilesystemPath { path: path? }), format?, csv_delimiter)
         }
+        "postgres" => {
+            if has_watermark {
+                errors.push(
+                    Error::invalid("a table of connector 'postgres' is read whole, and has no watermark")
+                        .hint("leave WATERMARK out to look rows up in it; a stream of its changes can come through a topic")
+                        .at(table_at.clone()),
+                );
+            }
+            let shapes = [&json_rows, &numbers_as_text, &format].into_iter().flatten();
+            let shapes = shapes.chain(json_paths.iter().map(|(_, option)| option));
+            errors.extend(shapes.map(|option| option.without_effect("connector 'postgres', whose rows have columns")));
+            let table = postgres(&mut given, table_at, errors);
+            refresh_interval = refreshing(given.take(REFRESH_INTERVAL), false, errors);
+            given.refuse_rest(&[TABLE, POSTGRES].concat(), &elsewhere("postgres"), errors);
+            (Connector::Postgres(table?), Format::Json, CSV_DELIMITER_DEFAULT)
+        }
         other => {
-            let near = nearest(other, &["kafka", "filesystem"])
+            let near = nearest(other, &["kafka", "filesystem", "postgres"])
                 .map_or(String::new(), |near| format!("; did you mean '{near}'?"));
             errors.push(
                 Error::invalid(format!("connector \"{other}\" is not known"))
-                    .hint(format!("known are 'kafka' and 'filesystem'{near}"))
+                    .hint(format!("known are 'kafka', 'filesystem' and 'postgres'{near}"))
                     .at(connector.value_at),
             );
             return None;
@@ -410,6 +427,83 @@ fn kafka(given: &mut Options, table_at: &Location, errors: &mut Vec<Error>) -> O
         _ => Err(option.wrong("it is 'earliest' or 'latest'")),
     });
     Some(KafkaTopic { topic: topic?, brokers, start })
+}
+
+/// The options of the other connectors, with whose they are.
+fn elsewhere(connector: &str) -> Vec<(&'static str, &'static str)> {
+    let all = [("kafka", KAFKA), ("filesystem", FILESYSTEM), ("postgres", POSTGRES)];
+    let others = all.into_iter().filter(|(name, _)| *name != connector);
+    others.flat_map(|(name, options)| options.iter().map(move |option| (*option, name))).collect()
+}
+
+/// Of a database's table. Nothing that may be a password is said again.
+fn postgres(given: &mut Options, table_at: &Location, errors: &mut Vec<Error>) -> Option<PostgresTable> {
+    let name_at = given.given.iter().find(|given| given.key == "table").map(|given| given.value_at.clone());
+    let table = required(given, "table", "postgres", "'table' = 'public.countries'", table_at, errors);
+    let name = table.and_then(|table| {
+        let name = postgres_name(&table);
+        if name.is_none() {
+            let error = Error::invalid(format!("\"{table}\" cannot be the name of a table in Postgres"))
+                .hint("write 'schema.name' without quotes, or the name alone for one of schema public");
+            errors.push(error.at(name_at.unwrap_or_else(|| table_at.clone())));
+        }
+        name
+    });
+    for key in ["url", "user", "username", "password"] {
+        if let Some(option) = given.take(key) {
+            errors.push(
+                Error::invalid(format!("option \"{key}\" does not stand in a statement, which others can read"))
+                    .hint(
+                        "leave it out for the server's own database; for another one write 'url-env' = 'COUNTRIES_URL', an environment \
+                         variable of the server that holds postgres://user:password@host:5432/database, or 'url-file' = '/path/of/such'",
+                    )
+                    .at(option.key_at),
+            );
+        }
+    }
+    let (env, file) = (given.take("url-env"), given.take("url-file"));
+    if let (Some(_), Some(file)) = (&env, &file) {
+        errors.push(
+            Error::invalid("\"url-env\" and \"url-file\" both say where the address stands")
+                .hint("leave one out")
+                .at(file.key_at.clone()),
+        );
+    }
+    let refused = |option: &GivenOption, what: &str, hint: &str| {
+        Error::invalid(format!("option \"{}\" is not {what}", option.key)).hint(hint).at(option.value_at.clone())
+    };
+    let env = read(env, None, errors, |option| match is_variable(&option.value) {
+        true => Ok(Some(PostgresAddress::Env(option.value.clone()))),
+        false => Err(refused(
+            option,
+            "the name of an environment variable",
+            "write its name, as in 'url-env' = 'COUNTRIES_URL'; the address itself stands in the variable",
+        )),
+    });
+    let file = read(file, None, errors, |option| match option.value.starts_with('/') {
+        true => Ok(Some(PostgresAddress::File(option.value.clone()))),
+        false => Err(refused(
+            option,
+            "the absolute path of a file",
+            "write it from '/', as in 'url-file' = '/run/secrets/countries_url'; the address itself stands in the file",
+        )),
+    });
+    let (schema, name) = name?;
+    Some(PostgresTable { schema, name, address: env.or(file).unwrap_or(PostgresAddress::Server) })
+}
+
+/// `schema.name`, or a name of schema `public`.
+fn postgres_name(text: &str) -> Option<(String, String)> {
+    let (schema, name) = text.split_once('.').unwrap_or(("public", text));
+    let is_name = |part: &str| {
+        (1..=POSTGRES_NAME_BYTES_MAX).contains(&part.len()) && !part.contains(['.', '"', '\0']) && part.trim() == part
+    };
+    (is_name(schema) && is_name(name)).then(|| (schema.to_owned(), name.to_owned()))
+}
+
+fn is_variable(name: &str) -> bool {
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    !name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit()) && name.chars().all(word)
 }
 
 fn is_topic(name: &str) -> bool {
@@ -601,3 +695,6 @@ pub(crate) fn view_options(mut given: Options, errors: &mut Vec<Error>) -> ViewO
     given.refuse_rest(VIEW, &[], errors);
     options
 }
+
+#[cfg(test)]
+mod tests;

@@ -143,7 +143,7 @@ pub(super) fn option_hint(key: &str) -> Option<&'static str> {
         | "streaming-source.monitor-interval"
         | "refresh_mode"
         | "refresh_interval_sec" => {
-            "write 'refresh-interval' = '30 seconds' for a table of files that is looked up and read again when they change"
+            "write 'refresh-interval' = '30 seconds' for a table of files, or of a database, that is looked up and read again"
         }
         "append_only" | "appendonly" => "leave it out: the rows of a table only come",
         "key.format" | "key.fields" | "key_format" => {

@@ -146,6 +146,7 @@ fn is_of(letter: &DeadLetter, table: &TableDef) -> bool {
     match &table.connector {
         Connector::Filesystem(files) => std::path::Path::new(origin).starts_with(&files.path),
         Connector::Kafka(topic) => topic.topic == *origin,
+        Connector::Postgres(read) => read.to_string() == *origin,
         Connector::View(_) => table.name == *origin,
     }
 }

@@ -11,6 +11,7 @@ use super::*;
 use crate::pipeline::tests::rows;
 use crate::pipeline::{PlanSettings, StepInput};
 use crate::registry::{catalog_of, planned};
+use crate::sink::postgres::PostgresSettings;
 use crate::source::kafka::KafkaSettings;
 use crate::source::reader::SourceDeps;
 use crate::sql::parse_file;
@@ -99,7 +100,12 @@ async fn planned_over(path: &Path, query: &str, interval: &str, budget: usize) -
         path.display()
     );
     let statements = parse_file("test.sql", &text).expect("it parses");
-    let deps = SourceDeps { kafka: KafkaSettings::default(), embedded: None, clock: Clock::System };
+    let deps = SourceDeps {
+        kafka: KafkaSettings::default(),
+        embedded: None,
+        postgres: PostgresSettings::default(),
+        clock: Clock::System,
+    };
     let snapshots: Arc<dyn SnapshotReader> = Arc::new(Snapshots::new(deps));
     let (catalog, errors) = catalog_of(&statements, &snapshots);
     assert!(errors.is_empty(), "{errors:?}");

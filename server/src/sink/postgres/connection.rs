@@ -27,6 +27,8 @@ pub(crate) struct Pool {
     permits: Semaphore,
     /// `host:port` and database, for messages.
     pub(crate) target: String,
+    /// Where the address stands, for messages: `postgres.url`.
+    setting: String,
 }
 
 impl std::fmt::Debug for Pool {
@@ -65,12 +67,20 @@ impl Pool {
     /// # Errors
     /// `Invalid` for an address that cannot be read or a certificate file that is none.
     pub(crate) fn new(settings: &PostgresSettings) -> Result<Self> {
+        Pool::named(settings, "postgres.url")
+    }
+
+    /// `setting`: where the address stands, for messages.
+    ///
+    /// # Errors
+    /// As for [`Pool::new`].
+    pub(super) fn named(settings: &PostgresSettings, setting: &str) -> Result<Self> {
         let Some(url) = &settings.url else {
             return Err(Error::invalid("no Postgres address is configured").hint("set postgres.url"));
         };
         let mut config: tokio_postgres::Config = url.expose().parse().map_err(|error: tokio_postgres::Error| {
             let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
-            Error::invalid("postgres.url is not an address of a Postgres database")
+            Error::invalid(format!("{setting} is not an address of a Postgres database"))
                 .detail(cause)
                 .hint("write it as postgres://user:password@host:5432/database?sslmode=require")
         })?;
@@ -92,6 +102,7 @@ impl Pool {
             idle: Mutex::default(),
             permits: Semaphore::new(settings.connections_max.max(1)),
             target,
+            setting: setting.to_owned(),
         })
     }
 
@@ -109,7 +120,11 @@ impl Pool {
         Ok(Lease { client, pool: self, _permit: permit })
     }
 
-    async fn open(&self) -> Result<Client> {
+    /// A connection of its own, which counts among none and does not come back.
+    ///
+    /// # Errors
+    /// `Unavailable` where nobody answers, `Invalid` for a refused login.
+    pub(super) async fn open(&self) -> Result<Client> {
         let opening = async {
             match &self.tls {
                 None => {
@@ -133,13 +148,15 @@ impl Pool {
     }
 
     fn connect_error(&self, error: tokio_postgres::Error) -> Error {
-        let target = &self.target;
+        let (target, setting) = (&self.target, &self.setting);
         let user = self.config.get_user().unwrap_or("(none)");
         let Some(db) = error.as_db_error() else {
             let cause = causes(&error);
             // Missing credentials never reach the server; the client library has no other kind for them.
             if cause.contains("password missing") || error.to_string().contains("invalid configuration") {
-                return Error::invalid(format!("cannot log in to Postgres at {target}")).detail(cause).hint(LOGIN_HINT);
+                return Error::invalid(format!("cannot log in to Postgres at {target}"))
+                    .detail(cause)
+                    .hint(login_hint(setting));
             }
             if cause.to_lowercase().contains("certificate") {
                 return Error::invalid(format!("cannot make a TLS connection to Postgres at {target}")).detail(cause).hint(
@@ -149,25 +166,30 @@ impl Pool {
             }
             return Error::unavailable(format!("cannot reach Postgres at {target}"))
                 .detail(cause)
-                .hint("is it running, and is the host and port in postgres.url right?");
+                .hint(format!("is it running, and is the host and port in {setting} right?"));
         };
         let code = db.code().code();
         let detail = format!("{} (SQLSTATE {code})", db.message());
         match code {
             "28P01" | "28000" => Error::invalid(format!("Postgres at {target} refuses the login of user {user}"))
                 .detail(detail)
-                .hint(LOGIN_HINT),
+                .hint(login_hint(setting)),
             "3D000" => Error::invalid(format!("the database of {target} does not exist"))
                 .detail(detail)
-                .hint("create it, or name another one in postgres.url"),
+                .hint(format!("create it, or name another one in {setting}")),
             _ => Error::new(kind_of_sqlstate(Some(code)), format!("Postgres at {target} refuses the connection"))
                 .detail(detail),
         }
     }
 }
 
-const LOGIN_HINT: &str =
-    "check the user and the password in postgres.url, for example url = \"${env:TOUCHLINE_POSTGRES_URL}\"";
+fn login_hint(setting: &str) -> String {
+    let example = match setting {
+        "postgres.url" => ", for example url = \"${env:TOUCHLINE_POSTGRES_URL}\"",
+        _ => "",
+    };
+    format!("check the user and the password in {setting}{example}")
+}
 
 /// The connection's own task. It ends when the client is dropped or the connection breaks, which the next statement reports.
 fn spawn<S, T>(connection: tokio_postgres::Connection<S, T>)
@@ -184,6 +206,19 @@ where
 
 /// A database error as one of ours. `what`: what was being done, in words that follow "cannot".
 pub(crate) fn failed(what: impl std::fmt::Display, error: &tokio_postgres::Error) -> Error {
+    let ours = told(what, error);
+    match error.code().map_or("", |code| code.code()) {
+        "42501" => ours.hint("the user in postgres.url needs CREATE and USAGE on the schema, and the tables it made"),
+        "3F000" => ours.hint("create the schema, or name another one in postgres.schema"),
+        "55P03" => ours.hint("someone holds a lock on the table; it is tried again"),
+        "53100" => ours.hint("the database's disk is full"),
+        "23502" => ours.hint("a column of the key is null; leave it out of 'primary-key' or replace it with COALESCE"),
+        _ => ours,
+    }
+}
+
+/// The same without what to do about it.
+pub(super) fn told(what: impl std::fmt::Display, error: &tokio_postgres::Error) -> Error {
     let Some(db) = error.as_db_error() else {
         return Error::unavailable(format!("cannot {what}")).detail(causes(error));
     };
@@ -195,15 +230,7 @@ pub(crate) fn failed(what: impl std::fmt::Display, error: &tokio_postgres::Error
             detail += &format!(", {label} {value}");
         }
     }
-    let ours = Error::new(kind_of_sqlstate(Some(code)), format!("cannot {what}")).detail(detail + ")");
-    match code {
-        "42501" => ours.hint("the user in postgres.url needs CREATE and USAGE on the schema, and the tables it made"),
-        "3F000" => ours.hint("create the schema, or name another one in postgres.schema"),
-        "55P03" => ours.hint("someone holds a lock on the table; it is tried again"),
-        "53100" => ours.hint("the database's disk is full"),
-        "23502" => ours.hint("a column of the key is null; leave it out of 'primary-key' or replace it with COALESCE"),
-        _ => ours,
-    }
+    Error::new(kind_of_sqlstate(Some(code)), format!("cannot {what}")).detail(detail + ")")
 }
 
 fn causes(error: &tokio_postgres::Error) -> String {

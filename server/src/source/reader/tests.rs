@@ -33,7 +33,12 @@ fn topic() -> Arc<TableDef> {
 }
 
 fn deps(log: Option<&Arc<EmbeddedLog>>) -> SourceDeps {
-    SourceDeps { kafka: KafkaSettings::default(), embedded: log.cloned(), clock: Clock::manual(0) }
+    SourceDeps {
+        kafka: KafkaSettings::default(),
+        embedded: log.cloned(),
+        postgres: PostgresSettings::default(),
+        clock: Clock::manual(0),
+    }
 }
 
 fn log(dir: &std::path::Path) -> Arc<EmbeddedLog> {

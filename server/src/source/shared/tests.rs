@@ -12,6 +12,7 @@ use crate::catalog::{CSV_DELIMITER_DEFAULT, Column, KafkaTopic, OnBadRow, StartA
 use crate::clock::{Clock, Micros};
 use crate::decode::TableDecoder;
 use crate::error::{Error, ErrorKind, Location};
+use crate::sink::postgres::PostgresSettings;
 use crate::source::embedded::{EmbeddedLog, EmbeddedSettings, NewRecord};
 use crate::source::kafka::KafkaSettings;
 use crate::source::reader::{Reader, finish, spawn_reader};
@@ -339,7 +340,8 @@ impl Site {
     fn try_read(&self, def: Arc<TableDef>, columns: &[usize], open: OpenSpec, limits: ReaderLimits) -> Result<Reader> {
         let open = OpenSpec { shared: Some(Arc::clone(&self.shared)), ..open };
         let (kafka, clock) = (KafkaSettings::default(), Clock::manual(NOW));
-        let deps = SourceDeps { kafka, embedded: Some(Arc::clone(&self.log)), clock };
+        let deps =
+            SourceDeps { kafka, embedded: Some(Arc::clone(&self.log)), postgres: PostgresSettings::default(), clock };
         spawn_reader("q/t", def, columns.to_vec(), open, limits, deps)
     }
 }

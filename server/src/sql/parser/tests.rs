@@ -390,11 +390,11 @@ const GOLDEN: &[(&str, &str)] = &[
     ("CREATE", "test.sql:1:7: expected TABLE, VIEW, MATERIALIZED VIEW or FUNCTION, found the end of the statement"),
     (
         "CREATE TABLE t (a INT)",
-        "test.sql:1:1: option \"connector\" is missing\n  hint: add 'connector' = 'kafka' or 'connector' = 'filesystem'",
+        "test.sql:1:1: option \"connector\" is missing\n  hint: add 'connector' = 'kafka', 'filesystem' or 'postgres'",
     ),
     (
         "CREATE TABLE t (a INT) WITH ('connector' = 'kafak')",
-        "test.sql:1:44: connector \"kafak\" is not known\n  hint: known are 'kafka' and 'filesystem'; did you mean 'kafka'?",
+        "test.sql:1:44: connector \"kafak\" is not known\n  hint: known are 'kafka', 'filesystem' and 'postgres'; did you mean 'kafka'?",
     ),
     (
         "CREATE TABLE t (a INT) WITH ('connector' = 'filesystem')",
