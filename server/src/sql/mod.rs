@@ -71,7 +71,7 @@ pub use failed_value::{Code, Written, at_failed_value};
 pub use function::Functions;
 pub use map_access::expr_planners;
 pub use multiset::is_set_operation;
-pub(crate) use options::{SESSION_MAX_LENGTH, format_of};
+pub(crate) use options::{SESSION_MAX_LENGTH, TIME_COLUMN, format_of};
 pub use outer_types::add_outer_types;
 pub use parser::{parse_file, parse_statements};
 pub use reads::{names_in, refuse_reads};
