@@ -385,6 +385,8 @@ pub struct ViewOptions {
     pub time_column: Option<String>,
     /// `'allowed-lateness' = '10 seconds'`: windows stay open this much longer.
     pub allowed_lateness: Duration,
+    /// `'state-ttl' = '3 hours'`: a version of which so long no newer one has come is one no more, in event time. `None`: it stays.
+    pub state_ttl: Option<Duration>,
     /// `'postgres' = 'false'` keeps a view out of the hot table.
     pub postgres: Option<bool>,
     /// `'session-max-length' = '4 hours'`: a window of `SESSION` is cut so long after its first row. `None`: it lasts as long as rows come.

@@ -50,8 +50,8 @@ use crate::plan::{
 use crate::sql::session::session;
 use crate::sql::window_tvf::WatermarkColumns;
 use crate::sql::{
-    Functions, SESSION_MAX_LENGTH, TIME_COLUMN, expand_for_batch, explained, names_session, not_read_by_name,
-    planning_error, refuse_reads, with_sessions, with_times,
+    Functions, SESSION_MAX_LENGTH, STATE_TTL, TIME_COLUMN, expand_for_batch, explained, names_session,
+    not_read_by_name, planning_error, refuse_reads, with_sessions, with_state_ttl, with_times,
 };
 use crate::state::Account;
 use crate::watermark::Edges;
@@ -220,6 +220,25 @@ pub(super) fn session_max_us(view: &ViewDef, tables: &dyn Tables) -> Result<Opti
         .at(view.location.clone()))
 }
 
+/// The plan with what the view says of how long versions are kept.
+///
+/// # Errors
+/// `Invalid` where the option is given and the view keeps none for longer.
+pub(super) fn with_ttl(plan: LogicalPlan, view: &ViewDef) -> Result<LogicalPlan> {
+    let Some(ttl) = view.options.state_ttl else { return Ok(plan) };
+    let (plan, is_used) = with_state_ttl(plan, micros_of(ttl))?;
+    if is_used {
+        return Ok(plan);
+    }
+    let error = Error::invalid(format!(
+        "option \"{STATE_TTL}\" has no effect: no join of the view keeps a row of each key for longer"
+    ))
+    .detail(
+        "it is about ASOF JOIN for the last row before a time, and FOR SYSTEM_TIME AS OF; all else goes with its time",
+    );
+    Err(error.hint("leave it out").at(view.location.clone()))
+}
+
 async fn plan_at_view(view: &ViewDef, tables: &dyn Tables, settings: PlanSettings) -> Result<Planned> {
     let session_max_us = session_max_us(view, tables)?;
     let cell = Arc::new(EpochCell::default());
@@ -246,7 +265,7 @@ async fn plan_at_view(view: &ViewDef, tables: &dyn Tables, settings: PlanSetting
     plain_views::register(&context, &view.query, tables).await?;
     let state = context.state();
     let (_, plan) = analyzed(&view.query, &state, watermarks.as_ref(), &view.location).await?;
-    let plan = with_sessions(plan, session_max_us)?;
+    let plan = with_ttl(with_sessions(plan, session_max_us)?, view)?;
     let scans = StreamScans::default();
     if !reads_stream(&plan, &scans) {
         let plan = expand_for_batch(plan)?;

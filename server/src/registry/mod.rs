@@ -305,6 +305,9 @@ fn fingerprint(
     let mut hash = Sha256::new();
     let (query, emission) = (&view.query, emission_text(&view.emit));
     hash.update(format!("{query}\n{emission}\n{:?}\n", view.options.allowed_lateness));
+    if let Some(ttl) = view.options.state_ttl {
+        hash.update(format!("{ttl:?}\n"));
+    }
     for view in plain_views {
         hash.update(format!("{} {}\n", view.name, view.query));
     }

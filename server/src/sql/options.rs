@@ -33,7 +33,7 @@ const TABLE: &[&str] = &[
 ];
 /// Options about one column, whose name stands behind these.
 const OF_COLUMNS: &[&str] = &["aliases.", "timestamp-format.", "json.path."];
-const VIEW: &[&str] = &["primary-key", TIME_COLUMN, "allowed-lateness", "postgres", SESSION_MAX_LENGTH];
+const VIEW: &[&str] = &["primary-key", TIME_COLUMN, "allowed-lateness", "postgres", SESSION_MAX_LENGTH, STATE_TTL];
 
 /// An option of a static table.
 const REFRESH_INTERVAL: &str = "refresh-interval";
@@ -41,6 +41,7 @@ const REFRESH_INTERVAL: &str = "refresh-interval";
 /// Options of a view.
 pub(crate) const SESSION_MAX_LENGTH: &str = "session-max-length";
 pub(crate) const TIME_COLUMN: &str = "time-column";
+pub(crate) const STATE_TTL: &str = "state-ttl";
 
 const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 const MAX_FUTURE_DEFAULT: Duration = Duration::from_secs(300);
@@ -601,6 +602,9 @@ pub(crate) fn view_options(mut given: Options, errors: &mut Vec<Error>) -> ViewO
         }),
         session_max_length: read(given.take(SESSION_MAX_LENGTH), None, errors, |option| {
             option.duration_above_zero("leave it out for sessions as long as rows come").map(Some)
+        }),
+        state_ttl: read(given.take(STATE_TTL), None, errors, |option| {
+            option.duration_above_zero("leave it out to keep one row of each key").map(Some)
         }),
     };
     given.refuse_rest(VIEW, &[], errors);

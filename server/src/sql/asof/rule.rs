@@ -363,7 +363,7 @@ impl Conditions {
             _ => (Direction::Forward, true),
         };
         let tolerance = other.map(|other| chosen.tolerance(other)).transpose()?;
-        Ok((Matching { direction, is_strict, offset: chosen.by, tolerance }, chosen.bases.clone()))
+        Ok((Matching { direction, is_strict, offset: chosen.by, tolerance, state_ttl: None }, chosen.bases.clone()))
     }
 }
 
