@@ -224,6 +224,8 @@ pub struct ViewRef {
     pub marks: Vec<ViewMark>,
     /// As of a table, the most of those that it is made of; `None`: times may lie ahead as far as they like.
     pub max_future: Option<Duration>,
+    /// `'time-column'`, where the view says which of its times is meant by those that name none.
+    pub time_column: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -405,10 +407,14 @@ impl fmt::Display for EarlyWhen {
 /// `WITH (…)` of a view.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ViewOptions {
-    /// `'primary-key' = 'a, b'`: rows of the hot table are upserted by it.
+    /// `'primary-key' = 'a, b'`: rows of the hot table are upserted by it, and are versions of it to `FOR SYSTEM_TIME AS OF`.
     pub primary_key: Vec<String>,
+    /// `'time-column' = 'window_end'`: the event time of its rows to queries above that name none. `None`: the only one with a watermark.
+    pub time_column: Option<String>,
     /// `'allowed-lateness' = '10 seconds'`: windows stay open this much longer.
     pub allowed_lateness: Duration,
+    /// `'state-ttl' = '3 hours'`: a version of which so long no newer one has come is one no more, in event time. `None`: it stays.
+    pub state_ttl: Option<Duration>,
     /// `'postgres' = 'false'` keeps a view out of the hot table.
     pub postgres: Option<bool>,
     /// `'session-max-length' = '4 hours'`: a window of `SESSION` is cut so long after its first row. `None`: it lasts as long as rows come.

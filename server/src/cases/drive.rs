@@ -1,5 +1,5 @@
-//! One query in motion, driven by hand by the rules of `epoch::Driver`: epochs, epochs that are undone, checkpoints and what goes on from
-//! them, silence, the end.
+//! A query in motion, and those that it reads, driven by hand by the rules of `epoch::Driver`: epochs, epochs that are undone, checkpoints
+//! and what goes on from them, silence, the end.
 
 use std::io::Cursor;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use arrow::datatypes::Schema;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 
+use super::chain::{Chain, Input, Query};
 use super::timeline::{Chunk, SlotRecords};
 use crate::clock::{Micros, micros_of};
 use crate::error::{Error, Result};
@@ -27,6 +28,8 @@ pub(super) struct Got {
     pub(super) rows: Vec<RecordBatch>,
     pub(super) late: Vec<LateRow>,
     pub(super) bad: Vec<DeadLetter>,
+    /// What was late for a view that is read.
+    pub(super) late_below: Vec<LateRow>,
 }
 
 impl Got {
@@ -34,24 +37,26 @@ impl Got {
         self.rows.extend(other.rows);
         self.late.extend(other.late);
         self.bad.extend(other.bad);
+        self.late_below.extend(other.late_below);
     }
 }
 
 /// See the module's first line.
 #[derive(Debug)]
 pub(super) struct Run<'a> {
-    pipeline: Pipeline,
+    /// Each behind those that it reads. What the last of them gives is what is seen.
+    queries: Vec<Query>,
     records: &'a [SlotRecords],
-    /// Where silence has brought the sources, by slot.
+    /// Where silence has brought the tables, by slot.
     forced: Vec<Micros>,
     epoch: u64,
 }
 
 impl<'a> Run<'a> {
-    pub(super) fn new(pipeline: Pipeline, records: &'a [SlotRecords], begin: &[Mark]) -> Self {
-        pipeline.pass(begin);
+    pub(super) fn new(chain: Chain, records: &'a [SlotRecords], begin: &[Mark]) -> Self {
+        chain.queries.iter().for_each(|query| query.pipeline.pass(&query.sources(begin)));
         let forced = vec![NONE; records.len()];
-        Run { pipeline, records, forced, epoch: 0 }
+        Run { queries: chain.queries, records, forced, epoch: 0 }
     }
 
     fn marks(&self, marks: &[Mark]) -> Vec<Mark> {
@@ -65,36 +70,73 @@ impl<'a> Run<'a> {
     /// One epoch, if there is something to do: of these records, up to these marks.
     pub(super) async fn epoch(&mut self, chunks: &[Chunk], marks: &[Mark], now: Micros) -> Result<Got> {
         let marks = self.marks(marks);
-        if chunks.iter().all(|chunk| chunk.from == chunk.to) && !self.pipeline.due(&marks) {
-            self.pipeline.pass(&marks);
-            return Ok(Got::default());
-        }
-        match self.step(chunks, marks, now).await {
-            Ok(got) => {
-                self.pipeline.commit()?;
-                Ok(got)
+        self.epochs(chunks, &marks, now, false).await
+    }
+
+    /// An epoch of each query that has something to do, or of all: those above read what those below have just committed.
+    async fn epochs(&mut self, chunks: &[Chunk], tables: &[Mark], now: Micros, of_all: bool) -> Result<Got> {
+        let (mut all, mut fresh) = (Got::default(), Vec::new());
+        for at in 0..self.queries.len() {
+            let query = &self.queries[at];
+            let sources = query.sources(tables);
+            let reads = |chunk: &Chunk| chunk.from != chunk.to && query.slot_of(chunk.slot).is_some();
+            let got = if of_all || chunks.iter().any(reads) || query.reads_some(&fresh) || query.pipeline.due(&sources)
+            {
+                match self.step(at, chunks, sources, &fresh, now).await {
+                    Ok(got) => {
+                        self.queries[at].pipeline.commit()?;
+                        got
+                    }
+                    Err(error) => {
+                        self.queries[at].pipeline.abort();
+                        return Err(error);
+                    }
+                }
+            } else {
+                query.pipeline.pass(&sources);
+                Got::default()
+            };
+            let told = self.queries[at].pipeline.output_marks();
+            self.queries[at + 1..].iter_mut().for_each(|query| query.hear(at, &told));
+            if at + 1 < self.queries.len() {
+                all.late_below.extend(got.late);
+                fresh.push(got.rows);
+            } else {
+                all.add(got);
             }
-            Err(error) => {
-                self.pipeline.abort();
-                Err(error)
-            }
         }
+        Ok(all)
     }
 
     /// An epoch that is not committed: first as if everything had ended with it, then as it is. It must leave nothing behind, whatever it
     /// has read and closed.
     pub(super) async fn undone(&mut self, chunks: &[Chunk], marks: &[Mark], now: Micros) {
         for marks in [vec![Mark::END; marks.len()], self.marks(marks)] {
-            // Also where it fails: the epoch itself is about to say so.
-            drop(self.step(chunks, marks, now).await);
-            self.pipeline.abort();
+            let mut fresh = Vec::new();
+            for at in 0..self.queries.len() {
+                let sources = self.queries[at].sources(&marks);
+                // Also where it fails: the epoch itself is about to say so.
+                let got = self.step(at, chunks, sources, &fresh, now).await.unwrap_or_default();
+                fresh.push(got.rows);
+            }
+            self.queries.iter().for_each(|query| query.pipeline.abort());
         }
     }
 
-    async fn step(&mut self, chunks: &[Chunk], sources: Vec<Mark>, now: Micros) -> Result<Got> {
-        let (mut batches, mut origins) = (vec![Vec::new(); self.records.len()], vec![Vec::new(); self.records.len()]);
+    /// `at`: of which query. `fresh`: the rows that those before it have given.
+    async fn step(
+        &mut self,
+        at: usize,
+        chunks: &[Chunk],
+        sources: Vec<Mark>,
+        fresh: &[Vec<RecordBatch>],
+        now: Micros,
+    ) -> Result<Got> {
+        let query = &self.queries[at];
+        let (mut batches, mut origins) = (vec![Vec::new(); query.inputs.len()], vec![Vec::new(); query.inputs.len()]);
         let mut got = Got::default();
         for Chunk { slot, partition, from, to } in chunks.iter().copied() {
+            let Some(own) = query.slot_of(slot) else { continue };
             let records =
                 self.records[slot].get(&partition).and_then(|records| records.get(from..to)).unwrap_or_default();
             let mut origin = Origins::default();
@@ -110,19 +152,28 @@ impl<'a> Run<'a> {
                 }
             }
             if let Some(first) = rows.first() {
-                batches[slot].push(concat_batches(&first.schema(), rows)?);
-                origins[slot].push(origin);
+                batches[own].push(concat_batches(&first.schema(), rows)?);
+                origins[own].push(origin);
+            }
+        }
+        for (own, (slot, input)) in query.pipeline.slots.iter().zip(&query.inputs).enumerate() {
+            let Input::View { query: below, .. } = input else { continue };
+            for rows in fresh.get(*below).into_iter().flatten().filter(|rows| rows.num_rows() > 0) {
+                batches[own].push(rows.project(slot.columns())?);
             }
         }
         self.epoch += 1;
         let input = StepInput { epoch: self.epoch, now, batches, origins, sources };
         // A test says what is final.
-        let StepOutput { rows, early: _, late, without_time: _, bad } = self.pipeline.step(input).await?;
-        got.add(Got { rows: rows.batches().collect::<Result<_>>()?, late, bad });
+        let StepOutput { rows, early: _, late, without_time: _, bad } = self.queries[at].pipeline.step(input).await?;
+        got.add(Got { rows: rows.batches().collect::<Result<_>>()?, late, bad, late_below: vec![] });
         Ok(got)
     }
 
-    /// Nothing has come for `silent` by `now`: where the query says so, what is open closes.
+    /// Nothing has come for `silent` by `now`: where a query says so, what is open closes.
+    ///
+    /// # Errors
+    /// `Invalid` where that is a query over views.
     pub(super) async fn silence(
         &mut self,
         marks: &[Mark],
@@ -131,18 +182,32 @@ impl<'a> Run<'a> {
         now: Micros,
     ) -> Result<Got> {
         let mut got = self.epoch(&[], marks, now).await?;
-        let timeout = self.pipeline.emit.timeout.map(micros_of);
-        if timeout.is_none_or(|timeout| silent < timeout) {
-            return Ok(got);
-        }
-        for _ in 0..ROUNDS_MAX {
-            let forced = self.pipeline.close_all_at(newest);
-            let forced: Vec<Micros> = forced.iter().zip(&self.forced).map(|(now, before)| *now.max(before)).collect();
-            if forced == self.forced {
-                break;
+        for at in 0..self.queries.len() {
+            let timeout = self.queries[at].pipeline.emit.timeout.map(micros_of);
+            if timeout.is_none_or(|timeout| silent < timeout) {
+                continue;
             }
-            self.forced = forced;
-            got.add(self.epoch(&[], marks, now).await?);
+            let slots = self.queries[at].inputs.iter().map(|input| match input {
+                Input::Table(slot) => Some(*slot),
+                Input::View { .. } => None,
+            });
+            let Some(slots) = slots.collect::<Option<Vec<usize>>>() else {
+                let view = &self.queries[at].view;
+                let error =
+                    Error::invalid(format!("a test does not tell view \"{}\" of silence: it reads a view", view.name));
+                return Err(error.hint("test EMIT TIMEOUT over tables").at(view.location.clone()));
+            };
+            let newest: Vec<Micros> = slots.iter().map(|slot| newest[*slot]).collect();
+            for _ in 0..ROUNDS_MAX {
+                let (before, closing) = (self.forced.clone(), self.queries[at].pipeline.close_all_at(&newest));
+                for (slot, forced) in slots.iter().zip(closing) {
+                    self.forced[*slot] = self.forced[*slot].max(forced);
+                }
+                if self.forced == before {
+                    break;
+                }
+                got.add(self.epoch(&[], marks, now).await?);
+            }
         }
         Ok(got)
     }
@@ -151,7 +216,8 @@ impl<'a> Run<'a> {
     pub(super) async fn get_to(&mut self, marks: &[Mark], now: Micros) -> Result<Got> {
         let mut got = self.epoch(&[], marks, now).await?;
         for _ in 0..ROUNDS_MAX {
-            if !self.pipeline.due(&self.marks(marks)) {
+            let tables = self.marks(marks);
+            if !self.queries.iter().any(|query| query.pipeline.due(&query.sources(&tables))) {
                 break;
             }
             got.add(self.epoch(&[], marks, now).await?);
@@ -163,15 +229,15 @@ impl<'a> Run<'a> {
     pub(super) async fn end(&mut self, now: Micros) -> Result<Got> {
         let end = vec![Mark::END; self.records.len()];
         let mut got = self.epoch(&[], &end, now).await?;
+        let open = |queries: &[Query]| queries.iter().map(|query| query.pipeline.open_panes()).sum::<usize>();
         for _ in 0..ROUNDS_MAX {
-            if self.pipeline.open_panes() == 0 {
+            if open(&self.queries) == 0 {
                 break;
             }
-            let more = self.step(&[], end.clone(), now).await?;
-            self.pipeline.commit()?;
-            got.add(more);
+            got.add(self.epochs(&[], &end, now, true).await?);
         }
-        match (self.pipeline.open_panes(), self.pipeline.state_bytes()) {
+        let bytes: usize = self.queries.iter().map(|query| query.pipeline.state_bytes()).sum();
+        match (open(&self.queries), bytes) {
             (0, 0) => Ok(got),
             (open, bytes) => Err(Error::bug(format!(
                 "behind the end of all input the query still holds {bytes} bytes, and {open} windows or rows are open"
@@ -179,42 +245,55 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Goes on from a checkpoint in `fresh`, a pipeline of the same query that has not run, as `epoch::restore` does it.
+    /// Goes on from a checkpoint of each query in `fresh`, the same queries that have not run, as `epoch::restore` does it.
     ///
     /// # Errors
-    /// `Bug` where the fresh pipeline has other operators.
-    pub(super) fn restarted(self, fresh: Pipeline, marks: &[Mark]) -> Result<Self> {
-        if fresh.operators().len() != self.pipeline.operators().len() {
-            return Err(Error::bug("the same query has another number of operators after a restart"));
+    /// `Bug` where a fresh pipeline has other operators.
+    pub(super) fn restarted(self, fresh: Chain, marks: &[Mark]) -> Result<Self> {
+        let tables = self.marks(marks);
+        let mut queries = Vec::new();
+        for (before, after) in self.queries.into_iter().zip(fresh.queries) {
+            go_on(&before.pipeline, &after.pipeline)?;
+            // How far the views have got is in the checkpoint, too.
+            let query = Query { inputs: before.inputs, ..after };
+            query.pipeline.pass(&query.sources(&tables));
+            queries.push(query);
         }
-        let kept = self.pipeline.kept_marks();
-        for (at, (before, after)) in self.pipeline.operators().iter().zip(fresh.operators()).enumerate() {
-            if (before.id(), before.state_schema_sha256()?) != (after.id(), after.state_schema_sha256()?) {
-                return Err(Error::bug(format!(
-                    "operator {} of the same query is {} after a restart",
-                    before.id(),
-                    after.id()
-                )));
-            }
-            after.restore_position(before.position());
-            fresh.restore_marks(at, |input| kept.get(at)?.get(input).copied());
-            for StoredSegment { input, shard, pane, segment } in before.segments() {
-                let batches = segment.rows.batches().collect::<Result<Vec<_>>>()?;
-                let (id, level, batches) = (segment.id, segment.level, read(&written(&batches)?)?);
-                after.restore(RestoredSegment { input, shard, pane, id, level, batches })?;
-            }
-        }
-        for (column, mark) in self.pipeline.output_marks() {
-            fresh.restore_output_mark(&column, mark);
-        }
-        fresh.pass(&self.marks(marks));
-        Ok(Run { pipeline: fresh, ..self })
+        Ok(Run { queries, ..self })
     }
 
-    /// Where silence has brought the sources, by slot.
+    /// Where silence has brought the tables, by slot.
     pub(super) fn forced(&self) -> &[Micros] {
         &self.forced
     }
+}
+
+/// Puts what one pipeline holds into another one of the same query.
+fn go_on(from: &Pipeline, fresh: &Pipeline) -> Result<()> {
+    if fresh.operators().len() != from.operators().len() {
+        return Err(Error::bug("the same query has another number of operators after a restart"));
+    }
+    let kept = from.kept_marks();
+    for (at, (before, after)) in from.operators().iter().zip(fresh.operators()).enumerate() {
+        if (before.id(), before.state_schema_sha256()?) != (after.id(), after.state_schema_sha256()?) {
+            return Err(Error::bug(format!(
+                "operator {} of the same query is {} after a restart",
+                before.id(),
+                after.id()
+            )));
+        }
+        after.restore_position(before.position());
+        fresh.restore_marks(at, |input| kept.get(at)?.get(input).copied());
+        for StoredSegment { input, shard, pane, segment } in before.segments() {
+            let batches = segment.rows.batches().collect::<Result<Vec<_>>>()?;
+            let (id, level, batches) = (segment.id, segment.level, read(&written(&batches)?)?);
+            after.restore(RestoredSegment { input, shard, pane, id, level, batches })?;
+        }
+    }
+    for (column, mark) in from.output_marks() {
+        fresh.restore_output_mark(&column, mark);
+    }
+    Ok(())
 }
 
 /// As a bundle of a checkpoint holds them.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use serde_json::Value as Json;
 
+use super::chain::Chain;
 use super::compare::{Wanted, WantedRow};
 use super::script::{Expected, Grid, Report, What};
 use super::value::{Value, fits, values};
@@ -14,7 +15,6 @@ use super::{Failure, Subject};
 use crate::clock::Micros;
 use crate::error::{Error, Result};
 use crate::operator::contract::LateRow;
-use crate::pipeline::Pipeline;
 use crate::source::DeadLetter;
 
 /// Columns in which late rows are shown that are not expected.
@@ -35,14 +35,15 @@ pub(super) struct Expectations<'a> {
 impl<'a> Expectations<'a> {
     /// # Errors
     /// `Invalid` for a column that the view does not have.
-    pub(super) fn of(subject: &'a Subject<'a>, pipeline: &Pipeline) -> Result<Self> {
+    pub(super) fn of(subject: &'a Subject<'a>, chain: &Chain) -> Result<Self> {
         let of_view = |expected: &&Expected| match &expected.view {
             Some(view) => view.name == subject.view.name,
             None => true,
         };
         let steps = subject.script.steps.iter().map(|step| step.expected.iter().filter(of_view).collect());
         let steps: Vec<Vec<&Expected>> = steps.collect();
-        let columns: Vec<String> = pipeline.schema.fields().iter().map(|field| field.name().clone()).collect();
+        let fields = chain.top().pipeline.schema.fields();
+        let columns: Vec<String> = fields.iter().map(|field| field.name().clone()).collect();
         for expected in steps.iter().flatten() {
             let What::Rows { grid, .. } = &expected.what else { continue };
             if let Some(unknown) = grid.columns.iter().find(|column| !columns.contains(&column.name)) {
@@ -51,13 +52,13 @@ impl<'a> Expectations<'a> {
                 return Err(error.hint(format!("there are {}", columns.join(", "))).at(unknown.at.clone()));
             }
         }
-        let slots = pipeline.slots.iter();
+        let slots = chain.slots();
         Ok(Expectations {
             subject,
             steps,
             columns,
-            tables: slots.clone().map(|slot| slot.table.name.clone()).collect(),
-            by_topic: slots.map(|slot| (Arc::clone(slot.topic()), slot.table.name.clone())).collect(),
+            tables: slots.iter().map(|slot| slot.table.name.clone()).collect(),
+            by_topic: slots.iter().map(|slot| (Arc::clone(slot.topic()), slot.table.name.clone())).collect(),
         })
     }
 

@@ -4,6 +4,7 @@
 //! that it is about, and `drive` runs that view's pipeline along it, in each of the `ways`. What is seen is compared with what is
 //! `expected`. tests/cases/README.md is the grammar, and the tests there are those of the server.
 
+mod chain;
 mod compare;
 mod drive;
 mod expected;
@@ -22,15 +23,14 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use self::chain::{Chain, in_order};
 use self::expected::{indented, is_said};
 use self::records::{AllGiven, GivenTables, Place, given};
 use self::script::{Action, Expected, Named, Script, SourceName, What};
 use crate::catalog::{Defined, Statement, TableDef, ViewDef};
 use crate::error::{Error, Location, Result};
-use crate::pipeline::{Pipeline, PlanSettings};
-use crate::registry::{
-    Catalog, TEST_ENDING, catalog_of, planned, read_text, refusals, resolve_path, sql_files, views_read,
-};
+use crate::pipeline::PlanSettings;
+use crate::registry::{Catalog, TEST_ENDING, catalog_of, read_text, refusals, resolve_path, sql_files};
 use crate::sql::parse_statements;
 use crate::tables::source::SnapshotReader;
 
@@ -176,7 +176,6 @@ impl Case {
             if !mistakes.is_empty() {
                 return Ok((1, mistakes.iter().map(Failure::of).collect()));
             }
-            views.iter().try_for_each(|view| alone(view, &catalog))?;
             let given = Arc::new(self.given(&catalog.defined)?);
             let (mut runs, mut failures) = (0, Vec::new());
             for view in views {
@@ -287,22 +286,12 @@ impl Case {
 /// Plans for one partition and for several: either may refuse.
 const SETTINGS: PlanSettings = PlanSettings { partitions: 2, wide_rows: 1 };
 
+/// These views, and those that they read.
 fn only(mut catalog: Catalog, views: &[String]) -> Catalog {
-    catalog.views.retain(|name, _| views.contains(name));
+    let read = views.iter().filter_map(|view| catalog.views.get(view)).flat_map(|view| in_order(view, &catalog));
+    let kept: BTreeSet<String> = read.map(|view| view.name.clone()).collect();
+    catalog.views.retain(|name, _| kept.contains(name));
     catalog
-}
-
-/// Whether a view can be run without others.
-fn alone(view: &str, catalog: &Catalog) -> Result<()> {
-    let Some(view) = catalog.views.get(view) else { return Ok(()) };
-    let read = Vec::from_iter(views_read(&view.query, catalog));
-    let Some(first) = read.first() else { return Ok(()) };
-    Err(Error::invalid(format!("view \"{}\" reads view \"{}\", and a test runs one query alone", view.name, read.join("\", \"")))
-        .detail("a test gives rows to tables, and to no view")
-        .hint(format!(
-            "write the query of \"{first}\" in its place, as a subquery or as CREATE VIEW without MATERIALIZED, or test \"{first}\" in a file of its own"
-        ))
-        .at(view.location.clone()))
 }
 
 fn named(defined: &Defined, Named { name, at }: &Named) -> Result<Arc<TableDef>> {
@@ -339,10 +328,10 @@ struct Subject<'a> {
 }
 
 impl Subject<'_> {
-    /// The query as a server would run it.
-    async fn planned(&self, partitions: usize, wide_rows: usize) -> Result<Pipeline> {
+    /// The query, and those that it reads, as a server would run them.
+    async fn planned(&self, partitions: usize, wide_rows: usize) -> Result<Chain> {
         let settings = PlanSettings { partitions, wide_rows };
-        Ok(planned(Arc::clone(&self.view), Arc::clone(&self.catalog), settings).await?.pipeline)
+        Chain::planned(&self.view, &self.catalog, settings).await
     }
 
     /// The same tables without some of their records.

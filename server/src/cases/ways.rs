@@ -4,7 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+
+use super::chain::{Chain, Computed};
 use super::compare::{Wanted, difference};
 use super::drive::{Got, Run};
 use super::expected::Expectations;
@@ -13,10 +18,10 @@ use super::script::Holds;
 use super::timeline::{Chunk, Moment, Timeline};
 use super::value::Value;
 use super::{Failure, Subject};
-use crate::catalog::OnBadRow;
+use crate::catalog::{OnBadRow, ViewDef};
 use crate::clock::Micros;
 use crate::error::{Error, Result};
-use crate::pipeline::{Pipeline, PlanSettings, Planned, plan_bounded, run_batch};
+use crate::pipeline::{PlanSettings, Planned, plan_bounded, run_batch};
 use crate::source::Offset;
 use crate::state::Account;
 use crate::watermark::{END, Mark};
@@ -57,21 +62,21 @@ impl fmt::Display for Way {
 /// Runs the test of one view in every way; returns in how many, and what was wrong.
 pub(super) async fn run(subject: &Subject<'_>) -> (usize, Vec<Failure>) {
     let begun = async {
-        let pipeline = subject.planned(1, 1).await?;
-        let timeline = Timeline::of(&pipeline.slots, subject.script, &subject.given)?;
-        Ok::<_, Error>((pipeline, timeline))
+        let chain = subject.planned(1, 1).await?;
+        let timeline = Timeline::of(&chain.slots(), subject.script, &subject.given)?;
+        Ok::<_, Error>((chain, timeline))
     };
-    let (pipeline, timeline) = match begun.await {
+    let (chain, timeline) = match begun.await {
         Ok(begun) => begun,
         Err(error) => return (1, vec![Failure::of(&error)]),
     };
-    let expectations = match Expectations::of(subject, &pipeline) {
+    let expectations = match Expectations::of(subject, &chain) {
         Ok(expectations) => expectations,
         Err(error) => return (1, vec![Failure::of(&error)]),
     };
-    let keeps_state = !pipeline.operators().is_empty();
+    let keeps_state = chain.keeps_state();
     let ways = Ways { subject, timeline: &timeline, expectations: &expectations, keeps_state };
-    let written = match ways.as_written(pipeline).await {
+    let written = match ways.as_written(chain).await {
         Ok(written) => written,
         Err(failure) => return (1, vec![failure]),
     };
@@ -108,8 +113,8 @@ impl Ways<'_> {
         &self.timeline.moments
     }
 
-    fn begun(&self, pipeline: Pipeline) -> Run<'_> {
-        Run::new(pipeline, &self.timeline.records, &self.timeline.begin())
+    fn begun(&self, chain: Chain) -> Run<'_> {
+        Run::new(chain, &self.timeline.records, &self.timeline.begin())
     }
 
     async fn restarted<'r>(&self, run: Run<'r>, marks: &[Mark]) -> Result<Run<'r>> {
@@ -132,8 +137,8 @@ impl Ways<'_> {
         Ok(got)
     }
 
-    async fn as_written(&self, pipeline: Pipeline) -> Result<Written, Failure> {
-        let mut run = self.begun(pipeline);
+    async fn as_written(&self, chain: Chain) -> Result<Written, Failure> {
+        let mut run = self.begun(chain);
         let (mut late, mut partly) = (BTreeSet::new(), None);
         for (at, moment) in self.moments().iter().enumerate() {
             let got = self.moment(&mut run, moment, &moment.chunks).await;
@@ -153,7 +158,7 @@ impl Ways<'_> {
                 }
             };
             self.check(Way::AsWritten, at..at + 1, &got)?;
-            for row in &got.late {
+            for row in got.late.iter().chain(&got.late_below) {
                 match row.origin.as_ref().filter(|_| row.wholly) {
                     Some(origin) => {
                         let table = self.expectations.table_of(&origin.topic);
@@ -396,15 +401,13 @@ impl Ways<'_> {
 
     async fn in_batch(&self, written: &Written) -> Result<(), Wrong> {
         let catalog = self.subject.without(written.late.clone());
-        let settings = PlanSettings { partitions: 2, wide_rows: 1 };
-        let planned = plan_bounded(&self.subject.view, &catalog, settings).await?;
-        let Planned::Batch(context, plan) = planned else {
-            return Err(Error::bug("a bounded plan is a stream").into());
-        };
-        let on_bad_row = OnBadRow::DeadLetter;
-        let output =
-            run_batch(&self.subject.view, &context, &plan, &catalog, on_bad_row, &Account::unlimited()).await?;
-        let rows = output.rows.batches().collect::<Result<Vec<_>>>()?;
+        let chain = self.subject.planned(1, 1).await?;
+        let mut tables = Computed::new(&catalog, &chain)?;
+        for query in chain.below() {
+            let (schema, rows) = computed(&query.view, &tables).await?;
+            tables.add(&query.view, schema, rows)?;
+        }
+        let (_, rows) = computed(&self.subject.view, &tables).await?;
         let mut wanted = self.expectations.rows(0..self.moments().len());
         // Of what was open at the end the stream has said nothing yet.
         wanted.and_more = !self.has_ended();
@@ -450,6 +453,16 @@ impl Ways<'_> {
         let name = &self.subject.view.name;
         Err(self.subject.failure(line, format!("{name} {what}, {way}\n{difference}")))
     }
+}
+
+/// The rows of a view in batch.
+async fn computed(view: &ViewDef, tables: &Computed<'_>) -> Result<(SchemaRef, Vec<RecordBatch>)> {
+    let planned = plan_bounded(view, tables, PlanSettings { partitions: 2, wide_rows: 1 }).await?;
+    let Planned::Batch(context, plan) = planned else { return Err(Error::bug("a bounded plan is a stream")) };
+    let output = run_batch(view, &context, &plan, tables, OnBadRow::DeadLetter, &Account::unlimited()).await?;
+    let rows = output.rows.batches().collect::<Result<Vec<_>>>()?;
+    let schema = rows.first().map_or_else(|| Arc::clone(plan.schema().inner()), RecordBatch::schema);
+    Ok((schema, rows))
 }
 
 /// What is wrong with a way.

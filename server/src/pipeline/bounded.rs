@@ -13,6 +13,7 @@ use datafusion::sql::sqlparser::ast;
 use super::plain_views;
 use super::plan::{
     PlanSettings, Planned, Tables, analyzed, check_primary_key, name_tables, plan, session_max_us, watermarks_of,
+    with_ttl,
 };
 use crate::catalog::ViewDef;
 use crate::clock::Micros;
@@ -50,6 +51,7 @@ pub async fn plan_bounded(view: &ViewDef, tables: &dyn Tables, settings: PlanSet
     let named = |error| name_tables(error, tables).at(view.location.clone());
     let watermarks = watermarks_of(tables);
     let (_, plan) = analyzed(&view.query, &state, watermarks.as_ref(), &view.location).await.map_err(named)?;
+    let plan = with_ttl(plan, view)?;
     // Not even a file is read in one order: its partitions are read side by side.
     refuse_unordered(&plan).map_err(named)?;
     // Some of what cannot be run shows only here.

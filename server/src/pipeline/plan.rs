@@ -50,8 +50,8 @@ use crate::plan::{
 use crate::sql::session::session;
 use crate::sql::window_tvf::WatermarkColumns;
 use crate::sql::{
-    Functions, SESSION_MAX_LENGTH, expand_for_batch, explained, names_session, not_read_by_name, planning_error,
-    refuse_reads, with_sessions, with_times,
+    Functions, SESSION_MAX_LENGTH, STATE_TTL, TIME_COLUMN, expand_for_batch, explained, names_session,
+    not_read_by_name, planning_error, refuse_reads, with_sessions, with_state_ttl, with_times,
 };
 use crate::state::Account;
 use crate::watermark::Edges;
@@ -145,6 +145,7 @@ pub async fn plan(view: &ViewDef, tables: &dyn Tables, settings: PlanSettings) -
         .await
         .map_err(|error| name_tables(error, tables).at(view.location.clone()))?;
     check_primary_key(view, &planned.schema())?;
+    check_time_column(view, &planned)?;
     Ok(planned)
 }
 
@@ -181,6 +182,29 @@ pub(super) fn check_primary_key(view: &ViewDef, schema: &SchemaRef) -> Result<()
         .at(view.location.clone()))
 }
 
+/// Of input that ends every time is known when it has ended.
+fn check_time_column(view: &ViewDef, planned: &Planned) -> Result<()> {
+    let (Some(named), Planned::Stream(pipeline)) = (&view.options.time_column, planned) else { return Ok(()) };
+    let columns = pipeline.schema.fields().iter().zip(&pipeline.edge.columns);
+    let times = columns.filter(|(_, facts)| facts.watermark.is_some()).map(|(field, _)| field.name().as_str());
+    let times: Vec<&str> = times.collect();
+    if times.contains(&named.as_str()) {
+        return Ok(());
+    }
+    let what = match pipeline.schema.field_with_name(named) {
+        Ok(_) => "which has no watermark",
+        Err(_) => "which the view does not have",
+    };
+    let hint = match times.as_slice() {
+        [] => {
+            "no column of the view has one: select the time of a stream, or a bound of a window, unchanged".to_owned()
+        }
+        times => format!("columns with a watermark are {}", times.join(", ")),
+    };
+    let error = Error::invalid(format!("'{TIME_COLUMN}' names column \"{named}\", {what}"));
+    Err(error.hint(hint).at(view.location.clone()))
+}
+
 /// How long a session of the view can be, microseconds.
 ///
 /// # Errors
@@ -194,6 +218,25 @@ pub(super) fn session_max_us(view: &ViewDef, tables: &dyn Tables) -> Result<Opti
     Err(Error::invalid(format!("option \"{SESSION_MAX_LENGTH}\" has no effect on a view without SESSION"))
         .hint("leave it out")
         .at(view.location.clone()))
+}
+
+/// The plan with what the view says of how long versions are kept.
+///
+/// # Errors
+/// `Invalid` where the option is given and the view keeps none for longer.
+pub(super) fn with_ttl(plan: LogicalPlan, view: &ViewDef) -> Result<LogicalPlan> {
+    let Some(ttl) = view.options.state_ttl else { return Ok(plan) };
+    let (plan, is_used) = with_state_ttl(plan, micros_of(ttl))?;
+    if is_used {
+        return Ok(plan);
+    }
+    let error = Error::invalid(format!(
+        "option \"{STATE_TTL}\" has no effect: no join of the view keeps a row of each key for longer"
+    ))
+    .detail(
+        "it is about ASOF JOIN for the last row before a time, and FOR SYSTEM_TIME AS OF; all else goes with its time",
+    );
+    Err(error.hint("leave it out").at(view.location.clone()))
 }
 
 async fn plan_at_view(view: &ViewDef, tables: &dyn Tables, settings: PlanSettings) -> Result<Planned> {
@@ -222,7 +265,7 @@ async fn plan_at_view(view: &ViewDef, tables: &dyn Tables, settings: PlanSetting
     plain_views::register(&context, &view.query, tables).await?;
     let state = context.state();
     let (_, plan) = analyzed(&view.query, &state, watermarks.as_ref(), &view.location).await?;
-    let plan = with_sessions(plan, session_max_us)?;
+    let plan = with_ttl(with_sessions(plan, session_max_us)?, view)?;
     let scans = StreamScans::default();
     if !reads_stream(&plan, &scans) {
         let plan = expand_for_batch(plan)?;
@@ -371,20 +414,29 @@ pub(super) fn watermarks_of(tables: &dyn Tables) -> Arc<dyn WatermarkColumns> {
     Arc::new(DeclaredWatermarks::of(tables))
 }
 
-/// The watermark column of each table, and of each view that has one such column; and its key.
+/// What tables and views declare, by name.
 #[derive(Debug)]
-struct DeclaredWatermarks(BTreeMap<String, (String, Vec<String>)>);
+struct DeclaredWatermarks(BTreeMap<String, Declared>);
+
+#[derive(Debug)]
+struct Declared {
+    /// The watermark column of a table; of a view the one that is meant where none is named.
+    time: Option<String>,
+    key: Vec<String>,
+    /// Of a view the columns that have a watermark.
+    times_of_view: Option<Vec<String>>,
+}
 
 impl DeclaredWatermarks {
     fn of(tables: &dyn Tables) -> Self {
         let declared = tables.names().into_iter().filter_map(|name| {
             let table = tables.definition(&name)?;
-            let column = table.watermark.as_ref()?.column.clone();
-            Some((name, (column, table.primary_key.clone())))
+            let time = table.watermark.as_ref().map(|watermark| watermark.column.clone());
+            Some((name, Declared { time, key: table.primary_key.clone(), times_of_view: None }))
         });
-        let of_views = tables.upstreams().into_iter().filter_map(|view| {
-            let column = view.only_time()?.to_owned();
-            Some((view.table.name.clone(), (column, view.table.primary_key.clone())))
+        let of_views = tables.upstreams().into_iter().map(|view| {
+            let (key, times_of_view) = (view.table.primary_key.clone(), Some(view.times()));
+            (view.table.name.clone(), Declared { time: view.time(), key, times_of_view })
         });
         DeclaredWatermarks(declared.chain(of_views).collect())
     }
@@ -392,11 +444,15 @@ impl DeclaredWatermarks {
 
 impl WatermarkColumns for DeclaredWatermarks {
     fn watermark_column(&self, table: &TableReference) -> Option<String> {
-        self.0.get(table.table()).map(|(column, _)| column.clone())
+        self.0.get(table.table())?.time.clone()
     }
 
     fn primary_key(&self, table: &TableReference) -> Vec<String> {
-        self.0.get(table.table()).map(|(_, key)| key.clone()).unwrap_or_default()
+        self.0.get(table.table()).map(|declared| declared.key.clone()).unwrap_or_default()
+    }
+
+    fn times_of_view(&self, table: &TableReference) -> Option<Vec<String>> {
+        self.0.get(table.table())?.times_of_view.clone()
     }
 }
 

@@ -49,13 +49,14 @@ impl ViewStream {
             comment: None,
         });
         let marks = marks.into_iter().map(|(name, column)| ViewMark { name, column }).collect();
-        let version = version.to_owned();
+        let time_column = view.options.time_column.clone();
+        let (version, max_future) = (version.to_owned(), max_future(pipeline, &facts));
         let table = TableDef {
             name: view.name.clone(),
             columns: columns.collect(),
             watermark: None,
             primary_key: view.options.primary_key.clone(),
-            connector: Connector::View(ViewRef { version, marks, max_future: max_future(pipeline, &facts) }),
+            connector: Connector::View(ViewRef { version, marks, max_future, time_column }),
             // What its sealed rows are in.
             format: Format::Parquet,
             csv_delimiter: CSV_DELIMITER_DEFAULT,
@@ -68,11 +69,19 @@ impl ViewStream {
         Ok(ViewStream { table: Arc::new(table), facts })
     }
 
-    /// The column that is meant where a window function does not name its time: the only one with a watermark.
-    pub(super) fn only_time(&self) -> Option<&str> {
-        let mut times = self.table.columns.iter().zip(&self.facts).filter(|(_, facts)| facts.watermark.is_some());
-        let (column, _) = times.next()?;
-        times.next().is_none().then_some(column.name.as_str())
+    /// The columns that have a watermark.
+    pub(super) fn times(&self) -> Vec<String> {
+        let columns = self.table.columns.iter().zip(&self.facts);
+        columns.filter(|(_, facts)| facts.watermark.is_some()).map(|(column, _)| column.name.clone()).collect()
+    }
+
+    /// The column that is meant where a query above does not name its time: what the view says, or the only one with a watermark.
+    pub(super) fn time(&self) -> Option<String> {
+        if let Connector::View(ViewRef { time_column: Some(named), .. }) = &self.table.connector {
+            return Some(named.clone());
+        }
+        let mut times = self.times().into_iter();
+        times.next().filter(|_| times.next().is_none())
     }
 }
 

@@ -174,7 +174,7 @@ impl fmt::Display for Bound {
                 write!(
                     f,
                     "a row of the left goes when the watermark of the right {}, one of the right when that of the left passes the \
-                     next one of its key: the newest of each key stays for ever",
+                     next one of its key: one row a key stays, and what the watermarks hold back",
                     passes(*after_left)
                 )
             }

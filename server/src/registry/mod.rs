@@ -305,14 +305,21 @@ fn fingerprint(
     let mut hash = Sha256::new();
     let (query, emission) = (&view.query, emission_text(&view.emit));
     hash.update(format!("{query}\n{emission}\n{:?}\n", view.options.allowed_lateness));
+    if let Some(ttl) = view.options.state_ttl {
+        hash.update(format!("{ttl:?}\n"));
+    }
     for view in plain_views {
         hash.update(format!("{} {}\n", view.name, view.query));
     }
     for slot in slots {
         let TableDef { name, columns, watermark, connector, format, csv_delimiter, rows, .. } = slot.table.as_ref();
         // All that a view is, its own name of a version says.
-        if let Connector::View(ViewRef { version, .. }) = connector {
+        if let Connector::View(ViewRef { version, time_column, .. }) = connector {
             hash.update(format!("view {name} {version}\n"));
+            // The view below stays what it is, and those that name no time mean another one.
+            if let Some(time) = time_column {
+                hash.update(format!("{time}\n"));
+            }
             continue;
         }
         let watermark = watermark_text(watermark.as_ref());

@@ -362,6 +362,19 @@ mod tests {
         let other = of(a, "CREATE MATERIALIZED VIEW b AS SELECT id FROM a WHERE id > 0;");
         assert_eq!(version(&first, "a").await, version(&other, "a").await);
         assert_ne!(version(&first, "c").await, version(&other, "c").await);
+        // Which of its times is meant is what those above it compute, and not the view.
+        let timed = of("CREATE MATERIALIZED VIEW a WITH ('time-column' = 'ts') AS SELECT id, ts FROM t;", b);
+        assert_eq!(version(&first, "a").await, version(&timed, "a").await);
+        assert_ne!(version(&first, "b").await, version(&timed, "b").await);
+        // For how long versions are kept says what is found.
+        let joined = "SELECT x.id FROM t x ASOF JOIN t y ON x.ts >= y.ts;";
+        let kept = |with: &str| of(&format!("CREATE MATERIALIZED VIEW a {with} AS {joined}"), b);
+        let versions = [
+            version(&kept(""), "a").await,
+            version(&kept("WITH ('state-ttl' = '1 hour')"), "a").await,
+            version(&kept("WITH ('state-ttl' = '2 hours')"), "a").await,
+        ];
+        assert!(versions[0] != versions[1] && versions[0] != versions[2] && versions[1] != versions[2], "{versions:?}");
     }
 
     #[tokio::test]

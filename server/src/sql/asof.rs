@@ -6,6 +6,7 @@
 //! rule    in the analyzed plan a marked join becomes a node of ours
 //! node    its keys and times, which row is the nearest, and how near it has to be
 //! filter  what is asked of the left side alone is asked before
+//! ttl     versions that are too old are none, where the view says so
 //! ```
 
 mod filter;
@@ -13,6 +14,7 @@ mod marks;
 mod node;
 mod rule;
 mod tokens;
+mod ttl;
 
 use std::sync::Arc;
 
@@ -25,6 +27,7 @@ pub use filter::FilterBeforeAsOf;
 pub(crate) use marks::mark_joins;
 pub use node::{AsOfJoinNode, Direction, Matching, Tolerance};
 pub(crate) use tokens::with_match_conditions;
+pub(crate) use ttl::with_state_ttl;
 
 use super::window_tvf::WatermarkColumns;
 

@@ -63,7 +63,7 @@ pub mod zone;
 
 pub use arithmetic::{add_arithmetic, text_of};
 pub use asof::{AsOfJoinNode, Direction, FilterBeforeAsOf, Matching, Tolerance, add_asof_joins};
-pub(crate) use asof::{Wrong as WrongJoin, mark_joins, with_match_conditions};
+pub(crate) use asof::{Wrong as WrongJoin, mark_joins, with_match_conditions, with_state_ttl};
 pub use call::explained;
 pub use ddl::metadata_type;
 pub use errors::{nearest, not_read_by_name, planning_error, report};
@@ -71,7 +71,7 @@ pub use failed_value::{Code, Written, at_failed_value};
 pub use function::Functions;
 pub use map_access::expr_planners;
 pub use multiset::is_set_operation;
-pub(crate) use options::{SESSION_MAX_LENGTH, format_of};
+pub(crate) use options::{SESSION_MAX_LENGTH, STATE_TTL, TIME_COLUMN, format_of};
 pub use outer_types::add_outer_types;
 pub use parser::{parse_file, parse_statements};
 pub use reads::{names_in, refuse_reads};

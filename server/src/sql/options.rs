@@ -34,13 +34,15 @@ const TABLE: &[&str] = &[
 ];
 /// Options about one column, whose name stands behind these.
 const OF_COLUMNS: &[&str] = &["aliases.", "timestamp-format.", "json.path."];
-const VIEW: &[&str] = &["primary-key", "allowed-lateness", "postgres", SESSION_MAX_LENGTH];
+const VIEW: &[&str] = &["primary-key", TIME_COLUMN, "allowed-lateness", "postgres", SESSION_MAX_LENGTH, STATE_TTL];
 
 /// An option of a static table.
 const REFRESH_INTERVAL: &str = "refresh-interval";
 
-/// An option of a view.
+/// Options of a view.
 pub(crate) const SESSION_MAX_LENGTH: &str = "session-max-length";
+pub(crate) const TIME_COLUMN: &str = "time-column";
+pub(crate) const STATE_TTL: &str = "state-ttl";
 
 const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 const MAX_FUTURE_DEFAULT: Duration = Duration::from_secs(300);
@@ -682,6 +684,10 @@ fn unknown_format(option: &GivenOption) -> Error {
 pub(crate) fn view_options(mut given: Options, errors: &mut Vec<Error>) -> ViewOptions {
     let options = ViewOptions {
         primary_key: read(given.take("primary-key"), Vec::new(), errors, GivenOption::list),
+        time_column: read(given.take(TIME_COLUMN), None, errors, |option| match option.value.trim() {
+            "" => Err(option.wrong("it names a column, as in 'window_end'")),
+            name => Ok(Some(name.to_owned())),
+        }),
         allowed_lateness: read(given.take("allowed-lateness"), Duration::ZERO, errors, GivenOption::duration),
         postgres: read(given.take("postgres"), None, errors, |option| match option.value.as_str() {
             "true" => Ok(Some(true)),
@@ -690,6 +696,9 @@ pub(crate) fn view_options(mut given: Options, errors: &mut Vec<Error>) -> ViewO
         }),
         session_max_length: read(given.take(SESSION_MAX_LENGTH), None, errors, |option| {
             option.duration_above_zero("leave it out for sessions as long as rows come").map(Some)
+        }),
+        state_ttl: read(given.take(STATE_TTL), None, errors, |option| {
+            option.duration_above_zero("leave it out to keep one row of each key").map(Some)
         }),
     };
     given.refuse_rest(VIEW, &[], errors);

@@ -47,6 +47,11 @@ pub trait WatermarkColumns: fmt::Debug + Send + Sync {
     fn primary_key(&self, _table: &TableReference) -> Vec<String> {
         vec![]
     }
+
+    /// Of a materialized view the columns that have a watermark; `None` of a table, and of what is not known.
+    fn times_of_view(&self, _table: &TableReference) -> Option<Vec<String>> {
+        None
+    }
 }
 
 /// Rows of `input`, each once for every window it falls into; rows without a time fall into none.

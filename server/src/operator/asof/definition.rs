@@ -90,7 +90,7 @@ impl Shape {
 
     /// How far away a partner may be.
     pub(super) fn tolerance(&self) -> Option<Ticks> {
-        let tolerance = self.matching.tolerance?;
+        let tolerance = self.matching.reach()?;
         Some(self.ticks(tolerance.length).saturating_sub(i64::from(tolerance.is_strict)))
     }
 

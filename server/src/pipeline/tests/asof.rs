@@ -1,6 +1,7 @@
 //! As-of joins and temporal joins, against what a walk over all pairs says, and against the same query over everything at once.
 
 mod plans;
+mod ttl;
 
 use proptest::sample::select;
 

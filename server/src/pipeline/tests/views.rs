@@ -1,6 +1,8 @@
 //! Views over views: each read by the one above in committed steps, at a pace of its own. The answer is that of the same text as one query,
 //! whatever the steps are.
 
+mod versions;
+
 use std::collections::VecDeque;
 
 use super::windows::values;
@@ -57,11 +59,12 @@ impl Seeded {
     }
 }
 
-/// Each over those before it.
+/// Each over those before it. Options of one stand behind its name.
 async fn levels(views: &[(&'static str, &str)], partitions: usize) -> Result<Vec<Level>> {
     let (mut levels, mut upstreams): (Vec<Level>, Vec<Arc<ViewStream>>) = (Vec::new(), Vec::new());
-    for &(name, query) in views {
-        let (known, view) = parsed(&format!("CREATE MATERIALIZED VIEW {name} AS {query}"))?;
+    for &(named, query) in views {
+        let (known, view) = parsed(&format!("CREATE MATERIALIZED VIEW {named} AS {query}"))?;
+        let name = named.split(' ').next().unwrap_or(named);
         let tables = Over { known: &known, upstreams: upstreams.clone() };
         let pipeline = match plan(&view, &tables, PlanSettings { partitions, wide_rows: 3 }).await? {
             Planned::Stream(pipeline) => *pipeline,

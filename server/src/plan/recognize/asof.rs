@@ -78,7 +78,7 @@ pub(in crate::plan) fn join(derivation: &mut Derivation<'_>, node: &AsOfJoinNode
         per: "row of the left that waits, and each of the right that can still be the nearest".to_owned(),
         bound: Bound::Nearest {
             after_left: reach.saturating_add(allowed_lateness),
-            after_right: match (matching.direction, matching.tolerance) {
+            after_right: match (matching.direction, matching.reach()) {
                 (Direction::Forward, _) => Some(allowed_lateness.saturating_sub(matching.offset)),
                 (Direction::Backward, Some(Tolerance { length, .. })) => {
                     Some(length.saturating_sub(matching.offset).saturating_add(allowed_lateness))

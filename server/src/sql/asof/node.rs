@@ -22,6 +22,8 @@ pub struct Matching {
     pub offset: Micros,
     /// How near the nearest has to be. One that is not is no partner, and no other is looked for.
     pub tolerance: Option<Tolerance>,
+    /// `'state-ttl'` of the view: how old the nearest may be. Of [`Direction::Backward`] alone.
+    pub state_ttl: Option<Micros>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -41,6 +43,13 @@ pub struct Tolerance {
 }
 
 impl Matching {
+    /// How near the nearest has to be, by whichever says the less.
+    pub fn reach(&self) -> Option<Tolerance> {
+        let by_age = self.state_ttl.map(|length| Tolerance { length, is_strict: false });
+        let all = [self.tolerance, by_age].into_iter().flatten();
+        all.min_by_key(|tolerance| (tolerance.length, !tolerance.is_strict))
+    }
+
     /// In words, with the names of the times.
     pub fn described(&self, left: &str, right: &str) -> String {
         let (which, op) = match (self.direction, self.is_strict) {
@@ -59,7 +68,8 @@ impl Matching {
             Some(Tolerance { length, is_strict: false }) => format!(", within {}", interval::shown(length)),
             Some(Tolerance { length, is_strict: true }) => format!(", nearer than {}", interval::shown(length)),
         };
-        format!("the {which} {right} {op} {left}{by}{near}")
+        let age = self.state_ttl.map(|ttl| format!(", no older than {} ('state-ttl')", interval::shown(ttl)));
+        format!("the {which} {right} {op} {left}{by}{near}{}", age.unwrap_or_default())
     }
 }
 
@@ -99,6 +109,10 @@ impl AsOfJoinNode {
     /// The same join of other rows with the same columns.
     pub(super) fn with_left(&self, left: LogicalPlan) -> Self {
         AsOfJoinNode { left, ..self.clone() }
+    }
+
+    pub(super) fn with_matching(&self, matching: Matching) -> Self {
+        AsOfJoinNode { matching, ..self.clone() }
     }
 }
 

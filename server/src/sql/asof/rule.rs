@@ -99,14 +99,18 @@ impl AsOfJoins {
     ) -> Result<Comparison> {
         let Some(name) = table_of(table) else {
             return Err(refused(
-                "FOR SYSTEM_TIME AS OF reads the versions of a table, and this is a query or a view",
-                "write ASOF JOIN … ON keys AND a.ts >= b.ts",
+                "FOR SYSTEM_TIME AS OF reads the versions of a table or a materialized view, and this is a query or a plain view",
+                "write ASOF JOIN … ON keys AND a.ts >= b.ts, or CREATE MATERIALIZED VIEW … WITH ('primary-key' = '…')",
                 &[time],
             ));
         };
         let as_written =
             table.schema().iter().find_map(|(qualifier, _)| qualifier.cloned()).unwrap_or_else(|| name.clone());
+        let times_of_view = self.watermarks.times_of_view(&name);
         let Some(column) = self.watermarks.watermark_column(&name) else {
+            if let Some(times) = &times_of_view {
+                return Err(view_without_time(name.table(), times, time));
+            }
             return Err(refused(
                 format!("\"{}\" has no WATERMARK, so its rows are no versions", name.table()),
                 "join with a static table by equality of keys; of a stream declare WATERMARK FOR its time and PRIMARY KEY (…) NOT ENFORCED",
@@ -114,6 +118,16 @@ impl AsOfJoins {
             ));
         };
         let key = self.watermarks.primary_key(&name);
+        if key.is_empty() && times_of_view.is_some() {
+            return Err(refused(
+                format!(
+                    "view \"{}\" has no primary key, so it is not known of what its rows are versions",
+                    name.table()
+                ),
+                "write CREATE MATERIALIZED VIEW … WITH ('primary-key' = '…') with the columns that name one thing, or ASOF JOIN",
+                &[time],
+            ));
+        }
         if key.is_empty() {
             return Err(refused(
                 format!("\"{}\" has no PRIMARY KEY, so it is not known of what its rows are versions", name.table()),
@@ -125,6 +139,13 @@ impl AsOfJoins {
         let joined = |name: &String| {
             conditions.keys.iter().any(|(_, right)| matches!(right, Expr::Column(column) if column.name == *name))
         };
+        if key.contains(&column) && !joined(&column) {
+            return Err(refused(
+                format!("the primary key ({}) of \"{}\" holds the time of its versions", key.join(", "), name.table()),
+                format!("leave {column} out of the key: versions of one thing differ in it; or write ASOF JOIN"),
+                &[time],
+            ));
+        }
         if let Some(missing) = key.iter().find(|name| !joined(name)) {
             return Err(refused(
                 format!("the join's keys do not cover the primary key ({}) of \"{}\"", key.join(", "), name.table()),
@@ -145,6 +166,25 @@ impl AsOfJoins {
             ));
         };
         Ok(Comparison { bases: [base, version], op: Operator::LtEq, by, is_match: true, written: vec![time.clone()] })
+    }
+}
+
+/// A view of which it is not known what orders its versions. `times`: its columns with a watermark.
+fn view_without_time(view: &str, times: &[String], time: &Expr) -> DataFusionError {
+    match times.last() {
+        None => refused(
+            format!("view \"{view}\" has no column with a watermark, so its rows are no versions"),
+            "select the time of its stream, or a bound of its window, unchanged",
+            &[time],
+        ),
+        Some(last) => refused(
+            format!(
+                "of view \"{view}\" the columns {} have a watermark, and one of them orders its versions",
+                times.join(", ")
+            ),
+            format!("write CREATE MATERIALIZED VIEW {view} WITH ('time-column' = '{last}', …)"),
+            &[time],
+        ),
     }
 }
 
@@ -323,7 +363,7 @@ impl Conditions {
             _ => (Direction::Forward, true),
         };
         let tolerance = other.map(|other| chosen.tolerance(other)).transpose()?;
-        Ok((Matching { direction, is_strict, offset: chosen.by, tolerance }, chosen.bases.clone()))
+        Ok((Matching { direction, is_strict, offset: chosen.by, tolerance, state_ttl: None }, chosen.bases.clone()))
     }
 }
 

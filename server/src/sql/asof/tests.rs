@@ -17,7 +17,7 @@ struct Fixed;
 
 impl WatermarkColumns for Fixed {
     fn watermark_column(&self, table: &TableReference) -> Option<String> {
-        (table.table() != "still").then(|| "ts".to_owned())
+        (!["still", "timeless", "twofold"].contains(&table.table())).then(|| "ts".to_owned())
     }
 
     fn primary_key(&self, table: &TableReference) -> Vec<String> {
@@ -27,12 +27,21 @@ impl WatermarkColumns for Fixed {
             _ => vec![],
         }
     }
+
+    fn times_of_view(&self, table: &TableReference) -> Option<Vec<String>> {
+        match table.table() {
+            "keyless" => Some(vec!["ts".to_owned()]),
+            "timeless" => Some(vec![]),
+            "twofold" => Some(vec!["ts".to_owned(), "later".to_owned()]),
+            _ => None,
+        }
+    }
 }
 
 /// A query over tables of the columns k, g, n and ts; `a` counts milliseconds, and `zoned` has a time zone.
 async fn planned(text: &str) -> Result<LogicalPlan, Error> {
     let context = session(Arc::new(Fixed), 1).expect("a session");
-    for name in ["a", "b", "rates", "pairs", "still", "zoned"] {
+    for name in ["a", "b", "rates", "pairs", "still", "zoned", "keyless", "timeless", "twofold"] {
         let unit = if name == "a" { TimeUnit::Millisecond } else { TimeUnit::Microsecond };
         let zone = (name == "zoned").then(|| "UTC".into());
         let schema = Arc::new(Schema::new(vec![
@@ -281,8 +290,26 @@ async fn each_mistake_has_its_own_words_and_place() {
         (
             "a JOIN x FOR SYSTEM_TIME AS OF a.ts ON x.k = a.k",
             "a.ts",
-            "FOR SYSTEM_TIME AS OF reads the versions of a table, and this is a query or a view",
+            "FOR SYSTEM_TIME AS OF reads the versions of a table or a materialized view, and this is a query or a plain view",
             "ASOF JOIN",
+        ),
+        (
+            "a JOIN keyless FOR SYSTEM_TIME AS OF a.ts AS v ON v.k = a.k",
+            "a.ts",
+            "view \"keyless\" has no primary key, so it is not known of what its rows are versions",
+            "WITH ('primary-key' = '…')",
+        ),
+        (
+            "a JOIN timeless FOR SYSTEM_TIME AS OF a.ts AS v ON v.k = a.k",
+            "a.ts",
+            "view \"timeless\" has no column with a watermark, so its rows are no versions",
+            "select the time of its stream",
+        ),
+        (
+            "a JOIN twofold FOR SYSTEM_TIME AS OF a.ts AS v ON v.k = a.k",
+            "a.ts",
+            "of view \"twofold\" the columns ts, later have a watermark, and one of them orders its versions",
+            "WITH ('time-column' = 'later', …)",
         ),
     ] {
         let with = if from.contains("JOIN x ") { "WITH x AS (SELECT k, ts FROM rates) " } else { "" };

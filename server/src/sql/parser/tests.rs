@@ -200,7 +200,7 @@ fn a_watermark_is_any_function_of_its_column_that_never_falls() {
 #[test]
 fn a_view_has_its_options_its_query_and_its_text() {
     let text = "CREATE MATERIALIZED VIEW momentum_5m WITH ('primary-key' = 'match_id, team_id , window_start',
-  'allowed-lateness' = '10 seconds', postgres = false, 'session-max-length' = '4 hours') AS
+  'allowed-lateness' = '10 seconds', postgres = false, 'session-max-length' = '4 hours', 'time-column' = 'window_start', 'state-ttl' = '1 day') AS
 SELECT window_start, match_id, count(*) AS shots
 FROM TUMBLE(match_events, ts, INTERVAL '5 minutes')
 WHERE event_type IN ('shot', 'goal')
@@ -211,6 +211,8 @@ EMIT ON WINDOW CLOSE";
     assert_eq!(view.options.primary_key, ["match_id", "team_id", "window_start"]);
     assert_eq!(view.options.allowed_lateness, Duration::from_secs(10));
     assert_eq!(view.options.postgres, Some(false));
+    assert_eq!(view.options.state_ttl, Some(Duration::from_secs(24 * 3600)));
+    assert_eq!(view.options.time_column.as_deref(), Some("window_start"));
     assert_eq!(view.options.session_max_length, Some(Duration::from_secs(4 * 3600)));
     assert_eq!(view.emit, Emit::default());
     assert_eq!(view.text, text);

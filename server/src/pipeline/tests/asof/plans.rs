@@ -69,7 +69,7 @@ async fn a_plan_says_which_row_is_taken_and_what_is_kept_for_how_long() {
                 "as-of join, Left, by 1 key, the last t.ts <= c.ts",
                 "state asof-0: one row for each row of the left that waits, and each of the right that can still be the nearest; a row of the \
                  left goes when the watermark of the right passes its time, one of the right when that of the left passes the next one of its \
-                 key: the newest of each key stays for ever",
+                 key: one row a key stays, and what the watermarks hold back",
                 "emits a row of the left when the nearest of the right is certain",
                 "watermark of ts: the least of (clicks, taps)",
             ],
