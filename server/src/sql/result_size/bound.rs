@@ -12,7 +12,9 @@ use datafusion::error::Result;
 use datafusion::logical_expr::ColumnarValue;
 
 use super::Unit;
-use super::measure::{bytes, bytes_of_all, count, item_width, leaves, list_lengths, numbers, signs};
+use super::measure::{
+    Column, bytes, bytes_of_all, bytes_of_scalar, count, item_width, leaves, list_lengths, nulls, numbers, signs,
+};
 use crate::error::Error;
 
 /// Bytes of a number as text: a DOUBLE is written with all its digits.
@@ -27,6 +29,9 @@ const PER_FORMAT_BYTE: u64 = 20;
 pub(super) const FIXED_BYTES_MAX: u64 = 16 * 1024;
 
 const NANOS_PER_HOUR: i128 = 3_600_000_000_000;
+
+/// How much can be made of a row.
+type OfRow = Box<dyn Fn(usize) -> Result<u64>>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Bound {
@@ -113,16 +118,19 @@ impl Bound {
         }
         unit.check_batch(of, sum, rows)?;
         // What is the same for all rows is written out for each beside them.
-        let constants = arguments.iter().filter(|argument| matches!(argument, ColumnarValue::Scalar(_)));
-        let constants: Vec<ColumnarValue> = constants.cloned().collect();
-        Ok(Unit::Bytes.check_batch(of, bytes_of_all(&constants, rows)?, rows)?)
+        let mut constants = 0_u64;
+        for argument in arguments {
+            if let ColumnarValue::Scalar(value) = argument {
+                constants = constants.saturating_add(bytes_of_scalar(value)?);
+            }
+        }
+        Ok(Unit::Bytes.check_batch(of, constants.saturating_mul(count(rows)), rows)?)
     }
 
-    /// How much can be made of a row.
-    fn of_rows(self, arguments: &[ColumnarValue]) -> Result<Box<dyn Fn(usize) -> Result<u64>>> {
+    fn of_rows(self, arguments: &[ColumnarValue]) -> Result<OfRow> {
         let argument = |at: usize| arguments.get(at);
         let positive = |number: i64| u64::try_from(number).unwrap_or(0);
-        Ok(match self {
+        let of_row: OfRow = match self {
             Bound::Cast => Box::new(|_| Ok(0)),
             Bound::Inputs => {
                 let inputs = arguments.iter().map(|argument| bytes(Some(argument))).collect::<Result<Vec<_>>>()?;
@@ -168,7 +176,8 @@ impl Bound {
                 })
             }
             Bound::Zip => {
-                let lists = arguments.iter().map(|list| Ok((bytes(Some(list))?, list_lengths(Some(list))?)));
+                let lists =
+                    arguments.iter().map(|list| -> Result<_> { Ok((bytes(Some(list))?, list_lengths(Some(list))?)) });
                 let lists = lists.collect::<Result<Vec<_>>>()?;
                 let width = arguments.iter().fold(0, |sum: u64, list| sum.saturating_add(item_width(Some(list))));
                 Box::new(move |row| {
@@ -234,7 +243,8 @@ impl Bound {
                 let (one, other) = (bytes(argument(0))?, bytes(argument(1))?);
                 Box::new(move |row| Ok(one.at(row).saturating_mul(other.at(row))))
             }
-        })
+        };
+        Ok(of_row)
     }
 }
 
@@ -248,7 +258,9 @@ fn has_texts(list: Option<&ColumnarValue>) -> bool {
 }
 
 /// Bytes of `range(stop)`, `range(start, stop)` and `range(start, stop, step)`, of whole numbers, days or times.
-fn range(arguments: &[ColumnarValue]) -> Result<Box<dyn Fn(usize) -> Result<u64>>> {
+fn range(arguments: &[ColumnarValue]) -> Result<OfRow> {
+    let nulls: Vec<Column<bool>> = arguments.iter().map(|argument| nulls(Some(argument))).collect();
+    let is_null = move |row: usize| nulls.iter().any(|nulls| nulls.at(row));
     let nanos_each = |at: usize| arguments.get(at).map(ColumnarValue::data_type).as_ref().and_then(nanos_of);
     let Some(nanos_of_start) = nanos_each(0) else {
         let (start, stop) = match arguments {
@@ -259,11 +271,15 @@ fn range(arguments: &[ColumnarValue]) -> Result<Box<dyn Fn(usize) -> Result<u64>
             Some(step) => Some(numbers(Some(step))?),
             None => None,
         };
-        return Ok(Box::new(move |row| {
+        let of_row: OfRow = Box::new(move |row| {
+            if is_null(row) {
+                return Ok(0);
+            }
             let step = step.as_ref().map_or(1, |step| i128::from(step.at(row)));
             let distance = i128::from(stop.at(row)) - i128::from(start.at(row));
             Ok(values(distance, step).saturating_mul(8))
-        }));
+        });
+        return Ok(of_row);
     };
     let nanos_of_stop = nanos_each(1).unwrap_or(nanos_of_start);
     let first = arguments.first().map(ColumnarValue::data_type);
@@ -276,7 +292,10 @@ fn range(arguments: &[ColumnarValue]) -> Result<Box<dyn Fn(usize) -> Result<u64>
         }
         _ => Steps::None,
     };
-    Ok(Box::new(move |row| {
+    let of_row: OfRow = Box::new(move |row| {
+        if is_null(row) {
+            return Ok(0);
+        }
         let Some((months, days, nanos)) = steps.at(row) else { return Ok(0) };
         let nanos = if is_date { 0 } else { nanos };
         let parts = [i128::from(months), i128::from(days), i128::from(nanos)];
@@ -290,7 +309,8 @@ fn range(arguments: &[ColumnarValue]) -> Result<Box<dyn Fn(usize) -> Result<u64>
         let step = parts[0] * 28 * 23 * NANOS_PER_HOUR + parts[1] * 23 * NANOS_PER_HOUR + parts[2];
         let distance = i128::from(stop.at(row)) * nanos_of_stop - i128::from(start.at(row)) * nanos_of_start;
         Ok(values(distance, step).saturating_mul(8))
-    }))
+    });
+    Ok(of_row)
 }
 
 /// How many nanoseconds the numbers of a type count, if it is one of days or times.

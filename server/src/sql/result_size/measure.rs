@@ -136,6 +136,18 @@ pub(super) fn numbers(argument: Option<&ColumnarValue>) -> Result<Column<i64>> {
     })
 }
 
+/// Whether each row has no value. An argument that is not there has one.
+pub(super) fn nulls(argument: Option<&ColumnarValue>) -> Column<bool> {
+    match argument {
+        None => Column::One(false),
+        Some(ColumnarValue::Scalar(value)) => Column::One(value.is_null()),
+        Some(ColumnarValue::Array(array)) => match array.logical_nulls() {
+            Some(nulls) => Column::Each(nulls.iter().map(|valid| !valid).collect()),
+            None => Column::One(false),
+        },
+    }
+}
+
 /// How often one of these signs stands in each row's text.
 pub(super) fn signs(argument: Option<&ColumnarValue>, signs: &[u8]) -> Result<Column<u64>> {
     let in_text = |text: &str| count(text.bytes().filter(|byte| signs.contains(byte)).count());
