@@ -98,7 +98,7 @@ impl Unit {
         if count <= max {
             return Ok(());
         }
-        Err(Error::invalid(format!("{of}{WOULD_MAKE}a value of up to {} {unit}", shown(count)))
+        Err(Error::invalid(format!("{of}{WOULD_MAKE}a value of {} {unit}", shown(count)))
             .detail(format!("one value may take {max} {unit}"))
             .hint("limit what it is given, as with left(text, 1000) or least(count, 1000)"))
     }
@@ -108,7 +108,7 @@ impl Unit {
         if count <= max {
             return Ok(());
         }
-        Err(Error::invalid(format!("{of}{WOULD_MAKE}up to {} {unit} of {rows} rows", shown(count)))
+        Err(Error::invalid(format!("{of}{WOULD_MAKE}{} {unit} of {rows} rows", shown(count)))
             .detail(format!("the rows that are computed together may take {max} {unit}"))
             .hint("limit what it is given, as with left(text, 1000) or least(count, 1000), or filter rows before"))
     }
@@ -117,7 +117,7 @@ impl Unit {
 fn shown(count: u64) -> String {
     match count {
         u64::MAX => format!("more than {}", u64::MAX - 1),
-        count => count.to_string(),
+        count => format!("up to {count}"),
     }
 }
 
