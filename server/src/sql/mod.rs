@@ -80,6 +80,7 @@ pub use outer_types::add_outer_types;
 pub use parser::{parse_file, parse_statements};
 pub use reads::{names_in, refuse_reads};
 pub use result_size::add_result_limits;
+pub(crate) use result_size::is_too_large;
 pub(crate) use session_groups::bounds_of_window;
 pub use session_groups::{SESSION_COLUMNS, has_sessions, with_sessions};
 pub(crate) use source_text::SourceText;

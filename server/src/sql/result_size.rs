@@ -51,7 +51,7 @@ pub fn add_result_limits(session: &SessionContext) {
 }
 
 /// Whether an error is one of a result that would have been too large.
-pub(super) fn is_too_large(error: &Error) -> bool {
+pub(crate) fn is_too_large(error: &Error) -> bool {
     error.primary().contains(WOULD_MAKE)
 }
 
