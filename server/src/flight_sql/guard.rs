@@ -19,7 +19,8 @@ use crate::error::{self, Error, Result};
 use crate::sql::dialect::StreamDialect;
 use crate::sql::window_tvf::WindowTvfNode;
 use crate::sql::{
-    LENGTH_HINT, SourceText, WrongJoin, mark_joins, refuse_reads, respell_alone, with_match_conditions, wrong_length,
+    LENGTH_HINT, SUBQUERY_LEVELS_HINT, SUBQUERY_LEVELS_MAX, SourceText, WrongJoin, mark_joins, refuse_reads,
+    respell_alone, too_deep_message, too_deep_subquery, with_match_conditions, wrong_length,
 };
 
 /// Bytes of a statement's text.
@@ -170,6 +171,10 @@ fn check_expressions(whole: &mut Statement) -> Result<(Vec<String>, Columns)> {
         if let ControlFlow::Break(error) = statement.visit(&mut visitor) {
             return Err(error);
         }
+        if let Some(span) = too_deep_subquery(&*statement) {
+            let place = error::Location { file: String::new(), line: span.start.line, column: span.start.column };
+            return Err(Error::over_budget(too_deep_message()).hint(SUBQUERY_LEVELS_HINT).at(place));
+        }
     }
     // While it is still as it was written, and known to be no deeper than can be walked.
     let columns = Columns::of(whole);
@@ -282,6 +287,16 @@ impl VisitorMut for Expressions {
 
 /// Refuses a plan that does anything but read, or that is too large. Explains itself to the user.
 pub fn verify(plan: &LogicalPlan) -> Result<()> {
+    verify_below(plan, 0)
+}
+
+/// `subqueries`: how many expressions with a query this one stands in, also by way of WITH and of views.
+fn verify_below(plan: &LogicalPlan, subqueries: usize) -> Result<()> {
+    if subqueries > SUBQUERY_LEVELS_MAX {
+        return Err(Error::over_budget(too_deep_message())
+            .detail("some of them by the name of a WITH clause or of a view")
+            .hint(SUBQUERY_LEVELS_HINT));
+    }
     // By hand and not by recursion, and counted on the way: a plan can name the same subplan exponentially often.
     let mut nodes = 0;
     let mut todo = vec![(plan, 0)];
@@ -305,7 +320,7 @@ pub fn verify(plan: &LogicalPlan) -> Result<()> {
                     Expr::ScalarSubquery(subquery) => subquery,
                     _ => return Ok(TreeNodeRecursion::Continue),
                 };
-                verify(&subquery.subquery)?;
+                verify_below(&subquery.subquery, subqueries + 1)?;
                 Ok(TreeNodeRecursion::Continue)
             })
         })?;

@@ -346,7 +346,7 @@ where
     F: FnMut(RecordBatch) -> Result<Vec<T>>,
 {
     for plan in &bound.plans {
-        let physical = state.create_physical_plan(plan).await?;
+        let physical = state.create_physical_plan(plan).await.map_err(|error| bound.explained_plan(error))?;
         let mut batches = execute_stream(physical, state.task_ctx())?;
         while let Some(batch) = batches.next().await {
             for item in encode(batch.map_err(|error| bound.explained(error))?)? {

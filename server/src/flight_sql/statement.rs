@@ -18,7 +18,7 @@ use super::guard::{self, Parsed};
 use super::shorthand::{Instead, instead};
 use super::wire::{wire_schema, wire_type};
 use crate::error::{Error, ErrorKind, Location, Result};
-use crate::sql::{Code, Written, at_failed_value, explained, nearest, not_read_by_name};
+use crate::sql::{Code, Written, at_failed_value, explained, is_too_large, nearest, not_read_by_name};
 use crate::status::QueryStatus;
 use crate::tables::catalog::{CATALOG, Catalog, PUBLIC_SCHEMA};
 use crate::tables::view::not_readable;
@@ -133,6 +133,15 @@ impl Bound {
             }
             (other, _) => other,
         }
+    }
+
+    /// An error of planning. That constants make too much shows only then, and is an error of their expression as of a row's.
+    pub(super) fn explained_plan(&self, error: DataFusionError) -> StatementError {
+        let is_large = matches!(
+            error.find_root(),
+            DataFusionError::External(inner) if inner.downcast_ref::<Error>().is_some_and(is_too_large)
+        );
+        if is_large { self.explained(error) } else { StatementError::from(error) }
     }
 }
 

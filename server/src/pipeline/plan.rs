@@ -50,8 +50,8 @@ use crate::plan::{
 use crate::sql::session::session;
 use crate::sql::window_tvf::WatermarkColumns;
 use crate::sql::{
-    Functions, SESSION_MAX_LENGTH, STATE_TTL, TIME_COLUMN, expand_for_batch, explained, names_session,
-    not_read_by_name, planning_error, refuse_reads, with_sessions, with_state_ttl, with_times,
+    Code, Functions, SESSION_MAX_LENGTH, STATE_TTL, TIME_COLUMN, at_large_result, expand_for_batch, explained,
+    names_session, not_read_by_name, planning_error, refuse_reads, with_sessions, with_state_ttl, with_times,
 };
 use crate::state::Account;
 use crate::watermark::Edges;
@@ -299,7 +299,10 @@ async fn plan_at_view(view: &ViewDef, tables: &dyn Tables, settings: PlanSetting
     let mut static_rows = Vec::new();
     let mut optimized = |plan| {
         let optimized = stream_optimizer(&state).optimize(plan, &state, |_, _| {});
-        let plan = optimized.map_err(|error| planning_error(error, &view.location.file, &view.location))?;
+        let plan = optimized.map_err(|error| {
+            let error = planning_error(error, &view.location.file, &view.location);
+            at_large_result(error, &view.location, Code::Query(&view.query))
+        })?;
         lookups(plan, &scans, &mut static_rows)
     };
     let plan = optimized(stream.logical)?;

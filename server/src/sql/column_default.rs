@@ -21,7 +21,7 @@ use touchline_udfs::json::is_json;
 
 use super::check::{declared, json_constant, json_text, shown, without_brackets};
 use super::parser::StatementParser;
-use super::{StreamTypes, add_arithmetic, add_to_timestamp_ltz, session_config};
+use super::{StreamTypes, add_arithmetic, add_result_limits, add_to_timestamp_ltz, session_config};
 use crate::catalog::{Column, ColumnKind, DefaultValue};
 use crate::decode::json::{JsonColumn, JsonDecoder};
 use crate::error::{Error, Location, Result};
@@ -142,6 +142,7 @@ fn constant(expr: &SqlExpr) -> PlanResult<ScalarValue> {
     touchline_udfs::register(&context);
     add_arithmetic(&context);
     add_to_timestamp_ltz(&context);
+    add_result_limits(&context);
     let (state, over) = (context.state(), DFSchema::empty());
     let expr = ExprWithAlias { expr: expr.clone(), alias: None };
     let expr = state.create_logical_expr_from_sql_expr(expr, &over)?;

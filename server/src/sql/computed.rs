@@ -21,6 +21,7 @@ use super::call::explained_alone;
 use super::circles::lead_back;
 use super::ddl::{ColumnText, TYPES_HINT, can_be_stored};
 use super::errors::at_expr;
+use super::failed_value::{Code, at_large_result};
 use super::function::{NoTables, converts};
 use super::parser::{StatementParser, normalize};
 use super::row_expr::{self, Owner};
@@ -162,7 +163,7 @@ impl<'a> Waiting<'a> {
         // All of them, so that a name that is nobody's is told what there is.
         let known = texts.iter().filter_map(|text| columns.get(&text.name)).map(as_read);
         let known = DFSchema::try_from(Schema::new(known.collect::<Vec<_>>()))?;
-        let placed = |error| explained_alone(error, state, at);
+        let placed = |error| at_large_result(explained_alone(error, state, at), at, Code::Expr(written));
         let expr = row_expr::planned(written, &known, state, COMPUTED).map_err(placed)?;
         let (declared, json) = (self.text.declared_type()?, self.json()?);
         let expr = self.typed(expr, declared.as_ref(), &known).map_err(placed)?;

@@ -12,10 +12,13 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::tokenizer::Span;
 
 use super::call::in_sql;
+use super::result_size::{WOULD_MAKE, is_too_large};
 use crate::error::{Error, Location};
 
 /// Characters of a value in a message.
 const VALUE_CHARS_MAX: usize = 100;
+/// The operator, as messages show it.
+pub(super) const JOINED: &str = "\"||\"";
 
 /// A text that an expression may stand in.
 #[derive(Debug, Clone, Copy)]
@@ -64,6 +67,20 @@ pub fn at_failed_value(error: Error, start: &Location, written: &[Written<'_>]) 
     }
 }
 
+/// The error of a plan with the place of the call that would make too much, where that is the error; else as it is.
+///
+/// `start`: the place of the whole.
+pub(crate) fn at_large_result(error: Error, start: &Location, code: Code<'_>) -> Error {
+    if !is_too_large(&error) {
+        return error;
+    }
+    let placed = at_failed_value(error, start, &[Written { file: &start.file, code }]);
+    match placed.location() {
+        Some(_) => placed,
+        None => placed.at(start.clone()),
+    }
+}
+
 /// What an error says of the expression.
 #[derive(Debug, PartialEq, Eq)]
 enum Failure {
@@ -74,6 +91,8 @@ enum Failure {
         inner: String,
         to: String,
     },
+    /// A function of ours, as `repeat()`, or `"||"`.
+    TooLarge(String),
     /// A division of another type than integers.
     Division,
     /// Arithmetic of another type than integers.
@@ -102,6 +121,11 @@ impl Failure {
             let (inner, to) = cast.rsplit_once(" AS ")?;
             return Some(Failure::NamedCast { inner: inner.to_owned(), to: to.to_owned() });
         }
+        if let Some((of, _)) = text.split_once(WOULD_MAKE)
+            && (of.ends_with("()") || of == JOINED)
+        {
+            return Some(Failure::TooLarge(of.to_owned()));
+        }
         if text.to_lowercase().contains("divide by zero") {
             return Some(Failure::Division);
         }
@@ -123,7 +147,7 @@ impl Failure {
 
     fn described(&self, error: Error) -> Error {
         match self {
-            Failure::Named(_) | Failure::NamedCast { .. } => error,
+            Failure::Named(_) | Failure::NamedCast { .. } | Failure::TooLarge(_) => error,
             Failure::Division => Error::invalid("division by zero")
                 .hint("write nullif(…, 0) for what it is divided by, to have NULL instead"),
             Failure::Overflow(what) => {
@@ -164,6 +188,11 @@ impl Failure {
                 }
                 _ => None,
             },
+            Failure::TooLarge(of) => match expr {
+                Expr::BinaryOp { op: BinaryOperator::StringConcat, .. } => (of == JOINED).then_some(false),
+                Expr::Function(function) => is_called(&name_of(function), of.trim_end_matches("()")).then_some(false),
+                _ => None,
+            },
             Failure::Division => match expr {
                 Expr::BinaryOp { op: BinaryOperator::Divide | BinaryOperator::Modulo, .. } => Some(false),
                 _ => None,
@@ -200,6 +229,13 @@ fn is_arithmetic(operator: &BinaryOperator) -> bool {
 
 fn name_of(function: &Function) -> String {
     function.name.to_string().to_lowercase()
+}
+
+/// Whether what is written as `name` is this function, which some have other names for.
+fn is_called(name: &str, function: &str) -> bool {
+    name == function
+        || name.strip_prefix("list_").is_some_and(|of_list| function.strip_prefix("array_") == Some(of_list))
+        || (name, function) == ("date_format", "to_char")
 }
 
 /// Expressions that may have failed, inner ones before those around them.

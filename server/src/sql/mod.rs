@@ -4,7 +4,8 @@
 //! their arithmetic, `zone` that of days, `window_session` that of sessions; `asof` plans joins as of a time; `function` plans users' own functions; `errors` turns whatever planning says into
 //! file:line:column, with `call` for wrong arguments. What peers write in other words is read by `spelling`, `types`, `table_clauses`
 //! and `to_timestamp_ltz`, and `peers` says what to write for the rest. `arithmetic` keeps integers from wrapping, `outer_types`, `three_valued` and
-//! `multiset` give correlated subqueries, `IN` and `INTERSECT ALL` the meaning that they have in SQL, and `failed_value` finds the
+//! `multiset` give correlated subqueries, `IN` and `INTERSECT ALL` the meaning that they have in SQL, `result_size` refuses results that
+//! would not fit into memory, `subquery_levels` statements that take for ever to plan, and `failed_value` finds the
 //! expression that a row's value did not suit.
 
 use std::sync::Arc;
@@ -40,12 +41,14 @@ pub mod parser;
 mod partition_by;
 mod peers;
 mod reads;
+mod result_size;
 mod row_expr;
 pub mod session;
 mod session_batch;
 mod session_groups;
 mod source_text;
 mod spelling;
+mod subquery_levels;
 mod table_clauses;
 mod tables_read;
 mod three_valued;
@@ -67,6 +70,7 @@ pub(crate) use asof::{Wrong as WrongJoin, mark_joins, with_match_conditions, wit
 pub use call::explained;
 pub use ddl::metadata_type;
 pub use errors::{nearest, not_read_by_name, planning_error, report};
+pub(crate) use failed_value::at_large_result;
 pub use failed_value::{Code, Written, at_failed_value};
 pub use function::Functions;
 pub use map_access::expr_planners;
@@ -75,10 +79,13 @@ pub(crate) use options::{SESSION_MAX_LENGTH, STATE_TTL, TIME_COLUMN, format_of};
 pub use outer_types::add_outer_types;
 pub use parser::{parse_file, parse_statements};
 pub use reads::{names_in, refuse_reads};
+pub use result_size::add_result_limits;
+pub(crate) use result_size::is_too_large;
 pub(crate) use session_groups::bounds_of_window;
 pub use session_groups::{SESSION_COLUMNS, has_sessions, with_sessions};
 pub(crate) use source_text::SourceText;
 pub(crate) use spelling::respell_alone;
+pub(crate) use subquery_levels::{SUBQUERY_LEVELS_HINT, SUBQUERY_LEVELS_MAX, too_deep_message, too_deep_subquery};
 pub use tables_read::tables_of;
 pub use three_valued::add_three_valued_in;
 pub use to_timestamp_ltz::add_to_timestamp_ltz;

@@ -19,6 +19,7 @@ use super::options::{self, Options};
 use super::peers;
 use super::source_text::{RECURSION_MAX, SourceText, StatementTokens, is_end};
 use super::spelling::respell_tokens;
+use super::subquery_levels::{SUBQUERY_LEVELS_HINT, too_deep_message, too_deep_subquery};
 use super::window_calls::{LENGTH_HINT, wrong_length};
 use crate::catalog::{Explained, PlainView, Statement, ViewDef, ViewOptions};
 use crate::error::{Error, Location, Result};
@@ -295,6 +296,10 @@ impl<'a> StatementParser<'a> {
     fn query(&mut self) -> Result<Box<Query>> {
         let query = self.parser.parse_query();
         let mut query = self.parsed(query)?;
+        if let Some(span) = too_deep_subquery(query.as_ref()) {
+            let place = if is_end(span) { self.location() } else { self.at(span) };
+            return Err(Error::invalid(too_deep_message()).hint(SUBQUERY_LEVELS_HINT).at(place));
+        }
         self.respell(&mut query)?;
         let mut check = QueryCheck { statement: self };
         if let ControlFlow::Break(error) = query.visit(&mut check) {

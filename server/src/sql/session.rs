@@ -7,8 +7,8 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 
 use super::window_tvf::WatermarkColumns;
 use super::{
-    StreamTypes, add_arithmetic, add_asof_joins, add_outer_types, add_three_valued_in, add_to_timestamp_ltz,
-    add_window_functions, expr_planners, physical_optimizer_rules, session_config,
+    StreamTypes, add_arithmetic, add_asof_joins, add_outer_types, add_result_limits, add_three_valued_in,
+    add_to_timestamp_ltz, add_window_functions, expr_planners, physical_optimizer_rules, session_config,
 };
 use crate::error::Result;
 use crate::operator::batch_planner;
@@ -39,5 +39,6 @@ pub fn session_of(state: SessionState, watermarks: Arc<dyn WatermarkColumns>) ->
     add_to_timestamp_ltz(&context);
     add_asof_joins(&context, Arc::clone(&watermarks))?;
     add_window_functions(&context, watermarks)?;
+    add_result_limits(&context);
     Ok(context)
 }

@@ -11,6 +11,41 @@ async fn a_value_of_three_megabytes_arrives() {
 }
 
 #[tokio::test]
+async fn a_result_that_would_not_fit_into_memory_is_refused_with_its_place_before_it_is_made() {
+    let server = Server::open().await;
+    for (sql, place) in [
+        ("SELECT length(lpad('a', b, 'x')) FROM (VALUES (9223372036854775807)) AS t(b)", "1:15: lpad()"),
+        ("SELECT 1,\n length(repeat('x', 1000000000))", "2:9: repeat()"),
+        ("SELECT array_length(range(1, 1000000000000))", "1:21: range()"),
+    ] {
+        let status = server.query(sql).await.expect_err("refused");
+        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+        assert!(status.message().contains(&format!("{place} would make a value of ")), "{status}");
+    }
+    // Eight gigabytes of a constant, which a batch would have.
+    let constant = "SELECT repeat('x', 1000000) FROM generate_series(1, 100000)";
+    assert_eq!(server.code(constant).await, Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn subqueries_stand_at_most_eight_deep_also_by_name() {
+    let server = Server::open().await;
+    let nested = |levels: usize| {
+        (0..levels).fold("SELECT 1 AS a".to_owned(), |query, _| format!("SELECT 1 AS a WHERE 1 IN ({query})"))
+    };
+    assert_eq!(server.ok(&nested(3)).await.num_rows(), 1);
+    for levels in [9, 20] {
+        let status = server.query(&nested(levels)).await.expect_err("refused");
+        assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+        assert!(status.message().contains("more than 8 subqueries stand in one another"), "{status}");
+    }
+    let named: Vec<String> =
+        (1..=20).map(|n| format!("t{n} AS (SELECT 1 AS a WHERE 1 IN (SELECT a FROM t{}))", n - 1)).collect();
+    let named = format!("WITH t0 AS (SELECT 1 AS a), {} SELECT a FROM t20", named.join(", "));
+    assert_eq!(server.code(&named).await, Code::ResourceExhausted);
+}
+
+#[tokio::test]
 async fn statements_that_nest_deeply_end_in_an_error_and_not_in_a_crash() {
     let server = Server::open().await;
     let chain = |terms: usize, operator: &str| format!("SELECT {}", vec!["1"; terms].join(operator));

@@ -8,6 +8,7 @@ use datafusion::logical_expr::{BinaryExpr, Expr};
 use super::cast::CheckedCast;
 use super::checked::Checked;
 use crate::sql::interval;
+use crate::sql::result_size::is_joined;
 
 /// What it does not know to write is `…`.
 pub fn text_of(expr: &Expr) -> String {
@@ -29,6 +30,7 @@ pub fn text_of(expr: &Expr) -> String {
                 (Some(checked), _) => checked.text(),
                 // The argument stands for the cast, too.
                 (None, [inner]) if function.is::<CheckedCast>() => text_of(inner),
+                (None, [left, right]) if is_joined(&call.func) => format!("{} || {}", operand(left), operand(right)),
                 (None, arguments) => {
                     let arguments: Vec<String> = arguments.iter().map(text_of).collect();
                     format!("{}({})", call.func.name(), arguments.join(", "))

@@ -48,6 +48,17 @@ fn the_words_of_a_kernel_become_plain_and_are_placed_where_only_one_expression_c
 }
 
 #[test]
+fn a_call_that_would_make_too_much_is_found_where_only_one_is_written() {
+    let said = "repeat() would make a value of up to 1000000000 bytes";
+    assert_eq!(placed(said, "SELECT a,\n repeat(a, n) FROM e"), format!("q.sql:2:2: {said}"));
+    assert_eq!(placed(said, "SELECT repeat(a, n), repeat(b, n) FROM e"), said, "either of the two");
+    let list = "array_resize() would make a value of up to 1000000000 bytes";
+    assert_eq!(placed(list, "SELECT list_resize(a, n) FROM e"), format!("q.sql:1:8: {list}"));
+    let joined = "\"||\" would make up to 1000000000 bytes of 8192 rows";
+    assert_eq!(placed(joined, "SELECT 1 + 2, a || b FROM e"), format!("q.sql:1:15: {joined}"));
+}
+
+#[test]
 fn other_errors_stay_as_they_are() {
     assert_eq!(placed("no such file", "SELECT a / b FROM e"), "no such file");
     let long = format!("Cannot cast string '{}' to value of Int64 type", "⚽".repeat(1_000));
