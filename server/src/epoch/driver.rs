@@ -216,7 +216,7 @@ impl Driver {
             let table = &self.pipeline.slots[*slot].table;
             let name = match &table.connector {
                 Connector::Kafka(topic) => &topic.topic,
-                Connector::Filesystem(_) | Connector::View(_) => &table.name,
+                Connector::Filesystem(_) | Connector::Postgres(_) | Connector::View(_) => &table.name,
             };
             let has_read = self.offsets[*slot].values().any(|next| *next > 0);
             news |= self.identities[*slot]
