@@ -24,13 +24,14 @@ import measure  # noqa: E402
 import operators  # noqa: E402
 import queries  # noqa: E402
 import report  # noqa: E402
+import served  # noqa: E402
 import server  # noqa: E402
 import stress  # noqa: E402
 import service  # noqa: E402
 import topic  # noqa: E402
 
-OTHERS, OPERATORS, STADIUM = ["epoch", "start", "memory"], ["operators"], ["simulate", "stress"]
-PARTS = ["file", "kafka", *OTHERS, *OPERATORS, *STADIUM]
+OTHERS, OPERATORS, SERVED, STADIUM = ["epoch", "start", "memory"], ["operators"], ["served"], ["simulate", "stress"]
+PARTS = ["file", "kafka", *OTHERS, *OPERATORS, *SERVED, *STADIUM]
 TOUCHLINE = "Touchline, 1 partition"
 TOUCHLINE_WIDE = "Touchline, {} partitions"
 FLINK_COLD, FLINK_WARM = "Flink, with its start", "Flink, warm"
@@ -158,10 +159,10 @@ class Bench:
 
     def touchline_kafka(self, query, broker, name, partitions):
         schema = queries.text("touchline", "source", SOURCE=f"'connector' = 'kafka', 'topic' = '{name}'")
-        view = f"CREATE MATERIALIZED VIEW measured AS\n{queries.text('touchline', query)};\n"
+        views = {"measured": queries.text("touchline", query)}
         rows_out = queries.rows(self.oracle(query))
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
-            serving = server.of_one_query(self.binary, folder, broker, schema, view, partitions)
+            serving = server.of_queries(self.binary, folder, broker, schema, views, partitions)
             with contextlib.closing(serving):
                 cost, _ = serving.until_read(self.options.events + 1, rows_out, LIMIT_S)
                 rows = pathlib.Path(folder) / "rows.parquet"
@@ -189,6 +190,15 @@ class Bench:
         if "operators" in parts:
             say("joins and sessions beside a tumble")
             rows.extend(operators.measured(self.binary, self.data_dir, self.folder, runs, self.flink))
+        if "served" in parts:
+            say("a server of many queries")
+            try:
+                broker = topic.Broker()
+            except service.Unavailable as error:
+                say(f"NOT AVAILABLE: Kafka ({error})")
+            else:
+                with contextlib.closing(broker):
+                    rows.extend(served.measured(self, broker.address))
         if "simulate" in parts:
             say("the simulator")
             rates = stress.simulator(self.binary, self.folder, runs)
@@ -272,7 +282,7 @@ def main():
         bench = Bench(options, binary, folder)
         others, failed, stopped = {}, None, False
         try:
-            for block, own in ("others", OTHERS), ("operators", OPERATORS), ("stadium", STADIUM):
+            for block, own in ("others", OTHERS), ("operators", OPERATORS), ("served", SERVED), ("stadium", STADIUM):
                 others[block] = bench.others([part for part in own if part in options.only])
             if "file" in options.only:
                 bench.from_file()

@@ -18,23 +18,41 @@ import measure
 POLL_S = 0.05
 
 
-def of_one_query(binary, folder, brokers, schema, view, partitions):
-    """A server with one table and the view `measured`."""
+def of_queries(binary, folder, brokers, schema, views, partitions, engine=""):
+    """A server with one table and these views, each a name and what it selects."""
     folder = pathlib.Path(folder)
-    for name, text in [("schemas/engagements.sql", schema), ("queries/measured.sql", view)]:
-        path = folder / name
-        path.parent.mkdir(parents=True)
-        path.write_text(text)
-    return Server(binary, folder, brokers, folder, partitions)
+    for kind in ("schemas", "queries"):
+        (folder / kind).mkdir()
+    (folder / "schemas" / "engagements.sql").write_text(schema)
+    for name, text in views.items():
+        (folder / "queries" / f"{name}.sql").write_text(f"CREATE MATERIALIZED VIEW {name} AS\n{text.strip()};\n")
+    return Server(binary, folder, brokers, folder, partitions, engine)
+
+
+def exposition(address):
+    """What `/metrics` says, as text."""
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
+        return answer.read().decode()
+
+
+def stop(child):
+    """Ends a server, by force where it does not end by itself."""
+    if child.poll() is None:
+        child.send_signal(signal.SIGTERM)
+        try:
+            child.wait(20)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
 
 
 class Server:
-    def __init__(self, binary, folder, brokers, definitions, partitions):
-        """`definitions`: where schemas/ and queries/ are."""
+    def __init__(self, binary, folder, brokers, definitions, partitions, engine=""):
+        """`definitions`: where schemas/ and queries/ are. `engine`: further lines of that section."""
         folder = pathlib.Path(folder)
         config = folder / "touchline.toml"
         config.write_text(
-            f'data_dir = "{folder}/data"\n[kafka]\nbrokers = "{brokers}"\n[engine]\npartitions = {partitions}\n'
+            f'data_dir = "{folder}/data"\n[kafka]\nbrokers = "{brokers}"\n[engine]\npartitions = {partitions}\n{engine}\n'
             f'[flight]\nlisten = "127.0.0.1:0"\n[http]\nlisten = "127.0.0.1:0"\n[log]\nformat = "json"\nlevel = "info"\n'
             f'[catalog]\nschemas_dir = "{definitions}/schemas"\nqueries_dir = "{definitions}/queries"\n'
         )
@@ -74,9 +92,7 @@ class Server:
                 return found["flight"], found["http"]
 
     def exposition(self):
-        """What `/metrics` says, as text."""
-        with urllib.request.urlopen(f"http://{self.http}/metrics", timeout=10) as answer:
-            return answer.read().decode()
+        return exposition(self.http)
 
     def metrics(self):
         text = self.exposition()
@@ -105,10 +121,4 @@ class Server:
             pyarrow.parquet.write_table(cursor.fetch_arrow_table(), path)
 
     def close(self):
-        if self.child.poll() is None:
-            self.child.send_signal(signal.SIGTERM)
-            try:
-                self.child.wait(20)
-            except subprocess.TimeoutExpired:
-                self.child.kill()
-                self.child.wait()
+        stop(self.child)

@@ -1,5 +1,6 @@
-"""A real Kafka broker, and a topic of one partition filled with the records of a file."""
+"""A real Kafka broker, and topics filled with the records of a file."""
 
+import itertools
 import os
 import pathlib
 import shlex
@@ -12,6 +13,7 @@ import service
 
 SERVICES = pathlib.Path(service.__file__).resolve().parent
 NAME = "engagements"
+numbers = itertools.count()
 
 
 class Broker:
@@ -39,12 +41,18 @@ class Broker:
             self.process.wait(60)
 
 
-def fill(broker, lines, last):
-    """Makes a topic of a new name with these lines, then the record `last`. Returns the name."""
-    name = f"{NAME}-{os.getpid()}"
+def create(broker, partitions=1):
+    """Makes an empty topic of a new name, and returns that."""
+    name = f"{NAME}-{os.getpid()}-{next(numbers)}"
     admin = AdminClient({"bootstrap.servers": broker})
-    for made in admin.create_topics([NewTopic(name, 1, 1)]).values():
+    for made in admin.create_topics([NewTopic(name, partitions, 1)]).values():
         made.result(30)
+    return name
+
+
+def fill(broker, lines, last, partitions=1):
+    """Makes a topic of a new name with these lines, partition by partition in turn, then the record `last` in each. Returns the name."""
+    name = create(broker, partitions)
     producer = confluent_kafka.Producer({
         "bootstrap.servers": broker, "linger.ms": 50, "batch.size": 1 << 20, "acks": 1,
         "queue.buffering.max.messages": 500_000, "queue.buffering.max.kbytes": 512 << 10,
@@ -60,7 +68,7 @@ def fill(broker, lines, last):
             record = line[:-1]
             while True:
                 try:
-                    producer.produce(name, record, on_delivery=delivered)
+                    producer.produce(name, record, partition=number % partitions, on_delivery=delivered)
                     break
                 except BufferError:
                     producer.poll(0.05)
@@ -68,7 +76,8 @@ def fill(broker, lines, last):
                 producer.poll(0)
     # Behind all others: it closes the windows.
     if producer.flush(120) == 0:
-        producer.produce(name, last, on_delivery=delivered)
+        for partition in range(partitions):
+            producer.produce(name, last, partition=partition, on_delivery=delivered)
         if producer.flush(60) == 0 and not refused:
             return name
     raise service.Unavailable(f"the topic could not be filled: {refused[:1] or 'Kafka does not take records'}")

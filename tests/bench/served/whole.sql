@@ -1,0 +1,3 @@
+SELECT window_start, match_id, engagement_type, count(*) AS events, sum(watch_ms + ${NUMBER}) AS watch_ms
+FROM TUMBLE(engagements, event_time, INTERVAL '1 minute')
+GROUP BY window_start, window_end, match_id, engagement_type
