@@ -114,8 +114,7 @@ fn between() -> Outcome {
 }
 
 fn another_file() -> Outcome {
-    let files =
-        "CREATE TABLE e (id BIGINT NOT NULL) WITH ('connector' = 'filesystem', 'path' = '../in', 'format' = 'json');\n";
+    let files = "CREATE TABLE e (id BIGINT NOT NULL, at TIMESTAMP(3), WATERMARK FOR at AS at) WITH ('connector' = 'filesystem', 'path' = '../in', 'format' = 'json');\n";
     let site = site(files)?;
     site.write("in/b.ndjson", "{\"id\":0}\n{\"id\":1}\n{\"id\":2}\n")?;
     let server = serve(&site)?;

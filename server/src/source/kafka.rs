@@ -113,11 +113,11 @@ impl KafkaSource {
         let start = topic.start;
         let deadline = Instant::now() + settings.connect_timeout();
         let (consumer, topic) = connect(settings, topic)?;
-        let found = watermarks(&consumer, &topic, deadline)?;
+        let (leader, found) = watermarks(&consumer, &topic, deadline)?;
         let begin = begin_at(&topic, resume, start, &found)?;
 
         let consumer = Arc::new(consumer);
-        let mut question = Question::try_new(Arc::clone(&consumer))?;
+        let mut question = Question::try_new(Arc::clone(&consumer), leader)?;
         let identity = until_answered(&consumer, &topic, deadline, |timeout| {
             question.ask(&topic.name_c, timeout);
             match question.answer(timeout + ANSWER_PATIENCE) {
@@ -470,7 +470,7 @@ fn add(list: &mut TopicPartitionList, topic: &Topic, partition: Partition, offse
 pub fn snapshot_offsets(settings: &KafkaSettings, topic: &KafkaTopic) -> Result<(Offsets, Offsets)> {
     let deadline = Instant::now() + settings.connect_timeout();
     let (consumer, topic) = connect(settings, topic)?;
-    let found = watermarks(&consumer, &topic, deadline)?;
+    let (_, found) = watermarks(&consumer, &topic, deadline)?;
     Ok((
         found.iter().map(|found| (found.partition, found.low)).collect(),
         found.iter().map(|found| (found.partition, found.high)).collect(),
@@ -496,15 +496,16 @@ struct Found {
     high: Offset,
 }
 
-/// Asks for the topic's partitions and the range of each, until `deadline`.
-fn watermarks(consumer: &BaseConsumer<Events>, topic: &Topic, deadline: Instant) -> Result<Vec<Found>> {
-    let ids = until_answered(consumer, topic, deadline, |timeout| {
+/// Asks for the topic's partitions and the range of each, until `deadline`. Also says who leads one of them.
+fn watermarks(consumer: &BaseConsumer<Events>, topic: &Topic, deadline: Instant) -> Result<(Option<i32>, Vec<Found>)> {
+    let (leader, ids) = until_answered(consumer, topic, deadline, |timeout| {
         let metadata = consumer.fetch_metadata(Some(&topic.name), timeout)?;
         let found = metadata.topics().iter().find(|found| found.name() == topic.name);
         let error = found.and_then(|found| found.error()).map(RDKafkaErrorCode::from);
         match (found, error) {
             (Some(found), None) if !found.partitions().is_empty() => {
-                Ok(found.partitions().iter().map(|partition| partition.id()).collect::<Vec<_>>())
+                let leader = found.partitions().iter().map(|partition| partition.leader()).find(|leader| *leader >= 0);
+                Ok((leader, found.partitions().iter().map(|partition| partition.id()).collect::<Vec<_>>()))
             }
             (_, error) => Err(KafkaError::MetadataFetch(error.unwrap_or(RDKafkaErrorCode::UnknownTopicOrPartition))),
         }
@@ -517,7 +518,7 @@ fn watermarks(consumer: &BaseConsumer<Events>, topic: &Topic, deadline: Instant)
         found.push(Found { partition, low, high });
     }
     found.sort_unstable_by_key(|found| found.partition);
-    Ok(found)
+    Ok((leader, found))
 }
 
 /// Repeats a request in short slices, so that a refused login ends it at once and not at the deadline.

@@ -14,9 +14,9 @@ async fn a_value_of_three_megabytes_arrives() {
 async fn a_result_that_would_not_fit_into_memory_is_refused_with_its_place_before_it_is_made() {
     let server = Server::open().await;
     for (sql, place) in [
-        ("SELECT length(lpad('a', b, 'x')) FROM (VALUES (9223372036854775807)) AS t(b)", "1:15: lpad()"),
-        ("SELECT 1,\n length(repeat('x', 1000000000))", "2:9: repeat()"),
-        ("SELECT array_length(range(1, 1000000000000))", "1:21: range()"),
+        ("SELECT length(lpad('a', b, 'x')) FROM (VALUES (9223372036854775807)) AS t(b)", "line 1, column 15: lpad()"),
+        ("SELECT 1,\n length(repeat('x', 1000000000))", "line 2, column 9: repeat()"),
+        ("SELECT array_length(range(1, 1000000000000))", "line 1, column 21: range()"),
     ] {
         let status = server.query(sql).await.expect_err("refused");
         assert_eq!(status.code(), Code::InvalidArgument, "{status}");

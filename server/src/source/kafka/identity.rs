@@ -38,6 +38,9 @@ pub(super) enum Answer {
 /// One question at a time is under way; nothing here waits for a broker unless told to.
 pub(super) struct Question {
     queue: NonNull<rd::rd_kafka_queue_t>,
+    /// Who is asked, in turn with the cluster's controller once one of them has failed: clients may not reach that, and a broker can go.
+    broker: Option<i32>,
+    of_controller: bool,
     under_way: bool,
     consumer: Arc<BaseConsumer<Events>>,
 }
@@ -49,11 +52,12 @@ unsafe impl Send for Question {}
 struct Event(NonNull<rd::rd_kafka_event_t>);
 
 impl Question {
-    pub(super) fn try_new(consumer: Arc<BaseConsumer<Events>>) -> Result<Self> {
+    /// `broker`: one of the brokers that lead the topic's partitions.
+    pub(super) fn try_new(consumer: Arc<BaseConsumer<Events>>, broker: Option<i32>) -> Result<Self> {
         // SAFETY: the client pointer is valid for as long as `consumer`, which outlives the queue (see `Drop`).
         let queue = unsafe { rd::rd_kafka_queue_new(consumer.client().native_ptr()) };
         let queue = NonNull::new(queue).ok_or_else(|| Error::bug("librdkafka gave no queue"))?;
-        Ok(Question { queue, under_way: false, consumer })
+        Ok(Question { queue, broker, of_controller: false, under_way: false, consumer })
     }
 
     pub(super) fn is_under_way(&self) -> bool {
@@ -80,6 +84,9 @@ impl Question {
             // Refused only where it is out of bounds; then the client's own patience counts.
             let _ =
                 rd::rd_kafka_AdminOptions_set_request_timeout(options, patience_ms, reason.as_mut_ptr(), reason.len());
+            if let Some(broker) = self.broker.filter(|_| !self.of_controller) {
+                let _ = rd::rd_kafka_AdminOptions_set_broker(options, broker, reason.as_mut_ptr(), reason.len());
+            }
             let topics = rd::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len());
             rd::rd_kafka_DescribeTopics(client, topics, options, self.queue.as_ptr());
             rd::rd_kafka_TopicCollection_destroy(topics);
@@ -98,7 +105,9 @@ impl Question {
         let event = unsafe { rd::rd_kafka_queue_poll(self.queue.as_ptr(), wait_ms) };
         let event = Event(NonNull::new(event)?);
         self.under_way = false;
-        Some(event.read())
+        let answer = event.read();
+        self.of_controller ^= matches!(answer, Answer::Failed(_));
+        Some(answer)
     }
 }
 
