@@ -17,7 +17,7 @@ use crate::watermark::{END, Mark};
 
 /// See the module's first line.
 #[derive(Debug)]
-pub(super) struct Chain {
+pub(super) struct Views {
     /// The last is the view that the test is about.
     pub(super) queries: Vec<Query>,
 }
@@ -32,13 +32,13 @@ pub(super) struct Query {
 
 #[derive(Debug, Clone)]
 pub(super) enum Input {
-    /// A table, by its place in [`Chain::slots`].
+    /// A table, by its place in [`Views::slots`].
     Table(usize),
     /// What a query of the chain emits, and how far it has said that its times have got.
     View { query: usize, marks: Vec<Mark> },
 }
 
-impl Chain {
+impl Views {
     /// # Errors
     /// `Invalid` for whatever is wrong with one of the views, or where they read one another in a circle.
     pub(super) async fn planned(view: &Arc<ViewDef>, catalog: &Arc<Catalog>, settings: PlanSettings) -> Result<Self> {
@@ -63,7 +63,7 @@ impl Chain {
             let inputs = inputs.ok_or_else(|| Error::bug(format!("what view \"{}\" reads is not there", view.name)))?;
             queries.push(Query { view, pipeline, inputs });
         }
-        Ok(Chain { queries })
+        Ok(Views { queries })
     }
 
     /// The tables that are read, those of one query behind those of the queries before it.
@@ -87,7 +87,7 @@ impl Chain {
 }
 
 impl Query {
-    /// Where its sources stand. `tables`: those of [`Chain::slots`].
+    /// Where its sources stand. `tables`: those of [`Views::slots`].
     pub(super) fn sources(&self, tables: &[Mark]) -> Vec<Mark> {
         let marks = self.inputs.iter().flat_map(|input| match input {
             Input::Table(slot) => vec![tables[*slot]],
@@ -148,7 +148,7 @@ pub(super) struct Computed<'a> {
 }
 
 impl<'a> Computed<'a> {
-    pub(super) fn new(catalog: &'a Catalog, chain: &Chain) -> Result<Self> {
+    pub(super) fn new(catalog: &'a Catalog, chain: &Views) -> Result<Self> {
         let stream = |query: &Query| ViewStream::of(&query.view, &query.pipeline, "").map(Arc::new);
         let streams = chain.below().iter().map(stream).collect::<Result<Vec<_>>>()?;
         Ok(Computed { catalog, streams, results: vec![] })

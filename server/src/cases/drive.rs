@@ -10,7 +10,7 @@ use arrow::datatypes::Schema;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 
-use super::chain::{Chain, Input, Query};
+use super::chain::{Input, Query, Views};
 use super::timeline::{Chunk, SlotRecords};
 use crate::clock::{Micros, micros_of};
 use crate::error::{Error, Result};
@@ -53,7 +53,7 @@ pub(super) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    pub(super) fn new(chain: Chain, records: &'a [SlotRecords], begin: &[Mark]) -> Self {
+    pub(super) fn new(chain: Views, records: &'a [SlotRecords], begin: &[Mark]) -> Self {
         chain.queries.iter().for_each(|query| query.pipeline.pass(&query.sources(begin)));
         let forced = vec![NONE; records.len()];
         Run { queries: chain.queries, records, forced, epoch: 0 }
@@ -249,7 +249,7 @@ impl<'a> Run<'a> {
     ///
     /// # Errors
     /// `Bug` where a fresh pipeline has other operators.
-    pub(super) fn restarted(self, fresh: Chain, marks: &[Mark]) -> Result<Self> {
+    pub(super) fn restarted(self, fresh: Views, marks: &[Mark]) -> Result<Self> {
         let tables = self.marks(marks);
         let mut queries = Vec::new();
         for (before, after) in self.queries.into_iter().zip(fresh.queries) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use serde_json::Value as Json;
 
-use super::chain::Chain;
+use super::chain::Views;
 use super::compare::{Wanted, WantedRow};
 use super::script::{Expected, Grid, Report, What};
 use super::value::{Value, fits, values};
@@ -35,7 +35,7 @@ pub(super) struct Expectations<'a> {
 impl<'a> Expectations<'a> {
     /// # Errors
     /// `Invalid` for a column that the view does not have.
-    pub(super) fn of(subject: &'a Subject<'a>, chain: &Chain) -> Result<Self> {
+    pub(super) fn of(subject: &'a Subject<'a>, chain: &Views) -> Result<Self> {
         let of_view = |expected: &&Expected| match &expected.view {
             Some(view) => view.name == subject.view.name,
             None => true,

@@ -23,7 +23,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use self::chain::{Chain, in_order};
+use self::chain::{Views, in_order};
 use self::expected::{indented, is_said};
 use self::records::{AllGiven, GivenTables, Place, given};
 use self::script::{Action, Expected, Named, Script, SourceName, What};
@@ -329,9 +329,9 @@ struct Subject<'a> {
 
 impl Subject<'_> {
     /// The query, and those that it reads, as a server would run them.
-    async fn planned(&self, partitions: usize, wide_rows: usize) -> Result<Chain> {
+    async fn planned(&self, partitions: usize, wide_rows: usize) -> Result<Views> {
         let settings = PlanSettings { partitions, wide_rows };
-        Chain::planned(&self.view, &self.catalog, settings).await
+        Views::planned(&self.view, &self.catalog, settings).await
     }
 
     /// The same tables without some of their records.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
-use super::chain::{Chain, Computed};
+use super::chain::{Computed, Views};
 use super::compare::{Wanted, difference};
 use super::drive::{Got, Run};
 use super::expected::Expectations;
@@ -113,7 +113,7 @@ impl Ways<'_> {
         &self.timeline.moments
     }
 
-    fn begun(&self, chain: Chain) -> Run<'_> {
+    fn begun(&self, chain: Views) -> Run<'_> {
         Run::new(chain, &self.timeline.records, &self.timeline.begin())
     }
 
@@ -137,7 +137,7 @@ impl Ways<'_> {
         Ok(got)
     }
 
-    async fn as_written(&self, chain: Chain) -> Result<Written, Failure> {
+    async fn as_written(&self, chain: Views) -> Result<Written, Failure> {
         let mut run = self.begun(chain);
         let (mut late, mut partly) = (BTreeSet::new(), None);
         for (at, moment) in self.moments().iter().enumerate() {

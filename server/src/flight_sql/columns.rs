@@ -147,10 +147,8 @@ fn tell_items_apart(items: &mut [SelectItem]) {
     for item in items {
         let (Item::Planned(name) | Item::Named(name)) = Item::of(item) else { continue };
         match item {
-            SelectItem::ExprWithAlias { alias, .. } => {
-                if !names.take(&name) {
-                    *alias = Ident::with_quote('"', names.free(&name));
-                }
+            SelectItem::ExprWithAlias { alias, .. } if !names.take(&name) => {
+                *alias = Ident::with_quote('"', names.free(&name));
             }
             SelectItem::UnnamedExpr(expr) => {
                 let is_column = matches!(bare(expr), Expr::Identifier(_) | Expr::CompoundIdentifier(_));

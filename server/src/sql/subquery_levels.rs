@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn subqueries_beside_one_another_and_in_from_are_not_counted() {
-        let beside = vec!["a IN (SELECT a FROM u)"; 12].join(" AND ");
+        let beside = ["a IN (SELECT a FROM u)"; 12].join(" AND ");
         parse_file("q.sql", &format!("SELECT a FROM t WHERE {beside}")).expect("beside");
         let mut query = "SELECT a FROM t".to_owned();
         for level in 0..12 {

@@ -51,11 +51,14 @@ fn table() -> Arc<TableDef> {
     })
 }
 
+/// Where a bad record was, its value and why it is bad.
+type Dead = (Option<Partition>, Option<Offset>, Option<String>, String);
+
 /// What a query has got: of each partition the rows with their offsets, the bad records, how many records and the latest time.
 #[derive(Debug, Default, PartialEq)]
 struct Got {
     rows: BTreeMap<Partition, Vec<(Offset, Vec<String>)>>,
-    dead: BTreeSet<(Option<Partition>, Option<Offset>, Option<String>, String)>,
+    dead: BTreeSet<Dead>,
     letters: usize,
     records: BTreeMap<Partition, u64>,
     latest: BTreeMap<Partition, Option<Micros>>,
