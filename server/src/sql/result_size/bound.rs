@@ -90,25 +90,46 @@ impl Bound {
         }
     }
 
+    /// Whether it is far above what most texts make, as twice as much for each sign that might be found.
+    pub(super) fn is_rough(self) -> bool {
+        match self {
+            Bound::Pad | Bound::ListReplace | Bound::ListText | Bound::Replace | Bound::Format => true,
+            Bound::RegexpReplace | Bound::RegexpMatch | Bound::Split => true,
+            Bound::Inputs | Bound::Repeat | Bound::Range | Bound::ListRepeat | Bound::ListResize => false,
+            Bound::Zip | Bound::Separated | Bound::Pairs | Bound::Cast => false,
+        }
+    }
+
     /// Refuses arguments that would make too much. `of`: the function, as messages show it.
     ///
     /// # Errors
     /// `Invalid`, as of a value that an expression cannot take.
     pub(super) fn check(self, of: &str, arguments: &[ColumnarValue], rows: usize) -> Result<()> {
+        match self.too_much(of, arguments, rows)? {
+            Some(refusal) => Err(refusal.into()),
+            None => Ok(()),
+        }
+    }
+
+    /// What is to be said where all rows together may make too much, and none of them does alone.
+    ///
+    /// # Errors
+    /// As [`Bound::check`], of one value.
+    pub(super) fn too_much(self, of: &str, arguments: &[ColumnarValue], rows: usize) -> Result<Option<Error>> {
         if self == Bound::Cast {
-            return Ok(());
+            return Ok(None);
         }
         let unit = self.unit();
         // Most are far from it. No value is larger than all of them.
         if self == Bound::Inputs && bytes_of_all(arguments, rows)? <= unit.value_max() {
-            return Ok(());
+            return Ok(None);
         }
         let is_constant = arguments.iter().all(|argument| matches!(argument, ColumnarValue::Scalar(_)));
         let of_row = self.of_rows(arguments)?;
         if is_constant {
             let value = of_row(0)?;
             unit.check_value(of, value)?;
-            return Ok(unit.check_batch(of, value.saturating_mul(count(rows)), rows)?);
+            return Ok(unit.check_batch(of, value.saturating_mul(count(rows)), rows).err());
         }
         let mut sum = 0_u64;
         for row in 0..rows {
@@ -116,7 +137,6 @@ impl Bound {
             unit.check_value(of, value)?;
             sum = sum.saturating_add(value);
         }
-        unit.check_batch(of, sum, rows)?;
         // What is the same for all rows is written out for each beside them.
         let mut constants = 0_u64;
         for argument in arguments {
@@ -124,7 +144,9 @@ impl Bound {
                 constants = constants.saturating_add(bytes_of_scalar(value)?);
             }
         }
-        Ok(Unit::Bytes.check_batch(of, constants.saturating_mul(count(rows)), rows)?)
+        let constants = constants.saturating_mul(count(rows));
+        let checked = unit.check_batch(of, sum, rows).and_then(|()| Unit::Bytes.check_batch(of, constants, rows));
+        Ok(checked.err())
     }
 
     fn of_rows(self, arguments: &[ColumnarValue]) -> Result<OfRow> {
@@ -259,6 +281,10 @@ fn has_texts(list: Option<&ColumnarValue>) -> bool {
 
 /// Bytes of `range(stop)`, `range(start, stop)` and `range(start, stop, step)`, of whole numbers, days or times.
 fn range(arguments: &[ColumnarValue]) -> Result<OfRow> {
+    // It is NULL then, and the others are of any type, as the times beside a NULL that stands for one.
+    if arguments.iter().any(|argument| argument.data_type().is_null()) {
+        return Ok(Box::new(|_| Ok(0)));
+    }
     let nulls: Vec<Column<bool>> = arguments.iter().map(|argument| nulls(Some(argument))).collect();
     let is_null = move |row: usize| nulls.iter().any(|nulls| nulls.at(row));
     let nanos_each = |at: usize| arguments.get(at).map(ColumnarValue::data_type).as_ref().and_then(nanos_of);

@@ -1,7 +1,10 @@
 //! A function that computes how much it will make before it makes it, and is otherwise the one that it holds.
 
+use std::ops::Range;
 use std::sync::Arc;
 
+use arrow::array::{Array, ArrayRef};
+use arrow::compute::concat;
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
@@ -16,9 +19,9 @@ use datafusion::logical_expr::{
     ScalarUDFImpl, Signature,
 };
 
-use super::WOULD_MAKE;
 use super::bound::{Bound, FIXED_BYTES_MAX};
-use super::measure::width;
+use super::measure::{bytes_of_all, width};
+use super::{Unit, WOULD_MAKE};
 use crate::error::Error;
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -62,6 +65,41 @@ impl Limited {
             }
         }
         self.bound.check(&self.shown(), &constants, 1)
+    }
+
+    /// The rows in parts that are small enough by the bound, since they make less than that. What they have made is counted as it is.
+    fn in_parts(&self, args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let (mut made, mut bytes): (Vec<ArrayRef>, u64) = (Vec::new(), 0);
+        // The next one is the last.
+        let mut todo = vec![0..args.number_rows];
+        while let Some(part) = todo.pop() {
+            let rows = part.len();
+            let arguments: Vec<ColumnarValue> = args.args.iter().map(|argument| rows_of(argument, &part)).collect();
+            match self.bound.too_much(&self.shown(), &arguments, rows)? {
+                Some(refusal) if rows < 2 => return Err(refusal.into()),
+                Some(_) => {
+                    let middle = part.start + rows / 2;
+                    todo.extend([middle..part.end, part.start..middle]);
+                }
+                None => {
+                    let call = ScalarFunctionArgs { args: arguments, number_rows: rows, ..args.clone() };
+                    let values = self.inner.invoke_with_args(call)?.into_array(rows)?;
+                    let values_made = ColumnarValue::Array(Arc::clone(&values));
+                    bytes = bytes.saturating_add(bytes_of_all(&[values_made], rows)?);
+                    Unit::Bytes.check_batch(&self.shown(), bytes, args.number_rows)?;
+                    made.push(values);
+                }
+            }
+        }
+        let made: Vec<&dyn Array> = made.iter().map(AsRef::as_ref).collect();
+        Ok(ColumnarValue::Array(concat(&made)?))
+    }
+}
+
+fn rows_of(argument: &ColumnarValue, rows: &Range<usize>) -> ColumnarValue {
+    match argument {
+        ColumnarValue::Array(values) => ColumnarValue::Array(values.slice(rows.start, rows.len())),
+        ColumnarValue::Scalar(value) => ColumnarValue::Scalar(value.clone()),
     }
 }
 
@@ -108,8 +146,11 @@ impl ScalarUDFImpl for Limited {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        self.bound.check(&self.shown(), &args.args, args.number_rows)?;
-        self.inner.invoke_with_args(args)
+        match self.bound.too_much(&self.shown(), &args.args, args.number_rows)? {
+            None => self.inner.invoke_with_args(args),
+            Some(_) if self.bound.is_rough() => self.in_parts(&args),
+            Some(refusal) => Err(refusal.into()),
+        }
     }
 
     fn simplify(&self, args: Vec<Expr>, info: &SimplifyContext) -> Result<ExprSimplifyResult> {
