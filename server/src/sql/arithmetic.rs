@@ -92,8 +92,8 @@ impl AnalyzerRule for CheckedIntegers {
                 }
                 node => merge_schema(&node.inputs()),
             };
-            if matches!(node, LogicalPlan::Window(_)) {
-                // The name of a call of OVER has the expressions of its ORDER BY in it, as they stood there.
+            if matches!(node, LogicalPlan::Window(_) | LogicalPlan::Aggregate(_)) {
+                // The name of such a call has the expressions of its ORDER BY and FILTER in it, as they stood there.
                 let names = NamePreserver::new(&node);
                 return node.map_expressions(|expr| {
                     let name = names.save(&expr);

@@ -14,6 +14,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::config::ConfigOptions;
 use datafusion::error::Result;
 use datafusion::execution::context::SessionContext;
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, ScalarUDF};
 use datafusion::optimizer::AnalyzerRule;
@@ -136,9 +137,13 @@ impl AnalyzerRule for LimitedResults {
                 }
                 node => merge_schema(&node.inputs()),
             };
+            // The name of an aggregate, and of a call of OVER, has the expressions of its ORDER BY and FILTER in it, as they stood there.
+            let names = NamePreserver::new(&node);
             node.map_expressions(|expr| {
+                let name = names.save(&expr);
                 let functions = with_limits(expr)?;
                 let joined = functions.data.transform_up(|part| Ok(joined(part, &schema)))?;
+                let joined = joined.update_data(|expr| name.restore(expr));
                 Ok(match functions.transformed {
                     true => Transformed::yes(joined.data),
                     false => joined,

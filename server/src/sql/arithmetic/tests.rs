@@ -101,6 +101,9 @@ async fn what_fits_is_as_it_was_and_so_are_names_types_and_nulls() {
     let grouped =
         "SELECT a + 1, count(*) FROM (VALUES (1), (1)) AS t(a) GROUP BY a + 1 HAVING a + 1 > 1 ORDER BY a + 1";
     assert_eq!(row(&context, grouped).await, ["2", "2"]);
+    let within =
+        "SELECT count(*) FILTER (WHERE a + 1 > 2), first_value(a ORDER BY a - 3 DESC) FROM (VALUES (1), (2)) AS t(a)";
+    assert_eq!(row(&context, within).await, ["1", "2"]);
     let nested = "SELECT a FROM (VALUES (1), (2)) AS t(a) WHERE a + 1 = (SELECT max(x) + 1 FROM (VALUES (2)) AS u(x) WHERE x = a) LIMIT 1 + 1";
     assert_eq!(row(&context, nested).await, ["2"]);
 }

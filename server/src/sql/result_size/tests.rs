@@ -168,6 +168,8 @@ async fn names_and_values_are_as_without_limits() {
         "SELECT replace(v, 'a', 'bb'), regexp_replace(v, '(a)', '\\1\\1', 'g'), string_to_array(v, 'a') FROM (VALUES ('aa')) AS t(v)",
         "SELECT repeat(v, 2) AS r, count(*) FROM (VALUES ('a'), ('a')) AS t(v) GROUP BY repeat(v, 2) HAVING count(*) > 1",
         "SELECT range(DATE '2024-01-01', DATE '2024-04-01', INTERVAL '1' MONTH), levenshtein('ab', 'ac'), repeat('x', NULL)",
+        "SELECT v, row_number() OVER (ORDER BY v || 'x') FROM (VALUES ('b'), ('a')) AS t(v) ORDER BY v",
+        "SELECT v || 'y', array_agg(v ORDER BY v || 'x'), count(*) FILTER (WHERE v || 'x' = 'ax') FROM (VALUES ('b'), ('a')) AS t(v) GROUP BY v || 'y' ORDER BY v || 'y'",
         "SELECT range(NULL, TIMESTAMP '2024-01-01', INTERVAL '1' DAY), range(TIMESTAMP '2024-01-01', NULL, INTERVAL '1' DAY)",
     ] {
         let found = answer(&context, query).await.expect(query);
