@@ -287,22 +287,22 @@ impl VisitorMut for Expressions {
 
 /// Refuses a plan that does anything but read, or that is too large. Explains itself to the user.
 pub fn verify(plan: &LogicalPlan) -> Result<()> {
-    verify_below(plan, 0)
+    verify_below(plan, 0, &mut 0)
 }
 
-/// `subqueries`: how many expressions with a query this one stands in, also by way of WITH and of views.
-fn verify_below(plan: &LogicalPlan, subqueries: usize) -> Result<()> {
+/// `subqueries`: how many expressions with a query this one stands in, also by way of WITH and of views. `nodes`: those of the statement
+/// that have been looked at.
+fn verify_below(plan: &LogicalPlan, subqueries: usize, nodes: &mut usize) -> Result<()> {
     if subqueries > SUBQUERY_LEVELS_MAX {
         return Err(Error::over_budget(too_deep_message())
             .detail("some of them by the name of a WITH clause or of a view")
             .hint(SUBQUERY_LEVELS_HINT));
     }
     // By hand and not by recursion, and counted on the way: a plan can name the same subplan exponentially often.
-    let mut nodes = 0;
     let mut todo = vec![(plan, 0)];
     while let Some((plan, depth)) = todo.pop() {
-        nodes += 1;
-        if nodes > PLAN_NODES_MAX {
+        *nodes += 1;
+        if *nodes > PLAN_NODES_MAX {
             return Err(Error::over_budget(format!("the statement's plan has more than {PLAN_NODES_MAX} nodes")));
         }
         if depth > PLAN_DEPTH_MAX {
@@ -320,7 +320,7 @@ fn verify_below(plan: &LogicalPlan, subqueries: usize) -> Result<()> {
                     Expr::ScalarSubquery(subquery) => subquery,
                     _ => return Ok(TreeNodeRecursion::Continue),
                 };
-                verify_below(&subquery.subquery, subqueries + 1)?;
+                verify_below(&subquery.subquery, subqueries + 1, nodes)?;
                 Ok(TreeNodeRecursion::Continue)
             })
         })?;

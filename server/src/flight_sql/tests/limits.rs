@@ -49,6 +49,7 @@ async fn subqueries_stand_at_most_eight_deep_also_by_name() {
 async fn statements_that_nest_deeply_end_in_an_error_and_not_in_a_crash() {
     let server = Server::open().await;
     let chain = |terms: usize, operator: &str| format!("SELECT {}", vec!["1"; terms].join(operator));
+    let within = |name: usize| vec![format!("1 IN (SELECT a FROM t{name})"); 30].join(" AND ");
     for sql in [
         chain(20_000, " + "),
         chain(9_000, "+"),
@@ -63,6 +64,11 @@ async fn statements_that_nest_deeply_end_in_an_error_and_not_in_a_crash() {
         format!(
             "WITH t0 AS (SELECT 1 AS a), {} SELECT * FROM t40",
             (1..=40).map(|i| format!("t{i} AS (SELECT x.a FROM t{0} x, t{0} y)", i - 1)).collect::<Vec<_>>().join(", ")
+        ),
+        // Thirty times as many subqueries with each level.
+        format!(
+            "WITH t0 AS (SELECT 1 AS a), {} SELECT * FROM t8",
+            (1..=8).map(|i| format!("t{i} AS (SELECT 1 AS a WHERE {})", within(i - 1))).collect::<Vec<_>>().join(", ")
         ),
     ] {
         let status = server.query(&sql).await.expect_err("refused");
