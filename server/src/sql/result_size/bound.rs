@@ -25,8 +25,9 @@ const ITEM_BYTES: u64 = 24;
 const GROUPS_MAX: u64 = 250;
 /// Bytes that two signs of a format can make, as `%+`, are below 40.
 const PER_FORMAT_BYTE: u64 = 20;
-/// Bytes of a value of which a type says the length. `arrow_cast` can name any.
-pub(super) const FIXED_BYTES_MAX: u64 = 16 * 1024;
+/// Bytes of a value of which a type says the length: `arrow_cast` can name any. As many as all of a batch's 8,192 rows may have; an
+/// embedding of 3,072 dimensions takes 24 KiB.
+pub(super) const FIXED_BYTES_MAX: u64 = 32 * 1024;
 
 const NANOS_PER_HOUR: i128 = 3_600_000_000_000;
 

@@ -96,6 +96,7 @@ async fn what_a_column_or_a_constant_asks_for_is_refused_before_it_is_made() {
     }
     let typed = refusal(&context, "SELECT arrow_cast(NULL, 'FixedSizeBinary(2000000000)')").await;
     assert!(typed.starts_with("arrow_cast() would make values of 2000000000 bytes each"), "{typed}");
+    answer(&context, "SELECT arrow_cast(NULL, 'FixedSizeBinary(24576)')").await.expect("as long as an embedding");
     let still = "SELECT range(at, TIMESTAMP '2020-01-01', INTERVAL '1 month -30 days') FROM hostile";
     assert!(refusal(&context, still).await.starts_with("the step of a range goes forwards and backwards"));
 }
