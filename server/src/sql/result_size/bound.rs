@@ -93,12 +93,17 @@ impl Bound {
 
     /// Whether it is far above what most texts make, as twice as much for each sign that might be found.
     pub(super) fn is_rough(self) -> bool {
-        match self {
-            Bound::Pad | Bound::ListReplace | Bound::ListText | Bound::Replace | Bound::Format => true,
-            Bound::RegexpReplace | Bound::RegexpMatch | Bound::Split => true,
-            Bound::Inputs | Bound::Repeat | Bound::Range | Bound::ListRepeat | Bound::ListResize => false,
-            Bound::Zip | Bound::Separated | Bound::Pairs | Bound::Cast => false,
-        }
+        matches!(
+            self,
+            Bound::Pad
+                | Bound::ListReplace
+                | Bound::ListText
+                | Bound::Replace
+                | Bound::RegexpReplace
+                | Bound::RegexpMatch
+                | Bound::Split
+                | Bound::Format
+        )
     }
 
     /// Refuses arguments that would make too much. `of`: the function, as messages show it.
