@@ -255,7 +255,8 @@ fn query_of(
     if fields.is_empty() {
         return Ok(format!("SELECT '{{}}'::text FROM {from}"));
     }
-    Ok(format!("SELECT pg_catalog.row_to_json(r)::text FROM (SELECT {} FROM {from}) AS r", fields.join(", ")))
+    // Without the star, a column that is called `r` would be meant.
+    Ok(format!("SELECT pg_catalog.row_to_json(r.*)::text FROM (SELECT {} FROM {from}) AS r", fields.join(", ")))
 }
 
 /// The expression whose JSON form is what a record has for such a column. `held`: the type in the database.
@@ -317,7 +318,7 @@ mod tests {
         ];
         assert_eq!(
             query(&columns, &held).unwrap(),
-            "SELECT pg_catalog.row_to_json(r)::text FROM (SELECT t.\"code\"::text AS \"code\", t.\"people\" AS \"people\", \
+            "SELECT pg_catalog.row_to_json(r.*)::text FROM (SELECT t.\"code\"::text AS \"code\", t.\"people\" AS \"people\", \
              pg_catalog.translate(pg_catalog.encode(t.\"flag\", 'base64'), E'\\n', '') AS \"flag\", \
              t.\"Since \"\"day\"\"\"::timestamp AS \"since\", t.\"extra\" AS \"extra\" FROM \"public\".\"Countries\" AS t) AS r"
         );
