@@ -4,6 +4,8 @@
 //! are here at a time than were asked for. It blocks, and is meant for a reader's thread.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
 use std::time::Duration;
 
 use arrow::datatypes::DataType;
@@ -148,7 +150,11 @@ fn addressed(settings: &PostgresSettings, address: &PostgresAddress) -> Result<(
             (url, format!("environment variable {name}"))
         }
         PostgresAddress::File(path) => {
-            let url = std::fs::read_to_string(path).map_err(|error| {
+            let mut url = String::new();
+            // One byte more tells that it is too long, however long it is.
+            let read =
+                File::open(path).and_then(|file| file.take(ADDRESS_BYTES_MAX as u64 + 1).read_to_string(&mut url));
+            read.map_err(|error| {
                 Error::unavailable(format!("cannot read {path}, named by 'url-file'")).caused_by(error)
             })?;
             (url, format!("file {path}"))
@@ -350,6 +356,9 @@ mod tests {
         let error = TableRows::open(&none, &countries(PostgresAddress::File(path.clone())), &[]).unwrap_err();
         assert_eq!(error.primary(), format!("file {path} is not an address of a Postgres database"));
         assert!(!error.report().contains("hunter2"), "{}", error.report());
+        // No more of it is read than an address can have.
+        let endless = addressed(&none, &PostgresAddress::File("/dev/zero".into())).unwrap_err();
+        assert_eq!(endless.primary(), "file /dev/zero does not hold an address of a Postgres database");
         std::fs::write(&path, "postgres://u:hunter2@db/d\n").unwrap();
         let (settings, setting) = addressed(&none, &PostgresAddress::File(path.clone())).unwrap();
         assert_eq!(settings.url.unwrap().expose(), "postgres://u:hunter2@db/d");
