@@ -89,7 +89,8 @@ impl TableRows {
         let fetch = format!("FETCH FORWARD {rows_max} FROM touchline_rows");
         self.runtime.block_on(async {
             let answers = self.work.patiently(self.client.simple_query(&fetch)).await?;
-            let rows: Vec<String> = answers.iter().filter_map(row).collect();
+            let rows = answers.iter().filter_map(row).collect::<Result<Vec<String>, _>>();
+            let rows = rows.map_err(|error| self.work.failed(&error))?;
             if rows.len() < rows_max {
                 // It says good-bye, so that the database does not log a connection that broke in a transaction.
                 self.work.patiently(self.client.batch_execute("COMMIT")).await?;
@@ -99,9 +100,10 @@ impl TableRows {
     }
 }
 
-fn row(answer: &SimpleQueryMessage) -> Option<String> {
+/// Each counts, whatever is in it: one that was left out would look like the end.
+fn row(answer: &SimpleQueryMessage) -> Option<Result<String, tokio_postgres::Error>> {
     match answer {
-        SimpleQueryMessage::Row(row) => row.try_get(0).ok().flatten().map(str::to_owned),
+        SimpleQueryMessage::Row(row) => Some(row.try_get(0).map(|text| text.unwrap_or_default().to_owned())),
         _ => None,
     }
 }
