@@ -212,7 +212,7 @@ async fn of_a_database() -> Outcome {
     let schema = unique("names");
     db.batch_execute(&format!(
         "CREATE SCHEMA \"{schema}\"; SET search_path = \"{schema}\"; \
-         CREATE TABLE names (id numeric PRIMARY KEY, \"Name\" varchar(20), since timestamptz, flag bytea, tags text[], extra jsonb); \
+         CREATE TABLE names (id numeric PRIMARY KEY, \"Name\" varchar(20), since timestamptz, flag bytea, tags text[], extra jsonb, r int DEFAULT 7); \
          INSERT INTO names VALUES (0, 'old', '2026-01-01 01:00+01', '\\x00ff', '{{a,NULL}}', '{{\"k\": 1.50}}'), (1, 'old', NULL, NULL, NULL, NULL)"
     ))
     .await?;
@@ -220,7 +220,7 @@ async fn of_a_database() -> Outcome {
     site.write("url", &format!("{login}@{}/{database}\n", proxy.address))?;
     site.write("schemas/e.sql", STREAM)?;
     let table = format!(
-        "CREATE TABLE names (id BIGINT NOT NULL, name VARCHAR NOT NULL, since TIMESTAMP(3), flag BYTEA, tags VARCHAR[], extra JSON)
+        "CREATE TABLE names (id BIGINT NOT NULL, name VARCHAR NOT NULL, since TIMESTAMP(3), flag BYTEA, tags VARCHAR[], extra JSON, r INT)
          WITH ('connector' = 'postgres', 'table' = '{schema}.names', 'aliases.name' = 'Name', 'url-file' = '{}',
                'refresh-interval' = '100 ms');\n",
         site.path("url").display()
@@ -233,6 +233,8 @@ async fn of_a_database() -> Outcome {
     // An ad-hoc statement reads what is there now.
     for as_written in [
         r#"id = 0 AND since = TIMESTAMP '2026-01-01 00:00:00' AND flag = X'00ff' AND tags[1] = 'a' AND tags[2] IS NULL AND extra = '{"k": 1.50}'"#,
+        // The name by which all columns together are asked for.
+        "r = 7 AND id = 1",
         "id = 1 AND since IS NULL AND flag IS NULL AND tags IS NULL AND extra IS NULL",
     ] {
         let counted = running.query(&format!("SELECT count(*) AS n FROM names WHERE {as_written}"))?;

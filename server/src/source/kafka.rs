@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
+use rdkafka::metadata::Metadata;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
 
@@ -177,20 +178,23 @@ impl KafkaSource {
         if let Some(reason) = news.refused {
             return Err(self.topic.refused(&reason));
         }
-        if news.all_brokers_down && self.trouble.is_none() {
-            self.trouble = Some(self.topic.no_answer(news.handshake.or(news.last).as_deref()));
+        if news.all_brokers_down {
+            if self.trouble.is_none() {
+                self.trouble = Some(self.topic.no_answer(news.handshake.or(news.last).as_deref()));
+                self.ends_due = Instant::now() + PROBE_EVERY;
+            }
+            // Also where they have gone again before a partition could say that they were back.
             self.doubt();
-            self.ends_due = Instant::now() + PROBE_EVERY;
         }
         Ok(())
     }
 
     /// Something has failed, and what comes next may be of a topic that was made anew meanwhile.
     fn doubt(&mut self) {
+        self.asked_before |= self.question.is_under_way();
         if !self.in_doubt {
             self.in_doubt = true;
             self.question_due = Instant::now();
-            self.asked_before = self.question.is_under_way();
         }
     }
 
@@ -232,6 +236,8 @@ impl KafkaSource {
         let Ok(metadata) = self.queue.consumer().fetch_metadata(Some(&self.topic.name), REQUEST_SLICE) else {
             return Ok(());
         };
+        // Who led it when it was opened may be gone for good.
+        self.question.ask_of(leader_of(&metadata, &self.topic));
         let known = |source: &Self, partition: Partition| {
             source.partitions.get(partition as usize).is_some_and(Option::is_some)
         };
@@ -504,7 +510,7 @@ fn watermarks(consumer: &BaseConsumer<Events>, topic: &Topic, deadline: Instant)
         let error = found.and_then(|found| found.error()).map(RDKafkaErrorCode::from);
         match (found, error) {
             (Some(found), None) if !found.partitions().is_empty() => {
-                let leader = found.partitions().iter().map(|partition| partition.leader()).find(|leader| *leader >= 0);
+                let leader = leader_of(&metadata, topic);
                 Ok((leader, found.partitions().iter().map(|partition| partition.id()).collect::<Vec<_>>()))
             }
             (_, error) => Err(KafkaError::MetadataFetch(error.unwrap_or(RDKafkaErrorCode::UnknownTopicOrPartition))),
@@ -519,6 +525,12 @@ fn watermarks(consumer: &BaseConsumer<Events>, topic: &Topic, deadline: Instant)
     }
     found.sort_unstable_by_key(|found| found.partition);
     Ok((leader, found))
+}
+
+/// A broker that leads a partition of the topic.
+fn leader_of(metadata: &Metadata, topic: &Topic) -> Option<i32> {
+    let found = metadata.topics().iter().find(|found| found.name() == topic.name)?;
+    found.partitions().iter().map(|partition| partition.leader()).find(|leader| *leader >= 0)
 }
 
 /// Repeats a request in short slices, so that a refused login ends it at once and not at the deadline.

@@ -556,7 +556,7 @@ impl Task {
         &self,
         mut source: Box<dyn Source>,
         mut decoder: TableDecoder,
-        files: Files,
+        mut files: Files,
     ) -> Result<Result<()>, Gone> {
         let mut told: Option<Offsets> = None;
         // Records and news since the last batch that was sent.
@@ -624,7 +624,8 @@ impl Task {
             if !full && !self.takers.wants(decoder.bytes())? {
                 continue;
             }
-            let identity = files.clone().or_else(|| source.identity());
+            // Of files once: there may be thousands.
+            let identity = files.take().or_else(|| source.identity());
             let finished = finish(&mut decoder, &polled);
             match finished.map(|(batch, doubtful)| (SourceBatch { identity, ..batch }, doubtful)) {
                 Ok(batch) if full => self.send(batch)?,

@@ -4,6 +4,8 @@
 //! are here at a time than were asked for. It blocks, and is meant for a reader's thread.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
 use std::time::Duration;
 
 use arrow::datatypes::DataType;
@@ -87,7 +89,8 @@ impl TableRows {
         let fetch = format!("FETCH FORWARD {rows_max} FROM touchline_rows");
         self.runtime.block_on(async {
             let answers = self.work.patiently(self.client.simple_query(&fetch)).await?;
-            let rows: Vec<String> = answers.iter().filter_map(row).collect();
+            let rows = answers.iter().filter_map(row).collect::<Result<Vec<String>, _>>();
+            let rows = rows.map_err(|error| self.work.failed(&error))?;
             if rows.len() < rows_max {
                 // It says good-bye, so that the database does not log a connection that broke in a transaction.
                 self.work.patiently(self.client.batch_execute("COMMIT")).await?;
@@ -97,9 +100,10 @@ impl TableRows {
     }
 }
 
-fn row(answer: &SimpleQueryMessage) -> Option<String> {
+/// Each counts, whatever is in it: one that was left out would look like the end.
+fn row(answer: &SimpleQueryMessage) -> Option<Result<String, tokio_postgres::Error>> {
     match answer {
-        SimpleQueryMessage::Row(row) => row.try_get(0).ok().flatten().map(str::to_owned),
+        SimpleQueryMessage::Row(row) => Some(row.try_get(0).map(|text| text.unwrap_or_default().to_owned())),
         _ => None,
     }
 }
@@ -148,7 +152,11 @@ fn addressed(settings: &PostgresSettings, address: &PostgresAddress) -> Result<(
             (url, format!("environment variable {name}"))
         }
         PostgresAddress::File(path) => {
-            let url = std::fs::read_to_string(path).map_err(|error| {
+            let mut url = String::new();
+            // One byte more tells that it is too long, however long it is.
+            let read =
+                File::open(path).and_then(|file| file.take(ADDRESS_BYTES_MAX as u64 + 1).read_to_string(&mut url));
+            read.map_err(|error| {
                 Error::unavailable(format!("cannot read {path}, named by 'url-file'")).caused_by(error)
             })?;
             (url, format!("file {path}"))
@@ -255,7 +263,8 @@ fn query_of(
     if fields.is_empty() {
         return Ok(format!("SELECT '{{}}'::text FROM {from}"));
     }
-    Ok(format!("SELECT pg_catalog.row_to_json(r)::text FROM (SELECT {} FROM {from}) AS r", fields.join(", ")))
+    // Without the star, a column that is called `r` would be meant.
+    Ok(format!("SELECT pg_catalog.row_to_json(r.*)::text FROM (SELECT {} FROM {from}) AS r", fields.join(", ")))
 }
 
 /// The expression whose JSON form is what a record has for such a column. `held`: the type in the database.
@@ -317,7 +326,7 @@ mod tests {
         ];
         assert_eq!(
             query(&columns, &held).unwrap(),
-            "SELECT pg_catalog.row_to_json(r)::text FROM (SELECT t.\"code\"::text AS \"code\", t.\"people\" AS \"people\", \
+            "SELECT pg_catalog.row_to_json(r.*)::text FROM (SELECT t.\"code\"::text AS \"code\", t.\"people\" AS \"people\", \
              pg_catalog.translate(pg_catalog.encode(t.\"flag\", 'base64'), E'\\n', '') AS \"flag\", \
              t.\"Since \"\"day\"\"\"::timestamp AS \"since\", t.\"extra\" AS \"extra\" FROM \"public\".\"Countries\" AS t) AS r"
         );
@@ -349,6 +358,9 @@ mod tests {
         let error = TableRows::open(&none, &countries(PostgresAddress::File(path.clone())), &[]).unwrap_err();
         assert_eq!(error.primary(), format!("file {path} is not an address of a Postgres database"));
         assert!(!error.report().contains("hunter2"), "{}", error.report());
+        // No more of it is read than an address can have.
+        let endless = addressed(&none, &PostgresAddress::File("/dev/zero".into())).unwrap_err();
+        assert_eq!(endless.primary(), "file /dev/zero does not hold an address of a Postgres database");
         std::fs::write(&path, "postgres://u:hunter2@db/d\n").unwrap();
         let (settings, setting) = addressed(&none, &PostgresAddress::File(path.clone())).unwrap();
         assert_eq!(settings.url.unwrap().expose(), "postgres://u:hunter2@db/d");

@@ -26,8 +26,8 @@ pub fn identify(
     known: &BTreeMap<Partition, FileIdentity>,
 ) -> Result<(Vec<PathBuf>, BTreeMap<Partition, FileIdentity>)> {
     let files = list_files(path)?;
-    // What is no file, as a pipe, can be read but once.
-    if !files.iter().all(|file| file.is_file()) {
+    // What is no file, as a pipe, can be read but once. In the place of a file it is not what was read.
+    if known.is_empty() && !files.iter().all(|file| file.is_file()) {
         return Ok((files, BTreeMap::new()));
     }
     let mut by_name: BTreeMap<String, PathBuf> = files.into_iter().map(|file| (name_of(&file), file)).collect();
@@ -64,9 +64,10 @@ fn look(file: &Path, before: Option<u64>) -> Result<FileIdentity> {
     Ok(FileIdentity { name: name_of(file), bytes, head_sha256: sha256(&head) })
 }
 
-/// A folder has one file of a name, and may be moved.
+/// A folder has one file of a name, and may be moved. What is no text is written so that two names stay two.
 fn name_of(file: &Path) -> String {
-    file.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    let name = file.file_name().unwrap_or_default();
+    name.to_str().map_or_else(|| format!("{name:?}"), str::to_owned)
 }
 
 fn changed(path: &Path, known: &FileIdentity, what: &str) -> Error {
@@ -132,5 +133,35 @@ mod tests {
         fs::remove_file(&a).unwrap();
         let error = identify(dir.path(), &known).unwrap_err();
         assert!(error.report().contains("it is gone"), "{}", error.report());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn files_whose_names_are_no_text_are_all_read() {
+        use std::ffi::OsStr;
+        use std::os::unix::ffi::OsStrExt;
+
+        let dir = tempfile::tempdir().unwrap();
+        for name in [b"a\xFE", b"a\xFF"] {
+            fs::write(dir.path().join(OsStr::from_bytes(name)), name).unwrap();
+        }
+        let (files, known) = identify(dir.path(), &BTreeMap::new()).unwrap();
+        assert_eq!((files.len(), known.len()), (2, 2));
+        assert_eq!(identify(dir.path(), &known).unwrap(), (files, known));
+    }
+
+    // Its offsets would be those of the file.
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_file_does_not_stand_for_the_file_that_was_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        fs::write(&path, "1\n2\n").unwrap();
+        let (_, known) = identify(&path, &BTreeMap::new()).unwrap();
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/dev/null", &path).unwrap();
+        let error = identify(&path, &known).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+        assert!(error.report().contains("it had 4 bytes and has 0"), "{}", error.report());
     }
 }

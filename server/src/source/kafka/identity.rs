@@ -60,6 +60,16 @@ impl Question {
         Ok(Question { queue, broker, of_controller: false, under_way: false, consumer })
     }
 
+    /// Asks another broker from now on. `None`: nobody is known to lead, and it stays as it is.
+    pub(super) fn ask_of(&mut self, broker: Option<i32>) {
+        self.broker = broker.or(self.broker);
+    }
+
+    #[cfg(test)]
+    pub(super) fn broker(&self) -> Option<i32> {
+        self.broker
+    }
+
     pub(super) fn is_under_way(&self) -> bool {
         self.under_way
     }

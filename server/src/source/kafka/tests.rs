@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use rdkafka::ClientContext;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
@@ -399,4 +400,40 @@ fn after_an_outage_nothing_is_handed_out_before_it_is_known_which_topic_it_is() 
         }
     };
     assert_eq!((error.kind(), records), (ErrorKind::Corrupt, 0));
+}
+
+// While a partition has yet to answer, what is wrong is still said, and may become wrong once more.
+#[test]
+fn brokers_that_go_again_before_they_have_answered_leave_it_in_doubt_which_topic_it_is() {
+    let cluster = cluster(1);
+    let mut source = cluster.open(&Offsets::new(), None).unwrap();
+    (source.trouble, source.in_doubt) = (Some("away".to_owned()), false);
+    let go = |source: &mut KafkaSource| {
+        source.queue.consumer().context().error(KafkaError::Global(RDKafkaErrorCode::AllBrokersDown), "down");
+        source.serve_events().unwrap();
+    };
+    go(&mut source);
+    assert!(source.in_doubt && !source.asked_before);
+    // What is asked by then is answered, perhaps, of before they went once more.
+    source.question.ask(&source.topic.name_c, Duration::from_secs(10));
+    go(&mut source);
+    assert!(source.in_doubt && source.asked_before);
+}
+
+// A broker that is gone for good would never answer.
+#[test]
+fn which_topic_it_is_is_asked_of_who_leads_it_now() {
+    let mut cluster = cluster(1);
+    let mock = MockCluster::new(2).unwrap();
+    mock.create_topic(TOPIC, 1, 2).unwrap();
+    mock.partition_leader(TOPIC, 0, Some(1)).unwrap();
+    cluster.settings.brokers = mock.bootstrap_servers();
+    let mut source = cluster.open(&Offsets::new(), None).unwrap();
+    assert_eq!(source.question.broker(), Some(1));
+    mock.partition_leader(TOPIC, 0, Some(2)).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while source.question.broker() != Some(2) {
+        assert!(Instant::now() < deadline);
+        source.poll(limits(), &mut |_| ()).unwrap();
+    }
 }

@@ -308,6 +308,29 @@ async fn files_read(def: &Arc<TableDef>, resume: Offsets, known: Arc<Identity>) 
     }
 }
 
+// They may be thousands, and whoever is told compares them all.
+#[tokio::test]
+async fn which_files_they_are_is_said_with_the_first_batch_alone() {
+    for (format, header) in [(Format::Json, ""), (Format::Csv, "id\n")] {
+        let dir = tempfile::tempdir().unwrap();
+        let line = |id: i64| if format == Format::Json { format!("{{\"id\":{id}}}\n") } else { format!("{id}\n") };
+        std::fs::write(dir.path().join("a"), format!("{header}{}", (0..3).map(line).collect::<String>())).unwrap();
+        let path = FilesystemPath { path: dir.path().display().to_string() };
+        let open = OpenSpec { identity: Some(Arc::default()), ..Default::default() };
+        let limits = ReaderLimits { batch_rows_max: 1, ..Default::default() };
+        let mut reader = spawn(&table(Connector::Filesystem(path), format), open, limits, None);
+        let mut told = Vec::new();
+        loop {
+            let batch = reader.next().await.expect("an end").unwrap();
+            told.push(batch.identity.is_some());
+            if batch.finished {
+                break;
+            }
+        }
+        assert!(told.len() >= 3 && told[0] && !told[1..].contains(&true), "{told:?}");
+    }
+}
+
 // One that sorts first would double some rows and lose others.
 #[tokio::test]
 async fn a_file_that_comes_later_changes_no_number_of_those_that_were_read() {
