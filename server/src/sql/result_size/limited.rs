@@ -71,7 +71,7 @@ impl Limited {
     fn in_parts(&self, args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
         let (mut made, mut bytes): (Vec<ArrayRef>, u64) = (Vec::new(), 0);
         // The next one is the last.
-        let mut todo = vec![0..args.number_rows];
+        let mut todo: Vec<Range<usize>> = std::iter::once(0..args.number_rows).collect();
         while let Some(part) = todo.pop() {
             let rows = part.len();
             let arguments: Vec<ColumnarValue> = args.args.iter().map(|argument| rows_of(argument, &part)).collect();
