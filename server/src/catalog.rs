@@ -6,6 +6,7 @@
 mod check;
 mod computed;
 mod reading;
+mod version;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,6 +19,7 @@ use datafusion::sql::sqlparser::ast::{Expr, Query};
 pub use self::check::{Check, Constants, Relation};
 pub use self::computed::Computed;
 pub use self::reading::{DefaultValue, FieldPath, JsonPlaces, Reading, RecordRows};
+pub use self::version::QueryVersion;
 use crate::error::Location;
 use crate::watermark::Monotone;
 
@@ -220,6 +222,8 @@ pub enum Connector {
 pub struct ViewRef {
     /// Names what the view computes. Rows of another version are other rows.
     pub version: String,
+    /// As older servers named it: [`QueryVersion::former`].
+    pub former_version: String,
     /// By what names its checkpoints say how far its times have got.
     pub marks: Vec<ViewMark>,
     /// As of a table, the most of those that it is made of; `None`: times may lie ahead as far as they like.

@@ -96,6 +96,27 @@ impl Check {
         &self.says
     }
 
+    /// What it admits, as a text that stays the same.
+    pub fn version(&self) -> String {
+        let relation = |relation: &Relation| match relation {
+            Relation::OneOf => "one of",
+            Relation::Not => "not",
+            Relation::AtLeast => "at least",
+            Relation::Above => "above",
+            Relation::AtMost => "at most",
+            Relation::Below => "below",
+            Relation::Between => "between",
+        };
+        match &self.test {
+            Test::Uuid => "uuid".to_owned(),
+            Test::Json => "json".to_owned(),
+            Test::Value(of, Constants::Whole(constants)) => format!("{} {constants:?}", relation(of)),
+            Test::Value(of, Constants::Real(constants)) => format!("{} real {constants:?}", relation(of)),
+            Test::Value(of, Constants::Text(constants)) => format!("{} text {constants:?}", relation(of)),
+            Test::Length(of, lengths) => format!("length {} {lengths:?}", relation(of)),
+        }
+    }
+
     pub fn is_uuid(&self) -> bool {
         self.test == Test::Uuid
     }

@@ -12,8 +12,9 @@ use uuid::Uuid;
 use super::bundle::BundleBuilder;
 use super::create::{Placed, Retry, create_once};
 use super::generation::Generation;
-use super::manifest::{Encoded, FORMAT_VERSION, Manifest, corrupt};
+use super::manifest::{Encoded, FINGERPRINT_VERSION, FORMAT_VERSION, Manifest, corrupt};
 use super::paths::QueryPaths;
+use crate::catalog::QueryVersion;
 use crate::clock::{Clock, Micros};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::{Content, SpillDirectory, Store};
@@ -32,8 +33,10 @@ pub struct Chain {
     generation: Generation,
     head: Manifest,
     head_sha256: String,
-    /// Objects that recent manifests refer to, by manifest id; the head's among them.
-    pub(super) recent: BTreeMap<u64, BTreeSet<String>>,
+    /// Recent manifests, by id; the head among them.
+    pub(super) recent: BTreeMap<u64, Remembered>,
+    /// Those below the boundary that are kept to fall back to; known once clean-up has looked.
+    pub(super) kept: BTreeMap<u64, Remembered>,
     /// Manifests up to this id may be deleted.
     pub(super) boundary: u64,
     /// Sent but not known to be there or not.
@@ -65,17 +68,31 @@ pub struct Committed {
     pub bytes: u64,
 }
 
+/// What clean-up has to know of a manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Remembered {
+    /// The objects that it refers to.
+    pub(super) objects: BTreeSet<String>,
+    pub(super) created_at: Micros,
+}
+
+impl From<&Manifest> for Remembered {
+    fn from(manifest: &Manifest) -> Self {
+        Remembered { objects: manifest.objects(), created_at: manifest.created_at }
+    }
+}
+
 /// The chain as found: nothing is decided yet.
 struct Found {
     head: Option<(Manifest, String)>,
-    recent: BTreeMap<u64, BTreeSet<String>>,
+    recent: BTreeMap<u64, Remembered>,
 }
 
 impl Chain {
     /// Reads the newest checkpoint without taking the chain over.
     ///
     /// # Errors
-    /// `Corrupt`, `Invalid` for a newer format, `Unavailable`.
+    /// `Corrupt`, also for a newer format; `Unavailable`.
     pub async fn peek(store: &Store, query: &str) -> Result<Option<Manifest>> {
         let found = find(store, &QueryPaths::new(query), query).await?;
         Ok(found.head.map(|(manifest, _)| manifest))
@@ -90,28 +107,28 @@ impl Chain {
         store: &Store,
         query: &str,
         generation: Generation,
-        fingerprint: &str,
+        version: impl Into<QueryVersion>,
         clock: &Clock,
     ) -> Result<Opened> {
-        Self::open_with(store, query, generation, fingerprint, clock, Retry::default()).await
+        Self::open_with(store, query, generation, version, clock, Retry::default()).await
     }
 
     pub(super) async fn open_with(
         store: &Store,
         query: &str,
         generation: Generation,
-        fingerprint: &str,
+        version: impl Into<QueryVersion>,
         clock: &Clock,
         retry: Retry,
     ) -> Result<Opened> {
-        let paths = QueryPaths::new(query);
+        let (paths, version) = (QueryPaths::new(query), version.into());
         for _ in 0..OPEN_ATTEMPTS {
             let Found { head, recent } = find(store, &paths, query).await?;
             let previous = head.as_ref().map(|(manifest, _)| manifest);
-            if let Takeover::Refused(error) = judge_takeover(previous, generation, fingerprint) {
+            if let Takeover::Refused(error) = judge_takeover(previous, generation, &version) {
                 return Err(error);
             }
-            let manifest = successor(head.as_ref(), query, fingerprint, generation, clock.now());
+            let manifest = successor(head.as_ref(), query, &version.name, generation, clock.now());
             let encoded = manifest.encode()?;
             match create_once(store, &paths.manifest(manifest.id), &encoded.bytes, retry).await? {
                 Placed::Other(_) => continue,
@@ -129,12 +146,13 @@ impl Chain {
                 head: manifest,
                 head_sha256: encoded.sha256,
                 recent,
+                kept: BTreeMap::new(),
                 boundary,
                 pending: None,
                 fenced: None,
                 retry,
             };
-            chain.recent.insert(chain.head.id, chain.head.objects());
+            chain.recent.insert(chain.head.id, Remembered::from(&chain.head));
             return Ok(Opened { chain, manifest: head.map(|(manifest, _)| manifest) });
         }
         Err(Error::unavailable(format!("cannot take over query {query:?}"))
@@ -240,7 +258,7 @@ impl Chain {
         let Some(Pending { manifest, encoded }) = self.pending.take() else {
             return Err(Error::bug("a commit was settled twice at once"));
         };
-        self.recent.insert(manifest.id, manifest.objects());
+        self.recent.insert(manifest.id, Remembered::from(&manifest));
         let committed = Committed { id: manifest.id, object: key.to_string(), bytes: encoded.bytes.len() as u64 };
         self.head = manifest;
         self.head_sha256 = encoded.sha256;
@@ -290,7 +308,7 @@ enum Takeover {
 }
 
 /// Whether a server may take a chain over that ends in `head`.
-fn judge_takeover(head: Option<&Manifest>, ours: Generation, fingerprint: &str) -> Takeover {
+fn judge_takeover(head: Option<&Manifest>, ours: Generation, version: &QueryVersion) -> Takeover {
     let Some(head) = head else { return Takeover::Allowed };
     let same_server = head.instance == ours.instance;
     if head.generation > ours.number || (head.generation == ours.number && !same_server) {
@@ -303,17 +321,18 @@ fn judge_takeover(head: Option<&Manifest>, ours: Generation, fingerprint: &str) 
                 .hint("only one server may run on a storage location; this one must stop"),
         );
     }
-    if head.fingerprint != fingerprint {
-        return Takeover::Refused(
+    match head.is_of(version) {
+        Ok(true) => Takeover::Allowed,
+        Ok(false) => Takeover::Refused(
             Error::invalid(format!("query {:?} is not the one that wrote its checkpoint", head.query))
                 .detail(format!(
-                    "checkpoint {} has fingerprint {}, the query has {fingerprint}",
-                    head.id, head.fingerprint
+                    "checkpoint {} has fingerprint {}, the query has {}",
+                    head.id, head.fingerprint, version.name
                 ))
                 .hint("restore the former statement, or give the changed one a new name so that it starts anew"),
-        );
+        ),
+        Err(error) => Takeover::Refused(error),
     }
-    Takeover::Allowed
 }
 
 /// The manifest after `head`, with the same content; the first one where there is no head.
@@ -335,6 +354,7 @@ fn successor(
         attempt: Uuid::new_v4(),
         created_at: now,
         fingerprint: fingerprint.to_owned(),
+        fingerprint_version: FINGERPRINT_VERSION,
         sources: BTreeMap::new(),
         operators: Vec::new(),
         outputs: BTreeMap::new(),
@@ -384,35 +404,69 @@ async fn find_above(store: &Store, paths: &QueryPaths, query: &str, boundary: u6
         return Err(corrupt(paths.manifests().as_ref())
             .detail(format!("no manifest is there, but those up to {boundary} have been cleaned up")));
     }
+    if ids.is_empty() {
+        // Whoever writes one has committed a manifest before.
+        let bundles = store.list(&paths.bundles()).await?.len();
+        if bundles > 0 {
+            return Err(corrupt(paths.manifests().as_ref())
+                .detail(format!("no manifest is there, but {bundles} bundles of rows and state are")));
+        }
+    }
     let last = &ids[ids.len().saturating_sub(VERIFIED)..];
+    let beyond = |id: u64, error: Error| match error.kind() {
+        ErrorKind::Corrupt => given_up_from(error, query, id, last.last().copied().unwrap_or(id)),
+        _ => error,
+    };
     if let Some(gap) = last.windows(2).find(|pair| pair[0] + 1 != pair[1]) {
-        return Err(
-            corrupt(paths.manifest(gap[0] + 1).as_ref()).detail(format!("it is missing, but {} is there", gap[1]))
-        );
+        let missing = corrupt(paths.manifest(gap[0] + 1).as_ref());
+        return Err(beyond(gap[0] + 1, missing.detail(format!("it is missing, but {} is there", gap[1]))));
     }
     let mut recent = BTreeMap::new();
     let mut head: Option<(Manifest, String)> = None;
     for id in last {
-        let key = paths.manifest(*id);
-        let bytes =
-            store.get(&key).await?.ok_or_else(|| corrupt(key.as_ref()).detail("it was listed and is missing"))?;
-        let (manifest, sha256) = Manifest::decode(&bytes, key.as_ref())?;
-        if manifest.id != *id || manifest.query != query {
-            return Err(corrupt(key.as_ref()).detail(format!(
-                "it is checkpoint {} of query {:?}, not {id} of {query:?}",
-                manifest.id, manifest.query
-            )));
-        }
-        if let Some((_, parent)) = &head
-            && manifest.parent_sha256.as_ref() != Some(parent)
-        {
-            let named = manifest.parent_sha256.as_deref().unwrap_or("none");
-            return Err(corrupt(key.as_ref()).detail(format!("it names parent {named}, the one before it is {parent}")));
-        }
-        recent.insert(*id, manifest.objects());
-        head = Some((manifest, sha256));
+        let next = verified(store, paths, query, *id, head.as_ref()).await.map_err(|error| beyond(*id, error))?;
+        recent.insert(*id, Remembered::from(&next.0));
+        head = Some(next);
     }
     Ok(Found { head, recent })
+}
+
+/// The manifest `id` with its hash, if it is what the one before it says.
+async fn verified(
+    store: &Store,
+    paths: &QueryPaths,
+    query: &str,
+    id: u64,
+    before: Option<&(Manifest, String)>,
+) -> Result<(Manifest, String)> {
+    let key = paths.manifest(id);
+    let bytes = store.get(&key).await?.ok_or_else(|| corrupt(key.as_ref()).detail("it was listed and is missing"))?;
+    let (manifest, sha256) = Manifest::decode(&bytes, key.as_ref())?;
+    if manifest.id != id || manifest.query != query {
+        return Err(corrupt(key.as_ref())
+            .detail(format!("it is checkpoint {} of query {:?}, not {id} of {query:?}", manifest.id, manifest.query)));
+    }
+    if let Some((_, parent)) = before
+        && manifest.parent_sha256.as_ref() != Some(parent)
+    {
+        let named = manifest.parent_sha256.as_deref().unwrap_or("none");
+        return Err(corrupt(key.as_ref()).detail(format!("it names parent {named}, the one before it is {parent}")));
+    }
+    Ok((manifest, sha256))
+}
+
+/// A manifest that cannot be read may say of rows that are out already: nothing goes past it by itself.
+fn given_up_from(error: Error, query: &str, id: u64, last: u64) -> Error {
+    // A newer server can read it.
+    if error.hint_text().is_some_and(|hint| hint.starts_with("upgrade")) {
+        return error;
+    }
+    let beyond = format!("checkpoints {id} to {last} of query {query:?} lie at or behind it");
+    let detail = error.detail_text().map_or_else(|| beyond.clone(), |detail| format!("{detail}; {beyond}"));
+    error.detail(detail).hint(format!(
+        "restore the object from a backup; or give these checkpoints up: `touchline state drop {query} --from {id}` says first what \
+         is lost and what is read again"
+    ))
 }
 
 #[cfg(test)]

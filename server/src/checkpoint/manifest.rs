@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::sha256;
+use crate::catalog::QueryVersion;
 use crate::changelog::Changes;
 use crate::clock::Micros;
 use crate::error::{Error, Result};
@@ -23,6 +24,10 @@ use crate::watermark::{Mark, NONE};
 /// 2: segments name input and shard; operators their inputs' marks and position; outputs the watermarks of their time columns, seals those
 /// after them, sealed files their checkpoints; rows that were late for a part of their windows are counted apart.
 pub const FORMAT_VERSION: u32 = 2;
+
+/// How this version names what a query is. 1: with all columns and settings of its tables ([`QueryVersion::former`]); 2: by what it reads
+/// and means.
+pub const FINGERPRINT_VERSION: u32 = 2;
 
 /// One checkpoint of one query.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -44,8 +49,12 @@ pub struct Manifest {
     pub attempt: Uuid,
     /// Microseconds since the Unix epoch, UTC.
     pub created_at: Micros,
-    /// Of the query's plan and state schemas: state is only restored into the query that wrote it.
+    /// Names the version of the query: state is only restored into the query that wrote it.
     pub fingerprint: String,
+    /// By which way it is named. Older servers know one way and do not say it: to them a manifest that does is damaged, not another
+    /// query's, and none of them begins anew beside it.
+    #[serde(default = "first_fingerprint", skip_serializing_if = "is_first_fingerprint")]
+    pub fingerprint_version: u32,
     pub sources: BTreeMap<String, SourceState>,
     pub operators: Vec<OperatorState>,
     /// By output name: the view's own, [`super::LATE_LEDGER`] and [`super::DEAD_LETTER_LEDGER`].
@@ -223,6 +232,14 @@ impl From<OutputMark> for Mark {
     }
 }
 
+fn first_fingerprint() -> u32 {
+    1
+}
+
+fn is_first_fingerprint(version: &u32) -> bool {
+    *version == first_fingerprint()
+}
+
 fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
     *number == T::default()
 }
@@ -342,6 +359,27 @@ const CLOSING: &str = "}\n";
 const SHA256_HEX_LENGTH: usize = 64;
 
 impl Manifest {
+    /// Whether it is of this version of the query.
+    ///
+    /// # Errors
+    /// `Corrupt` where that cannot be said, because a newer server names versions in another way.
+    pub(super) fn is_of(&self, version: &QueryVersion) -> Result<bool> {
+        match self.fingerprint_version {
+            1 => Ok(self.fingerprint == version.former),
+            FINGERPRINT_VERSION => Ok(self.fingerprint == version.name),
+            newer => Err(Error::corrupt(format!(
+                "checkpoint {} of query {:?} names the query in a way that is not known here",
+                self.id, self.query
+            ))
+            .detail(format!(
+                "touchline {} wrote it, by way {newer}; this is {} and knows ways up to {FINGERPRINT_VERSION}",
+                self.engine_version,
+                env!("CARGO_PKG_VERSION")
+            ))
+            .hint("upgrade this server to that version; nothing is begun anew beside it")),
+        }
+    }
+
     pub(super) fn encode(&self) -> Result<Encoded> {
         let body = serde_json::to_string(self).map_err(|error| {
             Error::bug(format!("checkpoint {} of {:?} is not JSON", self.id, self.query)).caused_by(error)
@@ -376,7 +414,7 @@ impl Manifest {
                     "touchline {engine_version} wrote it; this is {} and reads up to format {FORMAT_VERSION}",
                     env!("CARGO_PKG_VERSION")
                 ))
-                .hint("start the newer version again"));
+                .hint("upgrade this server to that version; nothing is begun anew beside it"));
         }
         // Whole, but it may say something of a later version.
         let manifest = serde_json::from_slice(body).map_err(|error| {
@@ -512,6 +550,7 @@ pub(super) mod tests {
             attempt: Uuid::new_v4(),
             created_at: 1_700_000_000_000_000,
             fingerprint: "f".to_owned(),
+            fingerprint_version: FINGERPRINT_VERSION,
             sources: BTreeMap::from([("match_events".to_owned(), source)]),
             operators: vec![operator],
             outputs: BTreeMap::from([("momentum".to_owned(), output)]),
@@ -563,8 +602,23 @@ pub(super) mod tests {
         assert!(read.sources["t"].topic_id.is_none() && read.sources["t"].files.is_empty());
         assert_eq!((&read.outputs["q"].changes, &read.outputs["q"].early), (&OutputChanges::Append, &None));
         assert_eq!((read.accounting.late, read.accounting.late_partly), (2, 0));
+        assert_eq!(read.fingerprint_version, 1);
         // What this version writes of it is read again.
         assert_eq!(Manifest::decode(&read.encode().unwrap().bytes, "m").unwrap().0, read);
+    }
+
+    #[test]
+    fn a_version_of_a_query_is_known_by_the_way_that_the_manifest_says() {
+        let version = QueryVersion { name: "new".to_owned(), former: "old".to_owned() };
+        let of = |fingerprint: &str, fingerprint_version| {
+            Manifest { fingerprint: fingerprint.to_owned(), fingerprint_version, ..sample() }.is_of(&version)
+        };
+        for (fingerprint, way, own) in [("old", 1, true), ("new", 1, false), ("new", 2, true), ("old", 2, false)] {
+            assert_eq!(of(fingerprint, way).unwrap(), own, "{fingerprint} by way {way}");
+        }
+        let error = of("new", 3).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+        assert!(error.report().contains("upgrade this server"), "{}", error.report());
     }
 
     #[test]

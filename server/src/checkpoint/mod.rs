@@ -9,10 +9,12 @@ mod chain;
 mod create;
 mod garbage;
 mod generation;
+mod keep;
 mod manifest;
 mod paths;
 mod runs;
 mod sealed;
+mod standing;
 
 #[cfg(test)]
 pub(crate) mod faulty;
@@ -29,6 +31,7 @@ pub use manifest::{
 pub use paths::{DEAD_LETTER_LEDGER, LATE_LEDGER, QueryPaths, public_folder};
 pub use runs::FileRuns;
 pub use sealed::read_sealed_files;
+pub use standing::chain_of;
 
 /// Lower-case hexadecimal.
 fn hex(bytes: &[u8]) -> String {

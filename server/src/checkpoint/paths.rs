@@ -7,6 +7,7 @@
 //!          q/<query>/sealed/<generation>-<id>-<attempt>-<n>.json   lists of sealed files
 //!          q/<query>/runs/<path of a public file>.json   which of its rows are of which checkpoint
 //!          q/<query>/gc/<id>                             up to here manifests may have been deleted
+//!          q/<query>/kept/<id>.json                      copies of older manifests, to fall back to
 //! public   <view>/event_date=YYYY-MM-DD/<query>-<generation>-<instance>-<seal>-<part>.parquet
 //! ```
 //! Numbers have twenty digits, so that names sort as numbers do.
@@ -17,6 +18,8 @@ use uuid::Uuid;
 
 use super::generation::Generation;
 use super::hex;
+use crate::error::Result;
+use crate::store::Store;
 
 /// Ledgers of a query beside its own output. No view folder can clash with them: a dot in a name is escaped.
 pub const LATE_LEDGER: &str = "touchline.late";
@@ -58,6 +61,37 @@ impl QueryPaths {
 
     pub(super) fn manifest_id(path: &Path) -> Option<u64> {
         number(path.filename()?.strip_suffix(".json")?)
+    }
+
+    /// Manifests that are kept below the boundary. Copies, because those of the chain go in order of ids: [`super::Chain::commit`].
+    pub(super) fn all_kept(&self) -> Path {
+        Path::from(format!("q/{}/kept", self.name))
+    }
+
+    /// Its name tells its id as a manifest's does.
+    pub(super) fn kept(&self, id: u64) -> Path {
+        Path::from(format!("q/{}/kept/{id:020}.json", self.name))
+    }
+
+    /// As the query is called in the names of objects.
+    pub(super) fn folder(&self) -> String {
+        self.name.clone()
+    }
+
+    /// Of all queries of a store, sorted, each as [`QueryPaths::folder`].
+    pub(super) async fn folders(store: &Store) -> Result<Vec<String>> {
+        let all = Path::from("q");
+        let found = store.objects().list_with_delimiter(Some(&all)).await;
+        let found = found.map_err(|error| store.failed("list", &all, error))?;
+        let mut folders: Vec<String> =
+            found.common_prefixes.iter().filter_map(|prefix| prefix.filename().map(str::to_owned)).collect();
+        folders.sort();
+        Ok(folders)
+    }
+
+    /// From the name of a folder.
+    pub(super) fn of_folder(folder: &str) -> Self {
+        QueryPaths { name: folder.to_owned() }
     }
 
     pub(super) fn bundles(&self) -> Path {

@@ -13,10 +13,11 @@ use super::ledger::{dead_letter_schema, late_schema};
 use super::outputs::Output;
 use super::refresh::Refresh;
 use super::{LoopSettings, QueryLoop};
-use crate::catalog::ViewDef;
+use crate::catalog::{QueryVersion, ViewDef};
 use crate::changelog::Changes;
 use crate::checkpoint::{
-    Chain, DEAD_LETTER_LEDGER, Generation, LATE_LEDGER, Manifest, Section, SegmentRef, SourceState, segment_home,
+    Chain, DEAD_LETTER_LEDGER, Generation, LATE_LEDGER, Manifest, Section, SegmentRef, SourceState, chain_of,
+    segment_home,
 };
 use crate::clock::{Clock, Micros};
 use crate::error::{Error, ErrorKind, Result};
@@ -74,7 +75,7 @@ pub struct QueryPlan {
     pub view: Arc<ViewDef>,
     pub pipeline: Pipeline,
     /// Names this version of the query: another one does not go on from its checkpoints.
-    pub fingerprint: String,
+    pub version: QueryVersion,
 }
 
 impl QueryLoop {
@@ -84,12 +85,12 @@ impl QueryLoop {
     /// `Fenced` where a newer server owns the query, `Corrupt` for damaged checkpoints, `Invalid` where the view's rows
     /// cannot be stored or were in another form, `Unavailable`.
     pub async fn open(plan: QueryPlan, deps: QueryDeps, status: Arc<QueryStatus>) -> Result<QueryLoop> {
-        let QueryPlan { view, mut pipeline, fingerprint } = plan;
+        let QueryPlan { view, mut pipeline, version } = plan;
         let account = deps.budget.account(format!("query \"{}\"", view.name));
         pipeline.charge_to(Arc::clone(&account))?;
         check_sealable(&view.name, &pipeline.schema, pipeline.changes())
             .map_err(|error| error.at(view.location.clone()))?;
-        let (chain, name) = take_over(&view.name, &fingerprint, &deps).await?;
+        let (chain, name) = take_over(&view.name, &version, &deps).await?;
         let head = chain.head().clone();
         let written = restore_operators(&pipeline, &deps.private, &head).await?;
 
@@ -124,7 +125,7 @@ impl QueryLoop {
             offsets.push(resume);
         }
 
-        let mut outputs = outputs(&view, &name, &pipeline, &account, &fingerprint);
+        let mut outputs = outputs(&view, &name, &pipeline, &account, &version.name);
         for output in &mut outputs {
             output.restore(&deps.private, &head, &account, deps.disk.as_ref()).await?;
         }
@@ -185,20 +186,11 @@ impl QueryLoop {
 /// The chain of this version of the query, and the name of its outputs in it.
 ///
 /// The first version of a view has the view's own name. A later one, which must not go on from another's state nor mix its
-/// rows with other columns, has a name that carries its fingerprint.
-async fn take_over(view: &str, fingerprint: &str, deps: &QueryDeps) -> Result<(Chain, String)> {
-    let later = format!("{view}-{}", &fingerprint[..8]);
-    let open = |name: &str| {
-        let (deps, name, fingerprint) = (deps.clone(), name.to_owned(), fingerprint.to_owned());
-        async move {
-            let opened = Chain::open(&deps.private, &name, deps.generation, &fingerprint, &deps.clock).await?;
-            Ok((opened.chain, name))
-        }
-    };
-    match open(view).await {
-        Err(error) if Error::kind(&error) == ErrorKind::Invalid => open(&later).await,
-        other => other,
-    }
+/// rows with other columns, has a name that carries its version.
+async fn take_over(view: &str, version: &QueryVersion, deps: &QueryDeps) -> Result<(Chain, String)> {
+    let name = chain_of(&deps.private, view, version).await?;
+    let opened = Chain::open(&deps.private, &name, deps.generation, version.clone(), &deps.clock).await?;
+    Ok((opened.chain, name))
 }
 
 /// Restores the segments that the checkpoint lists, the large ones without their rows; returns where each is stored.

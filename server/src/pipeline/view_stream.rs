@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::Pipeline;
 use crate::catalog::{
-    CSV_DELIMITER_DEFAULT, Column, ColumnKind, Connector, Format, OnBadRow, Reading, RecordRows, TableDef,
-    TimestampFormat, ViewDef, ViewMark, ViewRef,
+    CSV_DELIMITER_DEFAULT, Column, ColumnKind, Connector, Format, OnBadRow, QueryVersion, Reading, RecordRows,
+    TableDef, TimestampFormat, ViewDef, ViewMark, ViewRef,
 };
 use crate::clock::duration_of;
 use crate::error::{Error, Result};
@@ -27,7 +27,7 @@ impl ViewStream {
     ///
     /// # Errors
     /// `Invalid` where rows of the view cannot be read on from: they do not only come, or a name says two columns.
-    pub fn of(view: &ViewDef, pipeline: &Pipeline, version: &str) -> Result<Self> {
+    pub fn of(view: &ViewDef, pipeline: &Pipeline, version: impl Into<QueryVersion>) -> Result<Self> {
         // The one place that decides what a query above can take: rows that are final.
         pipeline.changes().append_only(&format!("a query over view \"{}\"", view.name))?;
         let fields = pipeline.schema.fields();
@@ -50,13 +50,14 @@ impl ViewStream {
         });
         let marks = marks.into_iter().map(|(name, column)| ViewMark { name, column }).collect();
         let time_column = view.options.time_column.clone();
-        let (version, max_future) = (version.to_owned(), max_future(pipeline, &facts));
+        let QueryVersion { name: version, former: former_version } = version.into();
+        let max_future = max_future(pipeline, &facts);
         let table = TableDef {
             name: view.name.clone(),
             columns: columns.collect(),
             watermark: None,
             primary_key: view.options.primary_key.clone(),
-            connector: Connector::View(ViewRef { version, marks, max_future, time_column }),
+            connector: Connector::View(ViewRef { version, former_version, marks, max_future, time_column }),
             // What its sealed rows are in.
             format: Format::Parquet,
             csv_delimiter: CSV_DELIMITER_DEFAULT,

@@ -5,6 +5,7 @@
 
 mod explain;
 mod files;
+mod fingerprint;
 mod supervisor;
 mod upstreams;
 mod watch;
@@ -16,7 +17,6 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use sha2::{Digest, Sha256};
 use tokio::sync::watch as signal;
 use tracing::{error, info};
 
@@ -25,9 +25,7 @@ use supervisor::Running;
 pub(crate) use upstreams::upstreams as views_read;
 pub use watch::Changes;
 
-use crate::catalog::{
-    CSV_DELIMITER_DEFAULT, Connector, Emit, PlainView, RecordRows, TableDef, ViewDef, ViewRef, WatermarkDef,
-};
+use crate::catalog::{Connector, TableDef, ViewDef};
 use crate::epoch::{QueryDeps, QueryPlan};
 use crate::error::{Error, Result};
 use crate::pipeline::{PlanSettings, Planned, StreamSlot, plain_views_of, plan};
@@ -35,7 +33,6 @@ use crate::sink::parquet::check_sealable;
 use crate::status::{QueryState, QueryStatus};
 use crate::tables::snapshot::Snapshots;
 use crate::tables::source::SnapshotReader;
-use crate::watermark::Monotone;
 
 /// The running queries and the files they come from.
 #[derive(Debug)]
@@ -104,7 +101,7 @@ impl Registry {
                     let touched = || definitions(&plan).any(|file| touched.contains(file));
                     match self.running.get(name) {
                         Some(running)
-                            if running.fingerprint == plan.fingerprint
+                            if running.version == plan.version.name
                                 && running.settings == settings
                                 && !(running.failed() && touched()) =>
                         {
@@ -140,8 +137,9 @@ impl Registry {
         let status = Arc::new(QueryStatus::new(&name, &plan.view.location.file));
         self.deps.published.put_query(Arc::clone(&status));
         let deps = self.deps.clone();
+        let short = plan.version.short().to_owned();
         let running = Running::start(plan, settings, catalog, deps, self.plan_settings, status, self.fatal.clone());
-        info!(query = name, fingerprint = &running.fingerprint[..8], "query started");
+        info!(query = name, fingerprint = short, "query started");
         self.running.insert(name, running);
     }
 
@@ -260,8 +258,8 @@ pub fn planned(
                 let plain_views = plain_views_of(&view.query, catalog.as_ref())?;
                 let read = std::iter::once(&view.query).chain(plain_views.iter().map(|view| &view.query));
                 let functions: BTreeSet<&str> = read.flat_map(|query| catalog.functions.used_by(query)).collect();
-                let fingerprint = fingerprint(&view, &plain_views, &functions, &pipeline.slots);
-                Ok(QueryPlan { view, pipeline: *pipeline, fingerprint })
+                let version = fingerprint::version_of(&view, &plain_views, &functions, &pipeline);
+                Ok(QueryPlan { view, pipeline: *pipeline, version })
             }
             Planned::Batch(..) => Err(reads_no_stream(&view)),
         }
@@ -288,88 +286,21 @@ fn refreshed(plan: &QueryPlan) -> impl Iterator<Item = &Arc<TableDef>> {
     plan.pipeline.static_tables().groups().iter().flat_map(|group| &group.tables)
 }
 
+/// What of a stream is no part of what a query means, and is only taken up by a reader that is opened anew: where the brokers are, how
+/// long a partition may be silent, how far ahead a time is believed.
+fn runs_by(slot: &StreamSlot) -> (Option<&String>, Option<Duration>, Option<Duration>) {
+    let brokers = match &slot.table.connector {
+        Connector::Kafka(topic) => topic.brokers.as_ref(),
+        Connector::Filesystem(_) | Connector::Postgres(_) | Connector::View(_) => None,
+    };
+    (brokers, slot.table.watermark.as_ref().and_then(|watermark| watermark.idle_timeout), slot.max_future())
+}
+
 /// What a query is to be started again for, to go on from its last checkpoint: how it runs, not what it computes.
 fn settings(plan: &QueryPlan) -> String {
-    let tables = plan.pipeline.slots.iter().map(|slot| (&slot.table.name, slot.table.on_bad_row));
+    let tables = plan.pipeline.slots.iter().map(|slot| (&slot.table.name, slot.table.on_bad_row, runs_by(slot)));
     let refreshed = refreshed(plan).map(|table| (&table.text, table.refresh_interval));
     format!("{:?} {:?} {:?}", plan.view.options, tables.collect::<Vec<_>>(), refreshed.collect::<Vec<_>>())
-}
-
-/// Names a version of a query: what it computes and from what, not how its file is written.
-fn fingerprint(
-    view: &ViewDef,
-    plain_views: &[Arc<PlainView>],
-    functions: &BTreeSet<&str>,
-    slots: &[Arc<StreamSlot>],
-) -> String {
-    let mut hash = Sha256::new();
-    let (query, emission) = (&view.query, emission_text(&view.emit));
-    hash.update(format!("{query}\n{emission}\n{:?}\n", view.options.allowed_lateness));
-    if let Some(ttl) = view.options.state_ttl {
-        hash.update(format!("{ttl:?}\n"));
-    }
-    for view in plain_views {
-        hash.update(format!("{} {}\n", view.name, view.query));
-    }
-    for slot in slots {
-        let TableDef { name, columns, watermark, connector, format, csv_delimiter, rows, .. } = slot.table.as_ref();
-        // All that a view is, its own name of a version says.
-        if let Connector::View(ViewRef { version, time_column, .. }) = connector {
-            hash.update(format!("view {name} {version}\n"));
-            // The view below stays what it is, and those that name no time mean another one.
-            if let Some(time) = time_column {
-                hash.update(format!("{time}\n"));
-            }
-            continue;
-        }
-        let watermark = watermark_text(watermark.as_ref());
-        hash.update(format!("{name}\n{watermark}\n{connector:?}\n{format:?}\n"));
-        if *csv_delimiter != CSV_DELIMITER_DEFAULT {
-            hash.update(format!("{csv_delimiter}\n"));
-        }
-        if *rows != RecordRows::One {
-            hash.update(format!("{rows:?}\n"));
-        }
-        for column in columns {
-            hash.update(format!("{} {} {} {:?}\n", column.name, column.data_type, column.nullable, column.kind));
-            // Said only where there are some, so that a column without them is what it was.
-            if !column.checks.is_empty() {
-                hash.update(format!("{:?}\n", column.checks));
-            }
-            if let Some(format) = column.timestamps.name() {
-                hash.update(format!("{format}\n"));
-            }
-            hash.update(column.reading.version());
-        }
-    }
-    functions.iter().for_each(|function| hash.update(format!("{function}\n")));
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// As it was written when there was nothing but a timeout: a query without early results keeps its fingerprint.
-fn emission_text(Emit { timeout, early }: &Emit) -> String {
-    let text = format!("Emit {{ timeout: {timeout:?} }}");
-    match early {
-        None => text,
-        Some(early) => format!("{text} {:?}", early.when),
-    }
-}
-
-/// As it was written when a watermark was always a column less a length: such a query keeps its fingerprint, and so its state.
-fn watermark_text(watermark: Option<&WatermarkDef>) -> String {
-    let Some(WatermarkDef { column, steps, idle_timeout, max_future }) = watermark else { return "None".to_owned() };
-    let delay = match steps.as_slice() {
-        [] => Some(0),
-        [Monotone::Less(delay)] => u64::try_from(*delay).ok(),
-        _ => None,
-    };
-    let how = match delay {
-        Some(delay) => format!("delay: {:?}", Duration::from_micros(delay)),
-        None => format!("steps: {steps:?}"),
-    };
-    format!(
-        "Some(WatermarkDef {{ column: {column:?}, {how}, idle_timeout: {idle_timeout:?}, max_future: {max_future:?} }})"
-    )
 }
 
 #[cfg(test)]

@@ -20,7 +20,8 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(500), Duration::fr
 
 #[derive(Debug)]
 pub(super) struct Running {
-    pub(super) fingerprint: String,
+    /// Of the query.
+    pub(super) version: String,
     /// How it runs beside that: a change starts it again.
     pub(super) settings: String,
     stop: watch::Sender<bool>,
@@ -39,11 +40,11 @@ impl Running {
         fatal: watch::Sender<Option<Arc<Error>>>,
     ) -> Self {
         let (stop, stopped) = watch::channel(false);
-        let fingerprint = plan.fingerprint.clone();
+        let version = plan.version.name.clone();
         let supervised =
             Supervised { catalog, deps, settings: plan_settings, status: Arc::clone(&status), fatal, stop: stopped };
         let task = tokio::spawn(to_its_end(Arc::clone(&status), supervised.run(plan)));
-        Running { fingerprint, settings, stop, task, status }
+        Running { version, settings, stop, task, status }
     }
 
     pub(super) fn ask_to_stop(&self) {

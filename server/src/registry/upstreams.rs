@@ -27,7 +27,7 @@ type Known = Result<Arc<ViewStream>, Arc<Error>>;
 impl Streams {
     /// Takes up what planning a view has shown.
     pub(super) fn note(&self, plan: &QueryPlan) {
-        let stream = ViewStream::of(&plan.view, &plan.pipeline, &plan.fingerprint);
+        let stream = ViewStream::of(&plan.view, &plan.pipeline, plan.version.clone());
         self.0.lock().insert(plan.view.name.clone(), stream.map(Arc::new).map_err(Arc::new));
     }
 
@@ -281,7 +281,7 @@ mod tests {
     async fn version(catalog: &Arc<Catalog>, name: &str) -> String {
         let view = Arc::clone(catalog.views.get(name).expect(name));
         let plan = planned(view, Arc::clone(catalog), SETTINGS).await;
-        plan.unwrap_or_else(|error| panic!("{}", error.report())).fingerprint
+        plan.unwrap_or_else(|error| panic!("{}", error.report())).version.name
     }
 
     #[tokio::test]

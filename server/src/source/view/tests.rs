@@ -155,7 +155,13 @@ impl Played {
 
     fn reader_of(&self, next: u64, limits: ReaderLimits, account: Option<Arc<Account>>) -> Reader {
         let marks = vec![ViewMark { name: "ts".to_owned(), column: 2 }];
-        let view = ViewRef { version: VERSION.to_owned(), marks, max_future: None, time_column: None };
+        let view = ViewRef {
+            version: VERSION.to_owned(),
+            former_version: VERSION.to_owned(),
+            marks,
+            max_future: None,
+            time_column: None,
+        };
         let column =
             |field: &Arc<Field>| Column::physical(field.name(), field.data_type().clone(), field.is_nullable());
         let def = TableDef {
