@@ -76,6 +76,30 @@ impl Store {
     /// `Invalid` for a URL of another kind, an unwritable directory, missing credentials, or a store without
     /// create-if-absent; `OverBudget` for a full disk; `Unavailable` where the service does not answer, or the disk is read-only.
     pub async fn open(url: &str, settings: &StoreSettings) -> Result<Store> {
+        let store = Self::reach(url, settings).await?;
+        store.probe().await?;
+        Ok(store)
+    }
+
+    /// As [`Store::open`], of one that is there already, to look into it: nothing is written to it before somebody does, and a directory
+    /// is not made.
+    ///
+    /// # Errors
+    /// And `Invalid` for a directory that is not there.
+    pub async fn look_into(url: &str, settings: &StoreSettings) -> Result<Store> {
+        let directory = match Url::parse(url) {
+            Ok(parsed) if parsed.scheme() == "file" => parsed.to_file_path().ok(),
+            _ if url.contains("://") => None,
+            _ => Some(PathBuf::from(url)),
+        };
+        if let Some(directory) = directory.filter(|directory| !directory.is_dir()) {
+            return Err(Error::invalid(format!("there is no directory {}", directory.display()))
+                .hint("name the configuration of the server with --config, or the place itself by its URL"));
+        }
+        Self::reach(url, settings).await
+    }
+
+    async fn reach(url: &str, settings: &StoreSettings) -> Result<Store> {
         let store = match Url::parse(url) {
             Ok(parsed) if parsed.scheme() == "s3" => open_s3(&parsed, settings)?,
             Ok(parsed) if parsed.scheme() == "memory" => Store::over(Arc::new(InMemory::new()), url),
@@ -94,8 +118,12 @@ impl Store {
             _ if url.is_empty() => return Err(Error::invalid("the storage URL is empty")),
             _ => open_directory(PathBuf::from(url)).await?,
         };
-        store.probe().await?;
         Ok(store)
+    }
+
+    /// How many others have this directory open at the moment; `None` where it is no directory, which nobody can tell of.
+    pub fn open_elsewhere(&self) -> Option<usize> {
+        self.directory.as_deref().map(|directory| local::open_on(directory).saturating_sub(1))
     }
 
     /// A store over objects opened elsewhere; `url` names it in messages. Not probed.

@@ -107,6 +107,9 @@ pub struct SealedFile {
     /// The checkpoints that its rows are of, where a private object beside it says which row is of which. Files of before have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoints: Option<CheckpointRange>,
+    /// Of its bytes. Files of before have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
 }
 
 /// Checkpoints, first and last included.

@@ -244,9 +244,14 @@ impl Chain {
         let Some(pending) = &self.pending else { return Err(Error::bug("there is no commit to settle")) };
         let key = self.paths.manifest(pending.manifest.id);
         let winner = match create_once(&self.store, &key, &pending.encoded.bytes, self.retry).await? {
-            Placed::Ours => match self.parent_stands().await? {
-                true => None,
-                false => Some("another server, which has since cleaned up the checkpoint before".to_owned()),
+            Placed::Ours => match self.parent().await? {
+                Parent::Stands => None,
+                Parent::Gone => Some("another server, which has since cleaned up the checkpoint before".to_owned()),
+                Parent::Replaced => {
+                    // An operator has given the head up. What stands on it would be taken for damage, and is nobody else's.
+                    self.store.delete(&key).await?;
+                    Some("another server or an operator, who has given up the checkpoint before".to_owned())
+                }
             },
             Placed::Other(bytes) => Some(name_winner(&bytes, &key)),
         };
@@ -265,18 +270,19 @@ impl Chain {
         Ok(committed)
     }
 
-    /// Whether the head, on which the new manifest stands, is still there as we know it.
+    /// What has become of the head, on which the new manifest stands.
     ///
     /// Clean-up deletes in order of ids. So had the new id been taken and deleted while we slept, its parent would be
     /// gone as well, and our create had merely filled a hole in a chain that has moved on.
-    async fn parent_stands(&self) -> Result<bool> {
+    async fn parent(&self) -> Result<Parent> {
         let key = self.paths.manifest(self.head.id);
         let mut attempt = 0;
         loop {
             match self.store.get(&key).await {
-                Ok(None) => return Ok(false),
+                Ok(None) => return Ok(Parent::Gone),
                 Ok(Some(bytes)) => {
-                    return Manifest::decode(&bytes, key.as_ref()).map(|(_, sha256)| sha256 == self.head_sha256);
+                    let (_, sha256) = Manifest::decode(&bytes, key.as_ref())?;
+                    return Ok(if sha256 == self.head_sha256 { Parent::Stands } else { Parent::Replaced });
                 }
                 Err(error) if attempt + 1 >= self.retry.attempts => return Err(error),
                 Err(_) => self.retry.wait(attempt).await,
@@ -300,6 +306,14 @@ fn name_winner(bytes: &[u8], key: &Path) -> String {
         Ok((winner, _)) => format!("generation {}, instance {}", winner.generation, winner.instance),
         Err(_) => "another server, whose checkpoint cannot be read here".to_owned(),
     }
+}
+
+/// See [`Chain::commit`].
+enum Parent {
+    Stands,
+    Gone,
+    /// Another checkpoint has its id.
+    Replaced,
 }
 
 enum Takeover {
@@ -336,7 +350,7 @@ fn judge_takeover(head: Option<&Manifest>, ours: Generation, version: &QueryVers
 }
 
 /// The manifest after `head`, with the same content; the first one where there is no head.
-fn successor(
+pub(super) fn successor(
     head: Option<&(Manifest, String)>,
     query: &str,
     fingerprint: &str,

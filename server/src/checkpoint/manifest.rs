@@ -424,16 +424,20 @@ impl Manifest {
         Ok((manifest, found))
     }
 
-    /// Every private object that must be kept for this manifest.
-    pub(super) fn objects(&self) -> BTreeSet<String> {
+    /// Every section that it refers to: of state, of rows in tails, of rows for hot tables, of rows that may change.
+    pub(super) fn sections(&self) -> impl Iterator<Item = &Section> {
         let segments = self.operators.iter().flat_map(|operator| &operator.segments).map(|segment| &segment.section);
         let outputs = self.outputs.values();
         let rows = outputs.clone().flat_map(|output| output.tail.iter().chain(&output.hot)).map(|entry| &entry.section);
         let runs = outputs.clone().flat_map(|output| &output.hot_runs).map(|run| &run.section);
-        let early = outputs.clone().filter_map(|output| output.early.as_ref()).flat_map(|early| &early.sections);
-        let sections = segments.chain(rows).chain(runs).chain(early.map(|early| &early.section));
-        let sections = sections.filter(|section| section.length > 0).map(|section| &section.object);
-        let lists = outputs.flat_map(|output| &output.sealed.indexes).map(|index| &index.object);
+        let early = outputs.filter_map(|output| output.early.as_ref()).flat_map(|early| &early.sections);
+        segments.chain(rows).chain(runs).chain(early.map(|early| &early.section))
+    }
+
+    /// Every private object that must be kept for this manifest.
+    pub(super) fn objects(&self) -> BTreeSet<String> {
+        let sections = self.sections().filter(|section| section.length > 0).map(|section| &section.object);
+        let lists = self.outputs.values().flat_map(|output| &output.sealed.indexes).map(|index| &index.object);
         sections.chain(lists).cloned().collect()
     }
 }
@@ -497,6 +501,7 @@ pub(super) mod tests {
                     bytes: 5,
                     rows: 7,
                     checkpoints: Some(CheckpointRange { from: 1, to: 2 }),
+                    sha256: Some(sha256(b"a.parquet")),
                 }],
                 indexes: vec![list],
             },

@@ -9,12 +9,14 @@ mod chain;
 mod create;
 mod garbage;
 mod generation;
+mod inspect;
 mod keep;
 mod manifest;
 mod paths;
 mod runs;
 mod sealed;
 mod standing;
+mod surgery;
 
 #[cfg(test)]
 pub(crate) mod faulty;
@@ -23,6 +25,7 @@ pub use bundle::{BundleBuilder, read_section, read_section_by_batches, segment_h
 pub use chain::{Chain, Committed, Opened};
 pub use garbage::Collected;
 pub use generation::Generation;
+pub use inspect::{Finding, FoundChain, Verified, find_chain, find_chains, find_checkpoint, ranges, verify};
 pub use manifest::{
     Accounting, EarlySection, EarlyState, FORMAT_VERSION, HotRun, IntentFile, Manifest, OperatorState, OutputChanges,
     OutputMark, OutputState, PartitionState, SealIntent, SealedIndex, SealedIndexRef, Section, SegmentRef, SourceState,
@@ -32,6 +35,7 @@ pub use paths::{DEAD_LETTER_LEDGER, LATE_LEDGER, QueryPaths, public_folder};
 pub use runs::FileRuns;
 pub use sealed::read_sealed_files;
 pub use standing::chain_of;
+pub use surgery::{DropPlan, ForkPlan, drop_whole, plan_drop, plan_fork};
 
 /// Lower-case hexadecimal.
 fn hex(bytes: &[u8]) -> String {

@@ -8,6 +8,7 @@
 //!          q/<query>/runs/<path of a public file>.json   which of its rows are of which checkpoint
 //!          q/<query>/gc/<id>                             up to here manifests may have been deleted
 //!          q/<query>/kept/<id>.json                      copies of older manifests, to fall back to
+//!          q/<query>/dropped/<path of a public file>     files of checkpoints that an operator has given up
 //! public   <view>/event_date=YYYY-MM-DD/<query>-<generation>-<instance>-<seal>-<part>.parquet
 //! ```
 //! Numbers have twenty digits, so that names sort as numbers do.
@@ -87,6 +88,22 @@ impl QueryPaths {
             found.common_prefixes.iter().filter_map(|prefix| prefix.filename().map(str::to_owned)).collect();
         folders.sort();
         Ok(folders)
+    }
+
+    /// All private objects of the query.
+    pub(super) fn all(&self) -> Path {
+        Path::from(format!("q/{}", self.name))
+    }
+
+    /// Where a public file goes whose checkpoint has been given up.
+    pub(super) fn set_aside(&self, file: &str) -> Path {
+        Path::from(format!("q/{}/dropped/{file}", self.name))
+    }
+
+    /// Whether a public file has been sealed by this query.
+    pub(super) fn has_sealed(&self, file: &str) -> bool {
+        let stem = file.strip_suffix(".parquet").and_then(|path| path.rsplit('/').next());
+        stem.and_then(|stem| stem.rsplitn(5, '-').nth(4)) == Some(self.name.as_str())
     }
 
     /// From the name of a folder.

@@ -33,7 +33,7 @@ pub async fn read_sealed_files(store: &Store, index: &SealedIndex) -> Result<Vec
     Ok(files)
 }
 
-async fn read_list(store: &Store, list: &SealedIndexRef) -> Result<Vec<SealedFile>> {
+pub(super) async fn read_list(store: &Store, list: &SealedIndexRef) -> Result<Vec<SealedFile>> {
     let found = store.get(&Path::from(list.object.as_str())).await?;
     let bytes = found.ok_or_else(|| corrupt(&list.object).detail("it is missing"))?;
     let hash = sha256(&bytes);

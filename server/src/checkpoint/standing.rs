@@ -94,10 +94,15 @@ pub(super) async fn read_kept(store: &Store, paths: &QueryPaths, id: u64) -> Res
 }
 
 async fn read_at(store: &Store, key: &Path, id: u64) -> Result<Option<Manifest>> {
+    Ok(read_with_hash(store, key, id).await?.map(|(manifest, _)| manifest))
+}
+
+/// As [`read_manifest`], of the object with this name, with its hash as it is stored: an older format is written anew with another one.
+pub(super) async fn read_with_hash(store: &Store, key: &Path, id: u64) -> Result<Option<(Manifest, String)>> {
     let Some(bytes) = store.get(key).await? else { return Ok(None) };
-    let (manifest, _) = Manifest::decode(&bytes, key.as_ref())?;
+    let (manifest, hash) = Manifest::decode(&bytes, key.as_ref())?;
     match manifest.id == id {
-        true => Ok(Some(manifest)),
+        true => Ok(Some((manifest, hash))),
         false => Err(corrupt(key.as_ref()).detail(format!("it is checkpoint {} and not {id}", manifest.id))),
     }
 }

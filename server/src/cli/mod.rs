@@ -10,6 +10,7 @@ mod run;
 mod serve;
 mod simulate;
 mod sql;
+mod state;
 mod status;
 mod test;
 
@@ -63,6 +64,8 @@ enum Command {
     Infer(infer::InferArgs),
     /// Ask a running server by Flight SQL
     Sql(sql::SqlArgs),
+    /// Look into the checkpoints of a server: list, show and verify them, give some up, begin a query from one
+    State(state::StateArgs),
     /// Write simulated matches and their audience to files, Kafka or the embedded log
     Simulate(simulate::SimulateArgs),
 }
@@ -108,6 +111,7 @@ impl Command {
             Command::Test(args) => test::run(args).await,
             Command::Infer(args) => infer::run(args).await.map(|()| ExitCode::SUCCESS),
             Command::Sql(args) => sql::run(args).await.map(|()| ExitCode::SUCCESS),
+            Command::State(args) => state::run(args).await,
             Command::Simulate(args) => simulate::run(&args),
         }
     }

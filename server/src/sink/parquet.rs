@@ -204,8 +204,9 @@ pub async fn write_sealed(
             let found = format!("{rows} rows of {}, planned were {}", file.event_date, file.rows);
             return Err(other_rows(query, intent, &found));
         }
+        let sha256 = Some(content.sha256().await?);
         public.put_content(&Path::from(file.path.as_str()), &content).await?;
-        files.push(SealedFile { path: file.path.clone(), bytes: content.len(), rows, checkpoints: None });
+        files.push(SealedFile { path: file.path.clone(), bytes: content.len(), rows, checkpoints: None, sha256 });
     }
     Ok(files)
 }

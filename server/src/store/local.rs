@@ -64,6 +64,16 @@ impl DurableDirectory {
     }
 }
 
+/// How many stores are open on a directory, in this process and others.
+pub(super) fn open_on(root: &FilePath) -> usize {
+    let Ok(entries) = fs::read_dir(root.join(STAGING)) else { return 0 };
+    let locks =
+        entries.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|ext| ext == "lock"));
+    locks
+        .filter(|path| File::open(path).is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock))))
+        .count()
+}
+
 fn lock_of(staging: &FilePath) -> PathBuf {
     staging.with_extension("lock")
 }

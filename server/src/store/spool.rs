@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 
 use super::spill::{SpillDirectory, SpilledBytes};
 use crate::error::Result;
@@ -36,6 +37,26 @@ impl Content {
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Of all its bytes, lower-case hexadecimal.
+    ///
+    /// # Errors
+    /// Those of reading the file back.
+    pub async fn sha256(&self) -> Result<String> {
+        let mut hash = Sha256::new();
+        match self {
+            Content::Memory(bytes) => hash.update(bytes),
+            Content::File(file) => {
+                let mut at = 0;
+                while at < file.len() {
+                    let len = PART_BYTES.min(usize::try_from(file.len() - at).unwrap_or(PART_BYTES));
+                    hash.update(&file.read(at, len).await?);
+                    at += len as u64;
+                }
+            }
+        }
+        Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
     }
 }
 

@@ -470,7 +470,8 @@ async fn each_start_claims_a_number_of_its_own_whatever_the_store_answers() {
 async fn sealed_files_move_to_lists_and_all_of_them_are_found_again() {
     let store = memory();
     let Opened { mut chain, .. } = start(&store).await;
-    let file = |n: u64| SealedFile { path: format!("v/{n}.parquet"), bytes: n, rows: 1, checkpoints: None };
+    let file =
+        |n: u64| SealedFile { path: format!("v/{n}.parquet"), bytes: n, rows: 1, checkpoints: None, sha256: None };
     let mut next = 0;
     for _ in 0..40 {
         let mut draft = chain.draft(0);
@@ -501,7 +502,9 @@ async fn a_few_sealed_files_stay_in_the_manifest() {
     let store = memory();
     let Opened { chain, .. } = start(&store).await;
     let mut draft = chain.draft(0);
-    let recent = (0..256).map(|n| SealedFile { path: format!("{n}"), bytes: 1, rows: 1, checkpoints: None }).collect();
+    let recent = (0..256)
+        .map(|n| SealedFile { path: format!("{n}"), bytes: 1, rows: 1, checkpoints: None, sha256: None })
+        .collect();
     let entry = |object: &str| TailEntry {
         checkpoint: 2,
         created_at: 0,

@@ -201,6 +201,7 @@ fn marking_files_other_than_those_intended_changes_nothing() {
         bytes: 1,
         rows: file.rows,
         checkpoints: None,
+        sha256: None,
     });
     let right: Vec<_> = right.collect();
     let before = output.clone();

@@ -1,0 +1,226 @@
+//! What an operator does to the checkpoints of a query that no server may do by itself: giving some up, and beginning a second query
+//! from one. `touchline state drop` and `fork` show what is planned here first.
+//!
+//! Everything may be cut off anywhere and done again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use object_store::path::Path;
+use uuid::Uuid;
+
+use super::chain::{read_boundary, successor};
+use super::create::{Placed, Retry, create_once};
+use super::generation::Generation;
+use super::inspect::{FoundChain, public_files, ranges};
+use super::manifest::{EarlyState, Manifest, OutputState, Section, corrupt};
+use super::paths::{DEAD_LETTER_LEDGER, LATE_LEDGER, QueryPaths, public_folder};
+use super::standing::read_with_hash;
+use crate::clock::Micros;
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::Store;
+
+/// What dropping the end of a chain would do.
+#[derive(Debug)]
+pub struct DropPlan {
+    /// The checkpoint that is gone on from.
+    pub base: Manifest,
+    /// Under which id it becomes the newest.
+    pub new_id: u64,
+    /// Checkpoints that are given up, ascending.
+    pub gone: Vec<u64>,
+    /// Public files that they have written and `base` does not know: their rows will come again. They move to the state store.
+    pub set_aside: Vec<String>,
+    /// Copies of checkpoints to fall back to that are given up, ascending.
+    gone_kept: Vec<u64>,
+    base_sha256: String,
+    paths: QueryPaths,
+}
+
+/// Plans to give up the checkpoints `from` and all behind it. Nothing is changed.
+///
+/// # Errors
+/// `Invalid` where there are none, or none is whole before them; `Corrupt` where the public files of that one cannot be told;
+/// `Unavailable`.
+pub async fn plan_drop(private: &Store, public: &Store, chain: &FoundChain, from: u64) -> Result<DropPlan> {
+    let last = chain.ids.last().copied();
+    if last.is_some_and(|last| last < from) {
+        return Err(Error::invalid(format!("query {:?} has no checkpoint {from} or behind it", chain.name))
+            .hint(format!("there are {}", ranges(chain.kept.iter().chain(&chain.ids)))));
+    }
+    let Some((base, base_sha256)) = newest_before(private, chain, from).await? else {
+        return Err(Error::invalid(format!("no checkpoint of query {:?} before {from} is whole", chain.name)).hint(
+            format!(
+                "`touchline state drop {}` without --from gives all of them up, and the query begins anew",
+                chain.name
+            ),
+        ));
+    };
+    let boundary = read_boundary(private, &chain.paths).await?;
+    let gone = chain.ids.iter().copied().filter(|id| *id > base.id).collect();
+    let gone_kept = chain.kept.iter().copied().filter(|id| *id > base.id).collect();
+    let known = public_files(private, &base).await?;
+    // Also those that `base` has not written to yet.
+    let mut outputs: BTreeSet<&str> = BTreeSet::from([chain.name.as_str(), LATE_LEDGER, DEAD_LETTER_LEDGER]);
+    outputs.extend(base.outputs.keys().chain(chain.newest.iter().flat_map(|of| of.outputs.keys())).map(String::as_str));
+    let mut set_aside = Vec::new();
+    for output in outputs {
+        for file in public.list(&Path::from(public_folder(output))).await? {
+            if chain.paths.has_sealed(file.as_ref()) && !known.contains(file.as_ref()) {
+                set_aside.push(file.to_string());
+            }
+        }
+    }
+    set_aside.sort();
+    let new_id = base.id.max(boundary) + 1;
+    Ok(DropPlan { base, new_id, gone, set_aside, gone_kept, base_sha256, paths: chain.paths.clone() })
+}
+
+/// The newest checkpoint before `from` whose manifest can be read, and its hash.
+async fn newest_before(store: &Store, chain: &FoundChain, from: u64) -> Result<Option<(Manifest, String)>> {
+    let ids = chain.ids.iter().rev().map(|id| (*id, false)).chain(chain.kept.iter().rev().map(|id| (*id, true)));
+    for (id, is_kept) in ids.filter(|(id, _)| *id < from) {
+        let key = if is_kept { chain.paths.kept(id) } else { chain.paths.manifest(id) };
+        match read_with_hash(store, &key, id).await {
+            Ok(Some(found)) => return Ok(Some(found)),
+            Ok(None) => {}
+            Err(error) if error.kind() == ErrorKind::Corrupt => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+impl DropPlan {
+    /// Does it, and commits a manifest that says what `base` says: a server that still runs the query is turned away by it.
+    ///
+    /// # Errors
+    /// `Unavailable`: then it may be repeated from the plan on. `Fenced` where another server was faster.
+    pub async fn carry_out(self, private: &Store, public: &Store, by: Generation, now: Micros) -> Result<()> {
+        // Before the manifests: once these are gone nothing tells the files from those that count.
+        for path in &self.set_aside {
+            let key = Path::from(path.as_str());
+            if let Some(bytes) = public.get(&key).await? {
+                private.put(&self.paths.set_aside(path), bytes).await?;
+                public.delete(&key).await?;
+            }
+        }
+        for id in self.gone_kept.iter().rev() {
+            private.delete(&self.paths.kept(*id)).await?;
+        }
+        // From the newest down: whatever is left is a chain without a hole.
+        for id in self.gone.iter().rev() {
+            private.delete(&self.paths.manifest(*id)).await?;
+        }
+        let fingerprint = self.base.fingerprint.clone();
+        let way = self.base.fingerprint_version;
+        let query = self.base.query.clone();
+        let head = successor(Some(&(self.base, self.base_sha256)), &query, &fingerprint, by, now);
+        let head = Manifest { id: self.new_id, fingerprint_version: way, ..head };
+        let encoded = head.encode()?;
+        match create_once(private, &self.paths.manifest(head.id), &encoded.bytes, Retry::default()).await? {
+            Placed::Ours => Ok(()),
+            Placed::Other(_) => Err(Error::fenced(format!("query {query:?} was taken over meanwhile"))
+                .detail(format!("checkpoint {} is there already", head.id))
+                .hint("stop the server that runs it, and drop again")),
+        }
+    }
+}
+
+/// Deletes all checkpoints of a chain with all state. Its public files stay. Returns how many objects there were.
+///
+/// # Errors
+/// `Unavailable`; it may be repeated.
+pub async fn drop_whole(private: &Store, chain: &FoundChain) -> Result<u64> {
+    let mut deleted = 0;
+    // From the oldest up: as long as there is a head, it is the true one.
+    let kept = chain.kept.iter().map(|id| chain.paths.kept(*id));
+    for key in kept.chain(chain.ids.iter().map(|id| chain.paths.manifest(*id))) {
+        private.delete(&key).await?;
+        deleted += 1;
+    }
+    for key in private.list(&chain.paths.all()).await? {
+        private.delete(&key).await?;
+        deleted += 1;
+    }
+    Ok(deleted)
+}
+
+/// What a fork would copy.
+#[derive(Debug)]
+pub struct ForkPlan {
+    pub from: Manifest,
+    /// The view that goes on from the copy.
+    pub name: String,
+    /// Objects with state, each copied whole.
+    pub objects: BTreeSet<String>,
+}
+
+/// Plans a second query that goes on from a checkpoint: its state and offsets, and none of its results. Nothing is changed.
+///
+/// # Errors
+/// `Invalid` where `name` has checkpoints of its own; `Unavailable`.
+pub async fn plan_fork(private: &Store, from: Manifest, name: &str) -> Result<ForkPlan> {
+    if !private.list(&QueryPaths::new(name).all()).await?.is_empty() {
+        return Err(Error::invalid(format!("query {name:?} has checkpoints already"))
+            .hint(format!("choose a name that no view has had, or give them up with `touchline state drop {name}`")));
+    }
+    let state = from.operators.iter().flat_map(|operator| &operator.segments).map(|segment| &segment.section);
+    let early = from.outputs.get(&from.query).and_then(|output| output.early.as_ref());
+    let early = early.iter().flat_map(|early| &early.sections).map(|early| &early.section);
+    let sections = state.chain(early).filter(|section| section.length > 0);
+    let objects = sections.map(|section| section.object.clone()).collect();
+    Ok(ForkPlan { from, name: name.to_owned(), objects })
+}
+
+impl ForkPlan {
+    /// Copies the state, then commits the first checkpoint of the new chain. Returns the bytes copied.
+    ///
+    /// # Errors
+    /// `Corrupt` where an object is missing, `Unavailable`; what has been copied until then is in nobody's way. `Invalid` where somebody
+    /// has begun the new query meanwhile.
+    pub async fn carry_out(self, private: &Store, by: Generation, now: Micros) -> Result<u64> {
+        let paths = QueryPaths::new(&self.name);
+        let mut copies: BTreeMap<String, String> = BTreeMap::new();
+        let mut copied = 0;
+        for object in self.objects {
+            let bytes: Option<Bytes> = private.get(&Path::from(object.as_str())).await?;
+            let bytes = bytes.ok_or_else(|| corrupt(&object).detail("it is missing"))?;
+            copied += bytes.len() as u64;
+            let key = paths.bundle(by.number, 1, Uuid::new_v4());
+            private.put(&key, bytes).await?;
+            copies.insert(object, key.to_string());
+        }
+        let moved = |section: Section| match copies.get(&section.object) {
+            Some(object) => Section { object: object.clone(), ..section },
+            None => section,
+        };
+        let mut manifest = successor(None, &self.name, &self.from.fingerprint, by, now);
+        manifest.fingerprint_version = self.from.fingerprint_version;
+        manifest.sources = self.from.sources;
+        manifest.accounting = self.from.accounting;
+        manifest.operators = self.from.operators;
+        for segment in manifest.operators.iter_mut().flat_map(|operator| &mut operator.segments) {
+            segment.section = moved(segment.section.clone());
+        }
+        if let Some(output) = self.from.outputs.get(&self.from.query) {
+            let early = output.early.clone().map(|mut early: EarlyState| {
+                early.sections.iter_mut().for_each(|early| early.section = moved(early.section.clone()));
+                early
+            });
+            let (changes, watermarks) = (output.changes.clone(), output.watermarks.clone());
+            let output = OutputState { changes, watermarks, early, ..OutputState::default() };
+            manifest.outputs.insert(self.name.clone(), output);
+        }
+        let encoded = manifest.encode()?;
+        match create_once(private, &paths.manifest(manifest.id), &encoded.bytes, Retry::default()).await? {
+            Placed::Ours => Ok(copied),
+            Placed::Other(_) => {
+                Err(Error::invalid(format!("query {:?} has begun meanwhile", self.name)).hint("choose another name"))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
