@@ -7,6 +7,7 @@
 mod bundle;
 mod chain;
 mod create;
+mod fallback;
 mod garbage;
 mod generation;
 mod inspect;
@@ -23,6 +24,7 @@ pub(crate) mod faulty;
 
 pub use bundle::{BundleBuilder, read_section, read_section_by_batches, segment_home};
 pub use chain::{Chain, Committed, Opened};
+pub use fallback::{Damage, Fallback, damage_of, fall_back};
 pub use garbage::Collected;
 pub use generation::Generation;
 pub use inspect::{Finding, FoundChain, Verified, find_chain, find_chains, find_checkpoint, ranges, verify};

@@ -16,6 +16,7 @@ mod ledger;
 mod outage;
 mod outputs;
 mod refresh;
+mod replay;
 mod restore;
 
 use std::collections::HashMap;

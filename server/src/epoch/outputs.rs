@@ -56,6 +56,8 @@ pub(super) struct Output {
     backlog: Backlog,
     /// Rows that may change again, where there are such.
     early: Option<EarlyOutput>,
+    /// Rows of earlier checkpoints that have been computed again, because their place is damaged: the next checkpoint gives them another.
+    again: BTreeMap<u64, Arc<[Rows]>>,
 }
 
 impl Output {
@@ -79,12 +81,24 @@ impl Output {
             waiting: Vec::new(),
             backlog: Backlog::default(),
             early: None,
+            again: BTreeMap::new(),
         }
     }
 
     /// The same with rows that may change again.
     pub(super) fn with_early(self, form: &Arc<EarlyForm>, account: &Arc<Account>) -> Self {
         Output { early: Some(EarlyOutput::new(Arc::clone(form), Arc::clone(account))), ..self }
+    }
+
+    /// What it is called in manifests.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Takes rows of earlier checkpoints in place of those that the head cannot give. Before [`Output::restore`].
+    pub(super) fn put_in_place(&mut self, again: BTreeMap<u64, Arc<[Rows]>>) {
+        self.rows.extend(again.iter().map(|(checkpoint, rows)| (*checkpoint, Arc::clone(rows))));
+        self.again = again;
     }
 
     /// Reads back what the head holds: its sealed files' names and the rows of its tail.
@@ -109,6 +123,9 @@ impl Output {
         }
         self.sealed = crate::checkpoint::read_sealed_files(private, &state.sealed).await?.into();
         for entry in &state.tail {
+            if self.again.contains_key(&entry.checkpoint) {
+                continue;
+            }
             let mut rows = Spool::new(account);
             let mut keep = |batch| {
                 rows.push(match self.name.as_str() {
@@ -154,6 +171,15 @@ impl Output {
         }
         state.hot.retain(|entry| hot && entry.checkpoint > self.applied);
         state.hot_runs.retain(|run| hot && run.to > self.applied);
+        for (checkpoint, rows) in &self.again {
+            let entries = state.tail.iter_mut().chain(&mut state.hot).filter(|entry| entry.checkpoint == *checkpoint);
+            let mut entries = entries.peekable();
+            if entries.peek().is_none() {
+                continue;
+            }
+            let section = bundle.add_each(rows.iter().flat_map(Rows::batches))?;
+            entries.for_each(|entry| entry.section = section.clone());
+        }
         let (checkpoint, created_at) = (draft.id, draft.created_at);
         if let Some(early) = &mut self.early {
             early.stage(state, bundle, Target { checkpoint, created_at, final_rows: &self.fresh, hot })?;
@@ -186,6 +212,7 @@ impl Output {
             self.rows.insert(checkpoint, rows);
             self.fresh.clear();
         }
+        self.again.clear();
         if let Some(early) = &mut self.early {
             early.committed();
         }

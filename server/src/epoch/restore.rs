@@ -12,6 +12,7 @@ use super::hot::Hot;
 use super::ledger::{dead_letter_schema, late_schema};
 use super::outputs::Output;
 use super::refresh::Refresh;
+use super::replay::{self, Rebuilt};
 use super::{LoopSettings, QueryLoop};
 use crate::catalog::{QueryVersion, ViewDef};
 use crate::changelog::Changes;
@@ -85,6 +86,25 @@ impl QueryLoop {
     /// `Fenced` where a newer server owns the query, `Corrupt` for damaged checkpoints, `Invalid` where the view's rows
     /// cannot be stored or were in another form, `Unavailable`.
     pub async fn open(plan: QueryPlan, deps: QueryDeps, status: Arc<QueryStatus>) -> Result<QueryLoop> {
+        let opened = Self::open_by(plan, deps, status, Way::AsItStands).await?;
+        opened.ok_or_else(|| Error::bug("a query was opened and is not there"))
+    }
+
+    /// As [`QueryLoop::open`], where its newest checkpoint has turned out to be damaged: what is, is computed again from an older one.
+    /// `None` where nothing of it is.
+    ///
+    /// # Errors
+    /// And `Corrupt` where that cannot be done, with what is in the way.
+    pub async fn open_rebuilt(plan: QueryPlan, deps: QueryDeps, status: Arc<QueryStatus>) -> Result<Option<QueryLoop>> {
+        Self::open_by(plan, deps, status, Way::Rebuilt).await
+    }
+
+    async fn open_by(
+        plan: QueryPlan,
+        deps: QueryDeps,
+        status: Arc<QueryStatus>,
+        way: Way,
+    ) -> Result<Option<QueryLoop>> {
         let QueryPlan { view, mut pipeline, version } = plan;
         let account = deps.budget.account(format!("query \"{}\"", view.name));
         pipeline.charge_to(Arc::clone(&account))?;
@@ -92,7 +112,16 @@ impl QueryLoop {
             .map_err(|error| error.at(view.location.clone()))?;
         let (chain, name) = take_over(&view.name, &version, &deps).await?;
         let head = chain.head().clone();
-        let written = restore_operators(&pipeline, &deps.private, &head).await?;
+        let Rebuilt { written, mut rows } = match way {
+            Way::AsItStands => {
+                let written = restore_operators(&pipeline, &deps.private, &head).await?;
+                Rebuilt { written, ..Rebuilt::default() }
+            }
+            Way::Rebuilt => match replay::rebuild(&pipeline, &view, &name, &head, &deps, &account).await? {
+                Some(rebuilt) => rebuilt,
+                None => return Ok(None),
+            },
+        };
 
         if let Some(state) = super::output_state(&head, &name) {
             for (column, mark) in &state.watermarks {
@@ -127,6 +156,7 @@ impl QueryLoop {
 
         let mut outputs = outputs(&view, &name, &pipeline, &account, &version.name);
         for output in &mut outputs {
+            output.put_in_place(rows.remove(output.name()).unwrap_or_default());
             output.restore(&deps.private, &head, &account, deps.disk.as_ref()).await?;
         }
         let hot = match &deps.postgres {
@@ -157,7 +187,7 @@ impl QueryLoop {
         info!(query = view.name, checkpoint = head.id, generation = head.generation, "{what}");
         let limits = EpochLimits::within(deps.budget.limit(), deps.epoch_rows_max, false);
         let clock = deps.clock.clone();
-        Ok(QueryLoop {
+        Ok(Some(QueryLoop {
             driver: Driver::new(pipeline, readers, watermarks, offsets, clock.clone(), limits).knowing(identities),
             chain,
             private: deps.private.clone(),
@@ -179,8 +209,15 @@ impl QueryLoop {
             dirty: true,
             last_checkpoint: Instant::now(),
             emitted_at: None,
-        })
+        }))
     }
+}
+
+/// How a query comes to where its newest checkpoint stands.
+enum Way {
+    AsItStands,
+    /// From an older one, where it is damaged.
+    Rebuilt,
 }
 
 /// The chain of this version of the query, and the name of its outputs in it.
@@ -194,7 +231,7 @@ async fn take_over(view: &str, version: &QueryVersion, deps: &QueryDeps) -> Resu
 }
 
 /// Restores the segments that the checkpoint lists, the large ones without their rows; returns where each is stored.
-async fn restore_operators(
+pub(super) async fn restore_operators(
     pipeline: &Pipeline,
     private: &Store,
     head: &Manifest,
@@ -244,7 +281,7 @@ async fn restore_operators(
 }
 
 /// How far a slot's source had got, as the checkpoint says it.
-fn restored_watermark(slot: &StreamSlot, state: Option<&SourceState>, now: Micros) -> SlotWatermark {
+pub(super) fn restored_watermark(slot: &StreamSlot, state: Option<&SourceState>, now: Micros) -> SlotWatermark {
     if let Some(view) = slot.view() {
         let mut watermark = ViewWatermark::new(view.marks.len());
         let newest = view.marks.iter().map(|mark| state?.newest.get(&mark.name).copied());

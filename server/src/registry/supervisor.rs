@@ -139,8 +139,23 @@ impl Supervised {
     }
 
     async fn once(&mut self, plan: QueryPlan) -> Result<()> {
-        let query = QueryLoop::open(plan, self.deps.clone(), Arc::clone(&self.status)).await?;
-        query.run(self.stop.clone()).await
+        let view = Arc::clone(&plan.view);
+        let ended = match QueryLoop::open(plan, self.deps.clone(), Arc::clone(&self.status)).await {
+            Ok(query) => query.run(self.stop.clone()).await,
+            Err(error) => Err(error),
+        };
+        let error = match ended {
+            Err(error) if error.kind() == ErrorKind::Corrupt => error,
+            other => return other,
+        };
+        // It may be the checkpoint that is damaged, at the start or where a window needed state that had been left there.
+        warn!(query = self.status.name, error = error.report(), "damage found, looking at all of the checkpoint");
+        self.status.set(QueryState::Starting, Some(error.report()));
+        let plan = planned(view, Arc::clone(&self.catalog), self.settings).await?;
+        match QueryLoop::open_rebuilt(plan, self.deps.clone(), Arc::clone(&self.status)).await? {
+            Some(query) => query.run(self.stop.clone()).await,
+            None => Err(error),
+        }
     }
 }
 

@@ -1,0 +1,345 @@
+//! The state of a damaged checkpoint, computed again from an older one: the input between the two is read once more, cut where the
+//! checkpoints between them had cut it.
+//!
+//! Nothing of it leaves: what these checkpoints have emitted is committed and out. Of their rows only those are taken whose own place is
+//! damaged. At each cut the marks are those that the manifest says, since a source that was idle then is not idle now; and what has been
+//! counted must be what the manifest says, or the state is another one than it was and is not gone on from.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use tracing::{info, warn};
+
+use super::ledger;
+use super::restore::{QueryDeps, restore_operators, restored_watermark};
+use crate::catalog::{Connector, StartAt, ViewDef};
+use crate::checkpoint::{
+    Accounting, DEAD_LETTER_LEDGER, Damage, Fallback, LATE_LEDGER, Manifest, Section, SourceState, damage_of, fall_back,
+};
+use crate::clock::Micros;
+use crate::error::{Error, Result};
+use crate::operator::contract::LateRow;
+use crate::pipeline::{Pipeline, StepInput, StreamSlot};
+use crate::source::reader::{OpenSpec, spawn_reader};
+use crate::source::{DeadLetter, Identity, Offsets, Origins, SourceBatch};
+use crate::state::{Account, Rows};
+use crate::watermark::{Mark, NONE};
+
+/// What a checkpoint says, with what has been computed again in place of what is damaged.
+#[derive(Debug, Default)]
+pub(super) struct Rebuilt {
+    /// Where the segments are that a checkpoint holds, by operator and segment.
+    pub(super) written: HashMap<(String, u64), Section>,
+    /// By output: rows of checkpoints whose place is damaged.
+    pub(super) rows: HashMap<String, BTreeMap<u64, Arc<[Rows]>>>,
+}
+
+/// Brings the pipeline to where `head` stands. `None` where nothing of it is damaged; the pipeline is untouched then.
+///
+/// # Errors
+/// `Corrupt` where that cannot be done exactly, with what is in the way; those of the sources and of the query.
+pub(super) async fn rebuild(
+    pipeline: &Pipeline,
+    view: &ViewDef,
+    name: &str,
+    head: &Manifest,
+    deps: &QueryDeps,
+    account: &Arc<Account>,
+) -> Result<Option<Rebuilt>> {
+    let damage = damage_of(&deps.private, head).await?;
+    if damage.is_empty() {
+        return Ok(None);
+    }
+    let Fallback { base, cuts } = fall_back(&deps.private, head, &damage).await?;
+    if let Some(why) = cannot_be_repeated(pipeline, &base) {
+        return Err(Error::corrupt(format!(
+            "checkpoint {} of query {:?} is damaged and cannot be computed again",
+            head.id, head.query
+        ))
+        .detail(why)
+        .hint(format!("`touchline state verify {}` names the objects: restore them from a backup", head.query)));
+    }
+    warn!(
+        query = view.name,
+        checkpoint = head.id,
+        from = base.id,
+        ?damage,
+        "checkpoint is damaged, computing it again"
+    );
+    let written = restore_operators(pipeline, &deps.private, &base).await?;
+    pipeline.pass(&marks(pipeline, &base));
+    let mut replay = Replay {
+        pipeline,
+        view: &view.name,
+        output: name,
+        deps,
+        account,
+        identities: pipeline.slots.iter().map(|slot| identity(head.sources.get(&slot.table.name))).collect(),
+        accounting: base.accounting,
+        epoch: 0,
+    };
+    let mut rows: HashMap<String, BTreeMap<u64, Arc<[Rows]>>> = HashMap::new();
+    let mut before = base;
+    for cut in cuts {
+        for (output, found) in replay.run(&before, &cut).await? {
+            if damage.rows.get(&output).is_some_and(|ids| ids.contains(&cut.id)) {
+                rows.entry(output).or_default().insert(cut.id, found);
+            }
+        }
+        before = cut;
+    }
+    complete(&damage, head, &rows)?;
+    info!(query = view.name, checkpoint = head.id, "checkpoint is computed again, and agrees with what it had counted");
+    Ok(Some(Rebuilt { written, rows }))
+}
+
+/// Why the way from `base` on cannot be gone a second time, where that can be seen before.
+fn cannot_be_repeated(pipeline: &Pipeline, base: &Manifest) -> Option<String> {
+    if pipeline.early().is_some() {
+        return Some("its results leave before they are final, and which ones had left is not kept".to_owned());
+    }
+    if let Some(table) = pipeline.static_tables().groups().iter().flat_map(|group| &group.tables).next() {
+        return Some(format!(
+            "table \"{}\" is read again while it runs, and what it held then is not kept",
+            table.name
+        ));
+    }
+    pipeline.slots.iter().find_map(|slot| {
+        let name = &slot.table.name;
+        match &slot.table.connector {
+            Connector::Kafka(topic) => {
+                let begun = base.sources.get(name).is_some_and(|state| !state.offsets.is_empty());
+                let knows = begun || topic.start == StartAt::Earliest;
+                (!knows).then(|| format!("where \"{name}\" was begun is not known before checkpoint {}", base.id))
+            }
+            Connector::View(_) => Some(format!("view \"{name}\" is not read a second time")),
+            Connector::Filesystem(_) | Connector::Postgres(_) => {
+                Some(format!("the files of \"{name}\" are not read a second time"))
+            }
+        }
+    })
+}
+
+fn identity(state: Option<&SourceState>) -> Identity {
+    state.map_or_else(Identity::default, |state| Identity { topic: state.topic_id.clone(), files: state.files.clone() })
+}
+
+/// How far the sources had got at a checkpoint, as it says it itself.
+fn marks(pipeline: &Pipeline, at: &Manifest) -> Vec<Mark> {
+    let restored =
+        |slot: &Arc<StreamSlot>| restored_watermark(slot, at.sources.get(&slot.table.name), at.created_at).marks();
+    pipeline.slots.iter().flat_map(restored).collect()
+}
+
+/// Whether all rows are there again, and as many as were lost.
+fn complete(damage: &Damage, head: &Manifest, rows: &HashMap<String, BTreeMap<u64, Arc<[Rows]>>>) -> Result<()> {
+    for (output, ids) in &damage.rows {
+        let entries = head.outputs.get(output).into_iter().flat_map(|state| state.tail.iter().chain(&state.hot));
+        for entry in entries.filter(|entry| ids.contains(&entry.checkpoint)) {
+            let found = rows.get(output).and_then(|rows| rows.get(&entry.checkpoint));
+            let found: usize = found.iter().flat_map(|rows| rows.iter()).map(Rows::num_rows).sum();
+            if found as u64 != entry.section.rows {
+                let (found, lost) = (found.to_string(), entry.section.rows.to_string());
+                return Err(other(
+                    head,
+                    &format!("rows of {output:?} of checkpoint {}", entry.checkpoint),
+                    &found,
+                    &lost,
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn other(at: &Manifest, what: &str, found: &str, said: &str) -> Error {
+    Error::corrupt(format!("checkpoint {} of query {:?} is damaged, and computed again it is another one", at.id, at.query))
+        .detail(format!("{what}: {found}, and the manifest says {said}"))
+        .hint(format!(
+            "`touchline state verify {}` names the damaged objects: restore them from a backup; or give the checkpoints behind an \
+             older one up with `touchline state drop {} --from N`",
+            at.query, at.query
+        ))
+}
+
+/// The way from one checkpoint to the next.
+struct Replay<'a> {
+    pipeline: &'a Pipeline,
+    view: &'a str,
+    /// What the view's output is called in manifests.
+    output: &'a str,
+    deps: &'a QueryDeps,
+    account: &'a Arc<Account>,
+    identities: Vec<Identity>,
+    accounting: Accounting,
+    epoch: u64,
+}
+
+/// What a way has brought.
+#[derive(Default)]
+struct Found {
+    rows: Vec<Rows>,
+    late: Vec<LateRow>,
+    dead_letters: Vec<DeadLetter>,
+}
+
+impl Replay<'_> {
+    /// Reads what checkpoint `to` had read since `from`. Returns the rows that it had brought, by output.
+    async fn run(&mut self, from: &Manifest, to: &Manifest) -> Result<Vec<(String, Arc<[Rows]>)>> {
+        let mut found = Found::default();
+        // Rows are late against the marks before, and nothing closes until all of them are there: then it is the same in how many steps.
+        let before = marks(self.pipeline, from);
+        for at in 0..self.pipeline.slots.len() {
+            self.read(at, from, to, &before, &mut found).await?;
+        }
+        let after = marks(self.pipeline, to);
+        if self.pipeline.due(&after) {
+            let nothing = vec![Vec::new(); self.pipeline.slots.len()];
+            self.step(nothing, vec![], after, to.created_at, &mut found).await?;
+        } else {
+            self.pipeline.pass(&after);
+        }
+        self.accounting.dead += found.dead_letters.len() as u64;
+        self.agree(to)?;
+        let late = Rows::of(ledger::late_batches(self.view, &found.late)?, self.account)?;
+        let dead = ledger::dead_letter_batches(self.view, &found.dead_letters, to.created_at)?;
+        let dead = Rows::of(dead, self.account)?;
+        Ok(vec![
+            (self.output.to_owned(), found.rows.into()),
+            (LATE_LEDGER.to_owned(), vec![late].into()),
+            (DEAD_LETTER_LEDGER.to_owned(), vec![dead].into()),
+        ])
+    }
+
+    /// Takes in the records of one slot between two checkpoints.
+    async fn read(
+        &mut self,
+        at: usize,
+        from: &Manifest,
+        to: &Manifest,
+        marks: &[Mark],
+        found: &mut Found,
+    ) -> Result<()> {
+        let slot = Arc::clone(&self.pipeline.slots[at]);
+        let offsets = |of: &Manifest| -> Offsets {
+            let state = of.sources.get(&slot.table.name);
+            state.into_iter().flat_map(|state| &state.offsets).map(|(partition, of)| (*partition, of.next)).collect()
+        };
+        let (resume, until) = (offsets(from), offsets(to));
+        if resume == until {
+            return Ok(());
+        }
+        let open = OpenSpec { resume, until: Some(until.clone()), ..OpenSpec::default() };
+        let thread = format!("{}/{} again", self.view, slot.table.name);
+        let (columns, limits, sources) = (slot.columns().to_vec(), self.deps.reader_limits, self.deps.sources.clone());
+        let mut reader = spawn_reader(&thread, Arc::clone(&slot.table), columns, open, limits, sources)?;
+        let located = |error: Error| error.at(slot.table.location.clone());
+        while let Some(batch) = reader.next().await {
+            let batch = batch.map_err(located)?;
+            if let Some(identity) = &batch.identity {
+                self.identities[at].learn(identity, slot.topic(), true).map_err(located)?;
+            }
+            // One that has less than was read from it would be waited for for ever.
+            for (partition, progress) in &batch.progress {
+                if let (Some(end), Some(next)) = (progress.end, until.get(partition))
+                    && end < *next
+                {
+                    let what = format!("end of partition {partition} of \"{}\"", slot.table.name);
+                    return Err(other(to, &what, &end.to_string(), &format!("that {next} had been read")));
+                }
+            }
+            self.take(at, batch, marks, to.created_at, found).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes in one batch of one slot, against the marks before it.
+    async fn take(
+        &mut self,
+        at: usize,
+        batch: SourceBatch,
+        marks: &[Mark],
+        now: Micros,
+        found: &mut Found,
+    ) -> Result<()> {
+        for progress in batch.progress.values() {
+            self.accounting.rows_in += progress.records;
+        }
+        self.accounting.rows_in += batch.extra_rows;
+        self.accounting.filtered += batch.empty_records;
+        found.dead_letters.extend(batch.dead_letters);
+        if batch.batches.is_empty() {
+            return Ok(());
+        }
+        let slots = self.pipeline.slots.len();
+        let (mut batches, mut origins) = (vec![Vec::new(); slots], vec![Vec::<Origins>::new(); slots]);
+        // As in an epoch: a batch whose source does not say where its rows were read has an empty origin.
+        origins[at] = batch.origins;
+        origins[at].resize(batch.batches.len(), Origins::default());
+        batches[at] = batch.batches;
+        let step = self.step(batches, origins, marks.to_vec(), now, found).await;
+        drop(batch.held);
+        step
+    }
+
+    async fn step(
+        &mut self,
+        batches: Vec<Vec<RecordBatch>>,
+        origins: Vec<Vec<Origins>>,
+        sources: Vec<Mark>,
+        now: Micros,
+        found: &mut Found,
+    ) -> Result<()> {
+        self.epoch += 1;
+        let output = match self.pipeline.step(StepInput { epoch: self.epoch, now, batches, origins, sources }).await {
+            Ok(output) => {
+                self.pipeline.commit()?;
+                output
+            }
+            Err(error) => {
+                self.pipeline.abort();
+                return Err(error);
+            }
+        };
+        let wholly = output.late.iter().filter(|row| row.wholly).count() as u64;
+        self.accounting.late += wholly;
+        self.accounting.late_partly += output.late.len() as u64 - wholly;
+        self.accounting.rows_out += output.rows.num_rows() as u64;
+        self.accounting.filtered += output.without_time;
+        if !output.rows.is_empty() {
+            found.rows.push(output.rows);
+        }
+        found.late.extend(output.late);
+        found.dead_letters.extend(output.bad);
+        Ok(())
+    }
+
+    /// Whether what has been counted, and how far the operators have got, is what the checkpoint says.
+    fn agree(&self, at: &Manifest) -> Result<()> {
+        let (ours, said) = (&self.accounting, &at.accounting);
+        for (what, found, said) in [
+            ("rows read", ours.rows_in, said.rows_in),
+            ("rows emitted", ours.rows_out, said.rows_out),
+            ("late rows", ours.late, said.late),
+            ("rows late for a part", ours.late_partly, said.late_partly),
+            ("dead letters", ours.dead, said.dead),
+            ("rows filtered", ours.filtered, said.filtered),
+        ] {
+            if found != said {
+                return Err(other(at, what, &found.to_string(), &said.to_string()));
+            }
+        }
+        for (operator, marks) in self.pipeline.operators().iter().zip(self.pipeline.kept_marks()) {
+            let Some(state) = at.operators.iter().find(|state| state.id == operator.id()) else { continue };
+            for (input, mark) in marks.into_iter().enumerate() {
+                let (found, said) = (Some(mark).filter(|at| *at != NONE), state.mark_of(input));
+                if found != said {
+                    let what = format!("mark of input {input} of operator {:?}", state.id);
+                    return Err(other(at, &what, &format!("{found:?}"), &format!("{said:?}")));
+                }
+            }
+        }
+        Ok(())
+    }
+}
