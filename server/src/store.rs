@@ -100,7 +100,7 @@ impl Store {
     }
 
     async fn reach(url: &str, settings: &StoreSettings) -> Result<Store> {
-        let store = match Url::parse(url) {
+        Ok(match Url::parse(url) {
             Ok(parsed) if parsed.scheme() == "s3" => open_s3(&parsed, settings)?,
             Ok(parsed) if parsed.scheme() == "memory" => Store::over(Arc::new(InMemory::new()), url),
             Ok(parsed) if parsed.scheme() == "file" => {
@@ -117,8 +117,7 @@ impl Store {
             }
             _ if url.is_empty() => return Err(Error::invalid("the storage URL is empty")),
             _ => open_directory(PathBuf::from(url)).await?,
-        };
-        Ok(store)
+        })
     }
 
     /// How many others have this directory open at the moment; `None` where it is no directory, which nobody can tell of.
