@@ -8,6 +8,7 @@ use futures::TryStreamExt;
 use object_store::path::Path;
 
 use super::chain::{list_ids, read_boundary};
+use super::definition::read_definition;
 use super::manifest::{Manifest, SealedIndexRef, Section};
 use super::paths::QueryPaths;
 use super::runs::FileRuns;
@@ -218,6 +219,14 @@ pub async fn verify(store: &Store, public: Option<&Store>, chain: &FoundChain) -
     }
     verified.checkpoints.sort_unstable();
     verified.checkpoints.dedup();
+    for key in store.list(&chain.paths.definitions()).await? {
+        verified.read += 1;
+        match read_definition(store, &key).await {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::Corrupt => verified.note(key.as_ref(), &BTreeSet::new(), &error),
+            Err(error) => return Err(error),
+        }
+    }
     needs.read(store, public, &mut verified).await?;
     Ok(verified)
 }

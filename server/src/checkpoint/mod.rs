@@ -7,6 +7,7 @@
 mod bundle;
 mod chain;
 mod create;
+mod definition;
 mod fallback;
 mod garbage;
 mod generation;
@@ -24,6 +25,7 @@ pub(crate) mod faulty;
 
 pub use bundle::{BundleBuilder, read_section, read_section_by_batches, segment_home};
 pub use chain::{Chain, Committed, Opened};
+pub use definition::{definition_of, keep_definition, version_before};
 pub use fallback::{Damage, Fallback, damage_of, fall_back};
 pub use garbage::Collected;
 pub use generation::Generation;

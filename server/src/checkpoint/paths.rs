@@ -8,6 +8,7 @@
 //!          q/<query>/runs/<path of a public file>.json   which of its rows are of which checkpoint
 //!          q/<query>/gc/<id>                             up to here manifests may have been deleted
 //!          q/<query>/kept/<id>.json                      copies of older manifests, to fall back to
+//!          q/<query>/def/<version>.txt                   what a version of the query means
 //!          q/<query>/dropped/<path of a public file>     files of checkpoints that an operator has given up
 //! public   <view>/event_date=YYYY-MM-DD/<query>-<generation>-<instance>-<seal>-<part>.parquet
 //! ```
@@ -93,6 +94,15 @@ impl QueryPaths {
     /// All private objects of the query.
     pub(super) fn all(&self) -> Path {
         Path::from(format!("q/{}", self.name))
+    }
+
+    /// What a version of the query means.
+    pub(super) fn definition(&self, version: &str) -> Path {
+        Path::from(format!("q/{}/def/{version}.txt", self.name))
+    }
+
+    pub(super) fn definitions(&self) -> Path {
+        Path::from(format!("q/{}/def", self.name))
     }
 
     /// Where a public file goes whose checkpoint has been given up.

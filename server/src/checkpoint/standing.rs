@@ -107,8 +107,25 @@ pub(super) async fn read_with_hash(store: &Store, key: &Path, id: u64) -> Result
     }
 }
 
+/// The newest manifest of a chain that can be read.
+///
+/// # Errors
+/// `Unavailable`.
+pub(super) async fn newest_readable(store: &Store, query: &str) -> Result<Option<Manifest>> {
+    let paths = QueryPaths::new(query);
+    let boundary = read_boundary(store, &paths).await?;
+    for id in list_ids(store, &paths, boundary).await?.into_iter().rev().take(LOOKED_AT) {
+        match read_manifest(store, &paths, id).await {
+            Ok(None) => {}
+            Err(error) if error.kind() == ErrorKind::Corrupt => {}
+            other => return other,
+        }
+    }
+    Ok(None)
+}
+
 /// The names of a view's chains that are not its first, sorted.
-async fn later_chains(store: &Store, view: &str) -> Result<Vec<String>> {
+pub(super) async fn later_chains(store: &Store, view: &str) -> Result<Vec<String>> {
     let folder = QueryPaths::new(view).folder();
     let names = QueryPaths::folders(store).await?.into_iter().filter_map(|other| {
         let digits = other.strip_prefix(&folder)?.strip_prefix('-')?;

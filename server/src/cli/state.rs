@@ -12,7 +12,8 @@ use clap::{Args, Subcommand};
 use super::output::{OutputFormat, StandardOutput, write_rows};
 use super::{environment, fail_all, tell};
 use crate::checkpoint::{
-    FoundChain, Generation, drop_whole, find_chain, find_chains, find_checkpoint, plan_drop, plan_fork, ranges, verify,
+    FoundChain, Generation, definition_of, drop_whole, find_chain, find_chains, find_checkpoint, plan_drop, plan_fork,
+    ranges, verify,
 };
 use crate::clock::{Clock, duration_of};
 use crate::config::Config;
@@ -216,7 +217,11 @@ async fn show(stores: &Stores, args: &ShowArgs) -> Result<ExitCode> {
     let private = stores.private().await?;
     let chain = find_chain(&private, &args.view).await?;
     let manifest = find_checkpoint(&private, &chain, args.checkpoint).await?;
-    print(args.output, &rows::of_checkpoint(&manifest)?)?;
+    let meaning = definition_of(&private, &manifest).await.unwrap_or_else(|error| {
+        tell(&format!("cannot be read: {}", error.report()));
+        None
+    });
+    print(args.output, &rows::of_checkpoint(&manifest, meaning.as_deref())?)?;
     tell_unread(&chain);
     Ok(ExitCode::SUCCESS)
 }

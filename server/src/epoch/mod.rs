@@ -18,6 +18,7 @@ mod outputs;
 mod refresh;
 mod replay;
 mod restore;
+mod verdict;
 
 use std::collections::HashMap;
 use std::sync::Arc;

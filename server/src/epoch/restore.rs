@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Schema};
 use tokio::time::Instant;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::driver::{Driver, EpochLimits};
 use super::hot::Hot;
@@ -13,12 +13,12 @@ use super::ledger::{dead_letter_schema, late_schema};
 use super::outputs::Output;
 use super::refresh::Refresh;
 use super::replay::{self, Rebuilt};
-use super::{LoopSettings, QueryLoop};
+use super::{LoopSettings, QueryLoop, verdict};
 use crate::catalog::{QueryVersion, ViewDef};
 use crate::changelog::Changes;
 use crate::checkpoint::{
     Chain, DEAD_LETTER_LEDGER, Generation, LATE_LEDGER, Manifest, Section, SegmentRef, SourceState, chain_of,
-    segment_home,
+    definition_of, keep_definition, segment_home, version_before,
 };
 use crate::clock::{Clock, Micros};
 use crate::error::{Error, ErrorKind, Result};
@@ -77,6 +77,8 @@ pub struct QueryPlan {
     pub pipeline: Pipeline,
     /// Names this version of the query: another one does not go on from its checkpoints.
     pub version: QueryVersion,
+    /// What is behind that name, a line each.
+    pub meaning: String,
 }
 
 impl QueryLoop {
@@ -105,12 +107,13 @@ impl QueryLoop {
         status: Arc<QueryStatus>,
         way: Way,
     ) -> Result<Option<QueryLoop>> {
-        let QueryPlan { view, mut pipeline, version } = plan;
+        let QueryPlan { view, mut pipeline, version, meaning } = plan;
         let account = deps.budget.account(format!("query \"{}\"", view.name));
         pipeline.charge_to(Arc::clone(&account))?;
         check_sealable(&view.name, &pipeline.schema, pipeline.changes())
             .map_err(|error| error.at(view.location.clone()))?;
         let (chain, name) = take_over(&view.name, &version, &deps).await?;
+        note_version(&view.name, &chain, &meaning, &pipeline, &deps.private).await?;
         let head = chain.head().clone();
         let Rebuilt { written, mut rows } = match way {
             Way::AsItStands => {
@@ -228,6 +231,24 @@ async fn take_over(view: &str, version: &QueryVersion, deps: &QueryDeps) -> Resu
     let name = chain_of(&deps.private, view, version).await?;
     let opened = Chain::open(&deps.private, &name, deps.generation, version.clone(), &deps.clock).await?;
     Ok((opened.chain, name))
+}
+
+/// Keeps what this version means, and says what has changed where it begins anew beside another one.
+async fn note_version(view: &str, chain: &Chain, meaning: &str, pipeline: &Pipeline, private: &Store) -> Result<()> {
+    let head = chain.head();
+    if head.parent_sha256.is_none()
+        && let Some(before) = version_before(private, view, &head.query).await?
+    {
+        let changes = match definition_of(private, &before).await {
+            Ok(Some(before)) => verdict::differences(&before, meaning).join("; "),
+            Ok(None) => "not known, an older server ran the version before".to_owned(),
+            Err(error) if error.kind() == ErrorKind::Corrupt => error.primary().to_owned(),
+            Err(error) => return Err(error),
+        };
+        let operators = verdict::of_operators(&before, pipeline)?.join("; ");
+        warn!(query = view, before = before.query, now = head.query, changes, operators, "changed query begins anew");
+    }
+    keep_definition(private, &head.query, &head.fingerprint, meaning).await
 }
 
 /// Restores the segments that the checkpoint lists, the large ones without their rows; returns where each is stored.

@@ -21,15 +21,17 @@ use crate::clock::micros_of;
 use crate::pipeline::{Pipeline, StreamSlot};
 use crate::watermark::Monotone;
 
-/// Names a version of a query: what it computes and from what, not how its file is written. `functions`: texts of those it calls.
+/// Names a version of a query, what it computes and from what, not how its file is written; and says it. `functions`: texts of those it
+/// calls.
 pub(super) fn version_of(
     view: &ViewDef,
     plain_views: &[Arc<PlainView>],
     functions: &BTreeSet<&str>,
     pipeline: &Pipeline,
-) -> QueryVersion {
+) -> (QueryVersion, String) {
     let meaning = meaning(view, plain_views, functions, &pipeline.slots, &pipeline.schema);
-    QueryVersion { name: hash(&meaning), former: hash(&former(view, plain_views, functions, &pipeline.slots)) }
+    let former = hash(&former(view, plain_views, functions, &pipeline.slots));
+    (QueryVersion { name: hash(&meaning), former }, meaning)
 }
 
 fn hash(text: &str) -> String {
@@ -37,7 +39,7 @@ fn hash(text: &str) -> String {
 }
 
 /// What the query reads and means, a line each.
-pub(super) fn meaning(
+fn meaning(
     view: &ViewDef,
     plain_views: &[Arc<PlainView>],
     functions: &BTreeSet<&str>,

@@ -258,8 +258,8 @@ pub fn planned(
                 let plain_views = plain_views_of(&view.query, catalog.as_ref())?;
                 let read = std::iter::once(&view.query).chain(plain_views.iter().map(|view| &view.query));
                 let functions: BTreeSet<&str> = read.flat_map(|query| catalog.functions.used_by(query)).collect();
-                let version = fingerprint::version_of(&view, &plain_views, &functions, &pipeline);
-                Ok(QueryPlan { view, pipeline: *pipeline, version })
+                let (version, meaning) = fingerprint::version_of(&view, &plain_views, &functions, &pipeline);
+                Ok(QueryPlan { view, pipeline: *pipeline, version, meaning })
             }
             Planned::Batch(..) => Err(reads_no_stream(&view)),
         }

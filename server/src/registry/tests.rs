@@ -151,9 +151,7 @@ async fn what_a_query_reads_and_means_makes_another_query_of_it() {
 #[tokio::test]
 async fn the_meaning_of_a_query_is_written_as_it_always_was() {
     let plan = reading(SECONDS, "a VARCHAR, b INT NOT NULL, c VARCHAR", "ts - INTERVAL '2' SECOND", TOPIC).await;
-    let QueryPlan { view, pipeline, .. } = plan;
-    let text = fingerprint::meaning(&view, &[], &BTreeSet::new(), &pipeline.slots, &pipeline.schema);
-    let lines: Vec<&str> = text.lines().collect();
+    let lines: Vec<&str> = plan.meaning.lines().collect();
     assert_eq!(
         lines,
         [

@@ -27,6 +27,7 @@ fn rows(number: i64) -> Vec<RecordBatch> {
 pub(in super::super) async fn every_kind(private: &Store, public: &Store) -> Chain {
     let generation = Generation::claim(private).await.unwrap();
     let mut chain = Chain::open(private, "v", generation, "f1", &Clock::manual(7)).await.unwrap().chain;
+    crate::checkpoint::keep_definition(private, "v", "f1", "statement \"SELECT 1\"\n").await.unwrap();
     for number in 1..=6 {
         let mut draft = chain.draft(number);
         let mut bundle = chain.bundle(&draft, None);
@@ -131,7 +132,7 @@ async fn a_flipped_byte_in_any_stored_object_is_found_and_said_by_its_name() {
         }
     }
     let kinds: Vec<&str> = kinds.iter().map(String::as_str).collect();
-    assert!(["bundle", "ckpt", "kept", "runs", "sealed"].iter().all(|kind| kinds.contains(kind)), "{kinds:?}");
+    assert!(["bundle", "ckpt", "def", "kept", "runs", "sealed"].iter().all(|kind| kinds.contains(kind)), "{kinds:?}");
     assert!(kinds.iter().any(|kind| kind.ends_with(".parquet")), "{kinds:?}");
 }
 

@@ -39,8 +39,8 @@ pub(super) fn of_chains(chains: &[FoundChain], now: Micros) -> Result<RecordBatc
     ])?)
 }
 
-/// What a checkpoint says, a fact a row.
-pub(super) fn of_checkpoint(manifest: &Manifest) -> Result<RecordBatch> {
+/// What a checkpoint says, a fact a row. `meaning`: of the version of the query.
+pub(super) fn of_checkpoint(manifest: &Manifest, meaning: Option<&str>) -> Result<RecordBatch> {
     let mut facts: Vec<[String; 3]> = Vec::new();
     let mut say = |of: &str, what: &str, value: String| facts.push([of.to_owned(), what.to_owned(), value]);
     say("checkpoint", "id", manifest.id.to_string());
@@ -49,6 +49,7 @@ pub(super) fn of_checkpoint(manifest: &Manifest) -> Result<RecordBatch> {
     say("checkpoint", "instance", manifest.instance.to_string());
     say("checkpoint", "format", manifest.format_version.to_string());
     say("checkpoint", "query version", manifest.fingerprint.clone());
+    meaning.into_iter().flat_map(str::lines).for_each(|line| say("query", "means", line.to_owned()));
     for (name, source) in &manifest.sources {
         of_source(name, source, &mut say);
     }
@@ -171,7 +172,7 @@ mod tests {
         for said in ["| v ", "| 2 ", "1970-01-01T00:00:06.000Z", "| 3 ", "| readable"] {
             assert!(text.contains(said), "{said}: {text}");
         }
-        let shown = of_checkpoint(opened.chain.head()).unwrap();
+        let shown = of_checkpoint(opened.chain.head(), Some("lateness 0\n")).unwrap();
         assert!(pretty_format_batches(&[shown]).unwrap().to_string().contains("generation 1"));
         store.put(&second.object.as_str().into(), "x".into()).await.unwrap();
         let text = table(&find_chains(&store).await.unwrap());
