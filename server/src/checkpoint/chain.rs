@@ -121,7 +121,8 @@ impl Chain {
         clock: &Clock,
         retry: Retry,
     ) -> Result<Opened> {
-        let (paths, version) = (QueryPaths::new(query), version.into());
+        let paths = QueryPaths::new(query);
+        let version: QueryVersion = version.into();
         for _ in 0..OPEN_ATTEMPTS {
             let Found { head, recent } = find(store, &paths, query).await?;
             let previous = head.as_ref().map(|(manifest, _)| manifest);
