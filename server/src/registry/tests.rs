@@ -86,7 +86,7 @@ async fn reading(query: &str, columns: &str, watermark: &str, options: &str) -> 
 }
 
 const TOPIC: &str = ", 'topic' = 't'";
-const SECONDS: &str = "SELECT a, CAST(b AS BIGINT) AS next, ts FROM t";
+const SECONDS: &str = "SELECT a, CAST(b AS BIGINT) AS wide, ts FROM t";
 
 #[tokio::test]
 async fn what_a_query_does_not_read_and_how_it_runs_make_no_other_query_of_it() {
@@ -122,7 +122,7 @@ async fn what_a_query_reads_and_means_makes_another_query_of_it() {
     let two = "ts - INTERVAL '2' SECOND";
     let is = reading(SECONDS, "a VARCHAR, b INT", two, TOPIC).await;
     for (query, columns, watermark, options) in [
-        ("SELECT a, CAST(b AS DOUBLE) AS next, ts FROM t", "a VARCHAR, b INT", two, TOPIC),
+        ("SELECT a, CAST(b AS DOUBLE) AS wide, ts FROM t", "a VARCHAR, b INT", two, TOPIC),
         ("SELECT a, CAST(b AS BIGINT) AS more, ts FROM t", "a VARCHAR, b INT", two, TOPIC),
         (SECONDS, "a VARCHAR, b BIGINT", two, TOPIC),
         (SECONDS, "a VARCHAR NOT NULL, b INT", two, TOPIC),
@@ -155,7 +155,7 @@ async fn the_meaning_of_a_query_is_written_as_it_always_was() {
     assert_eq!(
         lines,
         [
-            r#"statement "SELECT a, CAST(b AS BIGINT) AS next, ts FROM t""#,
+            r#"statement "SELECT a, CAST(b AS BIGINT) AS wide, ts FROM t""#,
             "lateness 0",
             r#"reads table "t", topic "t" from its earliest record, json"#,
             r#"watermark "ts" less 2000000"#,
@@ -163,7 +163,7 @@ async fn the_meaning_of_a_query_is_written_as_it_always_was() {
             r#"column "b" Int32 field [] not null"#,
             r#"column "ts" timestamp(Millisecond) field []"#,
             r#"gives "a" text"#,
-            r#"gives "next" Int64"#,
+            r#"gives "wide" Int64"#,
             r#"gives "ts" timestamp(Millisecond)"#,
         ]
     );
