@@ -27,7 +27,7 @@ pub const FORMAT_VERSION: u32 = 2;
 
 /// How this version names what a query is. 1: with all columns and settings of its tables ([`QueryVersion::former`]); 2: by what it reads
 /// and means.
-pub const FINGERPRINT_VERSION: u32 = 2;
+pub(super) const FINGERPRINT_VERSION: u32 = 2;
 
 /// One checkpoint of one query.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
