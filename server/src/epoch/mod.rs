@@ -16,7 +16,7 @@ mod ledger;
 mod outage;
 mod outputs;
 mod refresh;
-mod replay;
+mod recompute;
 mod restore;
 mod verdict;
 

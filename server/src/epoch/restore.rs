@@ -12,7 +12,7 @@ use super::hot::Hot;
 use super::ledger::{dead_letter_schema, late_schema};
 use super::outputs::Output;
 use super::refresh::Refresh;
-use super::replay::{self, Rebuilt};
+use super::recompute::{self, Recomputed};
 use super::{LoopSettings, QueryLoop, verdict};
 use crate::catalog::{QueryVersion, ViewDef};
 use crate::changelog::Changes;
@@ -97,8 +97,8 @@ impl QueryLoop {
     ///
     /// # Errors
     /// And `Corrupt` where that cannot be done, with what is in the way.
-    pub async fn open_rebuilt(plan: QueryPlan, deps: QueryDeps, status: Arc<QueryStatus>) -> Result<Option<QueryLoop>> {
-        Self::open_by(plan, deps, status, Way::Rebuilt).await
+    pub async fn open_recomputed(plan: QueryPlan, deps: QueryDeps, status: Arc<QueryStatus>) -> Result<Option<QueryLoop>> {
+        Self::open_by(plan, deps, status, Way::Recomputed).await
     }
 
     async fn open_by(
@@ -115,13 +115,13 @@ impl QueryLoop {
         let (chain, name) = take_over(&view.name, &version, &deps).await?;
         note_version(&view.name, &chain, &meaning, &pipeline, &deps.private).await?;
         let head = chain.head().clone();
-        let Rebuilt { written, mut rows } = match way {
+        let Recomputed { written, mut rows } = match way {
             Way::AsItStands => {
                 let written = restore_operators(&pipeline, &deps.private, &head).await?;
-                Rebuilt { written, ..Rebuilt::default() }
+                Recomputed { written, ..Recomputed::default() }
             }
-            Way::Rebuilt => match replay::rebuild(&pipeline, &view, &name, &head, &deps, &account).await? {
-                Some(rebuilt) => rebuilt,
+            Way::Recomputed => match recompute::recompute(&pipeline, &view, &name, &head, &deps, &account).await? {
+                Some(recomputed) => recomputed,
                 None => return Ok(None),
             },
         };
@@ -220,7 +220,7 @@ impl QueryLoop {
 enum Way {
     AsItStands,
     /// From an older one, where it is damaged.
-    Rebuilt,
+    Recomputed,
 }
 
 /// The chain of this version of the query, and the name of its outputs in it.

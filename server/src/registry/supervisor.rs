@@ -152,7 +152,7 @@ impl Supervised {
         warn!(query = self.status.name, error = error.report(), "damage found, looking at all of the checkpoint");
         self.status.set(QueryState::Starting, Some(error.report()));
         let plan = planned(view, Arc::clone(&self.catalog), self.settings).await?;
-        match QueryLoop::open_rebuilt(plan, self.deps.clone(), Arc::clone(&self.status)).await? {
+        match QueryLoop::open_recomputed(plan, self.deps.clone(), Arc::clone(&self.status)).await? {
             Some(query) => query.run(self.stop.clone()).await,
             None => Err(error),
         }

@@ -28,7 +28,7 @@ use crate::watermark::{Mark, NONE};
 
 /// What a checkpoint says, with what has been computed again in place of what is damaged.
 #[derive(Debug, Default)]
-pub(super) struct Rebuilt {
+pub(super) struct Recomputed {
     /// Where the segments are that a checkpoint holds, by operator and segment.
     pub(super) written: HashMap<(String, u64), Section>,
     /// By output: rows of checkpoints whose place is damaged.
@@ -39,14 +39,14 @@ pub(super) struct Rebuilt {
 ///
 /// # Errors
 /// `Corrupt` where that cannot be done exactly, with what is in the way; those of the sources and of the query.
-pub(super) async fn rebuild(
+pub(super) async fn recompute(
     pipeline: &Pipeline,
     view: &ViewDef,
     name: &str,
     head: &Manifest,
     deps: &QueryDeps,
     account: &Arc<Account>,
-) -> Result<Option<Rebuilt>> {
+) -> Result<Option<Recomputed>> {
     let damage = damage_of(&deps.private, head).await?;
     if damage.is_empty() {
         return Ok(None);
@@ -69,7 +69,7 @@ pub(super) async fn rebuild(
     );
     let written = restore_operators(pipeline, &deps.private, &base).await?;
     pipeline.pass(&marks(pipeline, &base));
-    let mut replay = Replay {
+    let mut way = Way {
         pipeline,
         view: &view.name,
         output: name,
@@ -82,7 +82,7 @@ pub(super) async fn rebuild(
     let mut rows: HashMap<String, BTreeMap<u64, Arc<[Rows]>>> = HashMap::new();
     let mut before = base;
     for cut in cuts {
-        for (output, found) in replay.run(&before, &cut).await? {
+        for (output, found) in way.run(&before, &cut).await? {
             if damage.rows.get(&output).is_some_and(|ids| ids.contains(&cut.id)) {
                 rows.entry(output).or_default().insert(cut.id, found);
             }
@@ -91,7 +91,7 @@ pub(super) async fn rebuild(
     }
     complete(&damage, head, &rows)?;
     info!(query = view.name, checkpoint = head.id, "checkpoint is computed again, and agrees with what it had counted");
-    Ok(Some(Rebuilt { written, rows }))
+    Ok(Some(Recomputed { written, rows }))
 }
 
 /// Why the way from `base` on cannot be gone a second time, where that can be seen before.
@@ -164,7 +164,7 @@ fn other(at: &Manifest, what: &str, found: &str, said: &str) -> Error {
 }
 
 /// The way from one checkpoint to the next.
-struct Replay<'a> {
+struct Way<'a> {
     pipeline: &'a Pipeline,
     view: &'a str,
     /// What the view's output is called in manifests.
@@ -184,7 +184,7 @@ struct Found {
     dead_letters: Vec<DeadLetter>,
 }
 
-impl Replay<'_> {
+impl Way<'_> {
     /// Reads what checkpoint `to` had read since `from`. Returns the rows that it had brought, by output.
     async fn run(&mut self, from: &Manifest, to: &Manifest) -> Result<Vec<(String, Arc<[Rows]>)>> {
         let mut found = Found::default();

@@ -29,11 +29,11 @@ async fn checkpoints(site: &mut Site, query: &mut QueryLoop, number: usize) {
     }
 }
 
-async fn rebuilt(site: &Site, name: &str) -> Result<Option<QueryLoop>> {
+async fn recomputed(site: &Site, name: &str) -> Result<Option<QueryLoop>> {
     let view = Arc::clone(site.catalog.views.get(name).expect(name));
     let plan = planned(view, Arc::clone(&site.catalog), PLANS).await?;
     let status = Arc::new(QueryStatus::new(name, "test.sql"));
-    QueryLoop::open_rebuilt(plan, site.deps(site.generation().await), status).await
+    QueryLoop::open_recomputed(plan, site.deps(site.generation().await), status).await
 }
 
 async fn flip(store: &Store, section: &Section) {
@@ -103,7 +103,7 @@ async fn a_damaged_checkpoint_is_computed_again_and_its_rows_are_there_once() ->
 
         let error = site.open(name, site.generation().await).await.expect_err("it is damaged");
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{name}, {hit:?}: {}", error.report());
-        let query = rebuilt(&site, name).await.unwrap_or_else(|error| panic!("{name}, {hit:?}: {}", error.report()));
+        let query = recomputed(&site, name).await.unwrap_or_else(|error| panic!("{name}, {hit:?}: {}", error.report()));
         let mut query = query.expect("something is damaged");
         assert_eq!((site.rows_of(name).await, query.accounting), (before.clone(), counted), "{name}, {hit:?}");
         // The next checkpoint is whole, whatever this process remembers.
@@ -130,7 +130,7 @@ async fn nothing_is_computed_again_where_nothing_is_damaged() -> Result<()> {
     let mut query = site.open("tens", site.generation().await).await?;
     checkpoints(&mut site, &mut query, 2).await;
     drop(query);
-    assert!(rebuilt(&site, "tens").await?.is_none());
+    assert!(recomputed(&site, "tens").await?.is_none());
     Ok(())
 }
 
@@ -152,7 +152,7 @@ async fn a_state_that_comes_out_otherwise_is_not_gone_on_from() -> Result<()> {
     for section in Hit::NewestState.sections(&head, "tens") {
         flip(&site.private, &section).await;
     }
-    let error = rebuilt(&site, "tens").await.expect_err("it is another state");
+    let error = recomputed(&site, "tens").await.expect_err("it is another state");
     let report = error.report();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     assert!(report.contains("computed again it is another one") && report.contains("the manifest says"), "{report}");
@@ -170,7 +170,7 @@ async fn what_cannot_be_computed_again_says_what_is_in_the_way() -> Result<()> {
     drop(query);
     // A row of the tail whose own checkpoint is cleaned up, and with it where its input ends.
     flip(&site.private, &head.outputs["kept"].tail[0].section).await;
-    let report = rebuilt(&site, "kept").await.expect_err("too old").report();
+    let report = recomputed(&site, "kept").await.expect_err("too old").report();
     for said in ["its manifest is cleaned up", "rows of \"kept\" of checkpoints", "touchline state verify kept"] {
         assert!(report.contains(said), "{report}");
     }
@@ -187,7 +187,7 @@ async fn what_cannot_be_computed_again_says_what_is_in_the_way() -> Result<()> {
     for section in Hit::AllState.sections(&head, "tens") {
         flip(&site.private, &section).await;
     }
-    let report = rebuilt(&site, "tens").await.expect_err("over a view").report();
+    let report = recomputed(&site, "tens").await.expect_err("over a view").report();
     assert!(report.contains("view \"kept\" is not read a second time"), "{report}");
     Ok(())
 }
