@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::iter::Peekable;
 use std::vec::IntoIter;
 
-use arrow::array::{RecordBatch, UInt32Array};
-use arrow::compute::take_record_batch;
+use arrow::array::{BooleanArray, RecordBatch, UInt32Array};
+use arrow::compute::{filter_record_batch, not, take_record_batch};
 
 use super::panes::Windows;
 use crate::clock::Micros;
@@ -49,6 +49,23 @@ pub(in crate::operator) fn by_pane(
         append(panes[run[0] as usize], part);
     }
     Ok(())
+}
+
+/// What closes with the windows that end up to `to` as one, in the pane of the last of them, and the rest as [`by_pane`]: of rows whose keys
+/// say their windows.
+pub(super) fn by_close(
+    batch: &RecordBatch,
+    to: Micros,
+    rows: impl Fn(&RecordBatch) -> Result<RecordBatch>,
+    mut append: impl FnMut(Micros, RecordBatch),
+) -> Result<()> {
+    let panes = micros(batch.column(0))?;
+    let Some(last) = panes.iter().copied().filter(|pane| *pane <= to).max() else {
+        return by_pane(batch, rows, append);
+    };
+    let closes: BooleanArray = panes.iter().map(|pane| Some(*pane <= to)).collect();
+    append(last, rows(&filter_record_batch(batch, &closes)?)?);
+    by_pane(&filter_record_batch(batch, &not(&closes)?)?, rows, append)
 }
 
 /// The last pane that no window needs any more once those up to `to` are closed.
