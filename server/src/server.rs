@@ -100,6 +100,10 @@ impl Server {
         let memory = usize::try_from(config.engine.state_bytes_max.0).unwrap_or(usize::MAX);
         let budget = Budget::new(memory, disk.clone().map(|disk| Arc::new(disk) as Arc<dyn SpillSpace>));
 
+        let partitions = match config.engine.partitions {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            given => given,
+        };
         let (stop, stopped) = watch::channel(false);
         let (fatal, fatal_seen) = watch::channel(None);
         let deps = QueryDeps {
@@ -111,6 +115,7 @@ impl Server {
             shared: Arc::default(),
             reader_limits: ReaderLimits {
                 queue_batches: config.engine.reader_queue_batches,
+                decoders: partitions,
                 ..ReaderLimits::within(memory)
             },
             epoch_rows_max: config.engine.epoch_rows_max,
@@ -126,10 +131,6 @@ impl Server {
             disk,
             postgres: postgres.clone(),
             published: Arc::clone(&published),
-        };
-        let partitions = match config.engine.partitions {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            given => given,
         };
         let plan_settings = PlanSettings { partitions, wide_rows: config.engine.epoch_rows_wide };
         let directories: Vec<PathBuf> = vec![config.catalog.schemas_dir.clone(), config.catalog.queries_dir.clone()];

@@ -517,7 +517,7 @@ impl Session {
             let open = OpenSpec { epoch_rows: self.epoch_rows, account, ..OpenSpec::default() };
             let (table, columns) = (Arc::clone(&slot.table), slot.columns().to_vec());
             let name = slot.table.name.clone();
-            let limits = ReaderLimits::within(memory);
+            let limits = ReaderLimits { decoders: self.settings.partitions, ..ReaderLimits::within(memory) };
             readers.push(spawn_reader(&name, table, columns, open, limits, self.sources.clone())?);
             // Files are read one after the other: none of them is idle, it is just not its turn.
             let definition = slot.table.watermark.clone().map(|mut watermark| {

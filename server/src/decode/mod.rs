@@ -265,6 +265,11 @@ impl TableDecoder {
         self.names.by_partition.insert(partition, name.into());
     }
 
+    /// Names all partitions as another decoder of the table does.
+    pub(crate) fn name_as(&mut self, other: &TableDecoder) {
+        self.names.by_partition.clone_from(&other.names.by_partition);
+    }
+
     /// Says where the source begins, so that the first ranges start there and not at the first record seen.
     pub fn start_at(&mut self, positions: &Offsets) {
         self.positions.extend(positions);

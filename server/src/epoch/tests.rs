@@ -78,7 +78,7 @@ impl Row {
 }
 
 /// Rows that a reader takes at a time: few enough that a checkpoint of a view takes several batches.
-const READER: ReaderLimits = ReaderLimits { batch_rows_max: 5, batch_bytes_max: 1 << 20, queue_batches: 2 };
+const READER: ReaderLimits = ReaderLimits { batch_rows_max: 5, batch_bytes_max: 1 << 20, queue_batches: 2, decoders: 1 };
 
 const PLANS: PlanSettings = PlanSettings { partitions: 1, wide_rows: 32_768 };
 

@@ -411,7 +411,7 @@ async fn who_is_too_slow_for_the_others_reads_alone_and_loses_nothing() {
     let site = Site::new();
     let texts = good(0..3_000);
     texts.chunks(500).for_each(|texts| site.append(0, texts));
-    let limits = ReaderLimits { batch_rows_max: 50, batch_bytes_max: 2_000, queue_batches: 1 };
+    let limits = ReaderLimits { batch_rows_max: 50, batch_bytes_max: 2_000, queue_batches: 1, decoders: 1 };
     let (mut slow, mut fast) = (site.read(&[0, 3], &[], limits), site.read(&[0, 1, 3], &[], limits));
     let log = [texts, vec![]];
     assert_eq!(take(&mut fast, 3_000).await, alone(&log, &[0, 1, 3]));
