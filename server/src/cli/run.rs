@@ -55,8 +55,9 @@ use crate::watermark::SourceWatermark;
 /// Rows from which on an epoch runs on all cores.
 pub(super) const WIDE_ROWS: usize = 32 * 1024;
 
-/// Rows of one epoch, where nothing else is asked for: what four full reader batches hold.
-const EPOCH_ROWS_MAX: usize = 256 * 1024;
+/// Rows of one epoch, where nothing else is asked for: what one full reader batch holds. Of several the later ones would have left the
+/// processor's cache, and nothing would be read meanwhile.
+const EPOCH_ROWS_MAX: usize = 64 * 1024;
 
 const AFTER_HELP: &str = "\
 Ends with 0 when all statements have run, also where records were left out, or rows that an expression cannot take: how many of

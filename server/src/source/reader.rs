@@ -21,7 +21,7 @@ use arrow::array::RecordBatch;
 use parking_lot::Mutex;
 use tokio::sync::mpsc::{self, error::TryRecvError};
 
-use self::side_by_side::{Lane, Round};
+use self::side_by_side::{Ended, Lane};
 use self::takers::Takers;
 pub(super) use self::takers::{Gone, Queue, counted, may_wait};
 use super::embedded::{EmbeddedLog, EmbeddedSource};
@@ -506,8 +506,8 @@ impl Task {
                 && self.decodes_side_by_side(&decoder)
             {
                 match self.read_side_by_side(source.as_mut(), &decoder, &mut lanes, at)? {
-                    Ok(Round { finished: true, .. }) => return Ok(Ok(())),
-                    Ok(round) => (was_full, news) = (round.full, round.news),
+                    Ok(Ended { finished: true, .. }) => return Ok(Ok(())),
+                    Ok(ended) => news = ended.news,
                     Err(error) => return Ok(Err(error)),
                 }
                 decoder.start_at(at);

@@ -52,20 +52,23 @@ pub(in crate::operator) fn by_pane(
 }
 
 /// What closes with the windows that end up to `to` as one, in the pane of the last of them, and the rest as [`by_pane`]: of rows whose keys
-/// say their windows.
+/// say their windows. `batches`: all that one close is over, since rows of one key can be in several.
 pub(super) fn by_close(
-    batch: &RecordBatch,
+    batches: &[RecordBatch],
     to: Micros,
     rows: impl Fn(&RecordBatch) -> Result<RecordBatch>,
     mut append: impl FnMut(Micros, RecordBatch),
 ) -> Result<()> {
-    let panes = micros(batch.column(0))?;
-    let Some(last) = panes.iter().copied().filter(|pane| *pane <= to).max() else {
-        return by_pane(batch, rows, append);
-    };
-    let closes: BooleanArray = panes.iter().map(|pane| Some(*pane <= to)).collect();
-    append(last, rows(&filter_record_batch(batch, &closes)?)?);
-    by_pane(&filter_record_batch(batch, &not(&closes)?)?, rows, append)
+    let panes = batches.iter().map(|batch| micros(batch.column(0))).collect::<Result<Vec<_>>>()?;
+    let last = panes.iter().flat_map(|panes| panes.iter()).copied().filter(|pane| *pane <= to).max();
+    for (batch, panes) in batches.iter().zip(&panes) {
+        let closes: BooleanArray = panes.iter().map(|pane| Some(*pane <= to)).collect();
+        if let Some(last) = last.filter(|_| closes.has_true()) {
+            append(last, rows(&filter_record_batch(batch, &closes)?)?);
+        }
+        by_pane(&filter_record_batch(batch, &not(&closes)?)?, &rows, &mut append)?;
+    }
+    Ok(())
 }
 
 /// The last pane that no window needs any more once those up to `to` are closed.

@@ -254,9 +254,8 @@ impl Operator for WindowOperator {
         let (closed, to) = held::closes(&self.windows, marks);
         let panes = {
             let mut inner = self.state.lock();
-            for partial in mem::take(&mut inner.taken) {
-                held::by_close(&partial, to, self.states()?, |pane, rows| inner.append(pane, rows))?;
-            }
+            let taken = mem::take(&mut inner.taken);
+            held::by_close(&taken, to, self.states()?, |pane, rows| inner.append(pane, rows))?;
             let panes = inner.panes.pane_starts();
             inner.done_through = held::done_through(&self.windows, &panes, to);
             panes

@@ -295,10 +295,12 @@ async fn of_sessions_that_have_come_only_those_behind_all_sources_are_counted() 
     );
     let pipeline = planned(&query, 1).await;
     let rows = [(1, "a", 0, 1), (2, "b", 0, 20)];
-    let batches = vec![read(&pipeline, 0, &rows), read(&pipeline, 1, &rows)];
+    // What closes last is not the same in both: those of a are one result all the same.
+    let more = [(1, "a", 0, 1), (2, "b", 0, 20), (3, "c", 0, 3)];
+    let batches = vec![read(&pipeline, 0, &rows), read(&pipeline, 1, &more)];
     let output = step(&pipeline, batches, vec![Mark::new(30 * SECOND), Mark::new(10 * SECOND)]).await;
     // That of 20 s has come from one of them alone.
-    assert_eq!(values(&output.batches), ["00:06,a,2"]);
+    assert_eq!(values(&output.batches), ["00:06,a,2", "00:08,c,1"]);
     let output = step(&pipeline, vec![vec![], vec![]], vec![Mark::new(30 * SECOND); 2]).await;
     assert_eq!(values(&output.batches), ["00:25,b,2"]);
     assert_eq!((pipeline.open_panes(), pipeline.state_bytes()), (0, 0));

@@ -1,79 +1,96 @@
 //! Full batches decoded by several threads at once: what a reader does as long as more is at hand than one thread decodes.
 //!
-//! Records are copied out of the source one batch after the other, which is little beside decoding them; then all batches are decoded
-//! at the same time and handed on in their order. Each batch has a decoder of its own, told where the batch begins, so what comes out is
-//! what one decoder makes of them.
+//! Each thread copies the records of a batch out of the source, which is little beside decoding them, lets go of the source, decodes, and
+//! hands the batch on when those before it have been. Each has a decoder of its own, which is told where its batch begins, so what comes out
+//! is what one decoder makes of it all.
 
 use std::ops::Range;
-use std::panic::resume_unwind;
+use std::sync::Arc;
 use std::thread;
 
-use super::{Files, Gone, Task, finish};
+use parking_lot::{Condvar, Mutex};
+
+use super::{Gone, Task, finish};
 use crate::decode::{Doubtful, TableDecoder};
 use crate::error::{Error, ErrorKind, Result};
-use crate::source::{Offset, Offsets, Partition, PollLimits, Polled, Record, Source, SourceBatch};
+use crate::source::{Identity, Offset, Offsets, Partition, PollLimits, Polled, Record, Source, SourceBatch};
 
-/// One of the batches that are decoded at the same time.
+/// What one thread decodes.
 pub(super) struct Lane {
     decoder: TableDecoder,
     copied: Copied,
     /// What the source said behind the last record.
     polled: Polled,
+    identity: Option<Arc<Identity>>,
 }
 
-/// What has become of the batches.
+/// Why the threads have ended.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Round {
-    /// All were full: more is at hand.
-    pub(super) full: bool,
+pub(super) struct Ended {
     /// Something is to be told, and no batch has told it.
     pub(super) news: bool,
+    /// The input has ended.
     pub(super) finished: bool,
 }
 
+/// What the threads read from, one of them at a time.
+struct Feed<'a> {
+    source: &'a mut dyn Source,
+    at: &'a mut Offsets,
+    /// Batches that have been taken.
+    taken: u64,
+    /// No more are taken.
+    ended: bool,
+    news: bool,
+    finished: bool,
+}
+
+/// Whose batch is handed on next.
+#[derive(Default)]
+struct Turn {
+    next: u64,
+    /// None is handed on any more.
+    stopped: Option<Stopped>,
+}
+
+enum Stopped {
+    Gone,
+    Failed(Error),
+    Panicked,
+}
+
+struct Threads<'a> {
+    feed: Mutex<Feed<'a>>,
+    turn: Mutex<Turn>,
+    passed: Condvar,
+}
+
 impl Task {
-    /// Reads one batch for each thread. `decoder`: what the reader decodes with now. `at`: the next offsets, which move.
+    /// Reads until a batch is not full. `decoder`: what the reader decodes with now. `at`: the next offsets, which move.
     pub(super) fn read_side_by_side(
         &self,
         source: &mut dyn Source,
         decoder: &TableDecoder,
         lanes: &mut Vec<Lane>,
         at: &mut Offsets,
-    ) -> Result<Result<Round>, Gone> {
+    ) -> Result<Result<Ended>, Gone> {
         if let Err(error) = self.make_lanes(decoder, lanes) {
             return Ok(Err(error));
         }
-        let mut round = Round { full: true, news: false, finished: false };
-        let (mut used, mut failed) = (0, None);
-        for lane in lanes.iter_mut() {
-            let filled = self.fill(lane, source, at);
-            round.finished = lane.polled.finished;
-            // Also where there are only records that are none for us, as of transactions: the next batch begins behind them.
-            let tells = !lane.copied.is_empty() || lane.polled.positions != *at || round.finished;
-            used += usize::from(tells);
-            at.clone_from(&lane.polled.positions);
-            match filled {
-                Ok(Filled { full, news }) => (round.full, round.news) = (full, round.news | news),
-                Err(error) => (round.full, failed) = (false, Some(error)),
-            }
-            if !round.full || round.finished {
-                break;
-            }
-        }
-        for decoded in decode(&mut lanes[..used]) {
-            match decoded {
-                Ok((batch, doubtful)) => {
-                    let identity: Files = source.identity();
-                    self.send((SourceBatch { identity, ..batch }, doubtful))?;
-                    round.news = false;
-                }
-                Err(error) => return Ok(Err(error)),
-            }
-        }
-        match failed {
-            // Asked again, it says so again, and then it is waited for.
-            Some(error) if error.kind() != ErrorKind::Unavailable => Ok(Err(error)),
-            _ => Ok(Ok(round)),
+        let feed = Feed { source, at, taken: 0, ended: false, news: false, finished: false };
+        let threads = Threads { feed: Mutex::new(feed), turn: Mutex::default(), passed: Condvar::new() };
+        thread::scope(|scope| {
+            let mut lanes = lanes.iter_mut();
+            let own = lanes.next();
+            lanes.for_each(|lane| _ = scope.spawn(|| threads.work(self, lane)));
+            own.into_iter().for_each(|lane| threads.work(self, lane));
+        });
+        let Feed { news, finished, .. } = threads.feed.into_inner();
+        match threads.turn.into_inner().stopped {
+            None => Ok(Ok(Ended { news, finished })),
+            Some(Stopped::Failed(error)) => Ok(Err(error)),
+            // Of a panic the scope has told.
+            Some(Stopped::Gone | Stopped::Panicked) => Err(Gone),
         }
     }
 
@@ -81,7 +98,7 @@ impl Task {
         while lanes.len() < self.decoders {
             let mut another = self.decoder(&self.columns_of(decoder)?, &Offsets::new())?;
             another.name_as(decoder);
-            lanes.push(Lane { decoder: another, copied: Copied::default(), polled: Polled::default() });
+            lanes.push(Lane { decoder: another, copied: Copied::default(), polled: Polled::default(), identity: None });
         }
         Ok(())
     }
@@ -93,23 +110,21 @@ impl Task {
         names.map(|name| index(name).ok_or_else(|| Error::bug(format!("no column \"{name}\" to decode")))).collect()
     }
 
-    /// Copies the records of one batch. Where the source fails those before it are there.
-    fn fill(&self, lane: &mut Lane, source: &mut dyn Source, at: &Offsets) -> Result<Filled> {
-        lane.decoder.start_at(at);
+    /// Copies the records of one batch, and says whether it is full. Where the source fails those before that are there.
+    fn fill(&self, lane: &mut Lane, source: &mut dyn Source, news: &mut bool) -> Result<bool> {
         lane.copied.clear();
         let bytes_max = (self.bytes_max / self.growth()).max(1);
-        let mut news = false;
         loop {
             let (records, bytes) = (lane.copied.records.len(), lane.copied.bytes.len());
             if records >= self.rows_max || bytes >= bytes_max {
-                return Ok(Filled { full: true, news });
+                return Ok(true);
             }
             let limits = PollLimits {
                 records_max: self.rows_max - records,
                 bytes_max: bytes_max - bytes,
                 wait: self.takers.wait(),
             };
-            let polled = match source.poll(limits, &mut |record| lane.copied.push(&record)) {
+            lane.polled = match source.poll(limits, &mut |record| lane.copied.push(&record)) {
                 Ok(polled) => polled,
                 Err(error) => {
                     lane.polled = Polled { positions: source.positions(), ..Polled::default() };
@@ -118,40 +133,103 @@ impl Task {
             };
             {
                 let mut answers = self.answers.lock();
-                news |= answers.set_trouble(polled.trouble.clone());
-                answers.note(&polled, self.deps.clock.now());
+                *news |= answers.set_trouble(lane.polled.trouble.clone());
+                answers.note(&lane.polled, self.deps.clock.now());
             }
-            let came = lane.copied.records.len() > records;
-            lane.polled = polled;
-            if lane.polled.finished || !came {
-                return Ok(Filled { full: false, news });
+            if lane.polled.finished || lane.copied.records.len() == records {
+                return Ok(false);
             }
         }
     }
 }
 
-struct Filled {
-    full: bool,
-    news: bool,
+impl Threads<'_> {
+    /// What each thread does.
+    fn work(&self, task: &Task, lane: &mut Lane) {
+        let _last_words = LastWords(self);
+        while let Some((number, failed)) = self.take(task, lane) {
+            let decoded = lane.decode();
+            let mut turn = self.turn.lock();
+            while turn.next != number && turn.stopped.is_none() {
+                self.passed.wait(&mut turn);
+            }
+            if turn.stopped.is_some() {
+                return;
+            }
+            drop(turn);
+            // Only the one whose turn it is gets here, so others wait for it and not for the lock.
+            let stopped = match decoded {
+                Ok(batch) => match task.send(batch) {
+                    Ok(()) => failed.map(Stopped::Failed),
+                    Err(Gone) => Some(Stopped::Gone),
+                },
+                Err(error) => Some(Stopped::Failed(error)),
+            };
+            self.pass(stopped);
+        }
+    }
+
+    /// The number of a batch that has been copied, and why the source has none behind it.
+    fn take(&self, task: &Task, lane: &mut Lane) -> Option<(u64, Option<Error>)> {
+        let mut feed = self.feed.lock();
+        if feed.ended || task.takers.is_gone() || task.takers.may_want_other_columns() {
+            feed.ended = true;
+            return None;
+        }
+        let Feed { source, at, news, .. } = &mut *feed;
+        lane.decoder.start_at(at);
+        let filled = task.fill(lane, *source, news);
+        lane.identity = source.identity();
+        // Also where there are only records that are none for us, as of transactions: the next batch begins behind them.
+        let tells = !lane.copied.records.is_empty() || lane.polled.positions != **at || lane.polled.finished;
+        at.clone_from(&lane.polled.positions);
+        feed.finished = lane.polled.finished;
+        let failed = match filled {
+            Ok(full) => {
+                feed.ended = !full || feed.finished;
+                None
+            }
+            Err(error) => {
+                feed.ended = true;
+                // Asked again, it says so again, and then it is waited for.
+                Some(error).filter(|error| error.kind() != ErrorKind::Unavailable)
+            }
+        };
+        if !tells && failed.is_none() {
+            return None;
+        }
+        feed.news = false;
+        feed.taken += 1;
+        Some((feed.taken - 1, failed))
+    }
+
+    fn pass(&self, stopped: Option<Stopped>) {
+        let mut turn = self.turn.lock();
+        turn.next += 1;
+        if stopped.is_some() {
+            turn.stopped = stopped;
+            self.feed.lock().ended = true;
+        }
+        self.passed.notify_all();
+    }
 }
 
-type Decoded = Result<(SourceBatch, Vec<Doubtful>)>;
+/// A thread that panics lets the others go: its turn would not pass.
+struct LastWords<'a, 'b>(&'a Threads<'b>);
 
-/// What becomes of each batch, in their order; behind one that cannot be decoded none follows.
-fn decode(lanes: &mut [Lane]) -> Vec<Decoded> {
-    let Some((last, others)) = lanes.split_last_mut() else { return vec![] };
-    thread::scope(|scope| {
-        let others: Vec<_> = others.iter_mut().map(|lane| scope.spawn(|| lane.decode())).collect();
-        let last = last.decode();
-        let others = others.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
-        others.chain([last]).collect()
-    })
+impl Drop for LastWords<'_, '_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.pass(Some(Stopped::Panicked));
+        }
+    }
 }
 
 impl Lane {
-    fn decode(&mut self) -> Decoded {
+    fn decode(&mut self) -> Result<(SourceBatch, Vec<Doubtful>)> {
         self.copied.records().try_for_each(|record| self.decoder.push(&record))?;
-        finish(&mut self.decoder, &self.polled)
+        let (batch, doubtful) = finish(&mut self.decoder, &self.polled)?;
+        Ok((SourceBatch { identity: self.identity.take(), ..batch }, doubtful))
     }
 }
 
@@ -196,10 +274,6 @@ impl Copied {
             value: record.value.clone().map(|value| &self.bytes[value]),
             headers: None,
         })
-    }
-
-    fn is_empty(&self) -> bool {
-        self.records.is_empty()
     }
 
     fn clear(&mut self) {

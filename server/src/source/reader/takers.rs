@@ -45,6 +45,14 @@ impl Takers {
         }
     }
 
+    /// Whether [`Takers::other_columns`] may have an answer.
+    pub(super) fn may_want_other_columns(&self) -> bool {
+        match self {
+            Takers::Query { .. } => false,
+            Takers::Shared(hub) => hub.is_stale(),
+        }
+    }
+
     /// How long to wait for more records while there are some.
     pub(super) fn wait(&self) -> Duration {
         match self {
