@@ -8,9 +8,10 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use uuid::Uuid;
 
 use super::*;
-use crate::checkpoint::Generation;
+use crate::checkpoint::{Generation, Heartbeat};
 use crate::pipeline::PlanSettings;
 use crate::registry::{Catalog, catalog_of, planned};
 use crate::sink::postgres::PostgresSettings;
@@ -134,6 +135,8 @@ impl Site {
             private: self.private.clone(),
             public: self.public.clone(),
             generation,
+            state_store: Uuid::from_u128(1),
+            heartbeat: Arc::new(Heartbeat::new(self.private.clone(), generation, self.clock.clone())),
             clock: self.clock.clone(),
             sources: SourceDeps {
                 kafka: KafkaSettings::default(),
