@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tracing::{error, warn};
 
 use crate::admin;
-use crate::checkpoint::Generation;
+use crate::checkpoint::{Generation, Heartbeat, HoldBack, hold_back, state_store_id};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::epoch::{LoopSettings, QueryDeps};
@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::flight_sql::{Door, Entrance, FlightDeps, Tls};
 use crate::open_files;
 use crate::pipeline::PlanSettings;
-use crate::registry::{Changes, Registry};
+use crate::registry::{Changes, Registry, sql_files};
 use crate::sink::parquet::SealLimits;
 use crate::sink::postgres::PostgresSink;
 use crate::source::embedded::EmbeddedLog;
@@ -29,11 +29,14 @@ use crate::source::kafka::EMBEDDED;
 use crate::source::reader::{ReaderLimits, SourceDeps};
 use crate::state::{Budget, SpillSpace};
 use crate::store::{SpillDirectory, Store};
-use crate::tables::Published;
 use crate::tables::snapshot::Snapshots;
+use crate::tables::{Published, Standing};
 
 /// How long listeners may take to finish the calls that are under way when the server stops.
 const GRACE: Duration = Duration::from_secs(3);
+
+/// Longest time for a note of having been thrown out: this server is to be gone soon.
+const NOTE_WITHIN: Duration = Duration::from_secs(1);
 
 /// Rows of the tail that are sealed at once, at most: bounds the memory of a seal.
 const SEAL_ROWS_MAX: u64 = 1 << 20;
@@ -48,7 +51,9 @@ pub struct Server {
     embedded: Option<Arc<EmbeddedLog>>,
     flight_addr: SocketAddr,
     http_addr: SocketAddr,
-    generation: u64,
+    generation: Generation,
+    /// Where checkpoints are.
+    private: Store,
     postgres: bool,
     registry: Arc<Mutex<Registry>>,
     stop: watch::Sender<bool>,
@@ -79,7 +84,7 @@ impl Server {
         let published = Arc::new(Published::default());
         let public = Store::open(&config.tables_url(), &config.s3).await?;
         let private = Store::open(&config.state_url(), &config.s3).await?;
-        let generation = Generation::claim(&private).await?;
+        let state_store = state_store_id(&private).await?;
         let embedded = if config.kafka.brokers == EMBEDDED {
             let directory = config.data_dir.join("log");
             Some(EmbeddedLog::open(&directory, config.embedded_log.clone(), clock.clone())?)
@@ -100,14 +105,37 @@ impl Server {
         let memory = usize::try_from(config.engine.state_bytes_max.0).unwrap_or(usize::MAX);
         let budget = Budget::new(memory, disk.clone().map(|disk| Arc::new(disk) as Arc<dyn SpillSpace>));
 
+        let directories: Vec<PathBuf> = vec![config.catalog.schemas_dir.clone(), config.catalog.queries_dir.clone()];
+        // Before the files are read for the first time.
+        let changes = Changes::of(&directories);
+        // Its words for a directory that cannot be read are the better ones.
+        for directory in &directories {
+            sql_files(directory)?;
+        }
+        let changes = changes?;
+        let door = Door::try_new(FlightDeps {
+            published: Arc::clone(&published),
+            store: Arc::clone(public.objects()),
+            reader: Arc::new(Snapshots::new(sources.clone())),
+            settings: config.adhoc.clone(),
+            account: budget.account("ad-hoc statements"),
+            entrance,
+        })?;
+
+        // Last of all that can go wrong: the claim is what throws the server out that has the storage now.
+        let generation = claim(&private, &clock).await?;
+        let heartbeat = Arc::new(Heartbeat::new(private.clone(), generation, clock.clone()));
+        published.put_standing(Arc::clone(&heartbeat) as Arc<dyn Standing>);
         let (stop, stopped) = watch::channel(false);
         let (fatal, fatal_seen) = watch::channel(None);
         let deps = QueryDeps {
-            private,
-            public: public.clone(),
+            private: private.clone(),
+            public,
             generation,
+            state_store,
+            heartbeat: Arc::clone(&heartbeat),
             clock: clock.clone(),
-            sources: sources.clone(),
+            sources,
             shared: Arc::default(),
             reader_limits: ReaderLimits {
                 queue_batches: config.engine.reader_queue_batches,
@@ -132,27 +160,17 @@ impl Server {
             given => given,
         };
         let plan_settings = PlanSettings { partitions, wide_rows: config.engine.epoch_rows_wide };
-        let directories: Vec<PathBuf> = vec![config.catalog.schemas_dir.clone(), config.catalog.queries_dir.clone()];
-        // Before the files are read for the first time. What it has to say comes after: a directory that cannot be read is said there.
-        let changes = Changes::of(&directories);
-        let door = Door::try_new(FlightDeps {
-            published: Arc::clone(&published),
-            store: Arc::clone(public.objects()),
-            reader: Arc::new(Snapshots::new(sources)),
-            settings: config.adhoc.clone(),
-            account: budget.account("ad-hoc statements"),
-            entrance,
-        })?;
         let mut registry = Registry::new(directories, deps, plan_settings, fatal.clone());
         registry.apply().await?;
         let registry = Arc::new(Mutex::new(registry));
 
         let mut tasks = Vec::new();
         let debounce = config.catalog.debounce;
-        tasks.push(tokio::spawn(changes?.follow(Arc::clone(&registry), debounce, stopped.clone())));
+        tasks.push(tokio::spawn(changes.follow(Arc::clone(&registry), debounce, stopped.clone())));
         let shutdown = |mut stopped: watch::Receiver<bool>| async move {
             let _ = stopped.wait_for(|stop| *stop).await;
         };
+        tasks.push(tokio::spawn(heartbeat.run(fatal.clone(), stopped.clone())));
         let flight = door.serve(flight_listener, shutdown(stopped.clone()));
         tasks.push(tokio::spawn(until_stopped("the Flight SQL listener", flight, stopped.clone(), fatal.clone())));
         let http = admin::serve(http_listener, Arc::clone(&published), clock, shutdown(stopped.clone()));
@@ -162,7 +180,8 @@ impl Server {
             embedded,
             flight_addr,
             http_addr,
-            generation: generation.number,
+            generation,
+            private,
             postgres: postgres.is_some(),
             registry,
             stop,
@@ -190,7 +209,7 @@ impl Server {
 
     /// Counts the servers that have used this storage; the newest owns the queries.
     pub fn generation(&self) -> u64 {
-        self.generation
+        self.generation.number
     }
 
     pub fn postgres_enabled(&self) -> bool {
@@ -204,6 +223,17 @@ impl Server {
             Ok(error) => error.as_ref().map_or_else(|| Error::bug("no reason to stop"), |error| error.duplicate()),
             // The registry is gone: only `stop` does that, and then nobody waits here.
             Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Ends without another checkpoint, because another server has taken over: what is under way belongs to it now. Leaves a note of that, for
+    /// whoever is started next.
+    pub async fn give_way(self, fatal: &Error) {
+        let noting = self.generation.note_thrown_out(&self.private, fatal);
+        match tokio::time::timeout(NOTE_WITHIN, noting).await {
+            Ok(Err(error)) => warn!(error = error.report(), "no note is left of having been thrown out"),
+            // One that is not there in time makes the next start wait less, and that is all.
+            Ok(Ok(())) | Err(_) => {}
         }
     }
 
@@ -227,6 +257,23 @@ impl Server {
         }
         outcome
     }
+}
+
+/// Claims the storage, after a while where servers are throwing each other out.
+async fn claim(private: &Store, clock: &Clock) -> Result<Generation> {
+    if let Some(HoldBack { generation, claimed_ago, thrown_out, pause }) = hold_back(private, clock.now()).await? {
+        warn!(
+            generation,
+            claimed_s = claimed_ago.as_secs(),
+            thrown_out,
+            wait_s = pause.as_secs(),
+            storage = private.url(),
+            "several servers are started again and again on this storage and throw each other out: waiting before this one takes over; \
+             only one may run there, so stop the others, or give this one a storage.state_url and storage.tables_url of its own"
+        );
+        tokio::time::sleep(pause).await;
+    }
+    Generation::claim(private).await
 }
 
 /// Runs a listener to its end. One that ends before the server stops takes the server with it, which would else go on without
