@@ -407,4 +407,49 @@ mod tests {
         assert_eq!(error.to_string(), "postgres.url is not an address of a Postgres database");
         assert!(!config.data_dir.exists());
     }
+
+    fn config(folder: &std::path::Path) -> Config {
+        let free = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut config = Config { data_dir: folder.join("data"), ..Config::default() };
+        (config.flight.listen, config.http.listen) = (free, free);
+        config.kafka.brokers = EMBEDDED.to_owned();
+        (config.catalog.schemas_dir, config.catalog.queries_dir) = (folder.to_path_buf(), folder.to_path_buf());
+        config
+    }
+
+    /// Else each failing start of a server that is restarted for ever would throw out the one that runs.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_start_that_fails_has_claimed_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let right = config(folder.path());
+        let claims = folder.path().join("data/state/gens");
+        let mut without_queries = right.clone();
+        without_queries.catalog.queries_dir = folder.path().join("nowhere");
+        let error = Server::start(without_queries, Clock::System).await.expect_err("refused");
+        assert!(error.to_string().starts_with("cannot read directory"), "{error}");
+        let mut without_threads = right.clone();
+        without_threads.adhoc.threads = 0;
+        assert!(Server::start(without_threads, Clock::System).await.is_err());
+        assert!(!claims.exists());
+
+        let server =
+            Server::start(right.clone(), Clock::System).await.unwrap_or_else(|error| panic!("{}", error.report()));
+        // It has the log.
+        assert!(Server::start(right, Clock::System).await.is_err());
+        assert_eq!(std::fs::read_dir(&claims).expect("claims").count(), 1);
+        assert_eq!(server.generation(), 1);
+        server.stop().await.expect("stops");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_server_that_was_thrown_out_leaves_a_note_for_the_next_start() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = config(folder.path());
+        let server =
+            Server::start(config.clone(), Clock::System).await.unwrap_or_else(|error| panic!("{}", error.report()));
+        server.give_way(&Error::fenced("query \"v\" was taken over")).await;
+        let private = Store::open(&config.state_url(), &config.s3).await.expect("a store");
+        let held = hold_back(&private, Clock::System.now()).await.expect("it answers").expect("a note");
+        assert_eq!((held.generation, held.thrown_out), (1, 1));
+    }
 }

@@ -130,7 +130,10 @@ impl Heartbeat {
                 }
                 Err(error) => {
                     if !std::mem::replace(&mut silent, true) {
-                        warn!(error = error.report(), "the state store does not say whether another server has taken over");
+                        warn!(
+                            error = error.report(),
+                            "the state store does not say whether another server has taken over"
+                        );
                     }
                 }
             }

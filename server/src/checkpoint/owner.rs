@@ -108,7 +108,7 @@ impl Owner {
     }
 
     fn refused(&self, public: &Store, key: &Path) -> Error {
-        let root = public.url().trim_end_matches('/');
+        let root = root(public);
         Error::invalid(format!("query {:?} writes no files into the folder {root}/{}", self.query, self.folder)).hint(
             format!(
                 "its rows stay in the tail and can be read; set storage.tables_url to another place, or restore the state that belongs \
@@ -135,9 +135,14 @@ fn judge(found: Option<Owner>, ours: &Owner, strangers: &Strangers) -> Verdict {
     }
 }
 
+/// To put a key behind.
+fn root(store: &Store) -> &str {
+    store.url().strip_suffix('/').unwrap_or(store.url())
+}
+
 fn read(public: &Store, key: &Path, bytes: &[u8]) -> Result<Owner> {
     serde_json::from_slice(bytes).map_err(|error| {
-        Error::corrupt(format!("{}/{key} does not say whose the folder is", public.url().trim_end_matches('/')))
+        Error::corrupt(format!("{}/{key} does not say whose the folder is", root(public)))
             .hint("restore it, or remove it if the folder is this server's")
             .caused_by(error)
     })

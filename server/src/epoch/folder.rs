@@ -83,6 +83,12 @@ impl Folder {
         *self.shared.answer.lock() == Answer::Ours
     }
 
+    /// Looks now, as after the pause.
+    #[cfg(test)]
+    pub(super) async fn look(&self) -> Result<()> {
+        self.shared.look().await
+    }
+
     /// Says in the status what there is to say.
     pub(super) fn report(&mut self) {
         let trouble = match &*self.shared.answer.lock() {
@@ -178,6 +184,3 @@ impl Shared {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

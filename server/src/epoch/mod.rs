@@ -38,8 +38,7 @@ use refresh::Refresh;
 pub use restore::{QueryDeps, QueryPlan};
 
 use crate::checkpoint::{
-    Accounting, Chain, Manifest, OperatorState, PartitionState, Section, SegmentRef, SourceState, Watched,
-    segment_home,
+    Accounting, Chain, Manifest, OperatorState, PartitionState, Section, SegmentRef, SourceState, Watched, segment_home,
 };
 use crate::clock::Clock;
 use crate::error::{ErrorKind, Result};

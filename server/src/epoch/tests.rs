@@ -1,6 +1,8 @@
 //! Chains of views by the loops that a server runs, over the embedded log and stores in memory: each of them is stopped, sealed and opened
 //! anew at any point, and every row is in the answer once.
 
+mod folders;
+
 use std::collections::BTreeMap;
 use std::path::Path as FilePath;
 
@@ -11,7 +13,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use uuid::Uuid;
 
 use super::*;
-use crate::checkpoint::{Generation, Heartbeat};
+use crate::checkpoint::{Generation, Heartbeat, state_store_id};
 use crate::pipeline::PlanSettings;
 use crate::registry::{Catalog, catalog_of, planned};
 use crate::sink::postgres::PostgresSettings;
@@ -135,7 +137,7 @@ impl Site {
             private: self.private.clone(),
             public: self.public.clone(),
             generation,
-            state_store: Uuid::from_u128(1),
+            state_store: Uuid::nil(),
             heartbeat: Arc::new(Heartbeat::new(self.private.clone(), generation, self.clock.clone())),
             clock: self.clock.clone(),
             sources: SourceDeps {
@@ -163,7 +165,8 @@ impl Site {
         let plan = planned(view, Arc::clone(&self.catalog), PLANS).await?;
         let status = Arc::new(QueryStatus::new(name, "test.sql"));
         self.published.put_query(Arc::clone(&status));
-        let opened = QueryLoop::open(plan, self.deps(generation), Arc::clone(&status)).await?;
+        let deps = QueryDeps { state_store: state_store_id(&self.private).await?, ..self.deps(generation) };
+        let opened = QueryLoop::open(plan, deps, Arc::clone(&status)).await?;
         status.set(QueryState::Running, None);
         Ok(opened)
     }

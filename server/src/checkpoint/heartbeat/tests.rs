@@ -24,8 +24,7 @@ impl Server {
 
     /// Takes a query over, or begins it.
     async fn open(&self, query: &str) -> Result<(Chain, Arc<Watched>)> {
-        let Opened { chain, .. } =
-            Chain::open(&self.faulty.store(), query, self.generation, "f1", &self.clock).await?;
+        let Opened { chain, .. } = Chain::open(&self.faulty.store(), query, self.generation, "f1", &self.clock).await?;
         let watched = self.heartbeat.watch(query, &chain);
         Ok((chain, watched))
     }

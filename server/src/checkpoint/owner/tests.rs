@@ -37,7 +37,9 @@ async fn a_folder_belongs_to_the_first_state_that_takes_it() -> Result<()> {
     let refused = owner(2, "v").take(&public, &paths, &no_strangers()).await.expect_err("it is another state");
     assert_eq!(refused.kind(), ErrorKind::Invalid);
     let said = refused.report();
-    for word in ["memory://tables/v", "memory://state-1", "memory://state-2", "storage.tables_url", "/.touchline/v.json"] {
+    for word in
+        ["memory://tables/v", "memory://state-1", "memory://state-2", "storage.tables_url", "/.touchline/v.json"]
+    {
         assert!(said.contains(word), "no {word} in {said}");
     }
     // It has a folder of its own for another query.
@@ -63,7 +65,8 @@ async fn a_folder_with_files_that_no_checkpoint_names_is_refused_whoever_it_belo
 #[tokio::test]
 async fn of_two_that_take_a_folder_at_once_one_has_it_whatever_the_store_answers() -> Result<()> {
     use Fault::*;
-    for faults in [[None, None], [Before, None], [After, None], [FalseExists, None], [OwnExists, None], [Before, After]] {
+    for faults in [[None, None], [Before, None], [After, None], [FalseExists, None], [OwnExists, None], [Before, After]]
+    {
         let faulty = FaultyStore::new();
         let (public, paths) = (faulty.store(), QueryPaths::new("v"));
         faulty.fail_puts(".touchline/", faults);
