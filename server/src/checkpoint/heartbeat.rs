@@ -18,7 +18,7 @@ use futures::future::try_join_all;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::chain::{Chain, name_winner, taken_over};
 use super::generation::Generation;
@@ -30,7 +30,7 @@ use crate::store::Store;
 use crate::tables::Standing;
 
 /// Between two looks. A server that was stopped for a while looks as soon as it goes on.
-pub const EVERY: Duration = Duration::from_secs(3);
+const EVERY: Duration = Duration::from_secs(3);
 
 /// Longest time from which a look still vouches for what a statement reads.
 const VOUCHES_FOR: Duration = Duration::from_secs(10);
@@ -125,6 +125,7 @@ impl Heartbeat {
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::Fenced => {
+                    error!(error = error.report(), "another server has taken over");
                     fatal.send_replace(Some(Arc::new(error)));
                     return Ok(());
                 }

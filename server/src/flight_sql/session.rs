@@ -247,14 +247,9 @@ impl AdHoc {
     {
         let place = Place::take(&self.running, &self.parked, owner, deadline).await?;
         let (sender, receiver) = mpsc::channel(BUFFERED_MESSAGES);
-        let (state, catalog) = (self.fresh_state(None), self.catalog.clone());
+        let state = self.fresh_state(None);
         let task = self.handle.spawn(async move {
-            let work = async {
-                // When its turn has come, and just before it takes a snapshot: it may have waited for long.
-                catalog.check_standing().await?;
-                run(state, bound, encode, &sender, place).await
-            };
-            let work = AssertUnwindSafe(work).catch_unwind();
+            let work = AssertUnwindSafe(run(state, bound, encode, &sender, place)).catch_unwind();
             let mut cancelled = cancel.0.subscribe();
             let ended = tokio::select! {
                 biased;

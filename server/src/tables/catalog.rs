@@ -68,17 +68,6 @@ impl Catalog {
         self.published.functions()
     }
 
-    /// Whether what can be named here may still be read.
-    ///
-    /// # Errors
-    /// Those of [`Standing::check`](super::Standing::check).
-    pub async fn check_standing(&self) -> crate::error::Result<()> {
-        match self.published.standing() {
-            Some(standing) => standing.check().await,
-            None => Ok(()),
-        }
-    }
-
     /// The stream plan that a statement asks for, in lines.
     ///
     /// # Errors

@@ -161,4 +161,8 @@ async fn no_rows_are_sent_by_a_server_that_may_have_been_taken_over() {
     server.published.put_standing(Arc::new(Lost(crate::error::ErrorKind::Unavailable)));
     let info = prepared.execute().await.expect("a ticket");
     assert_eq!(fetch(&mut client, info).await.expect_err("nobody knows").code(), Code::Unavailable);
+    let status = server.query("SELECT count(*) FROM touchline.dead_letters").await.expect_err("nobody knows");
+    assert_eq!(status.code(), Code::Unavailable);
+    // What is no view's says how it is.
+    assert_eq!(ints(&server.ok("SELECT count(*) FROM touchline.queries").await), [1]);
 }
