@@ -172,13 +172,15 @@ impl Shared {
     fn tell(&self, strangers: &Strangers) {
         let Strangers { count, examples, listed, is_cut } = strangers;
         self.status.public_strangers.store(*count, Ordering::Relaxed);
+        if *is_cut {
+            info!(query = self.owner.query, listed, "the public folders hold more than one look goes through");
+        }
         if *count > 0 {
             warn!(
                 query = self.owner.query,
                 strangers = count,
                 examples = examples.join(", "),
                 listed,
-                cut = is_cut,
                 "public files that no checkpoint names: outside readers see their rows, and rows may be there twice; nothing was moved"
             );
         }
