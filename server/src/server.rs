@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tracing::{error, warn};
 
 use crate::admin;
-use crate::checkpoint::Generation;
+use crate::checkpoint::{Generation, Heartbeat, HoldBack, hold_back, state_store_id};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::epoch::{LoopSettings, QueryDeps};
@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::flight_sql::{Door, Entrance, FlightDeps, Tls};
 use crate::open_files;
 use crate::pipeline::PlanSettings;
-use crate::registry::{Changes, Registry};
+use crate::registry::{Changes, Registry, sql_files};
 use crate::sink::parquet::SealLimits;
 use crate::sink::postgres::PostgresSink;
 use crate::source::embedded::EmbeddedLog;
@@ -29,11 +29,14 @@ use crate::source::kafka::EMBEDDED;
 use crate::source::reader::{ReaderLimits, SourceDeps};
 use crate::state::{Budget, SpillSpace};
 use crate::store::{SpillDirectory, Store};
-use crate::tables::Published;
 use crate::tables::snapshot::Snapshots;
+use crate::tables::{Published, Standing};
 
 /// How long listeners may take to finish the calls that are under way when the server stops.
 const GRACE: Duration = Duration::from_secs(3);
+
+/// Longest time for a note of having been thrown out: this server is to be gone soon.
+const NOTE_WITHIN: Duration = Duration::from_secs(1);
 
 /// Rows of the tail that are sealed at once, at most: bounds the memory of a seal.
 const SEAL_ROWS_MAX: u64 = 1 << 20;
@@ -48,7 +51,9 @@ pub struct Server {
     embedded: Option<Arc<EmbeddedLog>>,
     flight_addr: SocketAddr,
     http_addr: SocketAddr,
-    generation: u64,
+    generation: Generation,
+    /// Where checkpoints are.
+    private: Store,
     postgres: bool,
     registry: Arc<Mutex<Registry>>,
     stop: watch::Sender<bool>,
@@ -79,7 +84,7 @@ impl Server {
         let published = Arc::new(Published::default());
         let public = Store::open(&config.tables_url(), &config.s3).await?;
         let private = Store::open(&config.state_url(), &config.s3).await?;
-        let generation = Generation::claim(&private).await?;
+        let state_store = state_store_id(&private).await?;
         let embedded = if config.kafka.brokers == EMBEDDED {
             let directory = config.data_dir.join("log");
             Some(EmbeddedLog::open(&directory, config.embedded_log.clone(), clock.clone())?)
@@ -104,14 +109,37 @@ impl Server {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             given => given,
         };
+        let directories: Vec<PathBuf> = vec![config.catalog.schemas_dir.clone(), config.catalog.queries_dir.clone()];
+        // Before the files are read for the first time.
+        let changes = Changes::of(&directories);
+        // Its words for a directory that cannot be read are the better ones.
+        for directory in &directories {
+            sql_files(directory)?;
+        }
+        let changes = changes?;
+        let door = Door::try_new(FlightDeps {
+            published: Arc::clone(&published),
+            store: Arc::clone(public.objects()),
+            reader: Arc::new(Snapshots::new(sources.clone())),
+            settings: config.adhoc.clone(),
+            account: budget.account("ad-hoc statements"),
+            entrance,
+        })?;
+
+        // Last of all that can go wrong: the claim is what throws the server out that has the storage now.
+        let generation = claim(&private, &clock).await?;
+        let heartbeat = Arc::new(Heartbeat::new(private.clone(), generation, clock.clone()));
+        published.put_standing(Arc::clone(&heartbeat) as Arc<dyn Standing>);
         let (stop, stopped) = watch::channel(false);
         let (fatal, fatal_seen) = watch::channel(None);
         let deps = QueryDeps {
-            private,
-            public: public.clone(),
+            private: private.clone(),
+            public,
             generation,
+            state_store,
+            heartbeat: Arc::clone(&heartbeat),
             clock: clock.clone(),
-            sources: sources.clone(),
+            sources,
             shared: Arc::default(),
             reader_limits: ReaderLimits {
                 queue_batches: config.engine.reader_queue_batches,
@@ -133,27 +161,17 @@ impl Server {
             published: Arc::clone(&published),
         };
         let plan_settings = PlanSettings { partitions, wide_rows: config.engine.epoch_rows_wide };
-        let directories: Vec<PathBuf> = vec![config.catalog.schemas_dir.clone(), config.catalog.queries_dir.clone()];
-        // Before the files are read for the first time. What it has to say comes after: a directory that cannot be read is said there.
-        let changes = Changes::of(&directories);
-        let door = Door::try_new(FlightDeps {
-            published: Arc::clone(&published),
-            store: Arc::clone(public.objects()),
-            reader: Arc::new(Snapshots::new(sources)),
-            settings: config.adhoc.clone(),
-            account: budget.account("ad-hoc statements"),
-            entrance,
-        })?;
         let mut registry = Registry::new(directories, deps, plan_settings, fatal.clone());
         registry.apply().await?;
         let registry = Arc::new(Mutex::new(registry));
 
         let mut tasks = Vec::new();
         let debounce = config.catalog.debounce;
-        tasks.push(tokio::spawn(changes?.follow(Arc::clone(&registry), debounce, stopped.clone())));
+        tasks.push(tokio::spawn(changes.follow(Arc::clone(&registry), debounce, stopped.clone())));
         let shutdown = |mut stopped: watch::Receiver<bool>| async move {
             let _ = stopped.wait_for(|stop| *stop).await;
         };
+        tasks.push(tokio::spawn(heartbeat.run(fatal.clone(), stopped.clone())));
         let flight = door.serve(flight_listener, shutdown(stopped.clone()));
         tasks.push(tokio::spawn(until_stopped("the Flight SQL listener", flight, stopped.clone(), fatal.clone())));
         let http = admin::serve(http_listener, Arc::clone(&published), clock, shutdown(stopped.clone()));
@@ -163,7 +181,8 @@ impl Server {
             embedded,
             flight_addr,
             http_addr,
-            generation: generation.number,
+            generation,
+            private,
             postgres: postgres.is_some(),
             registry,
             stop,
@@ -191,7 +210,7 @@ impl Server {
 
     /// Counts the servers that have used this storage; the newest owns the queries.
     pub fn generation(&self) -> u64 {
-        self.generation
+        self.generation.number
     }
 
     pub fn postgres_enabled(&self) -> bool {
@@ -205,6 +224,17 @@ impl Server {
             Ok(error) => error.as_ref().map_or_else(|| Error::bug("no reason to stop"), |error| error.duplicate()),
             // The registry is gone: only `stop` does that, and then nobody waits here.
             Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Ends without another checkpoint, because another server has taken over: what is under way belongs to it now. Leaves a note of that, for
+    /// whoever is started next.
+    pub async fn give_way(self, fatal: &Error) {
+        let noting = self.generation.note_thrown_out(&self.private, fatal);
+        match tokio::time::timeout(NOTE_WITHIN, noting).await {
+            Ok(Err(error)) => warn!(error = error.report(), "no note is left of having been thrown out"),
+            // One that is not there in time makes the next start wait less, and that is all.
+            Ok(Ok(())) | Err(_) => {}
         }
     }
 
@@ -228,6 +258,23 @@ impl Server {
         }
         outcome
     }
+}
+
+/// Claims the storage, after a while where servers are throwing each other out.
+async fn claim(private: &Store, clock: &Clock) -> Result<Generation> {
+    if let Some(HoldBack { generation, claimed_ago, thrown_out, pause }) = hold_back(private, clock.now()).await? {
+        warn!(
+            generation,
+            claimed_s = claimed_ago.as_secs(),
+            thrown_out,
+            wait_s = pause.as_secs(),
+            storage = private.url(),
+            "several servers are started again and again on this storage and throw each other out: waiting before this one takes over; \
+             only one may run there, so stop the others, or give this one a storage.state_url and storage.tables_url of its own"
+        );
+        tokio::time::sleep(pause).await;
+    }
+    Generation::claim(private).await
 }
 
 /// Runs a listener to its end. One that ends before the server stops takes the server with it, which would else go on without
@@ -360,5 +407,50 @@ mod tests {
         let error = Server::start(config.clone(), Clock::System).await.expect_err("refused");
         assert_eq!(error.to_string(), "postgres.url is not an address of a Postgres database");
         assert!(!config.data_dir.exists());
+    }
+
+    fn config(folder: &std::path::Path) -> Config {
+        let free = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut config = Config { data_dir: folder.join("data"), ..Config::default() };
+        (config.flight.listen, config.http.listen) = (free, free);
+        config.kafka.brokers = EMBEDDED.to_owned();
+        (config.catalog.schemas_dir, config.catalog.queries_dir) = (folder.to_path_buf(), folder.to_path_buf());
+        config
+    }
+
+    /// Else each failing start of a server that is restarted for ever would throw out the one that runs.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_start_that_fails_has_claimed_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let right = config(folder.path());
+        let claims = folder.path().join("data/state/gens");
+        let mut without_queries = right.clone();
+        without_queries.catalog.queries_dir = folder.path().join("nowhere");
+        let error = Server::start(without_queries, Clock::System).await.expect_err("refused");
+        assert!(error.to_string().starts_with("cannot read directory"), "{error}");
+        let mut without_threads = right.clone();
+        without_threads.adhoc.threads = 0;
+        assert!(Server::start(without_threads, Clock::System).await.is_err());
+        assert!(!claims.exists());
+
+        let server =
+            Server::start(right.clone(), Clock::System).await.unwrap_or_else(|error| panic!("{}", error.report()));
+        // It has the log.
+        assert!(Server::start(right, Clock::System).await.is_err());
+        assert_eq!(std::fs::read_dir(&claims).expect("claims").count(), 1);
+        assert_eq!(server.generation(), 1);
+        server.stop().await.expect("stops");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_server_that_was_thrown_out_leaves_a_note_for_the_next_start() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = config(folder.path());
+        let server =
+            Server::start(config.clone(), Clock::System).await.unwrap_or_else(|error| panic!("{}", error.report()));
+        server.give_way(&Error::fenced("query \"v\" was taken over")).await;
+        let private = Store::open(&config.state_url(), &config.s3).await.expect("a store");
+        let held = hold_back(&private, Clock::System.now()).await.expect("it answers").expect("a note");
+        assert_eq!((held.generation, held.thrown_out), (1, 1));
     }
 }

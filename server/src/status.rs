@@ -48,6 +48,8 @@ pub enum Part {
     /// Checkpoints and public files.
     Store,
     HotTable,
+    /// Its public folder belongs to another state: no files are written, and rows stay in the tail.
+    Folder,
     /// So much waits for the hot table that the query takes nothing in.
     Backlog,
 }
@@ -90,6 +92,8 @@ pub struct QueryStatus {
     /// Committed rows that are not yet in a public Parquet file.
     pub tail_rows: AtomicU64,
     pub sealed_files: AtomicU64,
+    /// Files in its public folders that no checkpoint names, as last looked.
+    pub public_strangers: AtomicU64,
     /// From the end of an epoch that emitted rows until readers see them.
     pub visible: Latency,
     /// The checkpoint up to which the hot table is written; 0 where there is none.

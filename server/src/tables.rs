@@ -43,6 +43,7 @@ pub struct Published {
     /// Users' own functions.
     functions: RwLock<Arc<Functions>>,
     stream_plans: RwLock<Option<Arc<dyn StreamPlans>>>,
+    standing: RwLock<Option<Arc<dyn Standing>>>,
 }
 
 /// Says how continuous queries run. Implemented by the registry over the definitions as they stand.
@@ -53,6 +54,16 @@ pub trait StreamPlans: fmt::Debug + Send + Sync {
     /// # Errors
     /// `Invalid` with line and column for whatever the statement has wrong.
     async fn explain(&self, statement: &str) -> Result<Vec<String>>;
+}
+
+/// Says whether this server may still answer with what is published: where another one has taken over, that is no longer the newest.
+#[async_trait]
+pub trait Standing: fmt::Debug + Send + Sync {
+    /// Short: what has been found out a moment ago is enough.
+    ///
+    /// # Errors
+    /// `Fenced` where another server has taken over, `Unavailable` where that cannot be found out.
+    async fn check(&self) -> Result<()>;
 }
 
 /// One materialized view, or one of the ledgers (`touchline.late`, `touchline.dead_letters`) of a query.
@@ -215,6 +226,15 @@ impl Published {
 
     pub fn stream_plans(&self) -> Option<Arc<dyn StreamPlans>> {
         self.stream_plans.read().clone()
+    }
+
+    pub fn put_standing(&self, standing: Arc<dyn Standing>) {
+        *self.standing.write() = Some(standing);
+    }
+
+    /// `None` where nobody else could take over, as in tests.
+    pub fn standing(&self) -> Option<Arc<dyn Standing>> {
+        self.standing.read().clone()
     }
 
     pub fn put_query(&self, status: Arc<QueryStatus>) {

@@ -11,6 +11,7 @@ mod chained_views;
 mod clients;
 mod deploy;
 mod docs;
+mod duels;
 mod early;
 mod functions;
 mod golden;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
     tests.extend(chained_views::tests());
     tests.extend(clients::tests());
     tests.extend(docs::tests());
+    tests.extend(duels::tests());
     tests.extend(early::tests());
     tests.extend(functions::tests());
     tests.extend(golden::tests());

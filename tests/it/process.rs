@@ -298,6 +298,19 @@ impl Server {
         Ok((status, asked.elapsed(), log))
     }
 
+    /// Sends a signal, as `-STOP`, and goes on.
+    pub(crate) fn send(&self, signal: &str) -> Outcome {
+        match Command::new("kill").args([signal, &self.pid().to_string()]).status()?.success() {
+            true => Ok(()),
+            false => Err("the server has ended before it was sent a signal".into()),
+        }
+    }
+
+    /// Whether the process has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> Result<bool, Failed> {
+        Ok(self.child.try_wait()?.is_some())
+    }
+
     /// Waits for the process to end by itself; how it ended, and its log.
     pub(crate) fn ended(&mut self) -> Result<(ExitStatus, String), Failed> {
         let deadline = Instant::now() + WAIT_LIMIT;

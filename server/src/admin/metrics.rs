@@ -68,7 +68,7 @@ const COUNTERS: [CounterOf; 10] = [
     ("touchline_query_sealed_files", "Public Parquet files written", |q| count(&q.sealed_files)),
 ];
 
-const GAUGES: [CounterOf; 12] = [
+const GAUGES: [CounterOf; 13] = [
     ("touchline_query_checkpoint", "Number of the last checkpoint", |q| count(&q.checkpoint)),
     (
         "touchline_query_checkpoint_timestamp_seconds",
@@ -81,6 +81,11 @@ const GAUGES: [CounterOf; 12] = [
     ("touchline_query_memory_bytes", "Memory held of engine.state_bytes_max, whatever for", |q| count(&q.memory_bytes)),
     ("touchline_query_open_windows", "Windows that have not been emitted", |q| count(&q.open_windows)),
     ("touchline_query_tail_rows", "Committed rows that are in no public Parquet file yet", |q| count(&q.tail_rows)),
+    (
+        "touchline_public_strangers",
+        "Files in the query's public folders that no checkpoint names, looked for every hour",
+        |q| count(&q.public_strangers),
+    ),
     ("touchline_query_postgres_checkpoint", "Checkpoint up to which the hot table is written; 0: it has none", |q| {
         count(&q.postgres_checkpoint)
     }),

@@ -270,14 +270,20 @@ impl Chain {
     pub(super) fn refuse_if_fenced(&self) -> Result<()> {
         match &self.fenced {
             None => Ok(()),
-            Some(winner) => Err(Error::fenced(format!("query {:?} was taken over by {winner}", self.head.query))
-                .detail(format!("this is generation {}, instance {}", self.generation.number, self.generation.instance))
-                .hint("only one server may run on a storage location; this one must stop")),
+            Some(winner) => Err(taken_over(&self.head.query, winner, self.generation)),
         }
     }
 }
 
-fn name_winner(bytes: &[u8], key: &Path) -> String {
+/// What a server says that has lost a query to another one.
+pub(super) fn taken_over(query: &str, winner: &str, ours: Generation) -> Error {
+    Error::fenced(format!("query {query:?} was taken over by {winner}"))
+        .detail(format!("this is generation {}, instance {}", ours.number, ours.instance))
+        .hint("only one server may run on a storage location; this one must stop")
+}
+
+/// Whoever wrote this manifest.
+pub(super) fn name_winner(bytes: &[u8], key: &Path) -> String {
     match Manifest::decode(bytes, key.as_ref()) {
         Ok((winner, _)) => format!("generation {}, instance {}", winner.generation, winner.instance),
         Err(_) => "another server, whose checkpoint cannot be read here".to_owned(),

@@ -7,28 +7,36 @@
 mod bundle;
 mod chain;
 mod create;
+mod duel;
 mod garbage;
 mod generation;
+mod heartbeat;
 mod manifest;
+mod owner;
 mod paths;
 mod runs;
 mod sealed;
+mod strangers;
 
 #[cfg(test)]
 pub(crate) mod faulty;
 
 pub use bundle::{BundleBuilder, read_section, read_section_by_batches, segment_home};
 pub use chain::{Chain, Committed, Opened};
+pub use duel::{HoldBack, hold_back};
 pub use garbage::Collected;
 pub use generation::Generation;
+pub use heartbeat::{Heartbeat, Watched};
 pub use manifest::{
     Accounting, EarlySection, EarlyState, FORMAT_VERSION, HotRun, IntentFile, Manifest, OperatorState, OutputChanges,
     OutputMark, OutputState, PartitionState, SealIntent, SealedIndex, SealedIndexRef, Section, SegmentRef, SourceState,
     TailEntry,
 };
+pub use owner::{Owner, state_store_id};
 pub use paths::{DEAD_LETTER_LEDGER, LATE_LEDGER, QueryPaths, public_folder};
 pub use runs::FileRuns;
 pub use sealed::read_sealed_files;
+pub use strangers::{NamedFiles, Strangers, find_strangers};
 
 /// Lower-case hexadecimal.
 fn hex(bytes: &[u8]) -> String {

@@ -1,13 +1,16 @@
 //! The name of every object: the private checkpoint objects of a query, and its public Parquet files.
 //!
 //! ```text
-//! private  gens/<generation>.json                        claims of server generations
+//! private  store.json                                   the id of this state store
+//!          gens/<generation>.json                        claims of server generations
+//!          gens/<generation>.fenced                      that server was thrown out while it ran
 //!          q/<query>/ckpt/<id>.json                      the manifest chain: creating the next one is the commit
 //!          q/<query>/bundle/<generation>-<id>-<attempt>.arrow
 //!          q/<query>/sealed/<generation>-<id>-<attempt>-<n>.json   lists of sealed files
 //!          q/<query>/runs/<path of a public file>.json   which of its rows are of which checkpoint
 //!          q/<query>/gc/<id>                             up to here manifests may have been deleted
-//! public   <view>/event_date=YYYY-MM-DD/<query>-<generation>-<instance>-<seal>-<part>.parquet
+//! public   .touchline/<query>.json                       whose the folder of a query is
+//!          <view>/event_date=YYYY-MM-DD/<query>-<generation>-<instance>-<seal>-<part>.parquet
 //! ```
 //! Numbers have twenty digits, so that names sort as numbers do.
 
@@ -35,6 +38,19 @@ pub(super) fn generation(number: u64) -> Path {
 
 pub(super) fn generation_number(path: &Path) -> Option<u64> {
     number(path.filename()?.strip_suffix(".json")?)
+}
+
+/// The note of a server that was thrown out.
+pub(super) fn thrown_out(number: u64) -> Path {
+    Path::from(format!("gens/{number:020}.fenced"))
+}
+
+pub(super) fn is_thrown_out(path: &Path) -> bool {
+    path.filename().and_then(|name| name.strip_suffix(".fenced")).and_then(number).is_some()
+}
+
+pub(super) fn state_store() -> Path {
+    Path::from("store.json")
 }
 
 /// Names the objects of one query.
@@ -102,6 +118,28 @@ impl QueryPaths {
         // The query's name can have the sign in it that stands between the numbers.
         let query = stem.rsplit('/').next()?.rsplitn(5, '-').nth(4)?;
         Some(Path::from(format!("q/{query}/runs/{stem}.json")))
+    }
+
+    /// Whose the public folder is: beside the folders and never in one, so that no reader with a glob meets it.
+    pub(super) fn owner(&self) -> Path {
+        Path::from(format!(".touchline/{}.json", self.name))
+    }
+
+    /// Whether a path is that of a sealed file of this query, whichever server wrote it.
+    pub(super) fn is_sealed_file(&self, path: &Path) -> bool {
+        let Some(stem) = path.filename().and_then(|name| name.strip_suffix(".parquet")) else { return false };
+        // From the end, as the query's name can have the sign in it that stands between the numbers.
+        let parts: Vec<&str> = stem.rsplitn(5, '-').collect();
+        let [part, seal, instance, generation, query] = parts.as_slice() else { return false };
+        let digits = |text: &str, many: usize| text.len() == many && text.bytes().all(|byte| byte.is_ascii_digit());
+        let hexadecimal = |byte: u8| byte.is_ascii_hexdigit();
+        *query == self.name
+            && digits(generation, 20)
+            && instance.len() == 8
+            && instance.bytes().all(hexadecimal)
+            && digits(seal, 20)
+            && part.len() >= 4
+            && digits(part, part.len())
     }
 
     /// A sealed file, within the public store. `event_date` is `YYYY-MM-DD`.
@@ -196,6 +234,27 @@ mod tests {
         }
         assert_eq!(QueryPaths::runs("v/notes.txt"), None);
         assert_eq!(QueryPaths::runs("v/a.parquet"), None);
+    }
+
+    #[test]
+    fn a_sealed_file_tells_its_query_and_other_files_tell_none() {
+        let by = Generation { number: 3, instance: Uuid::from_u128(0xabcd << 100) };
+        for query in ["momentum", "a-b-c", "Momentum", "a-12345678"] {
+            let paths = QueryPaths::new(query);
+            for part in [0, 12_345] {
+                let file = Path::from(paths.sealed_file(query, "2026-01-01", by, 4, part));
+                assert!(paths.is_sealed_file(&file), "{file}");
+                for other in ["a", "a-b", "b-c", "moment", "momentum-5"] {
+                    assert!(!QueryPaths::new(other).is_sealed_file(&file), "{file} is not of {other}");
+                }
+            }
+        }
+        let paths = QueryPaths::new("v");
+        for file in ["v/a.parquet", "v/notes.txt", "v/v-1-2-3-4.parquet", "v/event_date=2026-01-01/v.parquet"] {
+            assert!(!paths.is_sealed_file(&Path::from(file)), "{file}");
+        }
+        assert_eq!(paths.owner().as_ref(), ".touchline/v.json");
+        assert!(!paths.owner().as_ref().starts_with(&format!("{}/", public_folder("v"))));
     }
 
     #[test]

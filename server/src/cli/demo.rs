@@ -89,7 +89,13 @@ pub(super) async fn run(args: DemoArgs) -> Result<ExitCode> {
 
     let started = Instant::now();
     let mut signals = Signals::new()?;
-    let server = Server::start(config, Clock::System).await.map_err(name_options)?;
+    let server = tokio::select! {
+        signal = signals.next() => {
+            print(&format!("{signal}: ended while it was starting\n"));
+            return Ok(ExitCode::SUCCESS);
+        }
+        started = Server::start(config, Clock::System) => started.map_err(name_options)?,
+    };
     let log = server.embedded().ok_or_else(|| Error::bug("the demo has no embedded log"))?;
     let mut simulation = Simulated::start(log, Clock::System, args.speed)?;
     let terminal = std::io::stdout().is_terminal();
@@ -108,8 +114,7 @@ pub(super) async fn run(args: DemoArgs) -> Result<ExitCode> {
     display.draw(started.elapsed());
     let ended = match ended {
         Err(fatal) if fatal.kind() == ErrorKind::Fenced => {
-            // What is under way belongs to the other server now, as in `serve`.
-            drop(server);
+            server.give_way(&fatal).await;
             return Err(fatal);
         }
         ended => ended,

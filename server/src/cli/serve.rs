@@ -43,7 +43,14 @@ pub(super) async fn run(args: ServeArgs) -> Result<ExitCode> {
     };
     logging::start(&config.log)?;
     let mut signals = Signals::new()?;
-    let server = Server::start(config, Clock::System).await?;
+    let server = tokio::select! {
+        // Dropped half-way it leaves no more than a crash would.
+        signal = signals.next() => {
+            tracing::info!(signal, "ended while it was starting");
+            return Ok(ExitCode::SUCCESS);
+        }
+        started = Server::start(config, Clock::System) => started?,
+    };
     tracing::info!(
         flight = %server.flight_addr(),
         http = %server.http_addr(),
@@ -60,8 +67,7 @@ pub(super) async fn run(args: ServeArgs) -> Result<ExitCode> {
         }
         fatal = server.fatal() => {
             match fatal.kind() {
-                // What is under way belongs to the other server now.
-                ErrorKind::Fenced => drop(server),
+                ErrorKind::Fenced => server.give_way(&fatal).await,
                 // What its parts end with is not why it has to stop.
                 _ => _ = stop(server, &mut signals).await,
             }

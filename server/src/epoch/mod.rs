@@ -11,6 +11,7 @@
 mod backlog;
 mod driver;
 mod early;
+mod folder;
 mod hot;
 mod ledger;
 mod outage;
@@ -29,6 +30,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 pub use driver::{Driver, EpochLimits, EpochResult, Turn};
+use folder::Folder;
 use hot::Hot;
 pub use ledger::{dead_letter_schema, late_schema};
 use outputs::Output;
@@ -36,7 +38,7 @@ use refresh::Refresh;
 pub use restore::{QueryDeps, QueryPlan};
 
 use crate::checkpoint::{
-    Accounting, Chain, Manifest, OperatorState, PartitionState, Section, SegmentRef, SourceState, segment_home,
+    Accounting, Chain, Manifest, OperatorState, PartitionState, Section, SegmentRef, SourceState, Watched, segment_home,
 };
 use crate::clock::Clock;
 use crate::error::{ErrorKind, Result};
@@ -82,6 +84,10 @@ pub struct LoopSettings {
 pub struct QueryLoop {
     driver: Driver,
     chain: Chain,
+    /// Looks after the chain while there is nothing to commit.
+    watched: Arc<Watched>,
+    /// Whether public files may be written.
+    folder: Folder,
     private: Store,
     public: Store,
     /// Takes what is too much for memory.
@@ -155,6 +161,7 @@ impl QueryLoop {
             // Of several views one would else always be in the middle of a checkpoint of its own.
             self.driver.whole_first = due && !self.driver.is_whole();
             self.watch_sources();
+            self.folder.report();
             self.refresh.check()?;
             self.report();
         }
@@ -341,6 +348,8 @@ impl QueryLoop {
         for output in &mut self.outputs {
             output.committed(self.chain.head());
         }
+        self.watched.extended_to(committed.id);
+        self.folder.note(&self.outputs, self.chain.head());
         self.publish();
         if let Some(emitted) = self.emitted_at.take() {
             self.status.visible.observe(emitted.elapsed());
@@ -394,6 +403,9 @@ impl QueryLoop {
     }
 
     fn plan_seals(&mut self) {
+        if !self.folder.is_ours() {
+            return;
+        }
         let now = self.clock.now();
         for output in &mut self.outputs {
             self.dirty |= output.plan_seal(
@@ -408,6 +420,9 @@ impl QueryLoop {
 
     /// Writes the public files that the head intends. The next checkpoint lists them.
     async fn write_seals(&mut self) -> Result<()> {
+        if !self.folder.is_ours() {
+            return Ok(());
+        }
         let mut trouble = None;
         for output in &mut self.outputs {
             let (private, public, disk) = (&self.private, &self.public, self.disk.as_ref());

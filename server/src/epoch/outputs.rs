@@ -268,6 +268,11 @@ impl Output {
         &self.view
     }
 
+    /// All files that the head lists.
+    pub(super) fn sealed(&self) -> &Arc<[SealedFile]> {
+        &self.sealed
+    }
+
     /// There will be no more rows.
     pub(super) fn finish(&mut self) {
         self.finished = true;

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Schema};
 use tokio::time::Instant;
 use tracing::info;
+use uuid::Uuid;
 
 use super::driver::{Driver, EpochLimits};
+use super::folder::Folder;
 use super::hot::Hot;
 use super::ledger::{dead_letter_schema, late_schema};
 use super::outputs::Output;
@@ -16,7 +18,8 @@ use super::{LoopSettings, QueryLoop};
 use crate::catalog::ViewDef;
 use crate::changelog::Changes;
 use crate::checkpoint::{
-    Chain, DEAD_LETTER_LEDGER, Generation, LATE_LEDGER, Manifest, Section, SegmentRef, SourceState, segment_home,
+    Chain, DEAD_LETTER_LEDGER, Generation, Heartbeat, LATE_LEDGER, Manifest, Owner, Section, SegmentRef, SourceState,
+    segment_home,
 };
 use crate::clock::{Clock, Micros};
 use crate::error::{Error, ErrorKind, Result};
@@ -45,6 +48,9 @@ pub struct QueryDeps {
     pub private: Store,
     pub public: Store,
     pub generation: Generation,
+    /// The id of the private store.
+    pub state_store: Uuid,
+    pub heartbeat: Arc<Heartbeat>,
     pub clock: Clock,
     pub sources: SourceDeps,
     /// The readers of topics that queries have in common.
@@ -90,6 +96,7 @@ impl QueryLoop {
         check_sealable(&view.name, &pipeline.schema, pipeline.changes())
             .map_err(|error| error.at(view.location.clone()))?;
         let (chain, name) = take_over(&view.name, &fingerprint, &deps).await?;
+        let watched = deps.heartbeat.watch(&view.name, &chain);
         let head = chain.head().clone();
         let written = restore_operators(&pipeline, &deps.private, &head).await?;
 
@@ -149,6 +156,9 @@ impl QueryLoop {
             output.publish(&head);
             deps.published.put_view(Arc::clone(output.view()));
         }
+        let owner = Owner::new(&deps.private, deps.state_store, &name, &fingerprint, deps.generation.instance);
+        let folder = Folder::new(deps.public.clone(), chain.paths().clone(), owner, Arc::clone(&status));
+        folder.note(&outputs, &head);
         let pipeline = Arc::new(pipeline);
         // Also only now: a table that cannot be read keeps nobody from the rows that are there.
         let refresh = Refresh::start(&pipeline, &deps.clock, &status).await?;
@@ -159,6 +169,8 @@ impl QueryLoop {
         Ok(QueryLoop {
             driver: Driver::new(pipeline, readers, watermarks, offsets, clock.clone(), limits).knowing(identities),
             chain,
+            watched,
+            folder: folder.ask(),
             private: deps.private.clone(),
             public: deps.public.clone(),
             disk: deps.disk.clone(),

@@ -1,6 +1,8 @@
 //! Chains of views by the loops that a server runs, over the embedded log and stores in memory: each of them is stopped, sealed and opened
 //! anew at any point, and every row is in the answer once.
 
+mod folders;
+
 use std::collections::BTreeMap;
 use std::path::Path as FilePath;
 
@@ -8,9 +10,10 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use uuid::Uuid;
 
 use super::*;
-use crate::checkpoint::Generation;
+use crate::checkpoint::{Generation, Heartbeat, state_store_id};
 use crate::pipeline::PlanSettings;
 use crate::registry::{Catalog, catalog_of, planned};
 use crate::sink::postgres::PostgresSettings;
@@ -134,6 +137,8 @@ impl Site {
             private: self.private.clone(),
             public: self.public.clone(),
             generation,
+            state_store: Uuid::nil(),
+            heartbeat: Arc::new(Heartbeat::new(self.private.clone(), generation, self.clock.clone())),
             clock: self.clock.clone(),
             sources: SourceDeps {
                 kafka: KafkaSettings::default(),
@@ -160,7 +165,8 @@ impl Site {
         let plan = planned(view, Arc::clone(&self.catalog), PLANS).await?;
         let status = Arc::new(QueryStatus::new(name, "test.sql"));
         self.published.put_query(Arc::clone(&status));
-        let opened = QueryLoop::open(plan, self.deps(generation), Arc::clone(&status)).await?;
+        let deps = QueryDeps { state_store: state_store_id(&self.private).await?, ..self.deps(generation) };
+        let opened = QueryLoop::open(plan, deps, Arc::clone(&status)).await?;
         status.set(QueryState::Running, None);
         Ok(opened)
     }

@@ -154,6 +154,7 @@ impl Registry {
 
     fn forget(&self, name: &str) {
         let published = &self.deps.published;
+        self.deps.heartbeat.forget(name);
         published.remove_query(name);
         published.remove_view(name);
         for ledger in [crate::checkpoint::LATE_LEDGER, crate::checkpoint::DEAD_LETTER_LEDGER] {

@@ -316,6 +316,10 @@ impl TableProvider for NamedView {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
+        // Where another server has taken over, the snapshot that would be taken now is an old one.
+        if let Some(standing) = self.published.upgrade().and_then(|published| published.standing()) {
+            standing.check().await?;
+        }
         self.now(projection)?.scan(state, projection, filters, limit).await
     }
 }
