@@ -7,6 +7,7 @@
 mod bundle;
 mod chain;
 mod create;
+mod days;
 mod garbage;
 mod generation;
 mod manifest;
@@ -19,6 +20,7 @@ pub(crate) mod faulty;
 
 pub use bundle::{BundleBuilder, read_section, read_section_by_batches, segment_home};
 pub use chain::{Chain, Committed, Opened};
+pub use days::{DAYS_MAX, Day, Filing, days_of_checkpoint, days_of_seal};
 pub use garbage::Collected;
 pub use generation::Generation;
 pub use manifest::{
