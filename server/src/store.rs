@@ -7,6 +7,7 @@ mod disk;
 mod local;
 mod spill;
 mod spool;
+mod writers;
 
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use url::Url;
 use uuid::Uuid;
 
 use disk::unwritable;
-pub use disk::with_disk_hint;
+pub use disk::{create_durably, sync_directory, with_disk_hint};
 pub use spill::{SpillDirectory, SpilledBytes, disk_refusal};
 use spool::PART_BYTES;
 pub use spool::{ByteSpool, Content};
