@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::epoch::{LoopSettings, QueryDeps};
 use crate::error::{Error, Result};
-use crate::flight_sql::{Door, Entrance, FlightDeps, Tls};
+use crate::flight_sql::{Door, Entrance, FlightDeps, Key, Tls};
 use crate::open_files;
 use crate::pipeline::PlanSettings;
 use crate::registry::{Changes, Registry};
@@ -51,6 +51,7 @@ pub struct Server {
     generation: u64,
     postgres: bool,
     registry: Arc<Mutex<Registry>>,
+    key: Key,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<Result<()>>>,
     fatal: watch::Receiver<Option<Arc<Error>>>,
@@ -143,6 +144,7 @@ impl Server {
             account: budget.account("ad-hoc statements"),
             entrance,
         })?;
+        let key = door.key();
         let mut registry = Registry::new(directories, deps, plan_settings, fatal.clone());
         registry.apply().await?;
         let registry = Arc::new(Mutex::new(registry));
@@ -165,6 +167,7 @@ impl Server {
             generation: generation.number,
             postgres: postgres.is_some(),
             registry,
+            key,
             stop,
             tasks,
             fatal: fatal_seen,
@@ -205,6 +208,14 @@ impl Server {
             // The registry is gone: only `stop` does that, and then nobody waits here.
             Err(_) => std::future::pending().await,
         }
+    }
+
+    /// Takes up the users and the certificate of a configuration that has been read anew, and nothing else of it.
+    ///
+    /// # Errors
+    /// `Invalid` for what cannot be used, and where whether there are any would change. All is then as before.
+    pub fn reload(&self, config: &Config) -> Result<()> {
+        self.key.take_up(users(config), tls(config)?)
     }
 
     /// Stops every query with a last checkpoint, then the listeners.
@@ -251,8 +262,11 @@ async fn until_stopped(
 }
 
 fn entrance(config: &Config) -> Result<Entrance> {
-    let users = config.auth.users.iter().map(|user| (user.name.clone(), user.password.expose().to_owned()));
-    Entrance::try_new(users, tls(config)?)
+    Entrance::try_new(users(config), tls(config)?)
+}
+
+fn users(config: &Config) -> impl Iterator<Item = (String, String)> + '_ {
+    config.auth.users.iter().map(|user| (user.name.clone(), user.password.expose().to_owned()))
 }
 
 fn tls(config: &Config) -> Result<Option<Tls>> {

@@ -283,19 +283,24 @@ impl Server {
         self.signalled("-TERM")
     }
 
-    /// As [`Server::terminate`], as where its terminal goes (`SIGHUP`).
-    pub(crate) fn hang_up(self) -> Result<(ExitStatus, Duration, String), Failed> {
-        self.signalled("-HUP")
+    /// Sends it a `SIGHUP`.
+    pub(crate) fn hang_up(&self) -> Outcome {
+        self.signal("-HUP")
     }
 
     fn signalled(mut self, signal: &str) -> Result<(ExitStatus, Duration, String), Failed> {
         let asked = Instant::now();
-        let sent = Command::new("kill").args([signal, &self.pid().to_string()]).status()?;
-        if !sent.success() {
-            return Err("the server has ended before it was asked to".into());
-        }
+        self.signal(signal)?;
         let (status, log) = self.ended()?;
         Ok((status, asked.elapsed(), log))
+    }
+
+    fn signal(&self, signal: &str) -> Outcome {
+        let sent = Command::new("kill").args([signal, &self.pid().to_string()]).status()?;
+        match sent.success() {
+            true => Ok(()),
+            false => Err("the server has ended before it was asked to".into()),
+        }
     }
 
     /// Waits for the process to end by itself; how it ended, and its log.
