@@ -130,20 +130,23 @@ fn store(
 
 /// Before the commit: the transaction is gone, and its records with it.
 fn not_written(error: impl Into<redb::Error>) -> Error {
-    let error = store_error(error);
-    let told = Error::new(error.kind(), "the records were not written to the embedded log");
-    told.hint(
-        error.hint_text().unwrap_or("check the disk that holds the data directory; then append them again").to_owned(),
-    )
-    .caused_by(error)
+    let hint = "look after the disk that holds the data directory, then append them again";
+    told("the records were not written to the embedded log", hint, &store_error(error))
 }
 
 /// The commit has failed somewhere: what it wrote may have reached the disk.
 fn in_doubt(error: impl Into<redb::Error>) -> Error {
-    let error = store_error(error);
-    Error::new(error.kind(), "it is not known whether the records are in the embedded log")
-        .hint("look for them in the topic before they are appended again, or append them again where duplicates do no harm")
-        .caused_by(error)
+    let hint =
+        "look for them in the topic before they are appended again, or append them again where duplicates do no harm";
+    let failed = store_error(error);
+    // Not what to do about the disk: the log says that, and who has appended has another question.
+    told("it is not known whether the records are in the embedded log", hint, &failed).hint(hint)
+}
+
+/// `hint`: where the failure has none of its own.
+fn told(primary: &str, hint: &str, error: &Error) -> Error {
+    let why = error.detail_text().unwrap_or(error.primary()).to_owned();
+    Error::new(error.kind(), primary).detail(why).hint(error.hint_text().unwrap_or(hint).to_owned())
 }
 
 fn append_chunk(write: &WriteTransaction, place: (u32, u32), count: u32, body: &[u8]) -> Result<Extent> {
