@@ -31,8 +31,9 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use object_store::ObjectStore;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
@@ -179,12 +180,12 @@ impl Door {
         let (listener, mut servers) = (Arc::new(listener), self.servers.subscribe());
         let mut shutdown = pin!(shutdown);
         // Those with a certificate of before end their calls beside the one that takes new connections.
-        let mut earlier = FuturesUnordered::new();
+        let mut earlier: FuturesUnordered<BoxFuture<'_, Result<()>>> = FuturesUnordered::new();
         let mut open = true;
         while open {
             let server = servers.borrow_and_update().clone();
             let (leave, left) = oneshot::channel::<()>();
-            let mut serving = Box::pin(self.serve_by(server, Arc::clone(&listener), left));
+            let mut serving = self.serve_by(server, Arc::clone(&listener), left).boxed();
             loop {
                 tokio::select! {
                     // Nobody has asked it to.
