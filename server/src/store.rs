@@ -24,8 +24,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 use uuid::Uuid;
 
-use disk::unwritable;
-pub use disk::{create_durably, sync_directory, with_disk_hint};
+pub use disk::{create_durably, sync_directory, unwritable, with_disk_hint};
 pub use spill::{SpillDirectory, SpilledBytes, disk_refusal};
 use spool::PART_BYTES;
 pub use spool::{ByteSpool, Content};

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use parking_lot::{Condvar, Mutex};
-use redb::{Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageError, TableDefinition};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use uuid::Uuid;
@@ -30,7 +30,7 @@ use self::file::{Open, StoreFile, open_file};
 use super::{Offset, Offsets, Partition};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::store::{create_durably, sync_directory, with_disk_hint};
+use crate::store::{create_durably, sync_directory, unwritable, with_disk_hint};
 
 /// Topic name → (id, number of partitions).
 const TOPICS: TableDefinition<&str, (u32, u32)> = TableDefinition::new("topics");
@@ -158,8 +158,8 @@ impl EmbeddedLog {
     /// Opens the log in `dir`, which is made where it does not exist.
     ///
     /// # Errors
-    /// `Invalid` where another process has it open, `Unavailable` where the folder cannot be used, `Corrupt` where the
-    /// file is not what was written.
+    /// `Invalid` where another process has it open, or somebody else owns the folder; `OverBudget` for a full disk, `Unavailable` for one
+    /// that is read-only; `Corrupt` where the file is not what was written.
     pub fn open(dir: &Path, settings: EmbeddedSettings, clock: Clock) -> Result<Arc<Self>> {
         EmbeddedLog::open_by(dir, settings, clock, Box::new(open_file))
     }
@@ -171,11 +171,7 @@ impl EmbeddedLog {
                 settings.partitions
             )));
         }
-        let unusable = |error: std::io::Error| {
-            let told = Error::unavailable(format!("cannot use {} for the embedded log", dir.display()))
-                .hint("choose a data directory that the server may write to");
-            with_disk_hint(told, &error).caused_by(error)
-        };
+        let unusable = |error: std::io::Error| unwritable(dir, error).detail("the embedded log is there");
         create_durably(dir).map_err(unusable)?;
         let path = dir.join(FILE);
         let file = StoreFile::try_new(path.clone(), open).map_err(|error| match error {
@@ -183,6 +179,7 @@ impl EmbeddedLog {
                 Error::invalid(format!("another process uses the embedded log {}", path.display()))
                     .hint("stop it, or choose another data directory")
             }
+            DatabaseError::Storage(StorageError::Io(error)) => unusable(error),
             error => store_error(error),
         })?;
         // The store makes its file durable, and not that the file has this name.

@@ -11,7 +11,7 @@ use crate::error::Error;
 ///
 /// `OverBudget` where its disk is full, `Unavailable` where it is read-only, as a disk becomes that fails: both pass without a change of
 /// the configuration. Else `Invalid`.
-pub(super) fn unwritable(directory: &Path, error: impl Cause + Send + Sync + 'static) -> Error {
+pub fn unwritable(directory: &Path, error: impl Cause + Send + Sync + 'static) -> Error {
     let what = format!("cannot write to directory {:?}", directory.display().to_string());
     let told = match trouble(&error) {
         Some(Trouble::Full) => Error::over_budget(what),

@@ -416,6 +416,22 @@ fn open_failing(dir: &Path) -> (Arc<EmbeddedLog>, Arc<Trouble>) {
     (log, trouble)
 }
 
+#[test]
+fn a_disk_that_is_full_at_the_start_is_called_full() {
+    let dir = tempfile::tempdir().unwrap();
+    for (kind, code, said) in [
+        (std::io::ErrorKind::StorageFull, 75, "its disk is full"),
+        (std::io::ErrorKind::ReadOnlyFilesystem, 69, "read-only"),
+        (std::io::ErrorKind::PermissionDenied, 64, "give the directory to the user"),
+    ] {
+        let open = move |_: &Path, _: bool| Err(DatabaseError::Storage(StorageError::Io(kind.into())));
+        let opened = EmbeddedLog::open_by(dir.path(), EmbeddedSettings::default(), Clock::manual(0), Box::new(open));
+        let error = opened.unwrap_err();
+        assert_eq!(error.kind().exit_code(), code, "{}", error.report());
+        assert!(error.report().contains(said), "{}", error.report());
+    }
+}
+
 /// Appends again until it is taken: the log opens its file anew after a pause of its own.
 fn append_at_last(log: &EmbeddedLog, text: &str) -> Offset {
     let record = NewRecord { value: Some(text.as_bytes()), ..Default::default() };
