@@ -407,7 +407,7 @@ impl StorageBackend for FailingDisk {
 fn open_failing(dir: &Path) -> (Arc<EmbeddedLog>, Arc<Trouble>) {
     let trouble = Arc::new(Trouble::default());
     let of_disk = Arc::clone(&trouble);
-    let open = move |path: &Path, create: bool| {
+    let open = move |path: &Path, create: bool| -> std::result::Result<Database, DatabaseError> {
         let file = std::fs::OpenOptions::new().read(true).write(true).create(create).truncate(false).open(path)?;
         let disk = FailingDisk { file: redb::backends::FileBackend::new(file)?, trouble: Arc::clone(&of_disk) };
         redb::Builder::new().create_with_backend(disk)
@@ -424,7 +424,9 @@ fn a_disk_that_is_full_at_the_start_is_called_full() {
         (std::io::ErrorKind::ReadOnlyFilesystem, 69, "read-only"),
         (std::io::ErrorKind::PermissionDenied, 64, "give the directory to the user"),
     ] {
-        let open = move |_: &Path, _: bool| Err(DatabaseError::Storage(StorageError::Io(kind.into())));
+        let open = move |_: &Path, _: bool| -> std::result::Result<Database, DatabaseError> {
+            Err(DatabaseError::Storage(StorageError::Io(kind.into())))
+        };
         let opened = EmbeddedLog::open_by(dir.path(), EmbeddedSettings::default(), Clock::manual(0), Box::new(open));
         let error = opened.unwrap_err();
         assert_eq!(error.kind().exit_code(), code, "{}", error.report());
