@@ -1,8 +1,9 @@
 //! Under which day rows are filed: the folder of the public file that they go into.
 //!
 //! A row belongs to the day of its time. Records whose times are made up could make a file each, and a manifest as long: so one
-//! checkpoint, and one seal, have at most [`DAYS_MAX`] days of their own, those with the most rows. The rows of the others are filed under the
-//! day on which their checkpoint was made, as those are that have no time. Which these are follows from what the manifest lists.
+//! checkpoint, and one seal, have at most [`DAYS_MAX`] days of their own up to the next one, and [`FUTURE_DAYS_MAX`] after it, those with the
+//! most rows. The rows of the others are filed under the day on which their checkpoint was made, as those are that have no time. Which
+//! these are follows from what the manifest lists.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,6 +14,9 @@ use crate::clock::{DAY_MICROS, Micros};
 
 /// A year that is read from its beginning still has a file for each day.
 pub const DAYS_MAX: usize = 400;
+
+/// Rows are seldom of a day that has not come: beyond the next one, which clocks and zones account for, their times are most likely wrong.
+pub const FUTURE_DAYS_MAX: usize = 8;
 
 /// A day of the calendar, UTC, in days since the Unix epoch. Years 1 to 9999: its text has a fixed width.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,10 +55,7 @@ impl Day {
 
 /// The days of one checkpoint's rows as its tail entry lists them. `rows`: by the day of their times. `fallback`: takes what is too much.
 pub fn days_of_checkpoint(rows: BTreeMap<Day, u64>, fallback: Day) -> BTreeMap<Day, u64> {
-    if rows.len() <= DAYS_MAX {
-        return rows;
-    }
-    let kept = largest(&rows, fallback);
+    let kept = own_days(&rows, fallback);
     let mut filed = BTreeMap::new();
     for (day, rows) in rows {
         *filed.entry(if kept.contains(&day) { day } else { fallback }).or_default() += rows;
@@ -67,8 +68,11 @@ pub fn days_of_seal(entries: &[&TailEntry]) -> BTreeMap<Day, u64> {
     let listed = || entries.iter().flat_map(|entry| listed_days(entry).map(move |(day, rows)| (*entry, day, rows)));
     let mut days: BTreeMap<Day, u64> = BTreeMap::new();
     listed().for_each(|(_, day, rows)| *days.entry(day).or_default() += rows);
-    let Some(newest) = entries.last().filter(|_| days.len() > DAYS_MAX) else { return days };
-    let mut kept = largest(&days, Day::of_checkpoint(newest.created_at));
+    let Some(newest) = entries.last() else { return days };
+    let mut kept = own_days(&days, Day::of_checkpoint(newest.created_at));
+    if kept.len() == days.len() {
+        return days;
+    }
     kept.extend(entries.iter().map(|entry| Day::of_checkpoint(entry.created_at)));
     let mut filed = BTreeMap::new();
     for (entry, day, rows) in listed() {
@@ -82,11 +86,13 @@ fn listed_days(entry: &TailEntry) -> impl Iterator<Item = (Day, u64)> + '_ {
     entry.dates.iter().filter_map(|(date, rows)| Some((Day::parse(date)?, *rows)))
 }
 
-/// The days with the most rows, and of those with as many the nearest to `near`.
-fn largest(days: &BTreeMap<Day, u64>, near: Day) -> BTreeSet<Day> {
+/// The days that have files of their own: those with the most rows, and of those with as many the nearest to `today`.
+fn own_days(days: &BTreeMap<Day, u64>, today: Day) -> BTreeSet<Day> {
     let mut by_rows: Vec<(u64, Day)> = days.iter().map(|(day, rows)| (*rows, *day)).collect();
-    by_rows.sort_by_key(|(rows, day)| (u64::MAX - rows, day.0.abs_diff(near.0), *day));
-    by_rows.into_iter().take(DAYS_MAX).map(|(_, day)| day).collect()
+    by_rows.sort_by_key(|(rows, day)| (u64::MAX - rows, day.0.abs_diff(today.0), *day));
+    let (future, others): (Vec<Day>, Vec<Day>) =
+        by_rows.into_iter().map(|(_, day)| day).partition(|day| day.0 > today.0.saturating_add(1));
+    others.into_iter().take(DAYS_MAX).chain(future.into_iter().take(FUTURE_DAYS_MAX)).collect()
 }
 
 /// Under which of its files a seal files the rows of a checkpoint.
@@ -146,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_million_days_are_four_hundred_files_and_every_row_is_in_one_of_them() {
+    fn a_million_days_are_some_four_hundred_files_and_every_row_is_in_one_of_them() {
         let today = Day(20_000);
         // The days of each checkpoint are others, and one of them has rows that are many.
         let days = |from: i64| -> Vec<(Day, u64)> {
@@ -154,10 +160,13 @@ mod tests {
         };
         let entries: Vec<TailEntry> =
             (0..5).map(|at| entry(at as u64 + 1, Day(today.0 + at / 3), &days(-500_000 + at * 200_000))).collect();
-        assert!(entries.iter().all(|entry| entry.dates.len() <= DAYS_MAX + 1));
+        const MOST: usize = DAYS_MAX + FUTURE_DAYS_MAX;
+        assert!(entries.iter().all(|entry| entry.dates.len() <= MOST + 1));
         let intent = seal(&entries);
         // The days of the checkpoints are two.
-        assert!((DAYS_MAX..=DAYS_MAX + 2).contains(&intent.files.len()), "{}", intent.files.len());
+        assert!((MOST..=MOST + 2).contains(&intent.files.len()), "{}", intent.files.len());
+        let future = intent.files.iter().filter(|file| Day::parse(&file.event_date) > Some(Day(today.0 + 2)));
+        assert_eq!(future.count(), FUTURE_DAYS_MAX);
         assert_eq!(intent.files.iter().map(|file| file.rows).sum::<u64>(), 5 * 200_008);
         let filing = Filing::of(&intent);
         for file in &intent.files {
@@ -168,6 +177,18 @@ mod tests {
         assert!(intent.files.iter().any(|file| file.event_date == Day(-500_000).text() && file.rows == 9));
         let (own, all) = (filing.own_days(&entries[0]).len(), entries[0].dates.len());
         assert!(own < all, "{own} of {all}");
+    }
+
+    // As of records with made-up times that come one by one: each seal would have a file for each of them.
+    #[test]
+    fn of_days_that_have_not_come_few_have_files() {
+        let today = Day(20_000);
+        let days = |from: i64| -> Vec<(Day, u64)> { (from..from + 100).map(|day| (Day(day), 1)).collect() };
+        let entry = entry(1, today, &[days(today.0 - 98), days(today.0 + 2)].concat());
+        assert_eq!(entry.dates.len(), 100 + FUTURE_DAYS_MAX);
+        // What has no file of its own is filed under today, beside what is of today.
+        assert_eq!(entry.dates[&today.text()], 1 + 92);
+        assert_eq!(seal(&[entry]).files.len(), 100 + FUTURE_DAYS_MAX);
     }
 
     #[test]

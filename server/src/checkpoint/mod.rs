@@ -20,7 +20,7 @@ pub(crate) mod faulty;
 
 pub use bundle::{BundleBuilder, read_section, read_section_by_batches, segment_home};
 pub use chain::{Chain, Committed, Opened};
-pub use days::{DAYS_MAX, Day, Filing, days_of_checkpoint, days_of_seal};
+pub use days::{DAYS_MAX, Day, FUTURE_DAYS_MAX, Filing, days_of_checkpoint, days_of_seal};
 pub use garbage::Collected;
 pub use generation::Generation;
 pub use manifest::{
