@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::epoch::{LoopSettings, QueryDeps};
 use crate::error::{Error, Result};
-use crate::flight_sql::{Door, Entrance, FlightDeps, Tls};
+use crate::flight_sql::{Door, Entrance, FlightDeps, Key, Tls};
 use crate::open_files;
 use crate::pipeline::PlanSettings;
 use crate::registry::{Changes, Registry, sql_files};
@@ -56,6 +56,7 @@ pub struct Server {
     private: Store,
     postgres: bool,
     registry: Arc<Mutex<Registry>>,
+    key: Key,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<Result<()>>>,
     fatal: watch::Receiver<Option<Arc<Error>>>,
@@ -125,6 +126,7 @@ impl Server {
             account: budget.account("ad-hoc statements"),
             entrance,
         })?;
+        let key = door.key();
 
         // Last of all that can go wrong: the claim is what throws the server out that has the storage now.
         let generation = claim(&private, &clock).await?;
@@ -185,6 +187,7 @@ impl Server {
             private,
             postgres: postgres.is_some(),
             registry,
+            key,
             stop,
             tasks,
             fatal: fatal_seen,
@@ -236,6 +239,14 @@ impl Server {
             // One that is not there in time makes the next start wait less, and that is all.
             Ok(Ok(())) | Err(_) => {}
         }
+    }
+
+    /// Takes up the users and the certificate of a configuration that has been read anew, and nothing else of it.
+    ///
+    /// # Errors
+    /// `Invalid` for what cannot be used, and where whether there are any would change. All is then as before.
+    pub fn reload(&self, config: &Config) -> Result<()> {
+        self.key.take_up(users(config), tls(config)?)
     }
 
     /// Stops every query with a last checkpoint, then the listeners.
@@ -299,8 +310,11 @@ async fn until_stopped(
 }
 
 fn entrance(config: &Config) -> Result<Entrance> {
-    let users = config.auth.users.iter().map(|user| (user.name.clone(), user.password.expose().to_owned()));
-    Entrance::try_new(users, tls(config)?)
+    Entrance::try_new(users(config), tls(config)?)
+}
+
+fn users(config: &Config) -> impl Iterator<Item = (String, String)> + '_ {
+    config.auth.users.iter().map(|user| (user.name.clone(), user.password.expose().to_owned()))
 }
 
 fn tls(config: &Config) -> Result<Option<Tls>> {

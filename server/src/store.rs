@@ -7,6 +7,7 @@ mod disk;
 mod local;
 mod spill;
 mod spool;
+mod writers;
 
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
@@ -23,8 +24,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 use uuid::Uuid;
 
-use disk::unwritable;
-pub use disk::with_disk_hint;
+pub use disk::{create_durably, sync_directory, unwritable, with_disk_hint};
 pub use spill::{SpillDirectory, SpilledBytes, disk_refusal};
 use spool::PART_BYTES;
 pub use spool::{ByteSpool, Content};

@@ -7,6 +7,7 @@
 mod bundle;
 mod chain;
 mod create;
+mod days;
 mod duel;
 mod garbage;
 mod generation;
@@ -23,6 +24,7 @@ pub(crate) mod faulty;
 
 pub use bundle::{BundleBuilder, read_section, read_section_by_batches, segment_home};
 pub use chain::{Chain, Committed, Opened};
+pub use days::{DAYS_MAX, Day, FUTURE_DAYS_MAX, Filing, days_of_checkpoint, days_of_seal};
 pub use duel::{HoldBack, hold_back};
 pub use garbage::Collected;
 pub use generation::Generation;

@@ -17,9 +17,10 @@ use super::{duration_argument, environment, fail_all};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
+use crate::logging;
 use crate::server::Server;
+use crate::status::QueryState;
 use crate::tables::Published;
-use crate::{logging, status};
 
 /// A redrawn block may change often; a line in a log may not.
 const REDRAW_EVERY: Duration = Duration::from_millis(500);
@@ -120,10 +121,26 @@ pub(super) async fn run(args: DemoArgs) -> Result<ExitCode> {
         ended => ended,
     };
     print(&format!("{}; stopping with a last checkpoint …\n", ended.as_deref().unwrap_or("the demo failed")));
-    let code = stop(server, &mut signals).await?;
+    let stopped = stop(server, &mut signals).await;
+    // Why it had to end comes before what ending it has run into.
     ended?;
+    let code = stopped.map_err(|error| with_cause(error, &display.published))?;
     print(&format!("stopped; start again with the same --data-dir ({}) to continue\n", args.data_dir.display()));
     Ok(code)
+}
+
+/// The error with why a query is in trouble, where one is: that was said long ago, and is most likely the reason.
+fn with_cause(error: Error, published: &Published) -> Error {
+    let troubled = published.queries().into_iter().find_map(|query| match query.get() {
+        (QueryState::Failed | QueryState::Degraded, Some(reason)) => {
+            Some(format!("query \"{}\": {reason}", query.name))
+        }
+        _ => None,
+    });
+    match troubled {
+        Some(reason) => error.caused_by(reason),
+        None => error,
+    }
 }
 
 async fn at(end: Option<Instant>) {
@@ -210,7 +227,7 @@ impl Display {
             self.drawn = lines.len();
         } else {
             print(&format!("{}\n", line(&now, &self.last)));
-            for query in now.queries.iter().filter(|query| query.state == status::QueryState::Failed) {
+            for query in now.queries.iter().filter(|query| query.state == QueryState::Failed) {
                 print(&format!(
                     "  {} has failed: {}\n",
                     query.name,
@@ -219,5 +236,29 @@ impl Display {
             }
         }
         self.last = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::QueryStatus;
+
+    /// What was said of it stands far above by then.
+    #[test]
+    fn the_last_line_of_a_demo_that_cannot_stop_says_why() {
+        let published = Published::default();
+        let error = || Error::unavailable("the server did not stop within 10 s").detail("the last checkpoint stands");
+        assert_eq!(with_cause(error(), &published).report(), error().report());
+        for (name, state, reason) in [
+            ("well", QueryState::Running, None),
+            ("kept", QueryState::Degraded, Some("cannot write file:///data/x\n  hint: its disk is full")),
+        ] {
+            let status = Arc::new(QueryStatus::new(name, "test.sql"));
+            published.put_query(Arc::clone(&status));
+            status.set(state, reason.map(str::to_owned));
+        }
+        let report = with_cause(error(), &published).report();
+        assert!(report.ends_with("query \"kept\": cannot write file:///data/x\n  hint: its disk is full"), "{report}");
     }
 }

@@ -14,6 +14,7 @@ mod early;
 mod folder;
 mod hot;
 mod ledger;
+mod leftover;
 mod outage;
 mod outputs;
 mod refresh;
@@ -281,11 +282,13 @@ impl QueryLoop {
         let (mut written, mut new) = (HashMap::new(), Vec::new());
         draft.operators = Vec::new();
         let marks = self.driver.pipeline.kept_marks();
+        let to_leave = leftover::bundles_to_leave(self.written.values());
         for (operator, marks) in self.driver.pipeline.operators().iter().zip(marks) {
             let mut segments = Vec::new();
             for StoredSegment { input, shard, pane, segment } in operator.segments() {
                 let key = (operator.id().to_owned(), segment.id);
-                let section = match self.written.get(&key) {
+                let stays = |section: &&Section| segment.rows.is_remote() || !to_leave.contains(&section.object);
+                let section = match self.written.get(&key).filter(stays) {
                     Some(section) => section.clone(),
                     None => {
                         let section = bundle.add_each(segment.rows.batches().flat_map(in_slices))?;

@@ -534,3 +534,35 @@ async fn a_changed_view_gives_those_above_it_chains_of_their_own_and_the_way_bac
     assert!(heads[2].1 > heads[0].1);
     Ok(())
 }
+
+// Each of them stays open until its time has come, in a year or so.
+#[tokio::test]
+async fn windows_of_the_far_future_keep_few_bundles_and_a_small_manifest() -> Result<()> {
+    const WINDOWS: usize = 150;
+    let folder = tempfile::tempdir().expect("a folder");
+    let view = (
+        "far",
+        "SELECT window_start, count(*) AS c FROM TUMBLE(clicks, ts, INTERVAL '10 seconds') GROUP BY window_start",
+    );
+    let mut site = Site::new(folder.path(), &[view]);
+    let mut query = site.open("far", site.generation().await).await?;
+    for id in 0..WINDOWS as i64 {
+        site.append_row(Row { id, n: 1, second: 30_000_000 + 10 * id });
+        while query.accounting.rows_in <= id as u64 {
+            turn(&mut query, Duration::from_secs(5)).await;
+        }
+        checkpoint(&mut query, false).await;
+    }
+    let state = &query.chain.head().operators[0];
+    let bundles: std::collections::BTreeSet<&str> =
+        state.segments.iter().map(|segment| segment.section.object.as_str()).collect();
+    assert_eq!(state.segments.len(), WINDOWS);
+    assert!(bundles.len() <= 65, "{} bundles", bundles.len());
+    // A pane is a name, two numbers and a hash, and there can be a thousand of them.
+    let bytes = serde_json::to_vec(state).expect("JSON").len();
+    assert!(bytes < 320 * WINDOWS, "{} bytes a window", bytes / WINDOWS);
+    drop(query);
+    let query = site.open("far", site.generation().await).await?;
+    assert_eq!(query.driver.pipeline.open_panes(), WINDOWS);
+    Ok(())
+}

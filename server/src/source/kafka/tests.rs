@@ -437,3 +437,27 @@ fn which_topic_it_is_is_asked_of_who_leads_it_now() {
         source.poll(limits(), &mut |_| ()).unwrap();
     }
 }
+
+// A topic without new records shows nothing of who leads it.
+#[test]
+fn a_doubt_ends_although_who_led_the_topic_stays_away() {
+    let mut cluster = cluster(1);
+    let mock = MockCluster::new(2).unwrap();
+    mock.create_topic(TOPIC, 1, 2).unwrap();
+    mock.partition_leader(TOPIC, 0, Some(1)).unwrap();
+    cluster.settings.brokers = mock.bootstrap_servers();
+    let mut source = cluster.open(&Offsets::new(), None).unwrap();
+    mock.partition_leader(TOPIC, 0, Some(2)).unwrap();
+    mock.broker_down(1).unwrap();
+    (source.trouble, source.in_doubt, source.question_due) = (Some("away".to_owned()), true, Instant::now());
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let poll_while = |source: &mut KafkaSource, so: fn(&KafkaSource) -> bool| {
+        while so(source) {
+            assert!(Instant::now() < deadline);
+            source.poll(limits(), &mut |_| ()).unwrap();
+        }
+    };
+    poll_while(&mut source, |source| source.in_doubt);
+    assert_eq!(source.question.broker(), Some(2));
+    poll_while(&mut source, |source| source.trouble.is_some());
+}
