@@ -19,7 +19,7 @@ pub(crate) mod faulty;
 
 pub use bundle::{BundleBuilder, read_section, read_section_by_batches, segment_home};
 pub use chain::{Chain, Committed, Opened};
-pub use garbage::Collected;
+pub use garbage::{CleanUp, Cleaned, Collected};
 pub use generation::Generation;
 pub use manifest::{
     Accounting, EarlySection, EarlyState, FORMAT_VERSION, HotRun, IntentFile, Manifest, OperatorState, OutputChanges,
