@@ -45,8 +45,12 @@ impl QueryState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
     Source,
-    /// Checkpoints and public files.
+    /// Checkpoints.
     Store,
+    /// Files cannot be written now: rows wait in the checkpoints.
+    PublicFiles,
+    /// So much waits for public files that the query takes nothing in.
+    Tail,
     HotTable,
     /// So much waits for the hot table that the query takes nothing in.
     Backlog,
@@ -89,6 +93,10 @@ pub struct QueryStatus {
     pub open_windows: AtomicU64,
     /// Committed rows that are not yet in a public Parquet file.
     pub tail_rows: AtomicU64,
+    /// What they take in memory and on local disk.
+    pub tail_bytes: AtomicU64,
+    /// Attempts to write public files that failed.
+    pub public_file_failures: AtomicU64,
     pub sealed_files: AtomicU64,
     /// From the end of an epoch that emitted rows until readers see them.
     pub visible: Latency,
@@ -117,7 +125,7 @@ pub struct LookupStatus {
     pub trouble: Option<String>,
 }
 
-/// A stretch of processing time in which, as is proven, nothing came to a query. All that came before is committed.
+/// A stretch of steady time in which, as is proven, nothing came to a query. All that came before is committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Silence {
     pub since: Micros,
@@ -230,8 +238,9 @@ impl QueryStatus {
             QueryState::Degraded => "is degraded",
             QueryState::Running => {
                 let troubles = self.troubles.read();
-                // Without its hot table it goes on.
-                reason = [Part::Source, Part::Store, Part::Backlog].iter().find_map(|part| troubles.get(part).cloned());
+                // Without its hot table and without new public files it goes on.
+                let holds_back = [Part::Source, Part::Store, Part::Tail, Part::Backlog];
+                reason = holds_back.iter().find_map(|part| troubles.get(part).cloned());
                 reason.as_ref()?;
                 "is degraded"
             }

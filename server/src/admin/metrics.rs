@@ -49,7 +49,7 @@ struct FromStatus {
 type CounterOf = (&'static str, &'static str, fn(&QueryStatus) -> f64);
 
 /// Without their suffix `_total`.
-const COUNTERS: [CounterOf; 10] = [
+const COUNTERS: [CounterOf; 11] = [
     ("touchline_query_input_rows", "Rows read, dead letters included", |q| count(&q.rows_in)),
     ("touchline_query_output_rows", "Rows emitted", |q| count(&q.rows_out)),
     ("touchline_query_late_rows", "Rows dropped as late, once for each window they missed", |q| count(&q.rows_late)),
@@ -65,10 +65,13 @@ const COUNTERS: [CounterOf; 10] = [
     ("touchline_query_postgres_failures", "Attempts to write the hot table that failed", |q| {
         count(&q.postgres_failures)
     }),
+    ("touchline_query_public_file_failures", "Attempts to write public Parquet files that failed", |q| {
+        count(&q.public_file_failures)
+    }),
     ("touchline_query_sealed_files", "Public Parquet files written", |q| count(&q.sealed_files)),
 ];
 
-const GAUGES: [CounterOf; 12] = [
+const GAUGES: [CounterOf; 13] = [
     ("touchline_query_checkpoint", "Number of the last checkpoint", |q| count(&q.checkpoint)),
     (
         "touchline_query_checkpoint_timestamp_seconds",
@@ -81,6 +84,7 @@ const GAUGES: [CounterOf; 12] = [
     ("touchline_query_memory_bytes", "Memory held of engine.state_bytes_max, whatever for", |q| count(&q.memory_bytes)),
     ("touchline_query_open_windows", "Windows that have not been emitted", |q| count(&q.open_windows)),
     ("touchline_query_tail_rows", "Committed rows that are in no public Parquet file yet", |q| count(&q.tail_rows)),
+    ("touchline_query_tail_bytes", "Bytes that they take in memory and on local disk", |q| count(&q.tail_bytes)),
     ("touchline_query_postgres_checkpoint", "Checkpoint up to which the hot table is written; 0: it has none", |q| {
         count(&q.postgres_checkpoint)
     }),

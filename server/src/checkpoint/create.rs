@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use object_store::path::Path;
 use object_store::Error as ObjectError;
+use object_store::path::Path;
 
 use crate::error::{Error, Result};
 use crate::store::Store;

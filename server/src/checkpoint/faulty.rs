@@ -192,10 +192,12 @@ impl ObjectStore for FaultyStore {
         self.deleted.lock().push(keys.len());
         // Each key is answered by itself, as services do.
         let answers = keys.into_iter().map(|key| -> BoxStream<'static, Result<Path>> {
-            let key = key.and_then(|key| match self.take(&self.deletes, &key) {
-                Fault::None => Ok(key),
+            let fault = key.as_ref().map_or(Fault::None, |key| self.take(&self.deletes, key));
+            let key = match fault {
+                Fault::None => key,
+                Fault::Hang => return stream::pending().boxed(),
                 _ => Err(broken()),
-            });
+            };
             self.inner.delete_stream(stream::once(future::ready(key)).boxed())
         });
         stream::iter(answers.collect::<Vec<_>>()).flatten().boxed()

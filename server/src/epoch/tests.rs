@@ -1,6 +1,8 @@
 //! Chains of views by the loops that a server runs, over the embedded log and stores in memory: each of them is stopped, sealed and opened
 //! anew at any point, and every row is in the answer once.
 
+mod sealing;
+
 use std::collections::BTreeMap;
 use std::path::Path as FilePath;
 
@@ -61,6 +63,7 @@ struct Site {
     published: Arc<Published>,
     clock: Clock,
     catalog: Arc<Catalog>,
+    budget: Arc<Budget>,
     rows: Vec<Row>,
 }
 
@@ -106,7 +109,8 @@ impl Site {
         };
         let catalog = catalog(views, &sources);
         let (private, public) = (store(), store());
-        Site { log, private, public, published: Arc::default(), clock, catalog, rows: vec![] }
+        let budget = Budget::new(usize::MAX, None);
+        Site { log, private, public, published: Arc::default(), clock, catalog, budget, rows: vec![] }
     }
 
     /// The next rows, a second and a half apart, in turn for each partition.
@@ -148,7 +152,7 @@ impl Site {
                 checkpoint_interval: Duration::from_secs(3_600),
                 seal: SealLimits { rows_max: 12, bytes_max: u64::MAX, age_max: Duration::ZERO },
             },
-            budget: Budget::new(usize::MAX, None),
+            budget: Arc::clone(&self.budget),
             disk: None,
             postgres: None,
             published: Arc::clone(&self.published),
@@ -282,6 +286,7 @@ async fn checkpoint(query: &mut QueryLoop, seals: bool) {
     query.checkpoint().await.unwrap_or_else(|error| panic!("{}", error.report()));
     if seals {
         query.write_seals().await.unwrap_or_else(|error| panic!("{}", error.report()));
+        query.finish_seals(Duration::from_secs(60)).await.unwrap_or_else(|error| panic!("{}", error.report()));
     }
 }
 
