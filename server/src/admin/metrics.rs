@@ -25,9 +25,9 @@ pub(super) struct Metrics {
 
 impl Metrics {
     pub(super) fn new(published: Arc<Published>, clock: Clock) -> Self {
-        let started = clock.now();
+        let (started, began) = (clock.now(), clock.steady());
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(FromStatus { published, clock, started }));
+        registry.register_collector(Box::new(FromStatus { published, clock, started, began }));
         Metrics { registry }
     }
 
@@ -43,7 +43,10 @@ impl Metrics {
 struct FromStatus {
     published: Arc<Published>,
     clock: Clock,
+    /// Wall clock.
     started: Micros,
+    /// Steady time.
+    began: Micros,
 }
 
 type CounterOf = (&'static str, &'static str, fn(&QueryStatus) -> f64);
@@ -159,7 +162,7 @@ impl Collector for FromStatus {
             "When the server started, in seconds since 1970",
             one(seconds(self.started)),
         )?;
-        let uptime = seconds(self.clock.now().saturating_sub(self.started));
+        let uptime = seconds(self.clock.steady().saturating_sub(self.began));
         gauge(&mut encoder, "touchline_uptime_seconds", "Time since the server started", one(uptime))?;
         if let Some(bytes) = resident_bytes() {
             gauge(

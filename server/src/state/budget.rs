@@ -51,8 +51,9 @@ impl Budget {
         self.used.load(Ordering::Relaxed)
     }
 
-    pub(super) fn has_disk(&self) -> bool {
-        self.disk.is_some()
+    /// The room on local disk; 0 where there is none.
+    pub(super) fn disk_bytes_max(&self) -> u64 {
+        self.disk.as_ref().map_or(0, |disk| disk.bytes_max())
     }
 
     pub(super) fn tails(&self) -> &Tails {

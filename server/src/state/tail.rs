@@ -1,15 +1,16 @@
 //! How many results of all queries may wait for their public files, in memory and on local disk, and which queries then stand still.
 //!
-//! They may take as many bytes as the budget for memory has: most of them are on disk. Where there is no disk, a quarter of it. A query that
-//! takes less than half of its equal share goes on, since it is others that fill the room.
+//! They may take a quarter of the budget, and three quarters more where local disk has twice that room: most of them are there.
+//! A query that takes less than half of its equal share goes on, since it is others that fill it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::budget::{Account, Budget};
 
-/// The share of the budget where there is no local disk, as a fraction.
-const WITHOUT_DISK: u64 = 4;
+/// The share of the budget that they may take, and that of local disk, as fractions.
+const OF_MEMORY: u64 = 4;
+const OF_DISK: u64 = 2;
 
 /// What all queries of a budget together have waiting.
 #[derive(Debug, Default)]
@@ -53,7 +54,8 @@ impl TailBytes {
     /// How many of all queries together may be waiting.
     pub fn limit(&self) -> u64 {
         let memory = self.budget.limit() as u64;
-        if self.budget.has_disk() { memory } else { memory / WITHOUT_DISK }
+        let of_memory = memory / OF_MEMORY;
+        of_memory + (self.budget.disk_bytes_max() / OF_DISK).min(memory - of_memory)
     }
 
     /// Whether the query has to stand still. One that does goes on when a quarter of the room is free.
@@ -81,7 +83,11 @@ impl Drop for TailBytes {
 
 #[cfg(test)]
 mod tests {
+    use arrow::datatypes::SchemaRef;
+
     use super::*;
+    use crate::error::{Error, Result};
+    use crate::state::{SpillSpace, SpillWriter};
 
     #[test]
     fn the_query_that_fills_the_room_stands_still_and_a_small_one_beside_it_goes_on() {
@@ -123,6 +129,27 @@ mod tests {
         }
         let all = tails[0].all();
         assert!((1_000..1_500 + 50 * 3).contains(&all), "{all}");
+    }
+
+    #[test]
+    fn with_much_disk_as_much_may_wait_as_the_budget_has() {
+        for (disk, limit) in [(0, 1_000), (800, 1_400), (6_000, 4_000), (u64::MAX, 4_000)] {
+            let budget = Budget::new(4_000, Some(Arc::new(Room(disk))));
+            assert_eq!(TailBytes::none(&budget.account("a")).limit(), limit, "{disk} bytes of disk");
+        }
+    }
+
+    #[derive(Debug)]
+    struct Room(u64);
+
+    impl SpillSpace for Room {
+        fn bytes_max(&self) -> u64 {
+            self.0
+        }
+
+        fn create(&self, _: &SchemaRef) -> Result<Box<dyn SpillWriter>> {
+            Err(Error::bug("nothing is put away here"))
+        }
     }
 
     #[test]

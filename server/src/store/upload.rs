@@ -87,7 +87,8 @@ impl Store {
         sent
     }
 
-    pub(super) async fn in_time<T>(
+    /// The request, for which there is only so much time.
+    async fn in_time<T>(
         &self,
         bytes: usize,
         request: impl Future<Output = object_store::Result<T>>,
