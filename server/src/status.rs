@@ -304,6 +304,11 @@ mod tests {
         assert!(status.goes_on());
         status.trouble(Part::HotTable, Some("Postgres is away".to_owned()));
         assert!(status.goes_on(), "{:?}", status.stands_still());
+        status.trouble(Part::PublicFiles, Some("the bucket is full".to_owned()));
+        assert!(status.goes_on(), "{:?}", status.stands_still());
+        status.trouble(Part::Tail, Some("too much waits\n  detail: for its files".to_owned()));
+        assert_eq!(status.stands_still().as_deref(), Some("is degraded: too much waits"));
+        status.trouble(Part::Tail, None);
         status.trouble(Part::Source, Some("no answer\n  detail: for a while".to_owned()));
         assert_eq!(status.stands_still().as_deref(), Some("is degraded: no answer"));
         assert!(!status.goes_on());

@@ -62,6 +62,8 @@ pub struct Driver {
     epoch: u64,
     /// Steady time.
     last_rows_at: Micros,
+    /// What the wall clock said at the last turn.
+    turned_at: Micros,
 }
 
 /// What one turn of the loop brought.
@@ -115,6 +117,7 @@ impl Driver {
             limits,
             epoch: 0,
             last_rows_at,
+            turned_at: Micros::MIN,
         };
         // A checkpoint may know the sources' watermarks and not yet those of the edges.
         driver.pipeline.pass(&driver.marks());
@@ -149,6 +152,7 @@ impl Driver {
         self.pipeline.static_tables().take_up();
         // Event times and what is emitted in intervals go by the wall clock; for how long a source is silent does not.
         let (now, steady) = (self.clock.now(), self.clock.steady());
+        let set_back = now < std::mem::replace(&mut self.turned_at, now);
         // Rows are an epoch whatever the marks say.
         let before = if taken.iter().all(|(_, batch)| batch.batches.is_empty()) { self.marks() } else { vec![] };
         let mut result = EpochResult::default();
@@ -195,7 +199,9 @@ impl Driver {
         }
         self.time_out();
         let after = self.marks();
-        let is_due = || self.pipeline.due(&after) || self.pipeline.next_time().is_some_and(|at| at <= now);
+        // What would leave by a clock that was ahead does not wait until that time has come again.
+        let has_come = |at: Micros| set_back || at <= now;
+        let is_due = || self.pipeline.due(&after) || self.pipeline.next_time().is_some_and(has_come);
         if result.records == 0 && batches.iter().all(Vec::is_empty) && !is_due() {
             // Where a table begins at its latest record, only a checkpoint remembers where that was: the next start goes on from there.
             if before == after && !found {

@@ -53,6 +53,13 @@ async fn a_public_store_that_fails_is_asked_after_a_pause_and_costs_no_row_and_n
         assert_eq!(state, QueryState::Degraded);
         let reason = reason.unwrap_or_default();
         assert!(reason.starts_with("no public file could be written since 1970-01-11T00:00:00Z"), "{reason}");
+        let told = match fault {
+            Fault::Full => "its disk is full",
+            Fault::Forbidden => "check the credentials",
+            Fault::Hang => "no answer within 0.02 s",
+            _ => "connection reset",
+        };
+        assert!(reason.contains(told), "{reason}");
         assert!(kept.status.goes_on(), "who reads it need not wait");
 
         // Until it is asked again nothing happens, however long that is.
