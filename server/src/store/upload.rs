@@ -1,7 +1,6 @@
 //! Writing objects over a line of any speed: what is large goes in parts, and each request has a deadline of its own that grows with its
 //! bytes. So one that is answered slowly ends well, and one that is never answered ends.
 
-use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
