@@ -276,7 +276,28 @@ fn random() -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use object_store::memory::InMemory;
+
     use super::*;
+    use crate::state::Budget;
+
+    #[test]
+    fn what_fills_the_room_or_the_manifest_is_sealed_however_young_it_is() {
+        // Of which results may take 1,000 bytes.
+        let budget = Budget::new(4_000, None);
+        let store = || Store::over(Arc::new(InMemory::new()), "memory://");
+        let writer = SealWriter { query: "v".to_owned(), private: store(), public: store(), disk: None };
+        let mut sealing = Sealing::new(writer, &budget.account("v"));
+        let limits = SealLimits { rows_max: 7, bytes_max: 8, age_max: Duration::from_secs(60) };
+        assert_eq!(sealing.limits(limits, 0, SEALED_AT - 1), limits);
+        let at_once = SealLimits { age_max: Duration::ZERO, ..limits };
+        assert_eq!(sealing.limits(limits, 0, SEALED_AT), at_once);
+        sealing.tail.set(500);
+        assert_eq!(sealing.limits(limits, 500, 1), limits);
+        sealing.tail.set(501);
+        assert_eq!(sealing.limits(limits, 401, 1), at_once);
+        assert_eq!(sealing.limits(limits, 100, 1), limits, "a ledger of few rows beside it");
+    }
 
     #[test]
     fn pauses_double_from_half_a_second_to_a_minute_and_differ_by_up_to_half() {
