@@ -45,8 +45,12 @@ impl QueryState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
     Source,
-    /// Checkpoints and public files.
+    /// Checkpoints.
     Store,
+    /// Files cannot be written now: rows wait in the checkpoints.
+    PublicFiles,
+    /// So much waits for public files that the query takes nothing in.
+    Tail,
     HotTable,
     /// Its public folder belongs to another state: no files are written, and rows stay in the tail.
     Folder,
@@ -91,6 +95,10 @@ pub struct QueryStatus {
     pub open_windows: AtomicU64,
     /// Committed rows that are not yet in a public Parquet file.
     pub tail_rows: AtomicU64,
+    /// What they take in memory and on local disk.
+    pub tail_bytes: AtomicU64,
+    /// Attempts to write public files that failed.
+    pub public_file_failures: AtomicU64,
     pub sealed_files: AtomicU64,
     /// Files in its public folders that no checkpoint names, as last looked.
     pub public_strangers: AtomicU64,
@@ -121,7 +129,7 @@ pub struct LookupStatus {
     pub trouble: Option<String>,
 }
 
-/// A stretch of processing time in which, as is proven, nothing came to a query. All that came before is committed.
+/// A stretch of steady time in which, as is proven, nothing came to a query. All that came before is committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Silence {
     pub since: Micros,
@@ -234,8 +242,9 @@ impl QueryStatus {
             QueryState::Degraded => "is degraded",
             QueryState::Running => {
                 let troubles = self.troubles.read();
-                // Without its hot table it goes on.
-                reason = [Part::Source, Part::Store, Part::Backlog].iter().find_map(|part| troubles.get(part).cloned());
+                // Without its hot table and without new public files it goes on.
+                let holds_back = [Part::Source, Part::Store, Part::Tail, Part::Backlog];
+                reason = holds_back.iter().find_map(|part| troubles.get(part).cloned());
                 reason.as_ref()?;
                 "is degraded"
             }
@@ -299,6 +308,11 @@ mod tests {
         assert!(status.goes_on());
         status.trouble(Part::HotTable, Some("Postgres is away".to_owned()));
         assert!(status.goes_on(), "{:?}", status.stands_still());
+        status.trouble(Part::PublicFiles, Some("the bucket is full".to_owned()));
+        assert!(status.goes_on(), "{:?}", status.stands_still());
+        status.trouble(Part::Tail, Some("too much waits\n  detail: for its files".to_owned()));
+        assert_eq!(status.stands_still().as_deref(), Some("is degraded: too much waits"));
+        status.trouble(Part::Tail, None);
         status.trouble(Part::Source, Some("no answer\n  detail: for a while".to_owned()));
         assert_eq!(status.stands_still().as_deref(), Some("is degraded: no answer"));
         assert!(!status.goes_on());

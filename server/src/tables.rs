@@ -81,7 +81,7 @@ pub struct PublishedView {
 pub struct ViewSnapshot {
     pub checkpoint: u64,
     /// Public Parquet files, each row in exactly one of them.
-    pub sealed: Arc<[SealedFile]>,
+    pub sealed: Arc<[Arc<SealedFile>]>,
     /// Committed rows that are in no public file yet, oldest first. They are final.
     pub tail: Arc<[TailRows]>,
     /// Rows that may change again; `None` where there are none.

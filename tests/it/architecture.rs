@@ -192,7 +192,7 @@ const RULES: &[Rule] = &[
             "put_bundle",
             "fold_sealed",
             "settle",
-            "collect_garbage",
+            "cleaned_up",
             "begin_seal",
             "write_sealed",
             "mark_sealed",

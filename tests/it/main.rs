@@ -23,6 +23,7 @@ mod known_answers;
 mod memory;
 mod postgres;
 mod process;
+mod public_store;
 mod real_input;
 mod refreshed;
 mod registered;
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
     tests.extend(judged_alike::tests());
     tests.extend(memory::tests());
     tests.extend(kafka_login::tests());
+    tests.extend(public_store::tests());
     tests.extend(refreshed::tests());
     tests.extend(reload::tests());
     tests.extend(restart::tests());

@@ -25,9 +25,9 @@ pub(super) struct Metrics {
 
 impl Metrics {
     pub(super) fn new(published: Arc<Published>, clock: Clock) -> Self {
-        let started = clock.now();
+        let (started, began) = (clock.now(), clock.steady());
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(FromStatus { published, clock, started }));
+        registry.register_collector(Box::new(FromStatus { published, clock, started, began }));
         Metrics { registry }
     }
 
@@ -43,13 +43,16 @@ impl Metrics {
 struct FromStatus {
     published: Arc<Published>,
     clock: Clock,
+    /// Wall clock.
     started: Micros,
+    /// Steady time.
+    began: Micros,
 }
 
 type CounterOf = (&'static str, &'static str, fn(&QueryStatus) -> f64);
 
 /// Without their suffix `_total`.
-const COUNTERS: [CounterOf; 10] = [
+const COUNTERS: [CounterOf; 11] = [
     ("touchline_query_input_rows", "Rows read, dead letters included", |q| count(&q.rows_in)),
     ("touchline_query_output_rows", "Rows emitted", |q| count(&q.rows_out)),
     ("touchline_query_late_rows", "Rows dropped as late, once for each window they missed", |q| count(&q.rows_late)),
@@ -65,10 +68,13 @@ const COUNTERS: [CounterOf; 10] = [
     ("touchline_query_postgres_failures", "Attempts to write the hot table that failed", |q| {
         count(&q.postgres_failures)
     }),
+    ("touchline_query_public_file_failures", "Attempts to write public Parquet files that failed", |q| {
+        count(&q.public_file_failures)
+    }),
     ("touchline_query_sealed_files", "Public Parquet files written", |q| count(&q.sealed_files)),
 ];
 
-const GAUGES: [CounterOf; 13] = [
+const GAUGES: [CounterOf; 14] = [
     ("touchline_query_checkpoint", "Number of the last checkpoint", |q| count(&q.checkpoint)),
     (
         "touchline_query_checkpoint_timestamp_seconds",
@@ -86,6 +92,7 @@ const GAUGES: [CounterOf; 13] = [
         "Files in the query's public folders that no checkpoint names, looked for every hour",
         |q| count(&q.public_strangers),
     ),
+    ("touchline_query_tail_bytes", "Bytes that they take in memory and on local disk", |q| count(&q.tail_bytes)),
     ("touchline_query_postgres_checkpoint", "Checkpoint up to which the hot table is written; 0: it has none", |q| {
         count(&q.postgres_checkpoint)
     }),
@@ -160,7 +167,7 @@ impl Collector for FromStatus {
             "When the server started, in seconds since 1970",
             one(seconds(self.started)),
         )?;
-        let uptime = seconds(self.clock.now().saturating_sub(self.started));
+        let uptime = seconds(self.clock.steady().saturating_sub(self.began));
         gauge(&mut encoder, "touchline_uptime_seconds", "Time since the server started", one(uptime))?;
         if let Some(bytes) = resident_bytes() {
             gauge(

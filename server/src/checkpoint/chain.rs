@@ -4,6 +4,7 @@
 //! its own, so the next create of the server before it fails. It must then stop; it never tries the id after that.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use object_store::path::Path;
@@ -33,7 +34,7 @@ pub struct Chain {
     head: Manifest,
     head_sha256: String,
     /// Objects that recent manifests refer to, by manifest id; the head's among them.
-    pub(super) recent: BTreeMap<u64, BTreeSet<String>>,
+    pub(super) recent: BTreeMap<u64, Arc<BTreeSet<String>>>,
     /// Manifests up to this id may be deleted.
     pub(super) boundary: u64,
     /// Sent but not known to be there or not.
@@ -68,7 +69,7 @@ pub struct Committed {
 /// The chain as found: nothing is decided yet.
 struct Found {
     head: Option<(Manifest, String)>,
-    recent: BTreeMap<u64, BTreeSet<String>>,
+    recent: BTreeMap<u64, Arc<BTreeSet<String>>>,
 }
 
 impl Chain {
@@ -134,7 +135,7 @@ impl Chain {
                 fenced: None,
                 retry,
             };
-            chain.recent.insert(chain.head.id, chain.head.objects());
+            chain.recent.insert(chain.head.id, Arc::new(chain.head.objects()));
             return Ok(Opened { chain, manifest: head.map(|(manifest, _)| manifest) });
         }
         Err(Error::unavailable(format!("cannot take over query {query:?}"))
@@ -240,7 +241,7 @@ impl Chain {
         let Some(Pending { manifest, encoded }) = self.pending.take() else {
             return Err(Error::bug("a commit was settled twice at once"));
         };
-        self.recent.insert(manifest.id, manifest.objects());
+        self.recent.insert(manifest.id, Arc::new(manifest.objects()));
         let committed = Committed { id: manifest.id, object: key.to_string(), bytes: encoded.bytes.len() as u64 };
         self.head = manifest;
         self.head_sha256 = encoded.sha256;
@@ -415,7 +416,7 @@ async fn find_above(store: &Store, paths: &QueryPaths, query: &str, boundary: u6
             let named = manifest.parent_sha256.as_deref().unwrap_or("none");
             return Err(corrupt(key.as_ref()).detail(format!("it names parent {named}, the one before it is {parent}")));
         }
-        recent.insert(*id, manifest.objects());
+        recent.insert(*id, Arc::new(manifest.objects()));
         head = Some((manifest, sha256));
     }
     Ok(Found { head, recent })

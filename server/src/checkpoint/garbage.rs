@@ -1,19 +1,24 @@
-//! Clean-up: what no kept manifest needs goes, oldest first, and never anything a later server may still need.
+//! Clean-up: what no kept manifest needs goes, old manifests first, and never anything a later server may still need.
+//!
+//! It runs beside the loop, whose checkpoints go on meanwhile: it keeps what was needed when it began, and of what is older than that
+//! no later checkpoint needs more. Which manifests are old is a matter of their ids, not of any clock.
 //!
 //! The boundary is moved before anything is deleted, so that an id once deleted is never taken for a new one. Only
 //! objects written for checkpoints up to our own head are touched: if another server has taken over without our
 //! noticing, all it has written lies above that, and what it refers to below we keep for our own head's sake.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use object_store::path::Path;
 
 use super::chain::{Chain, list_ids, read_boundary};
-use super::create::create_once;
+use super::create::{Retry, create_once};
 use super::manifest::{Manifest, corrupt};
 use super::paths::QueryPaths;
 use crate::error::{Error, Result};
+use crate::store::Store;
 
 /// What a clean-up deleted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -23,59 +28,111 @@ pub struct Collected {
     pub sealed_lists: u64,
 }
 
+/// One clean-up of a chain, as of the head when it was made.
+#[derive(Debug)]
+pub struct CleanUp {
+    store: Store,
+    paths: QueryPaths,
+    query: String,
+    head: u64,
+    /// Manifests up to here are to go.
+    target: u64,
+    boundary: u64,
+    recent: BTreeMap<u64, Arc<BTreeSet<String>>>,
+    retry: Retry,
+}
+
+/// A clean-up that is done: for [`Chain::cleaned_up`].
+#[derive(Debug)]
+pub struct Cleaned {
+    pub collected: Collected,
+    boundary: u64,
+    recent: BTreeMap<u64, Arc<BTreeSet<String>>>,
+}
+
 impl Chain {
-    /// Keeps the last `keep` manifests (at least 2) and what they refer to, and deletes the rest.
-    ///
-    /// Costs two to four listings, so it is for every so many checkpoints. May stop anywhere; the next call goes on.
+    /// A clean-up that keeps the last `keep` manifests (at least 2) and what they refer to. One at a time.
     ///
     /// # Errors
-    /// `Unavailable`, `Fenced`; what has been deleted until then was not needed.
-    pub async fn collect_garbage(&mut self, keep: u64) -> Result<Collected> {
+    /// `Fenced`.
+    pub fn clean_up(&self, keep: u64) -> Result<CleanUp> {
         self.refuse_if_fenced()?;
-        let head = self.head().id;
-        self.move_boundary(head.saturating_sub(keep.max(2))).await?;
-        let live = self.live_objects().await?;
-        Ok(Collected {
-            manifests: self.delete_manifests().await?,
-            bundles: self.delete_unreferenced(&self.paths.bundles(), &live).await?,
-            sealed_lists: self.delete_unreferenced(&self.paths.sealed_lists(), &live).await?,
+        Ok(CleanUp {
+            store: self.store.clone(),
+            paths: self.paths.clone(),
+            query: self.head().query.clone(),
+            head: self.head().id,
+            target: self.head().id.saturating_sub(keep.max(2)),
+            boundary: self.boundary,
+            recent: self.recent.clone(),
+            retry: self.retry,
         })
     }
 
-    async fn move_boundary(&mut self, target: u64) -> Result<()> {
-        if target > self.boundary {
-            let body = Bytes::from(format!("{target}\n"));
+    /// Notes what a clean-up has found and done.
+    pub fn cleaned_up(&mut self, cleaned: &Cleaned) {
+        self.boundary = self.boundary.max(cleaned.boundary);
+        for (id, objects) in &cleaned.recent {
+            self.recent.entry(*id).or_insert_with(|| Arc::clone(objects));
+        }
+        self.recent = self.recent.split_off(&(self.boundary + 1));
+    }
+
+    /// All of a clean-up at once.
+    #[cfg(test)]
+    pub(crate) async fn collect_garbage(&mut self, keep: u64) -> Result<Collected> {
+        let cleaned = self.clean_up(keep)?.run().await?;
+        self.cleaned_up(&cleaned);
+        Ok(cleaned.collected)
+    }
+}
+
+impl CleanUp {
+    /// Deletes. Costs two to four listings, so it is for every so many checkpoints. May stop anywhere; the next one goes on.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Fenced`; what has been deleted until then was not needed.
+    pub async fn run(mut self) -> Result<Cleaned> {
+        self.move_boundary().await?;
+        let live = self.live_objects().await?;
+        let collected = Collected {
+            manifests: self.delete_manifests().await?,
+            bundles: self.delete_unreferenced(&self.paths.bundles(), &live).await?,
+            sealed_lists: self.delete_unreferenced(&self.paths.sealed_lists(), &live).await?,
+        };
+        Ok(Cleaned { collected, boundary: self.boundary, recent: self.recent })
+    }
+
+    async fn move_boundary(&mut self) -> Result<()> {
+        if self.target > self.boundary {
+            let body = Bytes::from(format!("{}\n", self.target));
             // Equal for everyone who writes it: whoever was first, it stands.
-            create_once(&self.store, &self.paths.boundary(target), &body, self.retry).await?;
+            create_once(&self.store, &self.paths.boundary(self.target), &body, self.retry).await?;
         }
         self.boundary = read_boundary(&self.store, &self.paths).await?;
-        if self.boundary >= self.head().id {
-            return Err(Error::fenced(format!("the checkpoints of query {:?} have moved on", self.head().query))
-                .detail(format!("those up to {} are cleaned up, our last is {}", self.boundary, self.head().id))
+        if self.boundary >= self.head {
+            return Err(Error::fenced(format!("the checkpoints of query {:?} have moved on", self.query))
+                .detail(format!("those up to {} are cleaned up, our last was {}", self.boundary, self.head))
                 .hint("only one server may run on a storage location; this one must stop"));
         }
-        for marker in self.store.list(&self.paths.boundaries()).await? {
-            if QueryPaths::boundary_id(&marker).is_some_and(|id| id < self.boundary) {
-                self.store.delete(&marker).await?;
-            }
-        }
-        let kept = self.recent.split_off(&(self.boundary + 1));
-        self.recent = kept;
+        let mut markers = self.store.list(&self.paths.boundaries()).await?;
+        markers.retain(|marker| QueryPaths::boundary_id(marker).is_some_and(|id| id < self.boundary));
+        self.store.delete_all(markers).await?;
+        self.recent = self.recent.split_off(&(self.boundary + 1));
         Ok(())
     }
 
     async fn live_objects(&mut self) -> Result<BTreeSet<String>> {
-        let head = self.head().id;
-        for id in self.boundary + 1..=head {
+        for id in self.boundary + 1..=self.head {
             if self.recent.contains_key(&id) {
                 continue;
             }
             let key = self.paths.manifest(id);
             let bytes = self.store.get(&key).await?.ok_or_else(|| corrupt(key.as_ref()).detail("it is missing"))?;
             let (manifest, _) = Manifest::decode(&bytes, key.as_ref())?;
-            self.recent.insert(id, manifest.objects());
+            self.recent.insert(id, Arc::new(manifest.objects()));
         }
-        Ok(self.recent.values().flatten().cloned().collect())
+        Ok(self.recent.values().flat_map(|objects| objects.iter().cloned()).collect())
     }
 
     /// In order of ids and one by one: [`Chain::commit`] concludes from a parent that is there that its child was
@@ -89,18 +146,15 @@ impl Chain {
         Ok(deleted)
     }
 
+    /// In any order: the manifests that named them are gone.
     async fn delete_unreferenced(&self, folder: &Path, live: &BTreeSet<String>) -> Result<u64> {
-        let head = self.head().id;
-        let listed = self.store.list(folder).await?;
-        let mut dead: Vec<_> = listed
-            .into_iter()
-            .filter_map(|key| QueryPaths::written_for(&key).map(|(id, generation)| (id, generation, key)))
-            .filter(|(id, _, key)| *id <= head && !live.contains(key.as_ref()))
-            .collect();
-        dead.sort();
-        for (_, _, key) in &dead {
-            self.store.delete(key).await?;
-        }
-        Ok(dead.len() as u64)
+        let mut dead = self.store.list(folder).await?;
+        dead.retain(|key| {
+            let written_before = QueryPaths::written_for(key).is_some_and(|(id, _)| id <= self.head);
+            written_before && !live.contains(key.as_ref())
+        });
+        let deleted = dead.len() as u64;
+        self.store.delete_all(dead).await?;
+        Ok(deleted)
     }
 }

@@ -26,7 +26,7 @@ pub use bundle::{BundleBuilder, read_section, read_section_by_batches, segment_h
 pub use chain::{Chain, Committed, Opened};
 pub use days::{DAYS_MAX, Day, FUTURE_DAYS_MAX, Filing, days_of_checkpoint, days_of_seal};
 pub use duel::{HoldBack, hold_back};
-pub use garbage::Collected;
+pub use garbage::{CleanUp, Cleaned, Collected};
 pub use generation::Generation;
 pub use heartbeat::{Heartbeat, Watched};
 pub use manifest::{

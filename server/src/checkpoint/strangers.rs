@@ -26,7 +26,7 @@ const EXAMPLES: usize = 3;
 /// The files that a query has in the public store: those that its checkpoint lists, and those that it intends.
 #[derive(Debug, Clone, Default)]
 pub struct NamedFiles {
-    pub sealed: Vec<Arc<[SealedFile]>>,
+    pub sealed: Vec<Arc<[Arc<SealedFile>]>>,
     pub intended: Vec<String>,
 }
 

@@ -3,12 +3,13 @@
 //! ```text
 //! turn: poll ─► step ─► commit to memory          again and again, no waiting
 //! checkpoint: bundle ─► manifest ─► publish       every `checkpoint_interval`, if anything has changed
-//! afterwards: hot table ─► seal ─► clean up       from what the manifest says, repeatable
+//! afterwards: hot table, seal, clean up           from what the manifest says, repeatable, each by a task beside the loop
 //! ```
 //!
 //! Before the manifest nothing of a checkpoint is visible; after it everything left to do is roll-forward.
 
 mod backlog;
+mod clean_up;
 mod driver;
 mod early;
 mod folder;
@@ -19,6 +20,8 @@ mod outage;
 mod outputs;
 mod refresh;
 mod restore;
+mod sealing;
+mod tail_ages;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -30,6 +33,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use clean_up::CleaningUp;
 pub use driver::{Driver, EpochLimits, EpochResult, Turn};
 use folder::Folder;
 use hot::Hot;
@@ -37,6 +41,7 @@ pub use ledger::{dead_letter_schema, late_schema};
 use outputs::Output;
 use refresh::Refresh;
 pub use restore::{QueryDeps, QueryPlan};
+use sealing::Sealing;
 
 use crate::checkpoint::{
     Accounting, Chain, Manifest, OperatorState, PartitionState, Section, SegmentRef, SourceState, Watched, segment_home,
@@ -68,12 +73,6 @@ const LEDGER_SHARE: usize = 8;
 /// Rows of state that are encoded at a time: that takes as much memory again.
 const ROWS_WRITTEN: usize = 64 * 1024;
 
-/// Manifests of a chain that are kept for looking back.
-const MANIFESTS_KEPT: u64 = 10;
-
-/// Checkpoints between two clean-ups of a chain.
-const CLEAN_UP_EVERY: u64 = 64;
-
 /// Turning points of a query's loop.
 #[derive(Debug, Clone, Copy)]
 pub struct LoopSettings {
@@ -90,7 +89,6 @@ pub struct QueryLoop {
     /// Whether public files may be written.
     folder: Folder,
     private: Store,
-    public: Store,
     /// Takes what is too much for memory.
     disk: Option<SpillDirectory>,
     account: Arc<Account>,
@@ -107,6 +105,9 @@ pub struct QueryLoop {
     /// Where the segments are that a checkpoint holds, by operator and segment.
     written: HashMap<(String, u64), Section>,
     hot: Option<Hot>,
+    /// What writes public files.
+    sealing: Sealing,
+    cleaning_up: CleaningUp,
     /// What reads static tables again.
     refresh: Refresh,
     /// Why a source brings nothing, as last reported.
@@ -143,7 +144,7 @@ impl QueryLoop {
                 break;
             }
             // What has been taken in part only cannot be made durable, and so nothing could be written that makes room.
-            if self.hot_is_full() && self.driver.is_whole() {
+            if (self.hot_is_full() || self.tail_is_full()) && self.driver.is_whole() {
                 tokio::time::sleep(self.wait()).await;
             } else if self.turn().await? {
                 self.checkpoint_and_sinks().await?;
@@ -154,7 +155,7 @@ impl QueryLoop {
                 self.drain_sinks(&mut stop).await?;
                 return Ok(());
             }
-            let due = self.last_checkpoint.elapsed() >= self.settings.checkpoint_interval
+            let due = self.last_checkpoint.elapsed() >= self.checkpoint_interval()
                 || self.ledger.bytes() >= self.ledger_bytes_max();
             if due && self.driver.is_whole() {
                 self.checkpoint_and_sinks().await?;
@@ -167,6 +168,7 @@ impl QueryLoop {
             self.report();
         }
         self.make_whole().await?;
+        self.finish_seals(Duration::ZERO).await?;
         if self.driver.is_whole() {
             self.checkpoint().await?;
         }
@@ -220,7 +222,7 @@ impl QueryLoop {
     }
 
     fn wait(&self) -> Duration {
-        let due = self.settings.checkpoint_interval.saturating_sub(self.last_checkpoint.elapsed());
+        let due = self.checkpoint_interval().saturating_sub(self.last_checkpoint.elapsed());
         if self.dirty && self.driver.is_whole() { due.min(TURN_WAIT) } else { TURN_WAIT }
     }
 
@@ -255,11 +257,14 @@ impl QueryLoop {
     }
 
     async fn checkpoint_and_sinks(&mut self) -> Result<()> {
+        self.finish_seals(Duration::ZERO).await?;
         self.plan_seals();
         self.checkpoint().await?;
         self.apply_hot(Duration::ZERO).await?;
         self.watch_backlog();
-        self.write_seals().await
+        self.write_seals().await?;
+        self.watch_tail();
+        self.clean_up().await
     }
 
     /// Makes everything up to now durable and visible. Nothing happens where nothing has changed.
@@ -357,21 +362,8 @@ impl QueryLoop {
         if let Some(emitted) = self.emitted_at.take() {
             self.status.visible.observe(emitted.elapsed());
         }
-        if committed.id.is_multiple_of(CLEAN_UP_EVERY) {
-            self.clean_up().await?;
-        }
+        self.cleaning_up.committed(committed.id);
         Ok(())
-    }
-
-    /// Deletes what no recent checkpoint needs. A store that does not answer now is asked again next time.
-    async fn clean_up(&mut self) -> Result<()> {
-        match self.chain.collect_garbage(MANIFESTS_KEPT).await {
-            Err(error) if error.kind() == ErrorKind::Unavailable => {
-                warn!(query = self.status.name, error = error.report(), "old checkpoints not deleted yet");
-                Ok(())
-            }
-            other => other.map(|_| ()),
-        }
     }
 
     fn sources(&self) -> std::collections::BTreeMap<String, SourceState> {
@@ -409,37 +401,11 @@ impl QueryLoop {
         if !self.folder.is_ours() {
             return;
         }
-        let now = self.clock.now();
         for output in &mut self.outputs {
-            self.dirty |= output.plan_seal(
-                self.settings.seal,
-                self.chain.paths(),
-                self.chain.generation(),
-                self.chain.head(),
-                now,
-            );
+            let limits = self.sealing.limits(self.settings.seal, output.tail_bytes(), output.tail_entries());
+            let (paths, generation) = (self.chain.paths(), self.chain.generation());
+            self.dirty |= output.plan_seal(limits, paths, generation, self.chain.head(), &self.clock);
         }
-    }
-
-    /// Writes the public files that the head intends. The next checkpoint lists them.
-    async fn write_seals(&mut self) -> Result<()> {
-        if !self.folder.is_ours() {
-            return Ok(());
-        }
-        let mut trouble = None;
-        for output in &mut self.outputs {
-            let (private, public, disk) = (&self.private, &self.public, self.disk.as_ref());
-            match output.write_seals(private, public, disk, &self.status.name, self.chain.head()).await {
-                Ok(wrote) => self.dirty |= wrote,
-                Err(error) if error.kind() == ErrorKind::Unavailable => {
-                    warn!(query = self.status.name, error = error.report(), "public files not written yet");
-                    trouble = Some(error.report());
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        self.status.trouble(Part::Store, trouble);
-        Ok(())
     }
 
     /// A source that does not answer degrades the query until it does.
@@ -476,7 +442,8 @@ impl QueryLoop {
         }
         let now = self.clock.now();
         let silent_for = if self.dirty { None } else { self.driver.silent_for() };
-        status.note_silence(silent_for.map(|lasted| Silence { since: now.saturating_sub(lasted), until: now }));
+        let steady = self.clock.steady();
+        status.note_silence(silent_for.map(|lasted| Silence { since: steady.saturating_sub(lasted), until: steady }));
         self.report_backlog(now);
         let mut sources = status.sources.write();
         for (at, slot) in self.driver.pipeline.slots.iter().enumerate() {

@@ -6,18 +6,20 @@ use std::sync::Arc;
 use super::backlog::{self, Backlog, Waiting};
 use super::early::{EarlyOutput, Target};
 use super::ledger;
+use super::sealing::SealJob;
+use super::tail_ages::TailAges;
 use crate::changelog::Changes;
 use crate::changelog::early::EarlyForm;
 use crate::checkpoint::{
-    BundleBuilder, DEAD_LETTER_LEDGER, FileRuns, Generation, LATE_LEDGER, Manifest, OutputChanges, OutputMark,
-    OutputState, QueryPaths, SealIntent, TailEntry, read_section_by_batches,
+    BundleBuilder, DEAD_LETTER_LEDGER, Generation, LATE_LEDGER, Manifest, OutputChanges, OutputMark, OutputState,
+    QueryPaths, SealIntent, TailEntry, read_section_by_batches,
 };
-use crate::clock::Micros;
+use crate::clock::{Clock, Micros};
 use crate::error::{Error, Result};
-use crate::sink::parquet::{SealLimits, SealNames, plan_seal, tail_entry, write_sealed};
+use crate::sink::parquet::{SealLimits, SealNames, plan_seal, tail_entry};
 use crate::state::{Account, Rows, Spool};
 use crate::store::{SpillDirectory, Store};
-use crate::tables::{CheckpointRange, PublishedView, SealedFile, TailRows, ViewSnapshot};
+use crate::tables::{PublishedView, SealedFile, TailRows, ViewSnapshot};
 use crate::watermark::Mark;
 
 /// See the module's first line.
@@ -36,8 +38,8 @@ pub(super) struct Output {
     rows: BTreeMap<u64, Arc<[Rows]>>,
     /// Rows staged for the checkpoint under way.
     staged: Option<(u64, Arc<[Rows]>)>,
-    /// All sealed files that the head lists.
-    sealed: Arc<[SealedFile]>,
+    /// All sealed files that the head lists; shared, since they grow in number for ever.
+    sealed: Arc<[Arc<SealedFile>]>,
     /// By checkpoint of the tail: how far the rows up to it have got, as far as this process knows.
     reached: BTreeMap<u64, BTreeMap<String, OutputMark>>,
     /// The head is a checkpoint of this process, and not one that it has taken up.
@@ -51,6 +53,7 @@ pub(super) struct Output {
     /// Hot entries up to this checkpoint are in Postgres.
     applied: u64,
     tail: Vec<TailEntry>,
+    ages: TailAges,
     /// What the hot table lacks, oldest first, and how much that is.
     waiting: Vec<Waiting>,
     backlog: Backlog,
@@ -76,6 +79,7 @@ impl Output {
             planned: None,
             applied: 0,
             tail: Vec::new(),
+            ages: TailAges::default(),
             waiting: Vec::new(),
             backlog: Backlog::default(),
             early: None,
@@ -107,7 +111,8 @@ impl Output {
                 ))
                 .hint("rename the view, so that it starts anew beside the old one"));
         }
-        self.sealed = crate::checkpoint::read_sealed_files(private, &state.sealed).await?.into();
+        let sealed = crate::checkpoint::read_sealed_files(private, &state.sealed).await?;
+        self.sealed = sealed.into_iter().map(Arc::new).collect();
         for entry in &state.tail {
             let mut rows = Spool::new(account);
             let mut keep = |batch| {
@@ -190,7 +195,7 @@ impl Output {
             early.committed();
         }
         if !self.done.is_empty() {
-            let new = self.done.drain(..).flat_map(|(_, files)| files);
+            let new = self.done.drain(..).flat_map(|(_, files)| files).map(Arc::new);
             self.sealed = self.sealed.iter().cloned().chain(new).collect();
         }
         self.planned = None;
@@ -269,7 +274,7 @@ impl Output {
     }
 
     /// All files that the head lists.
-    pub(super) fn sealed(&self) -> &Arc<[SealedFile]> {
+    pub(super) fn sealed(&self) -> &Arc<[Arc<SealedFile>]> {
         &self.sealed
     }
 
@@ -316,51 +321,60 @@ impl Output {
         paths: &QueryPaths,
         generation: Generation,
         head: &Manifest,
-        now: Micros,
+        clock: &Clock,
     ) -> bool {
+        self.see_tail(head, clock);
         let Some(state) = super::output_state(head, &self.name) else { return false };
         // One at a time: what is intended is written before anything else is.
         if !state.intents.is_empty() {
             return false;
         }
         let names = SealNames { paths, output: &self.name, generation };
-        self.planned = plan_seal(state, limits, names, self.date_column.as_deref(), None, now);
+        let age = |entry: &TailEntry| self.ages.age(entry, clock);
+        self.planned = plan_seal(state, limits, names, self.date_column.as_deref(), None, age);
         if let Some(intent) = &mut self.planned {
             intent.watermarks = self.reached.get(&intent.to).cloned().unwrap_or_default();
         }
         self.planned.is_some()
     }
 
-    /// Writes the files that the head intends, and beside each which of its rows are of which checkpoint, where queries can read on from
-    /// them. Returns whether there were any.
-    pub(super) async fn write_seals(
-        &mut self,
-        private: &Store,
-        public: &Store,
-        disk: Option<&SpillDirectory>,
-        query: &str,
-        head: &Manifest,
-    ) -> Result<bool> {
-        let Some(state) = super::output_state(head, &self.name) else { return Ok(false) };
-        for intent in &state.intents {
-            if self.done.iter().any(|(seal, _)| *seal == intent.seal) {
-                continue;
-            }
+    /// Notes since when its rows have been there: at a start, and whenever it is looked what is to be sealed.
+    pub(super) fn see_tail(&mut self, head: &Manifest, clock: &Clock) {
+        let tail = super::output_state(head, &self.name).map_or(&[][..], |state| state.tail.as_slice());
+        self.ages.see(tail, clock);
+    }
+
+    /// What the head intends and nobody has written yet. `at`: this output's place among those of its query.
+    pub(super) fn seal_jobs(&self, at: usize, head: &Manifest) -> Vec<SealJob> {
+        let Some(state) = super::output_state(head, &self.name) else { return Vec::new() };
+        let open = state.intents.iter().filter(|intent| !self.done.iter().any(|(seal, _)| *seal == intent.seal));
+        let job = |intent: &SealIntent| {
             let rows_of = |entry: TailEntry| {
                 let rows = self.rows.get(&entry.checkpoint).cloned().unwrap_or_default();
                 (entry, rows)
             };
-            let inputs: Vec<(TailEntry, Arc<[Rows]>)> = state.seal_inputs(intent).into_iter().map(rows_of).collect();
-            let mut files = write_sealed(public, disk, query, intent, &inputs).await?;
-            let entries: Vec<TailEntry> = inputs.into_iter().map(|(entry, _)| entry).collect();
-            let read_on = !self.view.version.is_empty();
-            for (file, intended) in files.iter_mut().zip(&intent.files).filter(|_| read_on) {
-                FileRuns::of(intent, &intended.event_date, &entries).write(private, &file.path).await?;
-                file.checkpoints = Some(CheckpointRange { from: intent.from, to: intent.to });
+            SealJob {
+                output: at,
+                intent: intent.clone(),
+                inputs: state.seal_inputs(intent).into_iter().map(rows_of).collect(),
+                read_on: !self.view.version.is_empty(),
             }
-            self.done.push((intent.seal, files));
-        }
-        Ok(!self.done.is_empty())
+        };
+        open.map(job).collect()
+    }
+
+    /// The files of a seal are written: the next checkpoint is to list them.
+    pub(super) fn note_sealed(&mut self, seal: u64, files: Vec<SealedFile>) {
+        self.done.push((seal, files));
+    }
+
+    /// What the tail takes in memory and on local disk.
+    pub(super) fn tail_bytes(&self) -> u64 {
+        self.rows.values().flat_map(|rows| rows.iter()).map(|rows| rows.bytes() as u64 + rows.disk_bytes()).sum()
+    }
+
+    pub(super) fn tail_entries(&self) -> usize {
+        self.tail.len()
     }
 
     pub(super) fn tail_rows(&self) -> u64 {

@@ -8,12 +8,14 @@ use tokio::time::Instant;
 use tracing::info;
 use uuid::Uuid;
 
+use super::clean_up::CleaningUp;
 use super::driver::{Driver, EpochLimits};
 use super::folder::Folder;
 use super::hot::Hot;
 use super::ledger::{dead_letter_schema, late_schema};
 use super::outputs::Output;
 use super::refresh::Refresh;
+use super::sealing::{SealWriter, Sealing};
 use super::{LoopSettings, QueryLoop};
 use crate::catalog::ViewDef;
 use crate::changelog::Changes;
@@ -106,7 +108,7 @@ impl QueryLoop {
             }
         }
 
-        let now = deps.clock.now();
+        let now = deps.clock.steady();
         let (mut readers, mut watermarks, mut offsets) = (Vec::new(), Vec::new(), Vec::<Offsets>::new());
         let mut identities = Vec::new();
         for slot in &pipeline.slots {
@@ -134,6 +136,7 @@ impl QueryLoop {
         let mut outputs = outputs(&view, &name, &pipeline, &account, &fingerprint);
         for output in &mut outputs {
             output.restore(&deps.private, &head, &account, deps.disk.as_ref()).await?;
+            output.see_tail(&head, &deps.clock);
         }
         let hot = match &deps.postgres {
             Some(sink) if view.options.postgres != Some(false) => {
@@ -166,15 +169,22 @@ impl QueryLoop {
         info!(query = view.name, checkpoint = head.id, generation = head.generation, "{what}");
         let limits = EpochLimits::within(deps.budget.limit(), deps.epoch_rows_max, false);
         let clock = deps.clock.clone();
+        let writer = SealWriter {
+            query: status.name.clone(),
+            private: deps.private.clone(),
+            public: deps.public.clone(),
+            disk: deps.disk.clone(),
+        };
         Ok(QueryLoop {
             driver: Driver::new(pipeline, readers, watermarks, offsets, clock.clone(), limits).knowing(identities),
             chain,
             watched,
             folder: folder.ask(),
             private: deps.private.clone(),
-            public: deps.public.clone(),
             disk: deps.disk.clone(),
             ledger: Reservation::empty(&account),
+            sealing: Sealing::new(writer, &account),
+            cleaning_up: CleaningUp::default(),
             account,
             settings: deps.settings,
             clock,

@@ -2,6 +2,7 @@
 //! anew at any point, and every row is in the answer once.
 
 mod folders;
+mod sealing;
 
 use std::collections::BTreeMap;
 use std::path::Path as FilePath;
@@ -64,6 +65,7 @@ struct Site {
     published: Arc<Published>,
     clock: Clock,
     catalog: Arc<Catalog>,
+    budget: Arc<Budget>,
     rows: Vec<Row>,
 }
 
@@ -109,7 +111,8 @@ impl Site {
         };
         let catalog = catalog(views, &sources);
         let (private, public) = (store(), store());
-        Site { log, private, public, published: Arc::default(), clock, catalog, rows: vec![] }
+        let budget = Budget::new(usize::MAX, None);
+        Site { log, private, public, published: Arc::default(), clock, catalog, budget, rows: vec![] }
     }
 
     /// The next rows, a second and a half apart, in turn for each partition.
@@ -153,7 +156,7 @@ impl Site {
                 checkpoint_interval: Duration::from_secs(3_600),
                 seal: SealLimits { rows_max: 12, bytes_max: u64::MAX, age_max: Duration::ZERO },
             },
-            budget: Budget::new(usize::MAX, None),
+            budget: Arc::clone(&self.budget),
             disk: None,
             postgres: None,
             published: Arc::clone(&self.published),
@@ -288,6 +291,7 @@ async fn checkpoint(query: &mut QueryLoop, seals: bool) {
     query.checkpoint().await.unwrap_or_else(|error| panic!("{}", error.report()));
     if seals {
         query.write_seals().await.unwrap_or_else(|error| panic!("{}", error.report()));
+        query.finish_seals(Duration::from_secs(60)).await.unwrap_or_else(|error| panic!("{}", error.report()));
     }
 }
 

@@ -123,7 +123,7 @@ async fn published(store: &InMemory) -> Arc<Published> {
     let published = Published::default();
     let view = PublishedView::new("scores", scores_schema());
     let tail = Arc::new([TailRows { checkpoint: 7, rows: vec![scores(&[("m3", 3)])].into() }]);
-    view.publish(ViewSnapshot { checkpoint: 7, sealed: Arc::new([sealed]), tail, ..ViewSnapshot::default() });
+    view.publish(ViewSnapshot { checkpoint: 7, sealed: Arc::new([Arc::new(sealed)]), tail, ..ViewSnapshot::default() });
     published.put_view(Arc::new(view));
     published.put_view(ledger("a"));
     published.put_view(ledger("b"));

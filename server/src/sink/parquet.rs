@@ -25,7 +25,7 @@ use crate::checkpoint::{
     Day, Filing, Generation, IntentFile, OutputState, QueryPaths, SealIntent, Section, TailEntry, days_of_checkpoint,
     days_of_seal,
 };
-use crate::clock::{Micros, duration_of};
+use crate::clock::Micros;
 use crate::error::{Error, Result};
 use crate::state::Rows;
 use crate::store::{ByteSpool, Content, SpillDirectory, Store, disk_refusal};
@@ -44,7 +44,7 @@ pub struct SealLimits {
     pub rows_max: u64,
     /// Bytes in the tail, compressed.
     pub bytes_max: u64,
-    /// Age of the oldest row, processing time. Zero seals whatever there is.
+    /// Age of the oldest row. Zero seals whatever there is.
     pub age_max: Duration,
 }
 
@@ -59,14 +59,15 @@ pub struct SealNames<'a> {
 /// The next files to write from an output's tail; `None` while nothing is due.
 ///
 /// `date_column`: the column that dates a row (see [`tail_entry`]). `through`: the last checkpoint that may be sealed,
-/// where a later one still has to stay. Pure: record the answer with [`OutputState::begin_seal`] and commit it first.
+/// where a later one still has to stay. `age`: for how long an entry has been there, by steady time. Pure: record the answer with
+/// [`OutputState::begin_seal`] and commit it first.
 pub fn plan_seal(
     output: &OutputState,
     limits: SealLimits,
     names: SealNames<'_>,
     date_column: Option<&str>,
     through: Option<u64>,
-    now: Micros,
+    age: impl FnOnce(&TailEntry) -> Duration,
 ) -> Option<SealIntent> {
     let intended = output.intents.last().map_or(0, |intent| intent.to);
     let may = |entry: &&TailEntry| entry.checkpoint > intended && through.is_none_or(|last| entry.checkpoint <= last);
@@ -74,8 +75,7 @@ pub fn plan_seal(
     let first = *free.first()?;
     let rows: u64 = free.iter().map(|entry| entry.section.rows).sum();
     let bytes: u64 = free.iter().map(|entry| entry.section.length).sum();
-    let age = duration_of(now.saturating_sub(first.created_at));
-    if rows < limits.rows_max && bytes < limits.bytes_max && age < limits.age_max {
+    if rows < limits.rows_max && bytes < limits.bytes_max && age(first) < limits.age_max {
         return None;
     }
 

@@ -159,9 +159,9 @@ pub struct ViewProgress {
 pub struct Known {
     /// Where it ended when it last answered.
     pub end: Offset,
-    /// Processing time of the first answer after it had been silent, in trouble, or not known at all.
+    /// Steady time of the first answer after it had been silent, in trouble, or not known at all.
     pub since: Micros,
-    /// Processing time of the last answer.
+    /// Steady time of the last answer.
     pub at: Micros,
 }
 

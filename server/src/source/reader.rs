@@ -551,7 +551,7 @@ impl Task {
             {
                 let mut answers = self.answers.lock();
                 news |= answers.set_trouble(polled.trouble.clone());
-                answers.note(&polled, self.deps.clock.now());
+                answers.note(&polled, self.deps.clock.steady());
             }
             news |= records > 0 || polled.finished || told.as_ref() != Some(&polled.positions);
             if !news {
@@ -595,7 +595,7 @@ impl Task {
             match reader.next(self.rows_max.min(BATCH_FILE_ROWS)) {
                 Ok(mut batch) => {
                     batch.bytes = batch.batches.iter().map(RecordBatch::get_array_memory_size).sum();
-                    let (finished, now) = (batch.finished, self.deps.clock.now());
+                    let (finished, now) = (batch.finished, self.deps.clock.steady());
                     let ends =
                         batch.progress.iter().filter_map(|(partition, progress)| Some((*partition, progress.end?)));
                     ends.for_each(|(partition, end)| self.answers.lock().answered(partition, end, now));

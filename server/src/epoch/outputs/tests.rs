@@ -6,7 +6,8 @@ use object_store::memory::InMemory;
 
 use super::*;
 use crate::checkpoint::Chain;
-use crate::clock::Clock;
+use crate::clock::DAY_MICROS;
+use crate::epoch::sealing::SealWriter;
 use crate::error::ErrorKind;
 
 const CHECKPOINTS: i64 = 500;
@@ -31,7 +32,7 @@ fn output_of(changes: &Changes, schema: SchemaRef) -> Output {
 /// What the loop does at a checkpoint, in its order.
 async fn checkpoint(output: &mut Output, chain: &mut Chain, private: &Store, public: &Store) -> Result<()> {
     let limits = SealLimits { rows_max: u64::MAX, bytes_max: u64::MAX, age_max: Duration::ZERO };
-    output.plan_seal(limits, chain.paths(), chain.generation(), chain.head(), 7);
+    output.plan_seal(limits, chain.paths(), chain.generation(), chain.head(), &Clock::manual(7));
     let mut draft = chain.draft(7);
     let mut bundle = chain.bundle(&draft, None);
     output.put_hot_together(private, &mut draft, &mut bundle).await?;
@@ -40,7 +41,12 @@ async fn checkpoint(output: &mut Output, chain: &mut Chain, private: &Store, pub
     chain.put_bundle(bundle).await?;
     chain.commit(draft).await?;
     output.committed(chain.head());
-    output.write_seals(private, public, None, "v", chain.head()).await?;
+    let (private, public) = (private.clone(), public.clone());
+    let writer = SealWriter { query: "v".to_owned(), private, public, disk: None };
+    for job in output.seal_jobs(0, chain.head()) {
+        let files = writer.write(&job).await?;
+        output.note_sealed(job.intent.seal, files);
+    }
     Ok(())
 }
 
@@ -126,6 +132,75 @@ async fn only_rows_that_change_as_those_before_them_go_on_from_a_checkpoint() ->
             let (report, differs) = (error.report(), format!("is {said:?}, the query needs {needed:?}"));
             assert!(report.contains(&differs) && report.contains("rename the view"), "{report}");
         }
+    }
+    Ok(())
+}
+
+const SECOND: Micros = 1_000_000;
+
+/// Whether rows of a minute are to be sealed.
+fn is_due(output: &mut Output, chain: &Chain, clock: &Clock) -> bool {
+    let limits = SealLimits { rows_max: u64::MAX, bytes_max: u64::MAX, age_max: Duration::from_secs(60) };
+    output.plan_seal(limits, chain.paths(), chain.generation(), chain.head(), clock)
+}
+
+// Ahead, then right; behind, then right. And the same with a start in between.
+#[tokio::test]
+async fn rows_are_sealed_at_their_age_whatever_was_done_to_the_clock() -> Result<()> {
+    const RIGHT: Micros = 100 * DAY_MICROS;
+    for (wrong_by, restarted) in
+        [(3 * DAY_MICROS, false), (-3 * DAY_MICROS, false), (3 * DAY_MICROS, true), (-3 * DAY_MICROS, true)]
+    {
+        let private = store();
+        let clock = Clock::manual(RIGHT);
+        let generation = Generation::claim(&private).await?;
+        let mut chain = Chain::open(&private, "v", generation, "f1", &clock).await?.chain;
+        let mut output = new_output(batch(0).schema());
+        assert!(!is_due(&mut output, &chain, &clock));
+
+        clock.set_wall(RIGHT + wrong_by);
+        output.add(vec![batch(1)].into());
+        let mut draft = chain.draft(clock.now());
+        let mut bundle = chain.bundle(&draft, None);
+        output.stage(&mut draft, &mut bundle, false)?;
+        chain.put_bundle(bundle).await?;
+        chain.commit(draft).await?;
+        output.committed(chain.head());
+        assert!(!is_due(&mut output, &chain, &clock));
+
+        clock.set_wall(RIGHT);
+        if restarted {
+            output = new_output(batch(0).schema());
+            output.restore(&private, chain.head(), &Account::unlimited(), None).await?;
+            output.see_tail(chain.head(), &clock);
+        }
+        // Nobody can tell that a process before this one had a clock that was behind: its rows go at once, which is no harm.
+        let seems_old = restarted && wrong_by < 0;
+        clock.set(RIGHT + 59 * SECOND);
+        assert_eq!(is_due(&mut output, &chain, &clock), seems_old, "wrong by {wrong_by}, restarted: {restarted}");
+        clock.set(RIGHT + 60 * SECOND);
+        assert!(is_due(&mut output, &chain, &clock), "wrong by {wrong_by}, restarted: {restarted}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn names_of_sealed_files_are_shared_by_all_that_is_shown() -> Result<()> {
+    let (private, public) = (store(), store());
+    let generation = Generation::claim(&private).await?;
+    let mut chain = Chain::open(&private, "v", generation, "f1", &Clock::manual(7)).await?.chain;
+    let mut output = new_output(batch(0).schema());
+    let mut shown = Vec::new();
+    for value in 0..12 {
+        output.add(vec![batch(value)].into());
+        checkpoint(&mut output, &mut chain, &private, &public).await?;
+        output.publish(chain.head());
+        shown.push(output.view().pin());
+    }
+    let last = shown.last().expect("it has been shown");
+    assert!(last.sealed.len() > 2, "{:?}", last.sealed);
+    for before in &shown {
+        assert!(before.sealed.iter().zip(last.sealed.iter()).all(|(before, last)| Arc::ptr_eq(before, last)));
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::*;
 use crate::checkpoint::faulty::{Fault, FaultyStore};
 use crate::checkpoint::{BundleBuilder, Chain, DAYS_MAX, Opened, read_section};
-use crate::clock::{Clock, DAY_MICROS};
+use crate::clock::{Clock, DAY_MICROS, duration_of};
 use crate::error::ErrorKind;
 
 const DAY: i64 = DAY_MICROS;
@@ -46,7 +46,8 @@ fn of(batches: Vec<RecordBatch>) -> Arc<[Rows]> {
 fn plan(output: &OutputState, limits: SealLimits, through: Option<u64>, now: i64) -> Option<SealIntent> {
     let generation = Generation { number: 3, instance: Uuid::from_u128(0x1234_5678 << 96) };
     let names = SealNames { paths: &QueryPaths::new(QUERY), output: QUERY, generation };
-    plan_seal(output, limits, names, Some("window_start"), through, now)
+    let age = |entry: &TailEntry| duration_of(now.saturating_sub(entry.created_at));
+    plan_seal(output, limits, names, Some("window_start"), through, age)
 }
 
 fn public() -> Store {
@@ -81,7 +82,7 @@ fn a_seal_is_due_by_rows_bytes_or_age_and_not_before() {
     let aged = SealLimits { age_max: Duration::from_secs(60), ..NEVER };
     assert_eq!(range(aged, None, 60_999_999), None);
     assert_eq!(range(aged, None, 61_000_000), Some((1, 5)));
-    assert_eq!(range(aged, None, i64::MIN), None, "a clock that went back seals nothing");
+    assert_eq!(range(aged, None, i64::MIN), None, "an age that is none seals nothing");
     assert_eq!(range(NOW, Some(3), 0), Some((1, 3)));
     assert_eq!(range(NOW, Some(0), 2_000_000), None);
 }
@@ -357,7 +358,7 @@ async fn live(private: &Store, public: &Store, mut steps: u32, next: &mut i64) -
         let output = draft.outputs.entry(QUERY.to_owned()).or_default();
         output.tail.extend(tail_entry(draft.id, 0, section, batches.map(Ok), Some("window_start"))?);
         let names = SealNames { paths: chain.paths(), output: QUERY, generation };
-        let intent = plan_seal(output, NOW, names, Some("window_start"), None, 0);
+        let intent = plan_seal(output, NOW, names, Some("window_start"), None, |_| Duration::ZERO);
         intent.into_iter().for_each(|intent| output.begin_seal(intent));
         chain.commit(draft).await?;
         *next += 2;

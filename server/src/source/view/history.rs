@@ -1,6 +1,7 @@
 //! The sealed rows of a view: which files come next, and in them the rows of one checkpoint after those of the one before.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -25,7 +26,7 @@ pub(super) struct History {
 /// The files that were sealed together: each has rows of any of these checkpoints.
 pub(super) struct Seal {
     pub(super) range: CheckpointRange,
-    files: Vec<SealedFile>,
+    files: Vec<Arc<SealedFile>>,
     /// It is known which row is of which checkpoint.
     known: bool,
 }
@@ -51,7 +52,7 @@ impl History {
     ///
     /// # Errors
     /// `Corrupt` where `next` lies inside a file that does not say which of its rows are of which checkpoint; `Unavailable`.
-    pub(super) async fn next_seal(&mut self, sealed: &[SealedFile], next: u64) -> Result<Option<Seal>> {
+    pub(super) async fn next_seal(&mut self, sealed: &[Arc<SealedFile>], next: u64) -> Result<Option<Seal>> {
         let mut at = match self.done {
             Some(done) => done,
             None => self.first_unread(sealed, next).await?,
@@ -80,7 +81,7 @@ impl History {
     }
 
     /// Where the files begin that hold something from `next` on. From the newest back: those of before have to be asked one by one.
-    async fn first_unread(&mut self, sealed: &[SealedFile], next: u64) -> Result<usize> {
+    async fn first_unread(&mut self, sealed: &[Arc<SealedFile>], next: u64) -> Result<usize> {
         if next <= 1 {
             return Ok(0);
         }
@@ -128,7 +129,7 @@ impl History {
             while let Some((_, rows)) = runs.pop_front_if(|(checkpoint, _)| *checkpoint < next) {
                 skip = skip.saturating_add(rows);
             }
-            reading.files.push(FileReading { file: file.clone(), skip, runs, rows: None });
+            reading.files.push(FileReading { file: Arc::clone(file), skip, runs, rows: None });
         }
         Ok(reading)
     }
@@ -152,7 +153,7 @@ pub(super) struct SealReading {
 }
 
 struct FileReading {
-    file: SealedFile,
+    file: Arc<SealedFile>,
     /// Rows at its beginning that have been read before.
     skip: u64,
     /// What is left of it: checkpoint and rows.

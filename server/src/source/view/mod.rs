@@ -303,7 +303,7 @@ impl Follower {
             Some(_) if other_version => Some("of which another version runs".to_owned()),
             Some(status) => status.stands_still().map(|why| format!("which {why}")),
         };
-        let now = self.clock.now();
+        let now = self.clock.steady();
         let going_on = status.filter(|status| status.goes_on());
         // That nothing comes to a view is what it says itself: it may emit once an hour, and commit when it likes.
         let silence = going_on.map(|status| status.silence().unwrap_or(Silence { since: now, until: now }));
