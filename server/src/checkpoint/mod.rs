@@ -26,7 +26,7 @@ pub use manifest::{
     OutputMark, OutputState, PartitionState, SealIntent, SealedIndex, SealedIndexRef, Section, SegmentRef, SourceState,
     TailEntry,
 };
-pub use paths::{DEAD_LETTER_LEDGER, LATE_LEDGER, QueryPaths, public_folder};
+pub use paths::{CHANGES, DEAD_LETTER_LEDGER, LATE_LEDGER, QueryPaths, public_folder};
 pub use runs::FileRuns;
 pub use sealed::read_sealed_files;
 

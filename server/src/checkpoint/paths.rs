@@ -8,6 +8,7 @@
 //!          q/<query>/runs/<path of a public file>.json   which of its rows are of which checkpoint
 //!          q/<query>/gc/<id>                             up to here manifests may have been deleted
 //! public   <view>/event_date=YYYY-MM-DD/<query>-<generation>-<instance>-<seal>-<part>.parquet
+//!          <view>.changes/event_date=…                   in the same way, where rows that may change again have files
 //! ```
 //! Numbers have twenty digits, so that names sort as numbers do.
 
@@ -21,6 +22,9 @@ use super::hex;
 /// Ledgers of a query beside its own output. No view folder can clash with them: a dot in a name is escaped.
 pub const LATE_LEDGER: &str = "touchline.late";
 pub const DEAD_LETTER_LEDGER: &str = "touchline.dead_letters";
+
+/// The output of a query that has each change of its rows. Its folder is the view's own with a dot in its name, which no view's has.
+pub const CHANGES: &str = "touchline.changes";
 
 /// Longest escaped name, bytes: with the numbers around it a file name stays below the 255 bytes of common file systems.
 const NAME_BYTES_MAX: usize = 100;
@@ -108,7 +112,10 @@ impl QueryPaths {
     ///
     /// The instance keeps names apart if checkpoints are ever removed and generations begin anew beside old files.
     pub fn sealed_file(&self, output: &str, event_date: &str, by: Generation, seal: u64, part: usize) -> String {
-        let folder = public_folder(output);
+        let folder = match output {
+            CHANGES => format!("{}.changes", self.name),
+            other => public_folder(other),
+        };
         let instance = &by.instance.simple().to_string()[..8];
         format!(
             "{folder}/event_date={event_date}/{}-{:020}-{instance}-{seal:020}-{part:04}.parquet",
@@ -185,14 +192,14 @@ mod tests {
         for query in ["momentum", "a-b-c", "Momentum", "v-12345678"] {
             let paths = QueryPaths::new(query);
             let mut runs = Vec::new();
-            for output in [query, LATE_LEDGER] {
+            for output in [query, LATE_LEDGER, CHANGES] {
                 let file = paths.sealed_file(output, "2026-01-01", by, 4, 0);
                 let path = QueryPaths::runs(&file).expect("a sealed file");
                 assert!(path.as_ref().starts_with(&format!("q/{}/runs/", paths.name)), "{path}");
                 assert_eq!(QueryPaths::written_for(&path), None, "clean-up does not know it");
                 runs.push(path);
             }
-            assert_ne!(runs[0], runs[1]);
+            assert!(runs[0] != runs[1] && runs[0] != runs[2] && runs[1] != runs[2]);
         }
         assert_eq!(QueryPaths::runs("v/notes.txt"), None);
         assert_eq!(QueryPaths::runs("v/a.parquet"), None);

@@ -26,8 +26,10 @@ pub(crate) use upstreams::upstreams as views_read;
 pub use watch::Changes;
 
 use crate::catalog::{
-    CSV_DELIMITER_DEFAULT, Connector, Emit, PlainView, RecordRows, TableDef, ViewDef, ViewRef, WatermarkDef,
+    CSV_DELIMITER_DEFAULT, Connector, Emit, ParquetRows, PlainView, RecordRows, TableDef, ViewDef, ViewRef,
+    WatermarkDef,
 };
+use crate::changelog::published::ChangeForm;
 use crate::epoch::{QueryDeps, QueryPlan};
 use crate::error::{Error, Result};
 use crate::pipeline::{PlanSettings, Planned, StreamSlot, plain_views_of, plan};
@@ -257,6 +259,9 @@ pub fn planned(
             Planned::Stream(pipeline) => {
                 check_sealable(&view.name, &pipeline.schema, pipeline.changes())
                     .map_err(|error| error.at(view.location.clone()))?;
+                if let Some(form) = pipeline.early().filter(|_| view.options.parquet_rows == ParquetRows::Changes) {
+                    ChangeForm::try_new(form).map_err(|error| error.at(view.emission_location()))?;
+                }
                 let plain_views = plain_views_of(&view.query, catalog.as_ref())?;
                 let read = std::iter::once(&view.query).chain(plain_views.iter().map(|view| &view.query));
                 let functions: BTreeSet<&str> = read.flat_map(|query| catalog.functions.used_by(query)).collect();
