@@ -59,7 +59,8 @@ impl Registry {
         plan_settings: PlanSettings,
         fatal: signal::Sender<Option<Arc<Error>>>,
     ) -> Self {
-        let snapshots = Arc::new(Snapshots::new(deps.sources.clone()));
+        // A query that lacks the files of a table is tried again.
+        let snapshots = Arc::new(Snapshots::new(deps.sources.clone()).awaiting_files());
         Registry {
             files: Files::default(),
             directories,
