@@ -1,6 +1,7 @@
 //! Chains of views by the loops that a server runs, over the embedded log and stores in memory: each of them is stopped, sealed and opened
 //! anew at any point, and every row is in the answer once.
 
+mod ledgers;
 mod published;
 
 use std::collections::BTreeMap;
