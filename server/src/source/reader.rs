@@ -23,7 +23,7 @@ use super::embedded::{EmbeddedLog, EmbeddedSource};
 use super::filesystem::{self, BatchReader, NdjsonSource};
 use super::kafka::{self, KafkaSettings, KafkaSource};
 use super::postgres::PostgresSource;
-use super::shared::{Decoders, Hub, SharedTopics, Subscriber, can_be_shared};
+use super::shared::{Hub, SharedTopics, Subscriber, can_be_shared};
 use super::view;
 use super::{Identity, Known, Offset, Offsets, Partition, PollLimits, Polled, Progress, Source, SourceBatch};
 use crate::catalog::{Connector, Format, KafkaTopic, RecordRows, StartAt, TableDef};
@@ -86,8 +86,7 @@ pub struct ViewDeps {
     pub public: Store,
 }
 
-/// Bounds the memory of one reader: about `(queue_batches + 1) × batch_bytes_max`, and what the source prefetches. A shared reader of several
-/// partitions also keeps the records of a poll while they are decoded: `batch_bytes_max` at the most.
+/// Bounds the memory of one reader: about `(queue_batches + 1) × batch_bytes_max`, and what the source prefetches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReaderLimits {
     /// Records per batch.
@@ -553,20 +552,12 @@ impl Task {
         Ok(decoder)
     }
 
-    /// For what several queries read.
-    fn decoders(&self, columns: &[usize], at: &Offsets) -> Result<Decoders> {
-        let others = 1..Decoders::wanted(&self.def, at.len());
-        let others = others.map(|_| self.decoder(columns, at)).collect::<Result<_>>()?;
-        Ok(Decoders::of(self.decoder(columns, at)?, others))
-    }
-
     fn read_records(
         &self,
         mut source: Box<dyn Source>,
-        decoder: TableDecoder,
+        mut decoder: TableDecoder,
         mut files: Files,
     ) -> Result<Result<()>, Gone> {
-        let mut decoder = Decoders::of(decoder, vec![]);
         let mut told: Option<Offsets> = None;
         // Records and news since the last batch that was sent.
         let (mut records, mut news) = (0, false);
@@ -579,7 +570,7 @@ impl Task {
             if let (Some(at), false) = (&told, waiting_for_room)
                 && let Some(columns) = self.takers.other_columns()?
             {
-                match self.decoders(&columns, at) {
+                match self.decoder(&columns, at) {
                     Ok(other) => decoder = other,
                     Err(error) => return Ok(Err(error)),
                 }
@@ -605,7 +596,7 @@ impl Task {
                     pushed = decoder.push(&record);
                 }
             });
-            if let Err(error) = pushed.and_then(|()| decoder.decode()) {
+            if let Err(error) = pushed {
                 return Ok(Err(error));
             }
             let polled = match polled {
@@ -635,7 +626,7 @@ impl Task {
             }
             // Of files once: there may be thousands.
             let identity = files.take().or_else(|| source.identity());
-            let finished = decoder.finish(&polled);
+            let finished = finish(&mut decoder, &polled);
             match finished.map(|(batch, doubtful)| (SourceBatch { identity, ..batch }, doubtful)) {
                 Ok(batch) if full => self.send(batch)?,
                 Ok(batch) => self.takers.put(batch)?,

@@ -1,7 +1,7 @@
 //! Shared readers: a topic is fetched and decoded once for all queries that are at about the same place in it.
 //!
 //! ```text
-//! thread: source ─► decoders of all wanted columns ─► window ─┬─► query: its columns, from its offset on, by its own judgement
+//! thread: source ─► decoder of all wanted columns ─► window ─┬─► query: its columns, from its offset on, by its own judgement
 //!                                                            └─► query: …
 //! ```
 //!
@@ -10,7 +10,6 @@
 //! behind, which is the same the other way round. Each query keeps its own positions, and every batch is checked against them:
 //! what lies before is left out, and a gap is an error. Decision record 25.
 
-mod decoders;
 mod hub;
 mod own;
 #[cfg(test)]
@@ -24,7 +23,6 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-pub(super) use self::decoders::Decoders;
 pub(super) use self::hub::Hub;
 use self::hub::Taken;
 use self::own::Own;

@@ -129,20 +129,10 @@ fn record(partition: Partition, offset: Offset, text: &str) -> Record<'_> {
     Record { partition, offset, timestamp_ms: None, key: None, value: Some(text.as_bytes()), headers: None }
 }
 
-/// Two, so that what one has read is gone on with by the other.
-fn decoders(def: &TableDef, columns: &[usize], at: &Offsets) -> Decoders {
-    let one = || {
-        let mut decoder = TableDecoder::try_new(def, columns, Clock::manual(NOW)).unwrap().for_several();
-        decoder.start_at(at);
-        decoder
-    };
-    Decoders::of(one(), vec![one()])
-}
-
 /// A reader whose thread is the test.
 struct ByHand {
     hub: Arc<Hub>,
-    decoder: Decoders,
+    decoder: TableDecoder,
     positions: Offsets,
     told: bool,
 }
@@ -188,8 +178,8 @@ impl Readers {
     fn begin(&mut self, query: u64, at: &Offsets, columns: &[usize], wake: &Arc<Notify>) -> usize {
         let hub = Arc::new(Hub::new(self.all.len() as u64, Arc::clone(&self.def), at.clone(), Self::limits(), None));
         assert!(hub.join(query, at, columns, wake, false));
-        let positions: Offsets = (0..PARTITIONS).map(|id| (id, at.get(&id).copied().unwrap_or(0))).collect();
-        let decoder = decoders(&self.def, columns, &positions);
+        let positions = (0..PARTITIONS).map(|id| (id, at.get(&id).copied().unwrap_or(0))).collect();
+        let decoder = TableDecoder::try_new(&self.def, columns, Clock::manual(NOW)).unwrap().for_several();
         self.all.push(ByHand { hub, decoder, positions, told: false });
         self.all.len() - 1
     }
@@ -197,7 +187,8 @@ impl Readers {
     fn read(&mut self, reader: usize, partition: Partition, records: usize) {
         let Some(ByHand { hub, decoder, positions, told }) = self.all.get_mut(reader) else { return };
         if let Some(columns) = hub.other_columns() {
-            *decoder = decoders(&self.def, &columns, positions);
+            *decoder = TableDecoder::try_new(&self.def, &columns, Clock::manual(NOW)).unwrap().for_several();
+            decoder.start_at(positions);
         }
         // The first batch tells where the partitions stand.
         let records = if std::mem::replace(told, true) { records } else { 0 };
@@ -208,8 +199,7 @@ impl Readers {
             *next += 1;
         }
         let polled = Polled { positions: positions.clone(), ends: positions.clone(), ..Polled::default() };
-        decoder.decode().unwrap();
-        let (rows, doubtful) = decoder.finish(&polled).unwrap();
+        let (rows, doubtful) = finish(decoder, &polled).unwrap();
         // Nobody reads by it any more, or all do.
         let _ = hub.put(rows, doubtful);
     }
