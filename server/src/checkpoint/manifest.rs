@@ -48,7 +48,7 @@ pub struct Manifest {
     pub fingerprint: String,
     pub sources: BTreeMap<String, SourceState>,
     pub operators: Vec<OperatorState>,
-    /// By output name: the view's own, [`super::LATE_LEDGER`] and [`super::DEAD_LETTER_LEDGER`].
+    /// By output name: the view's own, [`super::LATE_LEDGER`], [`super::DEAD_LETTER_LEDGER`] and [`super::CHANGES`].
     pub outputs: BTreeMap<String, OutputState>,
     pub accounting: Accounting,
 }

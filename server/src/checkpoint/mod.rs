@@ -35,7 +35,7 @@ pub use manifest::{
     TailEntry,
 };
 pub use owner::{Owner, state_store_id};
-pub use paths::{DEAD_LETTER_LEDGER, LATE_LEDGER, QueryPaths, public_folder};
+pub use paths::{CHANGES, DEAD_LETTER_LEDGER, LATE_LEDGER, QueryPaths, public_folder};
 pub use runs::FileRuns;
 pub use sealed::read_sealed_files;
 pub use strangers::{NamedFiles, Strangers, find_strangers};

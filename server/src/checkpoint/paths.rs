@@ -11,6 +11,7 @@
 //!          q/<query>/gc/<id>                             up to here manifests may have been deleted
 //! public   .touchline/<query>.json                       whose the folder of a query is
 //!          <view>/event_date=YYYY-MM-DD/<query>-<generation>-<instance>-<seal>-<part>.parquet
+//!          <view>.changes/event_date=…                   in the same way, where rows that may change again have files
 //! ```
 //! Numbers have twenty digits, so that names sort as numbers do.
 
@@ -24,6 +25,9 @@ use super::hex;
 /// Ledgers of a query beside its own output. No view folder can clash with them: a dot in a name is escaped.
 pub const LATE_LEDGER: &str = "touchline.late";
 pub const DEAD_LETTER_LEDGER: &str = "touchline.dead_letters";
+
+/// The output of a query that has each change of its rows. Its folder is the view's own with a dot in its name, which no view's has.
+pub const CHANGES: &str = "touchline.changes";
 
 /// Longest escaped name, bytes: with the numbers around it a file name stays below the 255 bytes of common file systems.
 const NAME_BYTES_MAX: usize = 100;
@@ -142,11 +146,19 @@ impl QueryPaths {
             && digits(part, part.len())
     }
 
+    /// The folder of one of the query's outputs, within the public store.
+    pub(super) fn folder(&self, output: &str) -> String {
+        match output {
+            CHANGES => format!("{}.changes", self.name),
+            other => public_folder(other),
+        }
+    }
+
     /// A sealed file, within the public store. `event_date` is `YYYY-MM-DD`.
     ///
     /// The instance keeps names apart if checkpoints are ever removed and generations begin anew beside old files.
     pub fn sealed_file(&self, output: &str, event_date: &str, by: Generation, seal: u64, part: usize) -> String {
-        let folder = public_folder(output);
+        let folder = self.folder(output);
         let instance = &by.instance.simple().to_string()[..8];
         format!(
             "{folder}/event_date={event_date}/{}-{:020}-{instance}-{seal:020}-{part:04}.parquet",
@@ -223,14 +235,14 @@ mod tests {
         for query in ["momentum", "a-b-c", "Momentum", "v-12345678"] {
             let paths = QueryPaths::new(query);
             let mut runs = Vec::new();
-            for output in [query, LATE_LEDGER] {
+            for output in [query, LATE_LEDGER, CHANGES] {
                 let file = paths.sealed_file(output, "2026-01-01", by, 4, 0);
                 let path = QueryPaths::runs(&file).expect("a sealed file");
                 assert!(path.as_ref().starts_with(&format!("q/{}/runs/", paths.name)), "{path}");
                 assert_eq!(QueryPaths::written_for(&path), None, "clean-up does not know it");
                 runs.push(path);
             }
-            assert_ne!(runs[0], runs[1]);
+            assert!(runs[0] != runs[1] && runs[0] != runs[2] && runs[1] != runs[2]);
         }
         assert_eq!(QueryPaths::runs("v/notes.txt"), None);
         assert_eq!(QueryPaths::runs("v/a.parquet"), None);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use futures::TryStreamExt;
 use object_store::path::Path;
 
-use super::paths::{DEAD_LETTER_LEDGER, LATE_LEDGER, QueryPaths, public_folder};
+use super::paths::{CHANGES, DEAD_LETTER_LEDGER, LATE_LEDGER, QueryPaths};
 use crate::error::Result;
 use crate::store::Store;
 use crate::tables::SealedFile;
@@ -49,7 +49,7 @@ pub struct Strangers {
     pub is_cut: bool,
 }
 
-/// Looks through the view's folder and those of the ledgers. `named`: the files as they stand when it is called, which may change meanwhile.
+/// Looks through the view's folders and those of the ledgers. `named`: the files as they stand when it is called, which may change meanwhile.
 ///
 /// One listing of each folder, of at most 100,000 objects together.
 ///
@@ -76,8 +76,8 @@ pub(super) async fn find_within(
     {
         let named = named();
         let known = named.paths();
-        for output in [query, LATE_LEDGER, DEAD_LETTER_LEDGER] {
-            let folder = Path::from(public_folder(output));
+        for output in [query, CHANGES, LATE_LEDGER, DEAD_LETTER_LEDGER] {
+            let folder = Path::from(paths.folder(output));
             let mut listing = public.objects().list(Some(&folder));
             loop {
                 let next = listing.try_next().await.map_err(|error| public.failed("list", &folder, error))?;

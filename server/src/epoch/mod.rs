@@ -95,7 +95,7 @@ pub struct QueryLoop {
     settings: LoopSettings,
     clock: Clock,
     status: Arc<QueryStatus>,
-    /// The view, then its late ledger and its dead letters.
+    /// The view, then its late ledger and its dead letters, and what changes, where that has public files.
     outputs: Vec<Output>,
     late: Vec<LateRow>,
     dead_letters: Vec<DeadLetter>,
@@ -128,6 +128,7 @@ impl std::fmt::Debug for QueryLoop {
 const VIEW: usize = 0;
 const LATE: usize = 1;
 const DEAD: usize = 2;
+const CHANGES: usize = 3;
 
 impl QueryLoop {
     /// Runs until told to stop, until its input ends, or until an error that repeating cannot mend.
@@ -320,8 +321,13 @@ impl QueryLoop {
         if let Some(hot) = &self.hot {
             self.outputs[VIEW].put_hot_together(hot.private(), &mut draft, &mut bundle).await?;
         }
-        for output in &mut self.outputs {
-            output.stage(&mut draft, &mut bundle, self.hot.is_some())?;
+        let changes = self.outputs[VIEW].changes(draft.id)?;
+        if let Some(output) = self.outputs.get_mut(CHANGES) {
+            output.add(changes);
+        }
+        for (at, output) in self.outputs.iter_mut().enumerate() {
+            // The hot table has the view's rows alone: those of a ledger would wait for it for ever.
+            output.stage(&mut draft, &mut bundle, at == VIEW && self.hot.is_some())?;
         }
         self.outputs[VIEW].stage_watermarks(&mut draft, self.driver.pipeline.output_marks());
         draft.sources = self.sources();

@@ -10,6 +10,7 @@ use super::sealing::SealJob;
 use super::tail_ages::TailAges;
 use crate::changelog::Changes;
 use crate::changelog::early::EarlyForm;
+use crate::changelog::published::ChangeForm;
 use crate::checkpoint::{
     BundleBuilder, DEAD_LETTER_LEDGER, Generation, LATE_LEDGER, Manifest, OutputChanges, OutputMark, OutputState,
     QueryPaths, SealIntent, TailEntry, read_section_by_batches,
@@ -91,6 +92,14 @@ impl Output {
         Output { early: Some(EarlyOutput::new(Arc::clone(form), Arc::clone(account))), ..self }
     }
 
+    /// The same with public files of what changes.
+    pub(super) fn with_changes(mut self, form: ChangeForm) -> Self {
+        if let Some(early) = &mut self.early {
+            early.publish(form);
+        }
+        self
+    }
+
     /// Reads back what the head holds: its sealed files' names and the rows of its tail.
     ///
     /// # Errors
@@ -145,6 +154,11 @@ impl Output {
         let Some(early) = &mut self.early else { return Ok(()) };
         early.set_final_through(final_through);
         early.add(rows)
+    }
+
+    /// What this checkpoint changes, where changes have public files. Before [`Output::stage`].
+    pub(super) fn changes(&self, checkpoint: u64) -> Result<Rows> {
+        self.early.as_ref().map_or_else(|| Ok(Rows::default()), |early| early.changes(checkpoint, &self.fresh))
     }
 
     /// Puts this output's part into a checkpoint: new rows, seals that are done, seals that are next.

@@ -17,10 +17,12 @@ use super::outputs::Output;
 use super::refresh::Refresh;
 use super::sealing::{SealWriter, Sealing};
 use super::{LoopSettings, QueryLoop};
-use crate::catalog::ViewDef;
+use crate::catalog::{ParquetRows, ViewDef};
 use crate::changelog::Changes;
+use crate::changelog::published::ChangeForm;
 use crate::checkpoint::{
-    Chain, DEAD_LETTER_LEDGER, Generation, Heartbeat, LATE_LEDGER, Manifest, Owner, Section, SegmentRef, SourceState,
+    CHANGES, Chain, DEAD_LETTER_LEDGER, Generation, Heartbeat, LATE_LEDGER, Manifest, Owner, Section, SegmentRef,
+    SourceState,
     segment_home,
 };
 use crate::clock::{Clock, Micros};
@@ -133,7 +135,7 @@ impl QueryLoop {
             offsets.push(resume);
         }
 
-        let mut outputs = outputs(&view, &name, &pipeline, &account, &fingerprint);
+        let mut outputs = outputs(&view, &name, &pipeline, &account, &fingerprint, &head)?;
         for output in &mut outputs {
             output.restore(&deps.private, &head, &account, deps.disk.as_ref()).await?;
             output.see_tail(&head, &deps.clock);
@@ -155,9 +157,12 @@ impl QueryLoop {
             _ => None,
         };
         // Only now: whoever reads it or follows it meanwhile sees what was there before, or nothing, and never half of it.
-        for output in &outputs {
+        for (at, output) in outputs.iter().enumerate() {
             output.publish(&head);
-            deps.published.put_view(Arc::clone(output.view()));
+            // Changes are for those who read the files: a statement reads what they come to.
+            if at != super::CHANGES {
+                deps.published.put_view(Arc::clone(output.view()));
+            }
         }
         let owner = Owner::new(&deps.private, deps.state_store, &name, &fingerprint, deps.generation.instance);
         let folder = Folder::new(deps.public.clone(), chain.paths().clone(), owner, Arc::clone(&status));
@@ -289,8 +294,19 @@ fn restored_watermark(slot: &StreamSlot, state: Option<&SourceState>, now: Micro
     watermark.into()
 }
 
-/// The view and its two ledgers. `version`: names what the view computes.
-fn outputs(view: &ViewDef, name: &str, pipeline: &Pipeline, account: &Arc<Account>, version: &str) -> Vec<Output> {
+/// The view and its two ledgers, and what changes, where that is wanted or has rows left that no file has yet. `version`: names what the view
+/// computes.
+///
+/// # Errors
+/// As [`ChangeForm::try_new`].
+fn outputs(
+    view: &ViewDef,
+    name: &str,
+    pipeline: &Pipeline,
+    account: &Arc<Account>,
+    version: &str,
+    head: &Manifest,
+) -> Result<Vec<Output>> {
     let ledger = |kind: &str, schema| {
         let shown = Arc::new(PublishedView::new(format!("{kind}.{}", view.name), schema));
         Output::new(kind.to_owned(), None, &Changes::Append, shown)
@@ -300,11 +316,18 @@ fn outputs(view: &ViewDef, name: &str, pipeline: &Pipeline, account: &Arc<Accoun
     let shown = PublishedView::new(view.name.clone(), Arc::clone(&pipeline.schema)).of_version(version);
     let shown = Arc::new(shown);
     let main = Output::new(name.to_owned(), date_column(&pipeline.schema, false), pipeline.all_changes(), shown);
-    let main = match pipeline.early() {
-        Some(form) => main.with_early(form, account),
-        None => main,
-    };
-    vec![main, late, dead_letters]
+    let Some(form) = pipeline.early() else { return Ok(vec![main, late, dead_letters]) };
+    let main = main.with_early(form, account);
+    let wanted = view.options.parquet_rows == ParquetRows::Changes;
+    let is_left = super::output_state(head, CHANGES).is_some_and(|state| !state.tail.is_empty());
+    if !wanted && !is_left {
+        return Ok(vec![main, late, dead_letters]);
+    }
+    let form = ChangeForm::try_new(form).map_err(|error| error.at(view.location.clone()))?;
+    let shown = Arc::new(PublishedView::new(format!("{CHANGES}.{}", view.name), Arc::clone(form.schema())));
+    let changes = Output::new(CHANGES.to_owned(), date_column(form.schema(), false), &Changes::Append, shown);
+    let main = if wanted { main.with_changes(form) } else { main };
+    Ok(vec![main, late, dead_letters, changes])
 }
 
 /// What the hot table is upserted by: as the view says, or by what names a row where rows replace one another.

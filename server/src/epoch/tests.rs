@@ -2,6 +2,8 @@
 //! anew at any point, and every row is in the answer once.
 
 mod folders;
+mod ledgers;
+mod published;
 mod sealing;
 
 use std::collections::BTreeMap;

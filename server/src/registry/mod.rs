@@ -26,8 +26,10 @@ pub(crate) use upstreams::upstreams as views_read;
 pub use watch::Changes;
 
 use crate::catalog::{
-    CSV_DELIMITER_DEFAULT, Connector, Emit, PlainView, RecordRows, TableDef, ViewDef, ViewRef, WatermarkDef,
+    CSV_DELIMITER_DEFAULT, Connector, Emit, ParquetRows, PlainView, RecordRows, TableDef, ViewDef, ViewRef,
+    WatermarkDef,
 };
+use crate::changelog::published::ChangeForm;
 use crate::epoch::{QueryDeps, QueryPlan};
 use crate::error::{Error, Result};
 use crate::pipeline::{PlanSettings, Planned, StreamSlot, plain_views_of, plan};
@@ -57,7 +59,8 @@ impl Registry {
         plan_settings: PlanSettings,
         fatal: signal::Sender<Option<Arc<Error>>>,
     ) -> Self {
-        let snapshots = Arc::new(Snapshots::new(deps.sources.clone()));
+        // A query that lacks the files of a table is tried again.
+        let snapshots = Arc::new(Snapshots::new(deps.sources.clone()).awaiting_files());
         Registry {
             files: Files::default(),
             directories,
@@ -258,6 +261,9 @@ pub fn planned(
             Planned::Stream(pipeline) => {
                 check_sealable(&view.name, &pipeline.schema, pipeline.changes())
                     .map_err(|error| error.at(view.location.clone()))?;
+                if let Some(form) = pipeline.early().filter(|_| view.options.parquet_rows == ParquetRows::Changes) {
+                    ChangeForm::try_new(form).map_err(|error| error.at(view.emission_location()))?;
+                }
                 let plain_views = plain_views_of(&view.query, catalog.as_ref())?;
                 let read = std::iter::once(&view.query).chain(plain_views.iter().map(|view| &view.query));
                 let functions: BTreeSet<&str> = read.flat_map(|query| catalog.functions.used_by(query)).collect();

@@ -120,6 +120,8 @@ pub struct SourceBatch {
     pub extra_rows: u64,
     /// Records of such tables without any row.
     pub empty_records: u64,
+    /// Where these were read, of what is decoded for several queries: each of them may begin behind some.
+    pub empty_at: Vec<(Partition, Offset)>,
     /// Bounded input has ended: there is nothing after this batch.
     pub finished: bool,
     /// Bytes of its rows and bad records, about.
