@@ -30,6 +30,7 @@ use crate::source::reader::{ReaderLimits, SourceDeps};
 use crate::state::{Budget, SpillSpace};
 use crate::store::{SpillDirectory, Store};
 use crate::tables::Published;
+use crate::tables::refused::RefusedRows;
 use crate::tables::snapshot::Snapshots;
 
 /// How long listeners may take to finish the calls that are under way when the server stops.
@@ -77,6 +78,9 @@ impl Server {
             None => None,
         };
         let published = Arc::new(Published::default());
+        if let Some(sink) = &postgres {
+            published.put_refused(Arc::clone(sink) as Arc<dyn RefusedRows>);
+        }
         let public = Store::open(&config.tables_url(), &config.s3).await?;
         let private = Store::open(&config.state_url(), &config.s3).await?;
         let generation = Generation::claim(&private).await?;

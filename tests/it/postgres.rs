@@ -270,13 +270,15 @@ async fn failed_transaction() -> Outcome {
     let hot = HotTable { primary_key: vec!["match_id".to_owned()], time_column: None, ..momentum() };
     let delta = [rows(&hot, &[(Some("m1"), 20_000, 1)])];
     place.sink.prepare(&hot, 1).await?;
-    place.db.batch_execute("ALTER TABLE momentum ADD CONSTRAINT few CHECK (shots < 100)").await?;
-    let bad = [rows(&hot, &[(Some("m1"), 20_000, 1), (Some("secret"), 20_000, 100)])];
-    let error = place.sink.apply(&hot, 1, 0, 1, &bad).await.expect_err("the constraint");
+    // Not about a row: the column is another one.
+    place.db.batch_execute("ALTER TABLE momentum RENAME COLUMN shots TO goals").await?;
+    let error = place.sink.apply(&hot, 1, 0, 1, &delta).await.expect_err("no such column");
     assert_eq!(error.kind(), ErrorKind::Invalid, "{error:?}");
     let report = error.report();
-    assert!(report.contains("constraint few") && !report.contains("secret"), "{report}");
-    assert_eq!(place.rows("SELECT * FROM momentum").await?, Vec::<String>::new());
+    assert!(report.contains("\"shots\"") && !report.contains("m1"), "{report}");
+    assert_eq!(place.rows("SELECT checkpoint FROM touchline_commits").await?, ["(0)"]);
+    assert_eq!(place.rows("SELECT to_regclass('touchline_refused') IS NULL").await?, ["(t)"], "no row is blamed");
+    place.db.batch_execute("ALTER TABLE momentum RENAME COLUMN goals TO shots").await?;
 
     let held = place.db.transaction().await?;
     held.batch_execute("SELECT * FROM touchline_commits FOR UPDATE").await?;

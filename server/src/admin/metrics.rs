@@ -49,7 +49,7 @@ struct FromStatus {
 type CounterOf = (&'static str, &'static str, fn(&QueryStatus) -> f64);
 
 /// Without their suffix `_total`.
-const COUNTERS: [CounterOf; 10] = [
+const COUNTERS: [CounterOf; 11] = [
     ("touchline_query_input_rows", "Rows read, dead letters included", |q| count(&q.rows_in)),
     ("touchline_query_output_rows", "Rows emitted", |q| count(&q.rows_out)),
     ("touchline_query_late_rows", "Rows dropped as late, once for each window they missed", |q| count(&q.rows_late)),
@@ -64,6 +64,9 @@ const COUNTERS: [CounterOf; 10] = [
     }),
     ("touchline_query_postgres_failures", "Attempts to write the hot table that failed", |q| {
         count(&q.postgres_failures)
+    }),
+    ("touchline_query_postgres_refused_rows", "Rows that Postgres refused since the start; touchline.refused has all", |q| {
+        count(&q.postgres_refused_rows)
     }),
     ("touchline_query_sealed_files", "Public Parquet files written", |q| count(&q.sealed_files)),
 ];
