@@ -37,17 +37,17 @@ pub(crate) fn tests() -> Vec<Trial> {
     ]
 }
 
-const DAY: i64 = 86_400_000_000;
+pub(crate) const DAY: i64 = 86_400_000_000;
 
 /// A schema of its own, a sink on it and a connection to look at it.
-struct Place {
-    schema: String,
-    sink: PostgresSink,
-    settings: PostgresSettings,
-    db: Client,
+pub(crate) struct Place {
+    pub(crate) schema: String,
+    pub(crate) sink: PostgresSink,
+    pub(crate) settings: PostgresSettings,
+    pub(crate) db: Client,
 }
 
-async fn place() -> Result<Place, libtest_mimic::Failed> {
+pub(crate) async fn place() -> Result<Place, libtest_mimic::Failed> {
     let url = services::postgres()?;
     let (db, connection) = tokio_postgres::connect(&url, NoTls).await?;
     tokio::spawn(connection);
@@ -66,19 +66,19 @@ async fn place() -> Result<Place, libtest_mimic::Failed> {
 
 impl Place {
     /// The rows of a query, each as one text.
-    async fn rows(&self, sql: &str) -> Result<Vec<String>, libtest_mimic::Failed> {
+    pub(crate) async fn rows(&self, sql: &str) -> Result<Vec<String>, libtest_mimic::Failed> {
         let rows = self.db.query(&format!("SELECT t::text FROM ({sql}) t"), &[]).await?;
         Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 
-    async fn done(self) -> Outcome {
+    pub(crate) async fn done(self) -> Outcome {
         self.db.batch_execute(&format!("DROP SCHEMA \"{}\" CASCADE", self.schema)).await?;
         Ok(())
     }
 }
 
 /// `(match_id, window_start, shots)`, keyed by the first two.
-fn momentum() -> HotTable {
+pub(crate) fn momentum() -> HotTable {
     let schema = Schema::new(vec![
         Field::new("match_id", DataType::Utf8, true),
         Field::new("window_start", DataType::Timestamp(TimeUnit::Millisecond, None), false),
@@ -94,7 +94,7 @@ fn momentum() -> HotTable {
     }
 }
 
-fn rows(hot: &HotTable, rows: &[(Option<&str>, i64, i64)]) -> RecordBatch {
+pub(crate) fn rows(hot: &HotTable, rows: &[(Option<&str>, i64, i64)]) -> RecordBatch {
     let columns: Vec<ArrayRef> = vec![
         Arc::new(rows.iter().map(|row| row.0).collect::<StringArray>()),
         Arc::new(rows.iter().map(|row| Some(row.1 * (DAY / 1_000))).collect::<TimestampMillisecondArray>()),
@@ -341,7 +341,7 @@ async fn foreign_table() -> Outcome {
 }
 
 /// A later version of [`momentum`], with other columns.
-fn later_momentum() -> HotTable {
+pub(crate) fn later_momentum() -> HotTable {
     let mut fields: Vec<Field> = momentum().schema.fields().iter().map(|field| field.as_ref().clone()).collect();
     fields[2] = Field::new("xg", DataType::Int64, true);
     HotTable { query: "momentum-0a1b2c3d".to_owned(), schema: Arc::new(Schema::new(fields)), ..momentum() }

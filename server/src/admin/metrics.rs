@@ -65,9 +65,11 @@ const COUNTERS: [CounterOf; 11] = [
     ("touchline_query_postgres_failures", "Attempts to write the hot table that failed", |q| {
         count(&q.postgres_failures)
     }),
-    ("touchline_query_postgres_refused_rows", "Rows that Postgres refused since the start; touchline.refused has all", |q| {
-        count(&q.postgres_refused_rows)
-    }),
+    (
+        "touchline_query_postgres_refused_rows",
+        "Rows that Postgres refused since the start; touchline.refused has all",
+        |q| count(&q.postgres_refused_rows),
+    ),
     ("touchline_query_sealed_files", "Public Parquet files written", |q| count(&q.sealed_files)),
 ];
 

@@ -131,10 +131,8 @@ impl PostgresSink {
         let placed = shown.iter().map(|batch| place(hot, sql, batch, boundary)).collect::<Result<Vec<_>>>()?;
         let expired: u64 = placed.iter().map(|batch| batch.expired).sum();
         let days = placed.iter().flat_map(|batch| batch.days.iter().copied()).collect();
-        let pieces: Vec<Piece> = placed
-            .iter()
-            .map(|placed| Piece { batch: placed.batch.clone(), rows: placed.rows.clone() })
-            .collect();
+        let pieces: Vec<Piece> =
+            placed.iter().map(|placed| Piece { batch: placed.batch.clone(), rows: placed.rows.clone() }).collect();
         let mut ledger = Ledger::new(&db, hot, sql, range.end)?;
         let written = match care {
             Care::AllAtOnce => match self.write_at_once(&db, sql, &deletions, days, &pieces).await {

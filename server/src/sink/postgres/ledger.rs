@@ -203,8 +203,7 @@ fn json_of(batch: &RecordBatch, row: usize) -> Result<String> {
     let shown: Vec<usize> = (0..one.num_columns())
         .filter(|at| make_encoder(&fields.fields()[*at], one.column(*at).as_ref(), &options).is_ok())
         .collect();
-    let mut writer: Writer<Vec<u8>, LineDelimited> =
-        WriterBuilder::new().with_explicit_nulls(true).build(Vec::new());
+    let mut writer: Writer<Vec<u8>, LineDelimited> = WriterBuilder::new().with_explicit_nulls(true).build(Vec::new());
     writer.write(&one.project(&shown)?)?;
     writer.finish()?;
     let mut text = String::from_utf8(writer.into_inner())

@@ -110,12 +110,7 @@ pub(super) async fn write_rows(db: &Client, sql: &TableSql, pieces: &[Piece]) ->
 }
 
 /// Deletes the rows of some keys, `nulls`: which columns of the key are NULL in all of them. Returns how many there were.
-pub(super) async fn delete_keys(
-    db: &Client,
-    sql: &TableSql,
-    keys: &Piece,
-    nulls: &[bool],
-) -> Result<u64, WriteError> {
+pub(super) async fn delete_keys(db: &Client, sql: &TableSql, keys: &Piece, nulls: &[bool]) -> Result<u64, WriteError> {
     match texts(std::slice::from_ref(keys), keys.batch.num_columns())? {
         Some(columns) => Ok(db.execute_typed(&sql.delete_arrays(nulls), &parameters(&columns)).await?),
         None => Err(Refusal::too_large(PARAMETER_BYTES_MAX).into()),

@@ -52,9 +52,8 @@ impl RefusedRows for PostgresSink {
         );
         reading.patiently(reading.client.batch_execute(&begin)).await?;
         let is_there = "SELECT to_regclass($1) IS NOT NULL";
-        let found = reading
-            .patiently(reading.client.query_typed_one(is_there, &[(&reading.table, Type::TEXT)]))
-            .await?;
+        let found =
+            reading.patiently(reading.client.query_typed_one(is_there, &[(&reading.table, Type::TEXT)])).await?;
         // It is made when there is something to keep.
         if !found.get::<_, bool>(0) {
             return Ok(stream::empty().boxed());
