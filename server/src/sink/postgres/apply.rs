@@ -166,7 +166,9 @@ impl PostgresSink {
             .await
             .map_err(|error| failed(what(), &error))?;
         }
-        if let Err(error) = db.batch_execute("COMMIT").await.map_err(WriteError::from) {
+        let committed = db.batch_execute("COMMIT").await;
+        if let Err(error) = committed {
+            let error = WriteError::Database(error);
             // What a constraint may look at late it looks at here, and has undone everything.
             if care == Care::AllAtOnce && error.blame() != Blame::Elsewhere {
                 db.give_back();

@@ -137,7 +137,7 @@ fn texts(pieces: &[Piece], columns: usize) -> Result<Option<Texts>> {
     Ok(Some(texts))
 }
 
-fn parameters(columns: &Texts) -> Vec<(&(dyn ToSql + Sync), Type)> {
+fn parameters(columns: &[Vec<Option<String>>]) -> Vec<(&(dyn ToSql + Sync), Type)> {
     columns.iter().map(|column| (column as &(dyn ToSql + Sync), Type::TEXT_ARRAY)).collect()
 }
 
