@@ -29,6 +29,7 @@ use crate::source::kafka::EMBEDDED;
 use crate::source::reader::{ReaderLimits, SourceDeps};
 use crate::state::{Budget, SpillSpace};
 use crate::store::{SpillDirectory, Store};
+use crate::tables::refused::RefusedRows;
 use crate::tables::snapshot::Snapshots;
 use crate::tables::{Published, Standing};
 
@@ -83,6 +84,9 @@ impl Server {
             None => None,
         };
         let published = Arc::new(Published::default());
+        if let Some(sink) = &postgres {
+            published.put_refused(Arc::clone(sink) as Arc<dyn RefusedRows>);
+        }
         let public = Store::open(&config.tables_url(), &config.s3).await?;
         let private = Store::open(&config.state_url(), &config.s3).await?;
         let state_store = state_store_id(&private).await?;

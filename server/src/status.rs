@@ -108,6 +108,8 @@ pub struct QueryStatus {
     pub postgres_checkpoint: AtomicU64,
     /// Attempts to write the hot table that failed.
     pub postgres_failures: AtomicU64,
+    /// Rows that Postgres refused since this process began.
+    pub postgres_refused_rows: AtomicU64,
     /// Committed rows that the hot table does not have yet, their compressed bytes, and the age of the oldest, microseconds.
     pub postgres_waiting_rows: AtomicU64,
     pub postgres_waiting_bytes: AtomicU64,

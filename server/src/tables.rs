@@ -1,10 +1,11 @@
 //! What a reader may see: every view at one committed checkpoint, sealed files and tail, no row twice.
 //!
 //! This file holds what is published, and tells those that follow a view when there is more of it; `catalog` gives it names in SQL, and
-//! `view`, `source` and `system` make plans that read it. `stores` is the one object store that such a plan can reach.
+//! `view`, `source`, `system` and `refused` make plans that read it. `stores` is the one object store that such a plan can reach.
 
 pub mod catalog;
 mod early;
+pub mod refused;
 pub mod snapshot;
 pub mod source;
 pub mod stores;
@@ -21,6 +22,7 @@ use datafusion::catalog::TableProvider;
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
+use self::refused::RefusedRows;
 use crate::catalog::TableDef;
 use crate::changelog::early::EarlyForm;
 use crate::clock::Micros;
@@ -44,6 +46,8 @@ pub struct Published {
     functions: RwLock<Arc<Functions>>,
     stream_plans: RwLock<Option<Arc<dyn StreamPlans>>>,
     standing: RwLock<Option<Arc<dyn Standing>>>,
+    /// Rows that a sink did not take; `None` where no sink keeps such.
+    refused: RwLock<Option<Arc<dyn RefusedRows>>>,
 }
 
 /// Says how continuous queries run. Implemented by the registry over the definitions as they stand.
@@ -235,6 +239,14 @@ impl Published {
     /// `None` where nobody else could take over, as in tests.
     pub fn standing(&self) -> Option<Arc<dyn Standing>> {
         self.standing.read().clone()
+    }
+
+    pub fn put_refused(&self, rows: Arc<dyn RefusedRows>) {
+        *self.refused.write() = Some(rows);
+    }
+
+    pub fn refused(&self) -> Option<Arc<dyn RefusedRows>> {
+        self.refused.read().clone()
     }
 
     pub fn put_query(&self, status: Arc<QueryStatus>) {

@@ -52,7 +52,7 @@ struct FromStatus {
 type CounterOf = (&'static str, &'static str, fn(&QueryStatus) -> f64);
 
 /// Without their suffix `_total`.
-const COUNTERS: [CounterOf; 11] = [
+const COUNTERS: [CounterOf; 12] = [
     ("touchline_query_input_rows", "Rows read, dead letters included", |q| count(&q.rows_in)),
     ("touchline_query_output_rows", "Rows emitted", |q| count(&q.rows_out)),
     ("touchline_query_late_rows", "Rows dropped as late, once for each window they missed", |q| count(&q.rows_late)),
@@ -71,6 +71,11 @@ const COUNTERS: [CounterOf; 11] = [
     ("touchline_query_public_file_failures", "Attempts to write public Parquet files that failed", |q| {
         count(&q.public_file_failures)
     }),
+    (
+        "touchline_query_postgres_refused_rows",
+        "Rows that Postgres refused since the start; touchline.refused has all",
+        |q| count(&q.postgres_refused_rows),
+    ),
     ("touchline_query_sealed_files", "Public Parquet files written", |q| count(&q.sealed_files)),
 ];
 

@@ -192,6 +192,10 @@ impl QueryLoop {
     }
 
     pub(super) fn report_backlog(&self, now: Micros) {
+        if let Some(hot) = &self.hot {
+            let refused = hot.sink.refused_rows(&hot.table.query);
+            self.status.postgres_refused_rows.store(refused, Ordering::Relaxed);
+        }
         let waiting = self.outputs[VIEW].backlog();
         let behind = waiting.since.map_or(0, |since| now.saturating_sub(since));
         for (gauge, value) in [

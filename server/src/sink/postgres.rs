@@ -5,21 +5,27 @@
 //! Because the marker lives in the same database, a database that was restored from a backup says so itself.
 
 mod apply;
+mod careful;
+mod carry;
 mod changes;
 mod connection;
 mod ddl;
+mod ledger;
 mod marker;
 mod owner;
 mod prepare;
 mod read;
+mod refuse;
 mod retain;
 mod settings;
 mod text;
+mod write;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use arrow::datatypes::SchemaRef;
+use tokio::sync::Semaphore;
 use tokio_postgres::types::Type;
 
 pub use self::marker::{Marker, Verdict, decide_marker, kind_of_sqlstate, retry_delay};
@@ -72,8 +78,8 @@ impl HotTable {
 /// What became of a checkpoint range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Applied {
-    /// The range is in the table. `rows`: written and deleted. `expired`: rows left out because their day lies before the retention boundary, or beyond what
-    /// Postgres can hold.
+    /// The range is in the table, or in the ledger of refused rows. `rows`: written and deleted. `expired`: rows left out because their day
+    /// lies before the retention boundary.
     Written { rows: u64, expired: u64 },
     /// The marker already stood at `at`, which is not before `to`: an earlier attempt was committed.
     AlreadyApplied { at: u64 },
@@ -109,7 +115,14 @@ struct Inner {
     pool: Pool,
     /// As `server_version_num`: 150018 is 15.18. Known once a table has been prepared.
     version: AtomicU32,
+    refused: ledger::Counts,
+    /// Statements that read the ledger of refused rows, each on a connection of its own.
+    readers: Arc<Semaphore>,
+    retaining: retain::UnderWay,
 }
+
+/// Statements that may read the ledger of refused rows at once; others wait.
+const LEDGER_READERS_MAX: usize = 2;
 
 impl PostgresSink {
     /// Reads the settings. Nothing is opened yet: a database that is away keeps no server from starting, and what it has to say
@@ -120,7 +133,15 @@ impl PostgresSink {
     pub fn try_new(settings: PostgresSettings) -> Result<Self> {
         ddl::quote(&settings.schema)?;
         let pool = Pool::new(&settings)?;
-        Ok(PostgresSink { inner: Arc::new(Inner { settings, pool, version: AtomicU32::new(0) }) })
+        let inner = Inner {
+            settings,
+            pool,
+            version: AtomicU32::new(0),
+            refused: ledger::Counts::default(),
+            readers: Arc::new(Semaphore::new(LEDGER_READERS_MAX)),
+            retaining: retain::UnderWay::default(),
+        };
+        Ok(PostgresSink { inner: Arc::new(inner) })
     }
 
     /// Looks whether the database is one that can hold tables: asked each time, because another one may answer now.
@@ -161,6 +182,11 @@ impl PostgresSink {
 
     pub fn settings(&self) -> &PostgresSettings {
         &self.inner.settings
+    }
+
+    /// How many rows of a version of a query, by [`HotTable::query`], were refused since this process began.
+    pub fn refused_rows(&self, query: &str) -> u64 {
+        self.inner.refused.refused(query)
     }
 
     /// `host:port/database`, without the login.

@@ -70,6 +70,7 @@ impl SystemTableKind {
                 count("postgres_waiting_rows"),
                 count("postgres_waiting_bytes"),
                 count("postgres_waiting_seconds"),
+                count("postgres_refused_rows"),
             ],
             SystemTableKind::Lag => vec![
                 text("query", false),
@@ -156,6 +157,7 @@ fn query_rows(queries: &[Arc<QueryStatus>]) -> Vec<ArrayRef> {
         counts(queries, |query| int(query.postgres_waiting_rows.load(Relaxed))),
         counts(queries, |query| int(query.postgres_waiting_bytes.load(Relaxed))),
         counts(queries, |query| int(query.postgres_waiting_micros.load(Relaxed) / 1_000_000)),
+        counts(queries, |query| int(query.postgres_refused_rows.load(Relaxed))),
     ]
 }
 

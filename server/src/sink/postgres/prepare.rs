@@ -127,6 +127,7 @@ impl PostgresSink {
                     .map_err(|error| failed(format!("bring back hot table {}", sql.qualified), &error))?;
                 tracing::info!(table = hot.table, from = aside, "hot table of this version of the view is back");
                 if self.fit(db, hot, sql, generation).await? {
+                    self.carry_from_set_aside(db, hot, sql).await?;
                     return Ok(false);
                 }
             }
@@ -134,6 +135,7 @@ impl PostgresSink {
         db.batch_execute(&sql.create(self.version()))
             .await
             .map_err(|error| failed(format!("create hot table {}", sql.qualified), &error))?;
+        self.carry_from_set_aside(db, hot, sql).await?;
         Ok(true)
     }
 

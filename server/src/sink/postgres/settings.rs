@@ -37,7 +37,8 @@ pub struct PostgresSettings {
     /// How long to wait for a lock that another session holds, before the transaction is given up and tried again.
     #[serde(with = "duration")]
     pub lock_timeout: Duration,
-    /// Connections at most, shared by all queries. Each can write one query's rows at a time.
+    /// Connections at most, shared by all queries. Each can write one query's rows at a time. Beside them there is one on which old days are
+    /// dropped, while they are, and one for each of at most two statements that read `touchline.refused`.
     pub connections_max: usize,
     /// Bytes of rows, compressed in the checkpoints, that may wait for Postgres, for each query. They wait in the store and not in
     /// memory. A query that has more waiting takes no more input in until a quarter of it is written: its Parquet files and Flight
