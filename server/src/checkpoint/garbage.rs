@@ -21,12 +21,13 @@ pub struct Collected {
     pub manifests: u64,
     pub bundles: u64,
     pub sealed_lists: u64,
+    pub hot_lists: u64,
 }
 
 impl Chain {
     /// Keeps the last `keep` manifests (at least 2) and what they refer to, and deletes the rest.
     ///
-    /// Costs two to four listings, so it is for every so many checkpoints. May stop anywhere; the next call goes on.
+    /// Costs three to five listings, so it is for every so many checkpoints. May stop anywhere; the next call goes on.
     ///
     /// # Errors
     /// `Unavailable`, `Fenced`; what has been deleted until then was not needed.
@@ -39,6 +40,7 @@ impl Chain {
             manifests: self.delete_manifests().await?,
             bundles: self.delete_unreferenced(&self.paths.bundles(), &live).await?,
             sealed_lists: self.delete_unreferenced(&self.paths.sealed_lists(), &live).await?,
+            hot_lists: self.delete_unreferenced(&self.paths.hot_lists(), &live).await?,
         })
     }
 
@@ -75,7 +77,10 @@ impl Chain {
             let (manifest, _) = Manifest::decode(&bytes, key.as_ref())?;
             self.recent.insert(id, manifest.objects());
         }
-        Ok(self.recent.values().flatten().cloned().collect())
+        let mut live: BTreeSet<String> = self.recent.values().flatten().cloned().collect();
+        let listed = self.objects_of_hot_lists(&live).await?;
+        live.extend(listed);
+        Ok(live)
     }
 
     /// In order of ids and one by one: [`Chain::commit`] concludes from a parent that is there that its child was

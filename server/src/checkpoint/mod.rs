@@ -9,8 +9,10 @@ mod chain;
 mod create;
 mod garbage;
 mod generation;
+mod lineage;
 mod manifest;
 mod paths;
+mod replay;
 mod runs;
 mod sealed;
 
@@ -21,12 +23,14 @@ pub use bundle::{BundleBuilder, read_section, read_section_by_batches, segment_h
 pub use chain::{Chain, Committed, Opened};
 pub use garbage::Collected;
 pub use generation::Generation;
+pub use lineage::{Incarnation, Lineage};
 pub use manifest::{
     Accounting, EarlySection, EarlyState, FORMAT_VERSION, HotRun, IntentFile, Manifest, OperatorState, OutputChanges,
     OutputMark, OutputState, PartitionState, SealIntent, SealedIndex, SealedIndexRef, Section, SegmentRef, SourceState,
     TailEntry,
 };
 pub use paths::{DEAD_LETTER_LEDGER, LATE_LEDGER, QueryPaths, public_folder};
+pub use replay::{HotListRef, HotTableState, read_hot_runs};
 pub use runs::FileRuns;
 pub use sealed::read_sealed_files;
 

@@ -15,7 +15,9 @@ mod hot;
 mod ledger;
 mod outage;
 mod outputs;
+mod rebuild;
 mod refresh;
+mod replay;
 mod restore;
 
 use std::collections::HashMap;
@@ -198,9 +200,7 @@ impl QueryLoop {
 
     /// Input has ended, but rows may still be on their way into the hot table and into public files.
     async fn drain_sinks(&mut self, stop: &mut watch::Receiver<bool>) -> Result<()> {
-        while self.outputs.iter().any(Output::has_tail)
-            || self.hot.as_ref().is_some_and(|_| self.outputs[VIEW].has_hot())
-        {
+        while self.outputs.iter().any(Output::has_tail) || self.hot_is_behind() {
             tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => return Ok(()),
@@ -305,13 +305,16 @@ impl QueryLoop {
         if let Some(hot) = &self.hot {
             self.outputs[VIEW].put_hot_together(hot.private(), &mut draft, &mut bundle).await?;
         }
+        let mut hot = self.hot.as_ref().map(Hot::replay);
         for output in &mut self.outputs {
-            output.stage(&mut draft, &mut bundle, self.hot.is_some())?;
+            // The view alone has a hot table: its ledgers come after it.
+            output.stage(&mut draft, &mut bundle, hot.take())?;
         }
         self.outputs[VIEW].stage_watermarks(&mut draft, self.driver.pipeline.output_marks());
         draft.sources = self.sources();
         draft.accounting = self.accounting;
         self.chain.fold_sealed(&mut draft).await?;
+        self.chain.fold_hot_runs(&mut draft).await?;
         let bytes = self.chain.put_bundle(bundle).await?;
         let mut committed = self.chain.commit(draft).await;
         // In doubt: the answer was lost. Only asking again can tell, and going on without knowing could double rows.

@@ -35,7 +35,8 @@ async fn checkpoint(output: &mut Output, chain: &mut Chain, private: &Store, pub
     let mut draft = chain.draft(7);
     let mut bundle = chain.bundle(&draft, None);
     output.put_hot_together(private, &mut draft, &mut bundle).await?;
-    output.stage(&mut draft, &mut bundle, true)?;
+    output.stage(&mut draft, &mut bundle, Some(DAY))?;
+    chain.fold_hot_runs(&mut draft).await?;
     chain.fold_sealed(&mut draft).await?;
     chain.put_bundle(bundle).await?;
     chain.commit(draft).await?;
@@ -115,7 +116,7 @@ async fn only_rows_that_change_as_those_before_them_go_on_from_a_checkpoint() ->
     for (written, said) in &kinds {
         let mut draft = chain.draft(7);
         let mut bundle = chain.bundle(&draft, None);
-        output_of(written, batch(0).schema()).stage(&mut draft, &mut bundle, true)?;
+        output_of(written, batch(0).schema()).stage(&mut draft, &mut bundle, Some(DAY))?;
         assert_eq!(draft.outputs["v"].changes, *said);
         for (own, needed) in &kinds {
             let mut output = output_of(own, batch(0).schema());

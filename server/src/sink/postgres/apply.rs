@@ -13,7 +13,7 @@ use super::connection::{Lease, failed};
 use super::ddl::{self, Day, Layout, TableSql};
 use super::marker::{Verdict, decide_marker};
 use super::text::{self, RowWriter};
-use super::{Applied, HotTable, PostgresSink, fenced, signed};
+use super::{Applied, Claim, HotTable, PostgresSink, fenced, signed};
 use crate::clock::Micros;
 use crate::error::{Error, Result};
 
@@ -38,20 +38,20 @@ impl PostgresSink {
     pub async fn apply(
         &self,
         hot: &HotTable,
-        generation: u64,
+        claim: &Claim,
         from: u64,
         to: u64,
         batches: &[RecordBatch],
     ) -> Result<Applied> {
         let sql = TableSql::new(&self.inner.settings.schema, hot)?;
-        self.patiently("write to a hot table", self.apply_now(hot, &sql, generation, from..to, batches)).await
+        self.patiently("write to a hot table", self.apply_now(hot, &sql, claim, from..to, batches)).await
     }
 
     async fn apply_now(
         &self,
         hot: &HotTable,
         sql: &TableSql,
-        generation: u64,
+        claim: &Claim,
         range: std::ops::Range<u64>,
         batches: &[RecordBatch],
     ) -> Result<Applied> {
@@ -61,19 +61,24 @@ impl PostgresSink {
         let marker = self.marker_table()?;
         // The row lock taken here holds back everyone else with this query until the commit. The table's name is another one once
         // this version of the view has been replaced: its rows must not go into its successor's table.
+        let ((lineage, by), (_, by_before)) = (claim.names(range.end), claim.names(range.start));
         let moved = db
             .query_typed_opt(
                 &format!(
-                    "UPDATE {marker} SET checkpoint = $2, updated_at = now()
+                    "UPDATE {marker} SET checkpoint = $2, instance = $7::uuid, updated_at = now()
                      WHERE query = $1 AND checkpoint = $3 AND generation = $4 AND table_name = $5
+                       AND lineage = $6::uuid AND instance IS NOT DISTINCT FROM $8::uuid
                      RETURNING (EXTRACT(epoch FROM retained_from) * 1000000)::bigint"
                 ),
                 &[
                     (&hot.query, Type::TEXT),
                     (&signed(range.end)?, Type::INT8),
                     (&signed(range.start)?, Type::INT8),
-                    (&signed(generation)?, Type::INT8),
+                    (&signed(claim.generation)?, Type::INT8),
                     (&hot.table, Type::TEXT),
+                    (&lineage, Type::TEXT),
+                    (&by, Type::TEXT),
+                    (&by_before, Type::TEXT),
                 ],
             )
             .await
@@ -82,11 +87,11 @@ impl PostgresSink {
             let row = self.read_marker(&db, hot).await?;
             db.batch_execute("ROLLBACK").await.map_err(|error| failed(what(), &error))?;
             db.give_back();
-            return match decide_marker(row, range.start, range.end, generation) {
+            return match decide_marker(row, range.start, range.end, claim) {
                 Verdict::AlreadyApplied { at } => Ok(Applied::AlreadyApplied { at }),
                 Verdict::Behind { at } => Ok(Applied::Behind { at }),
                 Verdict::Ahead { at } => Ok(Applied::Ahead { at }),
-                Verdict::Fenced { by } => Err(fenced(hot, generation, by)),
+                Verdict::Fenced { by } => Err(fenced(hot, claim.generation, by)),
             };
         };
         let boundary: Option<Micros> = moved.get(0);
