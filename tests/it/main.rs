@@ -14,6 +14,7 @@ mod docs;
 mod early;
 mod functions;
 mod golden;
+mod hot_history;
 mod hot_table;
 mod identity;
 mod judged_alike;
@@ -67,6 +68,7 @@ fn main() -> ExitCode {
     tests.extend(stream_equals_batch::tests());
     tests.extend(postgres::tests());
     tests.extend(hot_table::tests());
+    tests.extend(hot_history::tests());
     tests.extend(real_input::tests());
     tests.extend(known_answers::tests());
     services::announce_skipped(&tests);
