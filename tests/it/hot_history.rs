@@ -157,7 +157,11 @@ async fn set_back(replay_hours: u32) -> Outcome {
     let (server, status) = place.start().await?;
     place.append(&server, 10)?;
     place.compared(&server).await?;
-    assert_eq!(place.table().await? != table, replay_hours == 0, "another table takes its place where rows are not kept");
+    assert_eq!(
+        place.table().await? != table,
+        replay_hours == 0,
+        "another table takes its place where rows are not kept"
+    );
     until("the query to be well", async || Ok(status.get() == (QueryState::Running, None))).await?;
     stopped(server).await?;
     place.database.done().await

@@ -281,7 +281,10 @@ async fn set_back() -> Outcome {
     assert_eq!(place.sink.prepare(&hot, &claim(3)).await?, 2);
     assert!(matches!(place.sink.apply(&hot, &claim(3), 2, 6, &delta).await?, Applied::Written { rows: 1, .. }));
     place.db.batch_execute("DROP TABLE touchline_commits").await?;
-    assert_eq!(place.sink.apply(&hot, &claim(3), 6, 7, &delta).await.expect_err("no marker").kind(), ErrorKind::Invalid);
+    assert_eq!(
+        place.sink.apply(&hot, &claim(3), 6, 7, &delta).await.expect_err("no marker").kind(),
+        ErrorKind::Invalid
+    );
     let error = place.sink.prepare(&hot, &claim(3)).await.expect_err("nobody knows which rows these are");
     assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
     place.db.batch_execute("DELETE FROM momentum").await?;
@@ -315,7 +318,11 @@ async fn another_history() -> Outcome {
         assert!(report.contains("checkpoint 50, generation 3") && report.contains("DROP TABLE"), "{report}");
         let applied = place.sink.apply(&hot, other, 50, 51, &delta).await?;
         assert_eq!(applied, Applied::Behind { at: 50 }, "to be prepared again first");
-        assert_eq!(place.sink.apply(&hot, other, 40, 45, &delta).await?, Applied::Behind { at: 50 }, "not applied already");
+        assert_eq!(
+            place.sink.apply(&hot, other, 40, 45, &delta).await?,
+            Applied::Behind { at: 50 },
+            "not applied already"
+        );
     }
     assert_eq!(place.rows(marker).await?, written, "nothing is touched");
     assert_eq!(place.rows("SELECT shots FROM momentum").await?, ["(1)"]);
@@ -324,7 +331,10 @@ async fn another_history() -> Outcome {
     place.db.batch_execute("DROP TABLE momentum").await?;
     assert_eq!(place.sink.prepare(&hot, &restored).await?, 0, "also where the marker is of a newer generation");
     place.sink.apply(&hot, &restored, 0, 60, &delta).await?;
-    assert_eq!(place.rows("SELECT checkpoint, instance FROM touchline_commits").await?, [format!("(60,{})", Uuid::from_u128(0xC))]);
+    assert_eq!(
+        place.rows("SELECT checkpoint, instance FROM touchline_commits").await?,
+        [format!("(60,{})", Uuid::from_u128(0xC))]
+    );
     place.done().await
 }
 
@@ -359,7 +369,8 @@ async fn made_anew() -> Outcome {
     place.sink.apply(&hot, &claim(1), 0, 5, &old).await?;
     place.sink.retain(&hot, 1, 20_012 * DAY).await?;
 
-    let all = [rows(&hot, &[(Some("m1"), 20_010, 2), (Some("past"), 20_000, 3)]), rows(&hot, &[(Some("m2"), 20_011, 4)])];
+    let all =
+        [rows(&hot, &[(Some("m1"), 20_010, 2), (Some("past"), 20_000, 3)]), rows(&hot, &[(Some("m2"), 20_011, 4)])];
     // One attempt is cut off.
     let mut cut_off = place.sink.begin_rebuild(&hot, &claim(1), None).await?;
     cut_off.add(&all).await?;

@@ -90,7 +90,10 @@ mod tests {
     #[test]
     fn a_checkpoint_is_of_the_incarnation_that_committed_it() {
         let first = Lineage::default().continued(None, id(1), id(100));
-        assert_eq!(first, Lineage { id: id(100), before: 0, incarnations: vec![Incarnation { instance: id(1), first: 1 }] });
+        assert_eq!(
+            first,
+            Lineage { id: id(100), before: 0, incarnations: vec![Incarnation { instance: id(1), first: 1 }] }
+        );
         // The same start goes on, then another one.
         assert_eq!(first.continued(Some((4, id(1))), id(1), id(101)), first);
         let second = first.continued(Some((9, id(1))), id(2), id(101));

@@ -61,7 +61,11 @@ enum Stands {
 enum Done {
     /// The table is there, and says that it is written up to `at`. `lists`: those that the head named when it was asked; `older`: the runs in
     /// them that the table lacks, `None` where they cannot be read.
-    Prepared { at: u64, lists: Vec<HotListRef>, older: Option<Vec<HotRun>> },
+    Prepared {
+        at: u64,
+        lists: Vec<HotListRef>,
+        older: Option<Vec<HotRun>>,
+    },
     Written(u64),
     Rebuilt(u64),
 }
@@ -192,7 +196,10 @@ impl QueryLoop {
         let lacking = match (output.hot_needs(at), older) {
             (Needs::RowsAfter(at), Some(older)) => {
                 if at < had {
-                    warn!(query = self.status.name, at, had, "hot table was set back; it gets the rows after that again");
+                    warn!(
+                        query = self.status.name,
+                        at, had, "hot table was set back; it gets the rows after that again"
+                    );
                 }
                 output.go_on_from(at, &older);
                 self.dirty |= at < had;

@@ -10,8 +10,8 @@ use super::replay::{self, Needs};
 use crate::changelog::Changes;
 use crate::changelog::early::EarlyForm;
 use crate::checkpoint::{
-    BundleBuilder, DEAD_LETTER_LEDGER, FileRuns, Generation, HotListRef, HotRun, LATE_LEDGER, Manifest, OutputChanges, OutputMark,
-    OutputState, QueryPaths, SealIntent, TailEntry, read_section_by_batches,
+    BundleBuilder, DEAD_LETTER_LEDGER, FileRuns, Generation, HotListRef, HotRun, LATE_LEDGER, Manifest, OutputChanges,
+    OutputMark, OutputState, QueryPaths, SealIntent, TailEntry, read_section_by_batches,
 };
 use crate::clock::Micros;
 use crate::error::{Error, Result};

@@ -49,7 +49,8 @@ impl Job {
     pub(super) async fn run(self) -> Result<u64> {
         let at = self.snapshot.checkpoint;
         let mut rebuild = self.sink.begin_rebuild(&self.table, &self.claim, self.now).await?;
-        let mut rows = Gathering { schema: Arc::clone(&self.table.schema), form: None, batches: vec![], rows: 0, bytes: 0 };
+        let mut rows =
+            Gathering { schema: Arc::clone(&self.table.schema), form: None, batches: vec![], rows: 0, bytes: 0 };
         if let Changes::Upsert(key) = &self.table.changes {
             rows.form = Some(EarlyForm::new(&self.table.schema, key.clone()));
         }
@@ -68,7 +69,11 @@ impl Job {
         loop {
             match rebuild.finish(at).await {
                 Err(error) if error.kind() == ErrorKind::Unavailable && attempt + 1 < SWAP_ATTEMPTS => {
-                    warn!(table = self.table.table, error = error.report(), "rebuilt hot table is not in its place yet");
+                    warn!(
+                        table = self.table.table,
+                        error = error.report(),
+                        "rebuilt hot table is not in its place yet"
+                    );
                     tokio::time::sleep(retry_delay(attempt, 1.0)).await;
                     attempt += 1;
                 }

@@ -168,8 +168,7 @@ mod tests {
                 checkpoints: to.map(|to| CheckpointRange { from: 1, to }),
             };
             let entries = |of: &[u64]| of.iter().map(|checkpoint| entry(*checkpoint, 0)).collect();
-            let mut state =
-                OutputState { tail: entries(tail), hot: entries(hot), ..OutputState::default() };
+            let mut state = OutputState { tail: entries(tail), hot: entries(hot), ..OutputState::default() };
             state.sealed.recent.extend(sealed.map(file));
             floor_of_before(&state)
         };
@@ -178,8 +177,7 @@ mod tests {
         assert_eq!(before(&[3, 4, 5], &[5], None), Some(4));
         assert_eq!(before(&[8], &[8], Some(Some(7))), Some(7));
         assert_eq!(before(&[8], &[8], Some(None)), None, "that file does not say of which checkpoints it is");
-        let upserted =
-            OutputState { changes: OutputChanges::Upsert(vec!["k".to_owned()]), ..OutputState::default() };
+        let upserted = OutputState { changes: OutputChanges::Upsert(vec!["k".to_owned()]), ..OutputState::default() };
         assert_eq!(floor_of_before(&upserted), None);
     }
 }

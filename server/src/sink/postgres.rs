@@ -242,7 +242,10 @@ fn foreign(hot: &HotTable, sql: &TableSql, claim: &Claim, marker: &Marker) -> Er
 fn unmarked(hot: &HotTable, sql: &TableSql) -> Error {
     Error::corrupt(format!("hot table {} has rows, and {MARKER_TABLE} does not say which", sql.qualified))
         .detail(format!("there is no row for query {}", hot.query))
-        .hint(format!("it was deleted, or not restored with the table. Nothing is written to the table. {}", ways_out(sql)))
+        .hint(format!(
+            "it was deleted, or not restored with the table. Nothing is written to the table. {}",
+            ways_out(sql)
+        ))
 }
 
 /// The store alone says whose a query is: a marker of a newer generation stops the writing of its table, and nothing else.

@@ -133,7 +133,9 @@ impl PostgresSink {
         if found >= 2 {
             return Ok(());
         }
-        let add = format!("ALTER TABLE {marker} ADD COLUMN IF NOT EXISTS lineage uuid, ADD COLUMN IF NOT EXISTS instance uuid");
+        let add = format!(
+            "ALTER TABLE {marker} ADD COLUMN IF NOT EXISTS lineage uuid, ADD COLUMN IF NOT EXISTS instance uuid"
+        );
         db.batch_execute(&add).await.map_err(|error| failed(what(), &error))
     }
 

@@ -184,12 +184,7 @@ impl Rebuild {
                    retained_from = GREATEST(retained_from, (SELECT retained_from FROM {marker} WHERE query = $4))
                  WHERE query = $1"
             ),
-            &[
-                (&hot.query, Type::TEXT),
-                (&signed(at)?, Type::INT8),
-                (&by, Type::TEXT),
-                (&fresh.query, Type::TEXT),
-            ],
+            &[(&hot.query, Type::TEXT), (&signed(at)?, Type::INT8), (&by, Type::TEXT), (&fresh.query, Type::TEXT)],
         )
         .await
         .map_err(|error| failed(what(), &error))?;
