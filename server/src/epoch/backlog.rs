@@ -109,7 +109,7 @@ pub(super) fn of_run(run: &HotRun) -> Waiting {
 
 /// How much waits beyond `after`.
 pub(super) fn measure(waiting: &[Waiting], after: u64) -> Backlog {
-    let waiting = || waiting.iter().filter(|waiting| waiting.to > after);
+    let waiting = || waiting.iter().filter(move |waiting| waiting.to > after);
     Backlog {
         entries: waiting().count(),
         rows: waiting().map(|waiting| waiting.section.rows).sum(),

@@ -144,7 +144,7 @@ impl QueryLoop {
                 let dated_by = output.date_column().map(str::to_owned);
                 let now = Some(now).filter(|now| *now != NONE);
                 let job = Job { sink, table, claim: claim(), views: hot.views.clone(), snapshot, dated_by, now };
-                hot.running = Some(tokio::spawn(async move { Ok(Done::Rebuilt(job.run().await?)) }));
+                hot.running = Some(tokio::spawn(async move { job.run().await.map(Done::Rebuilt) }));
                 return Ok(());
             }
             Stands::At(applied) => applied,
