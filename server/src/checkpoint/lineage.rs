@@ -152,8 +152,9 @@ mod tests {
     }
 
     fn starts(from: u128) -> impl Strategy<Value = Vec<(u128, u64)>> {
-        proptest::collection::vec(1..6_u64, 1..5)
-            .prop_map(move |commits| commits.into_iter().enumerate().map(|(n, c)| (from + n as u128, c)).collect())
+        proptest::collection::vec(1..6_u64, 1..5).prop_map(move |commits| {
+            commits.into_iter().enumerate().map(|(n, c)| (from + n as u128, c)).collect::<Vec<_>>()
+        })
     }
 
     proptest! {

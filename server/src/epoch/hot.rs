@@ -208,17 +208,21 @@ impl QueryLoop {
                 return self.hot_stands_at(at, done);
             }
             (Needs::RowsAfter(_), None) => "what it lacks cannot be read any more".to_owned(),
+            (Needs::All { floor: 0 }, _) => "how much of the rest is kept is not known".to_owned(),
             (Needs::All { floor }, _) => format!("rows up to checkpoint {floor} are kept in public files alone"),
         };
         let report = Error::unavailable(format!("hot table of query {} is made anew", self.status.name))
             .detail(format!("it is written up to checkpoint {at}; {lacking}"))
             .hint("nothing has to be done: the old table is read until all rows are in the new one")
             .report();
-        warn!(query = self.status.name, reason = report, "hot table is made anew");
-        self.status.trouble(Part::HotTable, Some(report));
         if let Some(hot) = &mut self.hot {
             hot.stands = Stands::Short;
+            // Each further attempt begins like this, and its failure is told.
+            if hot.outage.attempts() == 0 {
+                warn!(query = self.status.name, reason = report, "hot table is made anew");
+            }
         }
+        self.status.trouble(Part::HotTable, Some(report));
     }
 
     fn hot_stands_at(&mut self, at: u64, well: bool) {

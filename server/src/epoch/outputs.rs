@@ -348,7 +348,6 @@ impl Output {
 
     /// The hot table has been made anew, with all rows up to `at`.
     pub(super) fn made_anew(&mut self, at: u64) {
-        self.floor = Some(self.floor.unwrap_or(at));
         self.had = self.had.max(at);
         self.go_on_from(at, &[]);
     }

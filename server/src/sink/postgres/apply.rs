@@ -59,9 +59,9 @@ impl PostgresSink {
         let db = self.inner.pool.lease().await?;
         self.begin(&db).await?;
         let marker = self.marker_table()?;
+        let ((lineage, by), (_, by_before)) = (claim.names(range.end), claim.names(range.start));
         // The row lock taken here holds back everyone else with this query until the commit. The table's name is another one once
         // this version of the view has been replaced: its rows must not go into its successor's table.
-        let ((lineage, by), (_, by_before)) = (claim.names(range.end), claim.names(range.start));
         let moved = db
             .query_typed_opt(
                 &format!(
