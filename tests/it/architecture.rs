@@ -208,7 +208,7 @@ const RULES: &[Rule] = &[
         why: "clean-up deletes by name, so one module has to know every name",
         within: &[],
         except: &["checkpoint/"],
-        words: &["QueryPaths::new", "/ckpt", "/bundle", "gens/", "/sealed/", "/runs/", "/gc/"],
+        words: &["QueryPaths::new", "/ckpt", "/bundle", "gens/", "/sealed/", "/runs/", "/replay/", "/gc/"],
         allowed: &[],
     },
     Rule {

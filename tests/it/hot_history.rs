@@ -118,7 +118,7 @@ async fn restored_state() -> Outcome {
     .await?;
     place.proxy.set_open(true);
     says(&status, "is not of the history of query kept").await?;
-    assert_eq!(place.ids_in_postgres().await?, (0..20).collect::<Vec<_>>(), "nothing is written to it");
+    assert_eq!(place.ids_in_postgres().await?, (0..20_i64).collect::<Vec<_>>(), "nothing is written to it");
     assert_eq!(place.table().await?, table, "it is left alone");
     assert!(status.get().1.is_some_and(|reason| reason.contains("DROP TABLE")), "{:?}", status.get());
     stopped(server).await?;
@@ -151,7 +151,7 @@ async fn set_back(replay_hours: u32) -> Outcome {
     let restore = "BEGIN; TRUNCATE kept, touchline_commits; INSERT INTO kept TABLE dumped; \
                    INSERT INTO touchline_commits TABLE dumped_commits; COMMIT";
     place.database.db.batch_execute(restore).await?;
-    assert_eq!(place.ids_in_postgres().await?, (0..10).collect::<Vec<_>>());
+    assert_eq!(place.ids_in_postgres().await?, (0..10_i64).collect::<Vec<_>>());
     let table = place.table().await?;
 
     let (server, status) = place.start().await?;
