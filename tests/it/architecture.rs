@@ -215,6 +215,7 @@ const RULES: &[Rule] = &[
             "gens/",
             "/sealed/",
             "/runs/",
+            "/replay/",
             "/gc/",
             "store.json",
             ".touchline/",

@@ -5,7 +5,7 @@ use tokio_postgres::NoTls;
 use touchline::error::ErrorKind;
 use touchline::sink::postgres::{Applied, HotTable, PostgresSettings, PostgresSink};
 
-use crate::postgres::{DAY, later_momentum, momentum, place, rows};
+use crate::postgres::{DAY, claim, later_momentum, momentum, place, rows};
 use crate::process::WAIT_LIMIT;
 use crate::services::{self, Need, Outcome, async_trial, unique};
 
@@ -21,7 +21,7 @@ pub(crate) fn tests() -> Vec<Trial> {
 async fn replaced() -> Outcome {
     let place = place().await?;
     let (reader, owner) = (unique("reader"), unique("owner"));
-    place.sink.prepare(&momentum(), 1).await?;
+    place.sink.prepare(&momentum(), &claim(1)).await?;
     place
         .db
         .batch_execute(&format!(
@@ -35,7 +35,7 @@ async fn replaced() -> Outcome {
             schema = place.schema
         ))
         .await?;
-    place.sink.prepare(&later_momentum(), 2).await?;
+    place.sink.prepare(&later_momentum(), &claim(2)).await?;
     let rights = format!(
         "SELECT has_table_privilege('{reader}', 'momentum', 'SELECT'), has_column_privilege('{reader}', 'momentum', 'match_id', 'UPDATE'),
                 has_column_privilege('{reader}', 'momentum', 'xg', 'UPDATE')"
@@ -53,7 +53,7 @@ async fn replaced() -> Outcome {
     // The one of a column that is no more is left, and the key's own is there once.
     let indexes = "SELECT indisprimary OR indnkeyatts = 2 AS of_key, indpred IS NOT NULL FROM pg_index WHERE indrelid = 'momentum'::regclass ORDER BY 1";
     assert_eq!(place.rows(indexes).await?, ["(f,t)", "(t,f)"]);
-    place.sink.apply(&later_momentum(), 2, 0, 1, &[rows(&later_momentum(), &[(Some("m1"), 20_000, 1)])]).await?;
+    place.sink.apply(&later_momentum(), &claim(2), 0, 1, &[rows(&later_momentum(), &[(Some("m1"), 20_000, 1)])]).await?;
 
     // A policy that hides rows and cannot go over: nobody gets in until somebody has looked.
     place
@@ -62,7 +62,7 @@ async fn replaced() -> Outcome {
             "CREATE POLICY few ON momentum AS RESTRICTIVE TO \"{reader}\" USING (xg < 10); REVOKE UPDATE ON momentum FROM \"{reader}\""
         ))
         .await?;
-    place.sink.prepare(&momentum(), 3).await?;
+    place.sink.prepare(&momentum(), &claim(3)).await?;
     let reads = format!(
         "SELECT has_table_privilege('{reader}', 'momentum', 'SELECT'), has_any_column_privilege('{reader}', 'momentum', 'UPDATE')"
     );
@@ -82,9 +82,9 @@ async fn behind_a_read() -> Outcome {
     let hot = momentum();
     // One connection for all that is written.
     let sink = PostgresSink::try_new(PostgresSettings { connections_max: 1, ..place.settings.clone() })?;
-    sink.prepare(&hot, 1).await?;
+    sink.prepare(&hot, &claim(1)).await?;
     let delta = [rows(&hot, &[(Some("a"), 20_000, 1), (Some("b"), 20_010, 2)])];
-    sink.apply(&hot, 1, 0, 1, &delta).await?;
+    sink.apply(&hot, &claim(1), 0, 1, &delta).await?;
     let (reader, connection) = tokio_postgres::connect(&services::postgres()?, NoTls).await?;
     tokio::spawn(connection);
     reader.batch_execute(&format!("BEGIN; SELECT * FROM \"{}\".momentum", place.schema)).await?;
@@ -92,7 +92,7 @@ async fn behind_a_read() -> Outcome {
     let more = [rows(&hot, &[(Some("c"), 20_010, 3)])];
     let writes = async {
         for checkpoint in 1..20 {
-            sink.apply(&hot, 1, checkpoint, checkpoint + 1, &more).await?;
+            sink.apply(&hot, &claim(1), checkpoint, checkpoint + 1, &more).await?;
         }
         Ok::<_, touchline::error::Error>(())
     };
@@ -108,7 +108,7 @@ async fn behind_a_read() -> Outcome {
 
     reader.batch_execute("COMMIT").await?;
     assert_eq!(sink.retain(&hot, 1, 20_012 * DAY).await?.dropped, ["momentum_p20241004"], "the next call finishes it");
-    assert_eq!(sink.apply(&hot, 1, 20, 21, &more).await?, Applied::Written { rows: 1, expired: 0 });
+    assert_eq!(sink.apply(&hot, &claim(1), 20, 21, &more).await?, Applied::Written { rows: 1, expired: 0 });
 
     // While the one connection is taken by a write that waits, other tables' days go.
     let other = HotTable { query: "other".to_owned(), table: "other".to_owned(), ..momentum() };
@@ -119,14 +119,14 @@ async fn behind_a_read() -> Outcome {
         ..place.settings.clone()
     };
     let sink = PostgresSink::try_new(patient)?;
-    sink.prepare(&other, 1).await?;
-    sink.apply(&other, 1, 0, 1, &[rows(&other, &[(Some("a"), 20_000, 1)])]).await?;
+    sink.prepare(&other, &claim(1)).await?;
+    sink.apply(&other, &claim(1), 0, 1, &[rows(&other, &[(Some("a"), 20_000, 1)])]).await?;
     let hold =
         format!("BEGIN; SELECT * FROM \"{}\".touchline_commits WHERE query = 'momentum' FOR UPDATE", place.schema);
     reader.batch_execute(&hold).await?;
     let retained = tokio::select! {
         biased;
-        _ = sink.apply(&hot, 1, 21, 22, &more) => return Err("the marker is held, and the write ended".into()),
+        _ = sink.apply(&hot, &claim(1), 21, 22, &more) => return Err("the marker is held, and the write ended".into()),
         retained = sink.retain(&other, 1, 20_012 * DAY) => retained?,
     };
     assert_eq!(retained.dropped, ["other_p20241004"]);
@@ -137,8 +137,8 @@ async fn behind_a_read() -> Outcome {
 async fn cut_off() -> Outcome {
     let place = place().await?;
     let hot = momentum();
-    place.sink.prepare(&hot, 1).await?;
-    place.sink.apply(&hot, 1, 0, 1, &[rows(&hot, &[(Some("a"), 20_000, 1), (Some("b"), 20_001, 2)])]).await?;
+    place.sink.prepare(&hot, &claim(1)).await?;
+    place.sink.apply(&hot, &claim(1), 0, 1, &[rows(&hot, &[(Some("a"), 20_000, 1), (Some("b"), 20_001, 2)])]).await?;
     // It is on its way out while somebody reads it, then it is out, and not dropped.
     let (reader, connection) = tokio_postgres::connect(&services::postgres()?, NoTls).await?;
     tokio::spawn(connection);

@@ -15,6 +15,7 @@ mod duels;
 mod early;
 mod functions;
 mod golden;
+mod hot_history;
 mod hot_table;
 mod hot_table_upkeep;
 mod identity;
@@ -75,6 +76,7 @@ fn main() -> ExitCode {
     tests.extend(hot_table::tests());
     tests.extend(hot_table_upkeep::tests());
     tests.extend(refused_rows::tests());
+    tests.extend(hot_history::tests());
     tests.extend(real_input::tests());
     tests.extend(known_answers::tests());
     services::announce_skipped(&tests);

@@ -9,7 +9,7 @@ use touchline::changelog::early::EarlyForm;
 use touchline::error::ErrorKind;
 use touchline::sink::postgres::{Applied, HotTable};
 
-use crate::postgres::{Place, momentum, place, rows};
+use crate::postgres::{Place, claim, momentum, place, rows};
 use crate::process::{Site, append};
 use crate::services::{self, Need, Outcome, async_trial};
 
@@ -41,17 +41,17 @@ async fn ledger(place: &Place) -> Result<Vec<String>, Failed> {
 async fn too_long() -> Outcome {
     let place = place().await?;
     let hot = momentum();
-    place.sink.prepare(&hot, 1).await?;
+    place.sink.prepare(&hot, &claim(1)).await?;
     let (first, second) = (long_text(1), long_text(2));
     let (long, other) = (first.as_str(), second.as_str());
     let few =
         [rows(&hot, &[(Some("a"), 20_000, 1), (Some(long), 20_000, 2), (Some("a"), 20_000, 3), (None, 20_001, 4)])];
-    assert_eq!(place.sink.apply(&hot, 1, 0, 1, &few).await?, Applied::Written { rows: 3, expired: 0 });
+    assert_eq!(place.sink.apply(&hot, &claim(1), 0, 1, &few).await?, Applied::Written { rows: 3, expired: 0 });
     assert_eq!(place.rows("SELECT match_id, shots FROM momentum ORDER BY 1").await?, ["(a,3)", "(,4)"]);
     assert_eq!(ledger(&place).await?, ["(momentum,1,write,54000)"]);
     let kept = "SELECT length(\"row\"::json ->> 'match_id'), \"row\"::json ->> 'shots', reason LIKE 'index row %' FROM touchline_refused";
     assert_eq!(place.rows(kept).await?, ["(20000,2,t)"]);
-    assert_eq!(place.sink.apply(&hot, 1, 0, 1, &few).await?, Applied::AlreadyApplied { at: 1 });
+    assert_eq!(place.sink.apply(&hot, &claim(1), 0, 1, &few).await?, Applied::AlreadyApplied { at: 1 });
     assert_eq!(ledger(&place).await?.len(), 1, "a range that is repeated adds nothing");
 
     // Many rows travel another way than few.
@@ -60,7 +60,7 @@ async fn too_long() -> Outcome {
     many[700] = (Some(long), 20_000, 6);
     many[2_999] = (Some(other), 20_000, 7);
     assert_eq!(
-        place.sink.apply(&hot, 1, 1, 2, &[rows(&hot, &many)]).await?,
+        place.sink.apply(&hot, &claim(1), 1, 2, &[rows(&hot, &many)]).await?,
         Applied::Written { rows: 2_998, expired: 0 }
     );
     assert_eq!(place.rows("SELECT count(*), sum(shots) FROM momentum").await?, ["(3000,14997)"]);
@@ -68,7 +68,7 @@ async fn too_long() -> Outcome {
 
     // Nothing but such a row.
     let alone = [rows(&hot, &[(Some(long), 20_000, 8)])];
-    assert_eq!(place.sink.apply(&hot, 1, 2, 3, &alone).await?, Applied::Written { rows: 0, expired: 0 });
+    assert_eq!(place.sink.apply(&hot, &claim(1), 2, 3, &alone).await?, Applied::Written { rows: 0, expired: 0 });
     assert_eq!(place.rows("SELECT checkpoint FROM touchline_commits").await?, ["(3)"]);
     assert_eq!((ledger(&place).await?.len(), place.sink.refused_rows("momentum")), (4, 4));
 
@@ -85,7 +85,7 @@ async fn too_long() -> Outcome {
 async fn forbidden() -> Outcome {
     let place = place().await?;
     let hot = HotTable { primary_key: vec!["match_id".to_owned()], time_column: None, ..momentum() };
-    place.sink.prepare(&hot, 1).await?;
+    place.sink.prepare(&hot, &claim(1)).await?;
     place
         .db
         .batch_execute(
@@ -98,17 +98,17 @@ async fn forbidden() -> Outcome {
         &hot,
         &[(Some("a"), 20_000, 1), (Some("b"), 20_000, 100), (Some("unknown"), 20_000, 3), (Some("c"), 20_000, 4)],
     )];
-    assert_eq!(place.sink.apply(&hot, 1, 0, 1, &delta).await?, Applied::Written { rows: 2, expired: 0 });
+    assert_eq!(place.sink.apply(&hot, &claim(1), 0, 1, &delta).await?, Applied::Written { rows: 2, expired: 0 });
     assert_eq!(place.rows("SELECT match_id, shots FROM momentum ORDER BY 1").await?, ["(a,1)", "(c,4)"]);
     assert_eq!(ledger(&place).await?, ["(momentum,1,write,23514)", "(momentum,1,write,23503)"]);
     // So is what is looked at when the transaction ends.
     let delta = [rows(&hot, &[(Some("elsewhere"), 20_000, 1), (Some("c"), 20_000, 2), (Some("b"), 20_000, 3)])];
-    assert_eq!(place.sink.apply(&hot, 1, 1, 2, &delta).await?, Applied::Written { rows: 2, expired: 0 });
+    assert_eq!(place.sink.apply(&hot, &claim(1), 1, 2, &delta).await?, Applied::Written { rows: 2, expired: 0 });
     assert_eq!(place.rows("SELECT match_id, shots FROM momentum ORDER BY 1").await?, ["(a,1)", "(b,3)", "(c,2)"]);
     assert_eq!(ledger(&place).await?[2..], ["(momentum,2,write,23503)"]);
     // A row that is refused leaves the one before it.
     let delta = [rows(&hot, &[(Some("a"), 20_000, 500), (Some("c"), 20_000, 5)])];
-    place.sink.apply(&hot, 1, 2, 3, &delta).await?;
+    place.sink.apply(&hot, &claim(1), 2, 3, &delta).await?;
     assert_eq!(place.rows("SELECT match_id, shots FROM momentum ORDER BY 1").await?, ["(a,1)", "(b,3)", "(c,5)"]);
 
     // A trigger may mean a row, or all of them.
@@ -120,11 +120,11 @@ async fn forbidden() -> Outcome {
         )
         .await?;
     let delta = [rows(&hot, &[(Some("a"), 20_000, 6), (Some("b"), 20_000, 7)])];
-    assert_eq!(place.sink.apply(&hot, 1, 3, 4, &delta).await?, Applied::Written { rows: 1, expired: 0 });
+    assert_eq!(place.sink.apply(&hot, &claim(1), 3, 4, &delta).await?, Applied::Written { rows: 1, expired: 0 });
     assert_eq!(ledger(&place).await?.last().map(String::as_str), Some("(momentum,4,write,P0001)"));
     let before = ledger(&place).await?.len();
     let alone = [rows(&hot, &[(Some("b"), 20_000, 7)])];
-    let error = place.sink.apply(&hot, 1, 4, 5, &alone).await.expect_err("nothing goes in at all");
+    let error = place.sink.apply(&hot, &claim(1), 4, 5, &alone).await.expect_err("nothing goes in at all");
     assert_eq!(error.kind(), ErrorKind::Invalid, "{error:?}");
     assert_eq!(ledger(&place).await?.len(), before);
     assert_eq!(place.rows("SELECT checkpoint FROM touchline_commits").await?, ["(4)"]);
@@ -134,10 +134,10 @@ async fn forbidden() -> Outcome {
 async fn other_keys() -> Outcome {
     let place = place().await?;
     let hot = momentum();
-    place.sink.prepare(&hot, 1).await?;
+    place.sink.prepare(&hot, &claim(1)).await?;
     // Text of Postgres cannot hold U+0000; what stands in its place elsewhere would be the key of another row.
     let delta = [rows(&hot, &[(Some("a\u{FFFD}"), 20_000, 1), (Some("a\0"), 20_000, 2)])];
-    assert_eq!(place.sink.apply(&hot, 1, 0, 1, &delta).await?, Applied::Written { rows: 1, expired: 0 });
+    assert_eq!(place.sink.apply(&hot, &claim(1), 0, 1, &delta).await?, Applied::Written { rows: 1, expired: 0 });
     assert_eq!(place.rows("SELECT match_id, shots FROM momentum").await?, ["(a\u{FFFD},1)"]);
     assert_eq!(ledger(&place).await?, ["(momentum,1,write,22021)"]);
     assert_eq!(place.rows("SELECT \"row\"::jsonb -> 'shots' FROM (SELECT replace(\"row\", '\\u0000', '?') AS \"row\" FROM touchline_refused) r").await?, ["(2)"]);
@@ -162,16 +162,16 @@ async fn refused_and_deleted() -> Outcome {
         let early: ArrayRef = Arc::new(arrow::array::BooleanArray::from(vec![false; names.len()]));
         Ok(form.shown(&RecordBatch::try_new(Arc::clone(&schema), vec![id, start, early])?, 9)?)
     };
-    place.sink.prepare(&hot, 1).await?;
+    place.sink.prepare(&hot, &claim(1)).await?;
     let text = long_text(3);
     let long = text.as_str();
-    place.sink.apply(&hot, 1, 0, 1, &[shown(&["a", long, "b\0", "b\u{FFFD}"])?]).await?;
+    place.sink.apply(&hot, &claim(1), 0, 1, &[shown(&["a", long, "b\0", "b\u{FFFD}"])?]).await?;
     assert_eq!(ledger(&place).await?.len(), 2);
     // Neither was there, and no other row goes in their place.
     let gone = [form.gone(&keys(&[long, "b\0", "a"]), 10)?];
-    assert_eq!(place.sink.apply(&hot, 1, 1, 2, &gone).await?, Applied::Written { rows: 1, expired: 0 });
+    assert_eq!(place.sink.apply(&hot, &claim(1), 1, 2, &gone).await?, Applied::Written { rows: 1, expired: 0 });
     assert_eq!(place.rows("SELECT match_id FROM momentum").await?, ["(b\u{FFFD})"]);
-    place.sink.apply(&hot, 1, 2, 3, &[shown(&[long, "c"])?]).await?;
+    place.sink.apply(&hot, &claim(1), 2, 3, &[shown(&[long, "c"])?]).await?;
     assert_eq!(place.rows("SELECT match_id FROM momentum ORDER BY 1").await?, ["(b\u{FFFD})", "(c)"]);
     assert_eq!(ledger(&place).await?.len(), 3);
 
@@ -184,7 +184,7 @@ async fn refused_and_deleted() -> Outcome {
         )
         .await?;
     let gone = [form.gone(&keys(&["b\u{FFFD}", "c"]), 11)?];
-    assert_eq!(place.sink.apply(&hot, 1, 3, 4, &gone).await?, Applied::Written { rows: 1, expired: 0 });
+    assert_eq!(place.sink.apply(&hot, &claim(1), 3, 4, &gone).await?, Applied::Written { rows: 1, expired: 0 });
     assert_eq!(place.rows("SELECT match_id FROM momentum").await?, ["(c)"]);
     assert_eq!(ledger(&place).await?[3..], ["(momentum,4,delete,23503)"]);
     place.done().await

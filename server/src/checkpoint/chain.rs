@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::bundle::BundleBuilder;
 use super::create::{Placed, Retry, create_once};
 use super::generation::Generation;
+use super::lineage::Lineage;
 use super::manifest::{Encoded, FORMAT_VERSION, Manifest, corrupt};
 use super::paths::QueryPaths;
 use crate::clock::{Clock, Micros};
@@ -37,6 +38,8 @@ pub struct Chain {
     pub(super) recent: BTreeMap<u64, Arc<BTreeSet<String>>>,
     /// Manifests up to this id may be deleted.
     pub(super) boundary: u64,
+    /// By list of runs for the hot table the objects that it names: what clean-up has read.
+    pub(super) listed: BTreeMap<String, Arc<BTreeSet<String>>>,
     /// Sent but not known to be there or not.
     pending: Option<Pending>,
     fenced: Option<String>,
@@ -131,6 +134,7 @@ impl Chain {
                 head_sha256: encoded.sha256,
                 recent,
                 boundary,
+                listed: BTreeMap::new(),
                 pending: None,
                 fenced: None,
                 retry,
@@ -342,6 +346,12 @@ fn successor(
         attempt: Uuid::new_v4(),
         created_at: now,
         fingerprint: fingerprint.to_owned(),
+        lineage: match head {
+            None => Lineage::default().continued(None, generation.instance, Uuid::new_v4()),
+            Some((head, _)) => {
+                head.lineage.continued(Some((head.id, head.instance)), generation.instance, Uuid::new_v4())
+            }
+        },
         sources: BTreeMap::new(),
         operators: Vec::new(),
         outputs: BTreeMap::new(),

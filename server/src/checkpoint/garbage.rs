@@ -26,6 +26,7 @@ pub struct Collected {
     pub manifests: u64,
     pub bundles: u64,
     pub sealed_lists: u64,
+    pub hot_lists: u64,
 }
 
 /// One clean-up of a chain, as of the head when it was made.
@@ -39,6 +40,7 @@ pub struct CleanUp {
     target: u64,
     boundary: u64,
     recent: BTreeMap<u64, Arc<BTreeSet<String>>>,
+    listed: BTreeMap<String, Arc<BTreeSet<String>>>,
     retry: Retry,
 }
 
@@ -48,6 +50,7 @@ pub struct Cleaned {
     pub collected: Collected,
     boundary: u64,
     recent: BTreeMap<u64, Arc<BTreeSet<String>>>,
+    listed: BTreeMap<String, Arc<BTreeSet<String>>>,
 }
 
 impl Chain {
@@ -65,6 +68,7 @@ impl Chain {
             target: self.head().id.saturating_sub(keep.max(2)),
             boundary: self.boundary,
             recent: self.recent.clone(),
+            listed: self.listed.clone(),
             retry: self.retry,
         })
     }
@@ -76,6 +80,7 @@ impl Chain {
             self.recent.entry(*id).or_insert_with(|| Arc::clone(objects));
         }
         self.recent = self.recent.split_off(&(self.boundary + 1));
+        self.listed.clone_from(&cleaned.listed);
     }
 
     /// All of a clean-up at once.
@@ -88,7 +93,7 @@ impl Chain {
 }
 
 impl CleanUp {
-    /// Deletes. Costs two to four listings, so it is for every so many checkpoints. May stop anywhere; the next one goes on.
+    /// Deletes. Costs three to five listings, so it is for every so many checkpoints. May stop anywhere; the next one goes on.
     ///
     /// # Errors
     /// `Unavailable`, `Fenced`; what has been deleted until then was not needed.
@@ -99,8 +104,9 @@ impl CleanUp {
             manifests: self.delete_manifests().await?,
             bundles: self.delete_unreferenced(&self.paths.bundles(), &live).await?,
             sealed_lists: self.delete_unreferenced(&self.paths.sealed_lists(), &live).await?,
+            hot_lists: self.delete_unreferenced(&self.paths.hot_lists(), &live).await?,
         };
-        Ok(Cleaned { collected, boundary: self.boundary, recent: self.recent })
+        Ok(Cleaned { collected, boundary: self.boundary, recent: self.recent, listed: self.listed })
     }
 
     async fn move_boundary(&mut self) -> Result<()> {
@@ -122,6 +128,24 @@ impl CleanUp {
         Ok(())
     }
 
+    /// The objects that hold rows of these lists, of those among `objects` that are such lists. A list that is gone or damaged names nothing:
+    /// whoever needs its rows finds that, and makes the table anew.
+    async fn objects_of_hot_lists(&mut self, objects: &BTreeSet<String>) -> Result<BTreeSet<String>> {
+        let folder = self.paths.hot_lists();
+        let is_list = |object: &&String| Path::from(object.as_str()).prefix_matches(&folder);
+        let lists: Vec<String> = objects.iter().filter(is_list).cloned().collect();
+        self.listed.retain(|object, _| objects.contains(object));
+        for object in lists {
+            if self.listed.contains_key(&object) {
+                continue;
+            }
+            let bytes = self.store.get(&Path::from(object.as_str())).await?;
+            let named = bytes.map_or_else(BTreeSet::new, |bytes| named_by_list(&bytes));
+            self.listed.insert(object, Arc::new(named));
+        }
+        Ok(self.listed.values().flat_map(|objects| objects.iter().cloned()).collect())
+    }
+
     async fn live_objects(&mut self) -> Result<BTreeSet<String>> {
         for id in self.boundary + 1..=self.head {
             if self.recent.contains_key(&id) {
@@ -132,7 +156,11 @@ impl CleanUp {
             let (manifest, _) = Manifest::decode(&bytes, key.as_ref())?;
             self.recent.insert(id, Arc::new(manifest.objects()));
         }
-        Ok(self.recent.values().flat_map(|objects| objects.iter().cloned()).collect())
+        let mut live: BTreeSet<String> =
+            self.recent.values().flat_map(|objects| objects.iter().cloned()).collect();
+        let listed = self.objects_of_hot_lists(&live).await?;
+        live.extend(listed);
+        Ok(live)
     }
 
     /// In order of ids and one by one: [`Chain::commit`] concludes from a parent that is there that its child was

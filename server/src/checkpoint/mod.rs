@@ -12,9 +12,11 @@ mod duel;
 mod garbage;
 mod generation;
 mod heartbeat;
+mod lineage;
 mod manifest;
 mod owner;
 mod paths;
+mod replay;
 mod runs;
 mod sealed;
 mod strangers;
@@ -29,6 +31,7 @@ pub use duel::{HoldBack, hold_back};
 pub use garbage::{CleanUp, Cleaned, Collected};
 pub use generation::Generation;
 pub use heartbeat::{Heartbeat, Watched};
+pub use lineage::{Incarnation, Lineage};
 pub use manifest::{
     Accounting, EarlySection, EarlyState, FORMAT_VERSION, HotRun, IntentFile, Manifest, OperatorState, OutputChanges,
     OutputMark, OutputState, PartitionState, SealIntent, SealedIndex, SealedIndexRef, Section, SegmentRef, SourceState,
@@ -36,6 +39,7 @@ pub use manifest::{
 };
 pub use owner::{Owner, state_store_id};
 pub use paths::{CHANGES, DEAD_LETTER_LEDGER, LATE_LEDGER, QueryPaths, public_folder};
+pub use replay::{HotListRef, HotTableState, read_hot_runs};
 pub use runs::FileRuns;
 pub use sealed::read_sealed_files;
 pub use strangers::{NamedFiles, Strangers, find_strangers};

@@ -7,6 +7,7 @@
 //!          q/<query>/ckpt/<id>.json                      the manifest chain: creating the next one is the commit
 //!          q/<query>/bundle/<generation>-<id>-<attempt>.arrow
 //!          q/<query>/sealed/<generation>-<id>-<attempt>-<n>.json   lists of sealed files
+//!          q/<query>/replay/<generation>-<id>-<attempt>-<n>.json   lists of runs of rows for the hot table
 //!          q/<query>/runs/<path of a public file>.json   which of its rows are of which checkpoint
 //!          q/<query>/gc/<id>                             up to here manifests may have been deleted
 //! public   .touchline/<query>.json                       whose the folder of a query is
@@ -96,7 +97,15 @@ impl QueryPaths {
         Path::from(format!("q/{}/sealed/{generation:020}-{id:020}-{}-{n}.json", self.name, attempt.simple()))
     }
 
-    /// The checkpoint that a bundle or a list of sealed files was written for, and the generation that wrote it.
+    pub(super) fn hot_lists(&self) -> Path {
+        Path::from(format!("q/{}/replay", self.name))
+    }
+
+    pub(super) fn hot_list(&self, generation: u64, id: u64, attempt: Uuid, n: usize) -> Path {
+        Path::from(format!("q/{}/replay/{generation:020}-{id:020}-{}-{n}.json", self.name, attempt.simple()))
+    }
+
+    /// The checkpoint that a bundle or a list was written for, and the generation that wrote it.
     pub(super) fn written_for(path: &Path) -> Option<(u64, u64)> {
         let mut parts = path.filename()?.split('-');
         let generation = number(parts.next()?)?;

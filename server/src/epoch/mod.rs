@@ -18,7 +18,9 @@ mod ledger;
 mod leftover;
 mod outage;
 mod outputs;
+mod rebuild;
 mod refresh;
+mod replay;
 mod restore;
 mod sealing;
 mod tail_ages;
@@ -209,9 +211,7 @@ impl QueryLoop {
 
     /// Input has ended, but rows may still be on their way into the hot table and into public files.
     async fn drain_sinks(&mut self, stop: &mut watch::Receiver<bool>) -> Result<()> {
-        while self.outputs.iter().any(Output::has_tail)
-            || self.hot.as_ref().is_some_and(|_| self.outputs[VIEW].has_hot())
-        {
+        while self.outputs.iter().any(Output::has_tail) || self.hot_is_behind() {
             tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => return Ok(()),
@@ -325,14 +325,16 @@ impl QueryLoop {
         if let Some(output) = self.outputs.get_mut(CHANGES) {
             output.add(changes);
         }
-        for (at, output) in self.outputs.iter_mut().enumerate() {
-            // The hot table has the view's rows alone: those of a ledger would wait for it for ever.
-            output.stage(&mut draft, &mut bundle, at == VIEW && self.hot.is_some())?;
+        let mut hot = self.hot.as_ref().map(Hot::replay);
+        for output in &mut self.outputs {
+            // The view alone has a hot table: its ledgers and changes come after it.
+            output.stage(&mut draft, &mut bundle, hot.take())?;
         }
         self.outputs[VIEW].stage_watermarks(&mut draft, self.driver.pipeline.output_marks());
         draft.sources = self.sources();
         draft.accounting = self.accounting;
         self.chain.fold_sealed(&mut draft).await?;
+        self.chain.fold_hot_runs(&mut draft).await?;
         let bytes = self.chain.put_bundle(bundle).await?;
         let mut committed = self.chain.commit(draft).await;
         // In doubt: the answer was lost. Only asking again can tell, and going on without knowing could double rows.

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use super::backlog::{self, Backlog, Waiting};
 use super::early::{EarlyOutput, Target};
 use super::ledger;
+use super::replay::{self, Needs};
 use super::sealing::SealJob;
 use super::tail_ages::TailAges;
 use crate::changelog::Changes;
 use crate::changelog::early::EarlyForm;
 use crate::changelog::published::ChangeForm;
 use crate::checkpoint::{
-    BundleBuilder, DEAD_LETTER_LEDGER, Generation, LATE_LEDGER, Manifest, OutputChanges, OutputMark, OutputState,
+    BundleBuilder, CHANGES, DEAD_LETTER_LEDGER, Generation, HotListRef, HotRun, LATE_LEDGER, Manifest, OutputChanges, OutputMark, OutputState,
     QueryPaths, SealIntent, TailEntry, read_section_by_batches,
 };
 use crate::clock::{Clock, Micros};
@@ -51,10 +52,17 @@ pub(super) struct Output {
     done: Vec<(u64, Vec<SealedFile>)>,
     /// Seals that the next checkpoint will intend.
     planned: Option<SealIntent>,
-    /// Hot entries up to this checkpoint are in Postgres.
+    /// Rows up to this checkpoint are in the hot table. After the table was set back that is less than what it has had before.
     applied: u64,
+    had: u64,
+    /// Of the checkpoints after this one all rows are there for the hot table; `None` where that is not known.
+    floor: Option<u64>,
     tail: Vec<TailEntry>,
     ages: TailAges,
+    /// What the head names for the hot table, oldest first.
+    kept: Vec<Waiting>,
+    /// Older runs that a table lacks which was set back that far.
+    older: Vec<Waiting>,
     /// What the hot table lacks, oldest first, and how much that is.
     waiting: Vec<Waiting>,
     backlog: Backlog,
@@ -79,8 +87,12 @@ impl Output {
             done: Vec::new(),
             planned: None,
             applied: 0,
+            had: 0,
+            floor: Some(0),
             tail: Vec::new(),
             ages: TailAges::default(),
+            kept: Vec::new(),
+            older: Vec::new(),
             waiting: Vec::new(),
             backlog: Backlog::default(),
             early: None,
@@ -138,6 +150,11 @@ impl Output {
             early.restore(private, state, disk).await?;
         }
         self.tail = state.tail.clone();
+        match &state.hot_table {
+            Some(table) => (self.applied, self.floor) = (table.applied, Some(table.floor)),
+            None => self.floor = replay::floor_of_before(state),
+        }
+        self.had = self.applied;
         self.note_reached(state);
         self.find_waiting(head);
         Ok(())
@@ -162,7 +179,15 @@ impl Output {
     }
 
     /// Puts this output's part into a checkpoint: new rows, seals that are done, seals that are next.
-    pub(super) fn stage(&mut self, draft: &mut Manifest, bundle: &mut BundleBuilder, hot: bool) -> Result<()> {
+    ///
+    /// `hot`: for how long what the hot table has had is kept, microseconds; `None` where there is none.
+    pub(super) fn stage(
+        &mut self,
+        draft: &mut Manifest,
+        bundle: &mut BundleBuilder,
+        hot: Option<Micros>,
+    ) -> Result<()> {
+        let (checkpoint, created_at) = (draft.id, draft.created_at);
         let state = draft.outputs.entry(self.name.clone()).or_default();
         state.changes = self.changes.clone();
         for (seal, files) in &self.done {
@@ -171,9 +196,16 @@ impl Output {
         if let Some(intent) = &self.planned {
             state.begin_seal(intent.clone());
         }
-        state.hot.retain(|entry| hot && entry.checkpoint > self.applied);
-        state.hot_runs.retain(|run| hot && run.to > self.applied);
-        let (checkpoint, created_at) = (draft.id, draft.created_at);
+        let since = hot.map(|kept| created_at.saturating_sub(kept));
+        self.floor = replay::forget(state, self.applied, self.floor, since);
+        let hot = hot.is_some();
+        if !hot && (!self.fresh.is_empty() || self.early.is_some()) {
+            // A table that is switched on later cannot be given these.
+            self.floor = Some(checkpoint);
+        }
+        if !matches!(self.name.as_str(), LATE_LEDGER | DEAD_LETTER_LEDGER | CHANGES) {
+            replay::noted(state, self.applied, self.floor);
+        }
         if let Some(early) = &mut self.early {
             early.stage(state, bundle, Target { checkpoint, created_at, final_rows: &self.fresh, hot })?;
         }
@@ -232,25 +264,32 @@ impl Output {
     }
 
     fn find_waiting(&mut self, head: &Manifest) {
-        self.waiting = super::output_state(head, &self.name).map_or_else(Vec::new, |state| {
-            backlog::waiting(state, self.applied, |checkpoint| match &self.early {
+        self.kept = super::output_state(head, &self.name).map_or_else(Vec::new, |state| {
+            backlog::waiting(state, 0, |checkpoint| match &self.early {
                 // The hot table gets more than the tail holds.
                 Some(early) => early.hot_rows(checkpoint),
                 None => self.rows.get(&checkpoint).cloned(),
             })
         });
-        self.backlog = backlog::measure(&self.waiting);
+        self.note_waiting();
     }
 
-    /// Writes rows that wait as fewer, longer runs, where there are many of them. Before [`Output::stage`].
+    fn note_waiting(&mut self) {
+        self.older.retain(|waiting| waiting.to > self.applied);
+        let lacks = |waiting: &&Waiting| waiting.to > self.applied;
+        self.waiting = self.older.iter().chain(self.kept.iter().filter(lacks)).cloned().collect();
+        self.backlog = backlog::measure(&self.waiting, 0);
+    }
+
+    /// Writes rows for the hot table as fewer, longer runs, where there are many of them. Before [`Output::stage`].
     pub(super) async fn put_hot_together(
         &self,
         private: &Store,
         draft: &mut Manifest,
         bundle: &mut BundleBuilder,
     ) -> Result<()> {
-        for range in backlog::plan_runs(&self.waiting) {
-            let waiting = &self.waiting[range];
+        for range in backlog::plan_runs(&self.kept) {
+            let waiting = &self.kept[range];
             let section = bundle.add(&[backlog::put_together(private, waiting).await?])?;
             let run = backlog::run_of(waiting, section)?;
             let state = draft.outputs.entry(self.name.clone()).or_default();
@@ -306,18 +345,49 @@ impl Output {
         self.backlog
     }
 
-    /// The hot table has everything up to `applied`. Returns whether the next checkpoint has something to forget.
-    pub(super) fn forget_hot(&mut self, applied: u64) -> bool {
+    /// How much waits that the hot table has never had: a table that is only given its rows again holds nobody up.
+    pub(super) fn new_backlog(&self) -> Backlog {
+        backlog::measure(&self.waiting, self.had)
+    }
+
+    /// The lists of older runs that the head names for the hot table.
+    pub(super) fn hot_lists(&self, head: &Manifest) -> Vec<HotListRef> {
+        let table = super::output_state(head, &self.name).and_then(|state| state.hot_table.as_ref());
+        table.map_or_else(Vec::new, |table| table.lists.clone())
+    }
+
+    /// The hot table is there and says that it stands at `at`: what it needs.
+    pub(super) fn hot_needs(&self, at: u64) -> Needs {
+        let has_rows = self.has_tail() || !self.sealed.is_empty() || self.early.is_some();
+        replay::decide(at, self.floor, has_rows)
+    }
+
+    /// The hot table stands at `at`, maybe before what it has had, and gets all rows after that. `older`: of those in lists.
+    pub(super) fn go_on_from(&mut self, at: u64, older: &[HotRun]) {
+        self.floor.get_or_insert(at);
+        self.applied = at;
+        self.older = older.iter().map(backlog::of_run).collect();
+        self.note_waiting();
+    }
+
+    /// The hot table has been made anew, with all rows up to `at`.
+    pub(super) fn made_anew(&mut self, at: u64) {
+        self.had = self.had.max(at);
+        self.go_on_from(at, &[]);
+    }
+
+    /// The hot table has everything up to `applied`. Returns whether the next checkpoint has something to note.
+    pub(super) fn note_applied(&mut self, applied: u64) -> bool {
         self.applied = self.applied.max(applied);
+        self.had = self.had.max(self.applied);
         let before = self.waiting.len();
-        self.waiting.retain(|waiting| waiting.to > self.applied);
-        self.backlog = backlog::measure(&self.waiting);
+        self.note_waiting();
         self.waiting.len() < before
     }
 
-    /// The checkpoint up to which the hot table has had everything, as far as this process knows.
-    pub(super) fn forgotten_hot(&self) -> u64 {
-        self.applied
+    /// The checkpoint up to which the hot table has ever had everything, as far as this process knows.
+    pub(super) fn had_hot(&self) -> u64 {
+        self.had
     }
 
     pub(super) fn has_hot(&self) -> bool {
@@ -389,6 +459,11 @@ impl Output {
 
     pub(super) fn tail_entries(&self) -> usize {
         self.tail.len()
+    }
+
+    /// The column that dates its rows.
+    pub(super) fn date_column(&self) -> Option<&str> {
+        self.date_column.as_deref()
     }
 
     pub(super) fn tail_rows(&self) -> u64 {

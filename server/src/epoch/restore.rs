@@ -152,7 +152,7 @@ impl QueryLoop {
                 };
                 // Here, because the task that writes the table would be tried again for ever.
                 table.check_changes().map_err(|error| error.at(view.location.clone()))?;
-                Some(Hot::new(Arc::clone(sink), table, deps.private.clone()))
+                Some(Hot::new(Arc::clone(sink), table, deps.views()))
             }
             _ => None,
         };

@@ -12,7 +12,7 @@ mod origin;
 mod postgres;
 pub mod reader;
 mod shared;
-mod view;
+pub(crate) mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -543,6 +543,39 @@ async fn sealed_files_move_to_lists_and_all_of_them_are_found_again() {
 }
 
 #[tokio::test]
+async fn a_chain_lists_each_start_that_has_committed_to_it() {
+    let store = memory();
+    let Opened { mut chain, .. } = start(&store).await;
+    let first = chain.generation();
+    let born = chain.head().lineage.clone();
+    assert!(!born.is_unknown());
+    commit(&mut chain, 1).await.unwrap();
+    // Opened again by the same start, as where its file was changed.
+    let Opened { mut chain, .. } = open_as(&store, first).await.unwrap();
+    commit(&mut chain, 2).await.unwrap();
+    assert_eq!(chain.head().lineage, born);
+    let Opened { chain, .. } = start(&store).await;
+    let lineage = &chain.head().lineage;
+    assert_eq!((lineage.id, lineage.before), (born.id, 0));
+    let listed: Vec<_> = lineage.incarnations.iter().map(|start| (start.instance, start.first)).collect();
+    assert_eq!(listed, [(first.instance, 1), (chain.generation().instance, 5)]);
+    assert_eq!(chain.draft(0).lineage, *lineage);
+}
+
+#[tokio::test]
+async fn a_chain_of_an_older_server_gets_a_lineage_with_the_first_manifest_of_a_newer_one() {
+    let store = memory();
+    let Opened { chain, .. } = start(&store).await;
+    let old = Manifest { lineage: Lineage::default(), ..chain.draft(0) };
+    store.put(&chain.paths.manifest(old.id), old.encode().unwrap().bytes).await.unwrap();
+    let Opened { chain, .. } = start(&store).await;
+    let lineage = &chain.head().lineage;
+    assert_eq!((old.id, lineage.is_unknown(), lineage.before), (2, false, 2));
+    let listed: Vec<_> = lineage.incarnations.iter().map(|start| (start.instance, start.first)).collect();
+    assert_eq!(listed, [(old.instance, 1), (chain.generation().instance, 3)]);
+}
+
+#[tokio::test]
 async fn a_few_sealed_files_stay_in_the_manifest() {
     let store = memory();
     let Opened { chain, .. } = start(&store).await;

@@ -16,7 +16,7 @@ use super::marker::{Verdict, decide_marker};
 use super::refuse::{Blame, Refusal, altered_keys};
 use super::text;
 use super::write::{Piece, WriteError, delete_keys, write_rows};
-use super::{Applied, HotTable, PostgresSink, fenced, signed};
+use super::{Applied, Claim, HotTable, PostgresSink, fenced, signed};
 use crate::clock::Micros;
 use crate::error::{Error, Result};
 
@@ -50,13 +50,13 @@ impl PostgresSink {
     pub async fn apply(
         &self,
         hot: &HotTable,
-        generation: u64,
+        claim: &Claim,
         from: u64,
         to: u64,
         batches: &[RecordBatch],
     ) -> Result<Applied> {
         let sql = TableSql::new(&self.inner.settings.schema, hot)?;
-        self.apply_now(hot, &sql, generation, from..to, batches).await
+        self.apply_now(hot, &sql, claim, from..to, batches).await
     }
 
     /// One transaction, or two: where the first finds that a row cannot be taken, another one looks for all such rows.
@@ -64,15 +64,15 @@ impl PostgresSink {
         &self,
         hot: &HotTable,
         sql: &TableSql,
-        generation: u64,
+        claim: &Claim,
         range: std::ops::Range<u64>,
         batches: &[RecordBatch],
     ) -> Result<Applied> {
-        let at_once = self.apply_as(Care::AllAtOnce, hot, sql, generation, range.clone(), batches);
+        let at_once = self.apply_as(Care::AllAtOnce, hot, sql, claim, range.clone(), batches);
         if let Some(applied) = self.patiently("write to a hot table", at_once).await? {
             return Ok(applied);
         }
-        let by_parts = self.apply_as(Care::EachRow, hot, sql, generation, range, batches);
+        let by_parts = self.apply_as(Care::EachRow, hot, sql, claim, range, batches);
         // Each statement has its own limit; a range of which most rows are refused has many.
         let patience = self.inner.settings.statement_timeout.saturating_mul(CAREFUL_PATIENCE);
         match tokio::time::timeout(patience, by_parts).await {
@@ -87,7 +87,7 @@ impl PostgresSink {
         care: Care,
         hot: &HotTable,
         sql: &TableSql,
-        generation: u64,
+        claim: &Claim,
         range: std::ops::Range<u64>,
         batches: &[RecordBatch],
     ) -> Result<Option<Applied>> {
@@ -95,21 +95,26 @@ impl PostgresSink {
         let db = self.inner.pool.lease().await?;
         self.begin(&db).await?;
         let marker = self.marker_table()?;
+        let ((lineage, by), (_, by_before)) = (claim.names(range.end), claim.names(range.start));
         // The row lock taken here holds back everyone else with this query until the commit. The table's name is another one once
         // this version of the view has been replaced: its rows must not go into its successor's table.
         let moved = db
             .query_typed_opt(
                 &format!(
-                    "UPDATE {marker} SET checkpoint = $2, updated_at = now()
+                    "UPDATE {marker} SET checkpoint = $2, instance = $7::uuid, updated_at = now()
                      WHERE query = $1 AND checkpoint = $3 AND generation = $4 AND table_name = $5
+                       AND lineage = $6::uuid AND instance IS NOT DISTINCT FROM $8::uuid
                      RETURNING (EXTRACT(epoch FROM retained_from) * 1000000)::bigint"
                 ),
                 &[
                     (&hot.query, Type::TEXT),
                     (&signed(range.end)?, Type::INT8),
                     (&signed(range.start)?, Type::INT8),
-                    (&signed(generation)?, Type::INT8),
+                    (&signed(claim.generation)?, Type::INT8),
                     (&hot.table, Type::TEXT),
+                    (&lineage, Type::TEXT),
+                    (&by, Type::TEXT),
+                    (&by_before, Type::TEXT),
                 ],
             )
             .await
@@ -118,11 +123,11 @@ impl PostgresSink {
             let row = self.read_marker(&db, hot).await?;
             db.batch_execute("ROLLBACK").await.map_err(|error| failed(what(), &error))?;
             db.give_back();
-            return match decide_marker(row, range.start, range.end, generation) {
+            return match decide_marker(row, range.start, range.end, claim) {
                 Verdict::AlreadyApplied { at } => Ok(Some(Applied::AlreadyApplied { at })),
                 Verdict::Behind { at } => Ok(Some(Applied::Behind { at })),
                 Verdict::Ahead { at } => Ok(Some(Applied::Ahead { at })),
-                Verdict::Fenced { by } => Err(fenced(hot, generation, by)),
+                Verdict::Fenced { by } => Err(fenced(hot, claim.generation, by)),
             };
         };
         let boundary: Option<Micros> = moved.get(0);

@@ -107,13 +107,19 @@ impl PostgresSink {
             .map_err(|error| failed(format!("find what hot table {} replaces", sql.qualified), &error))?;
         let Some(from) = from.map(|row| row.get::<_, String>(0)) else { return Ok(()) };
         let carried = carry_over(db, &sql.in_schema(&from)?, &sql.qualified).await?;
-        if !carried.over.is_empty() {
-            info!(table = hot.table, from, what = ?carried.over, "carried over to the new hot table");
-        }
-        if !carried.left.is_empty() {
-            warn!(table = hot.table, from, what = ?carried.left, "not carried over to the new hot table: do it by hand where it is wanted");
-        }
+        carried.tell(&hot.table, &from);
         Ok(())
+    }
+}
+
+impl Carried {
+    pub(super) fn tell(&self, table: &str, from: &str) {
+        if !self.over.is_empty() {
+            info!(table, from, what = ?self.over, "carried over to the new hot table");
+        }
+        if !self.left.is_empty() {
+            warn!(table, from, what = ?self.left, "not carried over to the new hot table: do it by hand where it is wanted");
+        }
     }
 }
 

@@ -19,6 +19,7 @@ use super::refuse::Refusal;
 use super::text::RowWriter;
 use super::*;
 use crate::changelog::early::{EarlyForm, IS_FINAL};
+use crate::checkpoint::Lineage;
 use crate::clock::DAY_MICROS;
 use crate::config::Secret;
 
@@ -440,11 +441,23 @@ fn written(batch: &RecordBatch) -> Vec<String> {
 }
 
 #[test]
-fn an_object_store_that_is_older_than_the_table_is_refused() {
+fn a_table_of_another_history_is_named_with_both_and_the_ways_out() {
     let hot = hot(Schema::new(vec![time(false)]), &[], None);
-    assert!(refuse_older_store(&hot, 7, 7).is_ok());
-    let error = refuse_older_store(&hot, 8, 7).expect_err("the table is ahead");
+    let lineage = Lineage { id: Uuid::from_u128(1), before: 0, incarnations: vec![] };
+    let claim = Claim { generation: 3, lineage, head: 40 };
+    let marker = Marker { checkpoint: 1_010, generation: 9, lineage: Some(Uuid::from_u128(2)), instance: None };
+    let error = foreign(&hot, &sql(&hot), &claim, &marker);
     assert_eq!(error.kind(), crate::error::ErrorKind::Corrupt);
+    let report = error.report();
+    for said in [
+        "hot table \"public\".\"momentum\" is not of the history of query momentum",
+        "checkpoint 1010, generation 9, lineage 00000000-0000-0000-0000-000000000002, instance none",
+        "lineage 00000000-0000-0000-0000-000000000001 and end at 40",
+        "DROP TABLE \"public\".\"momentum\"; to keep what it has: CREATE TABLE \"public\".\"momentum_kept\" AS TABLE \"public\".\"momentum\"",
+    ] {
+        assert!(report.contains(said), "{said}\n{report}");
+    }
+    assert!(fenced(&hot, 3, 9).report().contains("is at generation 9, this server at 3"));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::source::reader::ViewDeps;
 use crate::tables::{CheckpointRange, SealedFile};
 
 /// How far the sealed files have been read.
-pub(super) struct History {
+pub(crate) struct History {
     deps: ViewDeps,
     /// Of the columns that are read.
     columns: SchemaRef,
@@ -24,8 +24,8 @@ pub(super) struct History {
 }
 
 /// The files that were sealed together: each has rows of any of these checkpoints.
-pub(super) struct Seal {
-    pub(super) range: CheckpointRange,
+pub(crate) struct Seal {
+    pub(crate) range: CheckpointRange,
     files: Vec<Arc<SealedFile>>,
     /// It is known which row is of which checkpoint.
     known: bool,
@@ -39,7 +39,7 @@ impl Seal {
 }
 
 impl History {
-    pub(super) fn new(deps: ViewDeps, columns: SchemaRef) -> Self {
+    pub(crate) fn new(deps: ViewDeps, columns: SchemaRef) -> Self {
         History { deps, columns, done: None, said: HashMap::new() }
     }
 
@@ -52,7 +52,7 @@ impl History {
     ///
     /// # Errors
     /// `Corrupt` where `next` lies inside a file that does not say which of its rows are of which checkpoint; `Unavailable`.
-    pub(super) async fn next_seal(&mut self, sealed: &[Arc<SealedFile>], next: u64) -> Result<Option<Seal>> {
+    pub(crate) async fn next_seal(&mut self, sealed: &[Arc<SealedFile>], next: u64) -> Result<Option<Seal>> {
         let mut at = match self.done {
             Some(done) => done,
             None => self.first_unread(sealed, next).await?,
@@ -108,7 +108,7 @@ impl History {
     ///
     /// # Errors
     /// `Unavailable`; `Corrupt` where a file or what lies beside it is gone or damaged.
-    pub(super) async fn open(&self, seal: &Seal, next: u64) -> Result<SealReading> {
+    pub(crate) async fn open(&self, seal: &Seal, next: u64) -> Result<SealReading> {
         let mut reading = SealReading {
             files: Vec::new(),
             columns: self.columns.clone(),
@@ -145,7 +145,7 @@ fn within_a_file(file: &SealedFile, CheckpointRange { from, to }: CheckpointRang
 }
 
 /// The rows of a seal, checkpoint by checkpoint.
-pub(super) struct SealReading {
+pub(crate) struct SealReading {
     files: Vec<FileReading>,
     columns: SchemaRef,
     deps: ViewDeps,
@@ -167,7 +167,7 @@ impl SealReading {
     ///
     /// # Errors
     /// As [`History::open`].
-    pub(super) async fn next(&mut self) -> Result<Option<(u64, RecordBatch)>> {
+    pub(crate) async fn next(&mut self) -> Result<Option<(u64, RecordBatch)>> {
         let first = |file: &FileReading| file.runs.front().map(|(checkpoint, _)| *checkpoint);
         let Some(checkpoint) = self.files.iter().filter_map(first).min() else { return Ok(None) };
         let Some(file) = self.files.iter_mut().find(|file| first(file) == Some(checkpoint)) else { return Ok(None) };

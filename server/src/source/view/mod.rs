@@ -16,7 +16,8 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 
 use gathered::Gathered;
-use history::{History, Seal};
+pub(crate) use history::History;
+use history::Seal;
 
 use super::reader::{
     Answers, OpenSpec, Queue, Reader, ReaderLimits, ViewDeps, WAIT_FOR_ROOM, counted, may_wait, standing,
