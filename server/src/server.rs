@@ -1,15 +1,14 @@
 //! The server: everything that runs between `start` and `stop`.
 
 use std::net::SocketAddr;
-use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
 use tracing::{error, warn};
 
 use crate::admin;
@@ -20,6 +19,7 @@ use crate::epoch::{LoopSettings, QueryDeps};
 use crate::error::{Error, Result};
 use crate::flight_sql::{Door, Entrance, FlightDeps, Tls};
 use crate::open_files;
+use crate::panics;
 use crate::pipeline::PlanSettings;
 use crate::registry::{Changes, Registry};
 use crate::sink::parquet::SealLimits;
@@ -28,11 +28,13 @@ use crate::source::embedded::EmbeddedLog;
 use crate::source::kafka::EMBEDDED;
 use crate::source::reader::{ReaderLimits, SourceDeps};
 use crate::state::{Budget, SpillSpace};
+use crate::status::changes;
+use crate::status::ready::Process;
 use crate::store::{SpillDirectory, Store};
 use crate::tables::Published;
 use crate::tables::snapshot::Snapshots;
 
-/// How long listeners may take to finish the calls that are under way when the server stops.
+/// How long the other parts, all together, may take to finish what is under way when the server stops, calls of clients for example.
 const GRACE: Duration = Duration::from_secs(3);
 
 /// Rows of the tail that are sealed at once, at most: bounds the memory of a seal.
@@ -51,6 +53,9 @@ pub struct Server {
     generation: u64,
     postgres: bool,
     registry: Arc<Mutex<Registry>>,
+    /// Set first of all when the server stops.
+    stopping: watch::Sender<bool>,
+    /// Set when its queries have stopped: its doors close.
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<Result<()>>>,
     fatal: watch::Receiver<Option<Arc<Error>>>,
@@ -77,6 +82,18 @@ impl Server {
             None => None,
         };
         let published = Arc::new(Published::default());
+        let (stop, stopped) = watch::channel(false);
+        let (stopping, is_stopping) = watch::channel(false);
+        let (serving, is_serving) = watch::channel(false);
+        let (fatal, fatal_seen) = watch::channel(None);
+        let shutdown = |mut stopped: watch::Receiver<bool>| async move {
+            let _ = stopped.wait_for(|stop| *stop).await;
+        };
+        // First, so that it says what a start waits for. A start that fails drops `stop`, which ends it.
+        let process = Process { serving: is_serving, stopping: is_stopping.clone(), fatal: fatal_seen.clone() };
+        let closed = shutdown(stopped.clone());
+        let http = admin::serve(http_listener, Arc::clone(&published), clock.clone(), process, closed);
+        let mut tasks = vec![tokio::spawn(until_stopped("the HTTP listener", http, stopped.clone(), fatal.clone()))];
         let public = Store::open(&config.tables_url(), &config.s3).await?;
         let private = Store::open(&config.state_url(), &config.s3).await?;
         let generation = Generation::claim(&private).await?;
@@ -100,8 +117,6 @@ impl Server {
         let memory = usize::try_from(config.engine.state_bytes_max.0).unwrap_or(usize::MAX);
         let budget = Budget::new(memory, disk.clone().map(|disk| Arc::new(disk) as Arc<dyn SpillSpace>));
 
-        let (stop, stopped) = watch::channel(false);
-        let (fatal, fatal_seen) = watch::channel(None);
         let deps = QueryDeps {
             private,
             public: public.clone(),
@@ -143,20 +158,28 @@ impl Server {
             account: budget.account("ad-hoc statements"),
             entrance,
         })?;
-        let mut registry = Registry::new(directories, deps, plan_settings, fatal.clone());
+        let mut registry = Registry::new(directories, deps, plan_settings, config.engine.stall_after, fatal.clone());
         registry.apply().await?;
         let registry = Arc::new(Mutex::new(registry));
 
-        let mut tasks = Vec::new();
         let debounce = config.catalog.debounce;
-        tasks.push(tokio::spawn(changes?.follow(Arc::clone(&registry), debounce, stopped.clone())));
-        let shutdown = |mut stopped: watch::Receiver<bool>| async move {
-            let _ = stopped.wait_for(|stop| *stop).await;
+        let followed = changes?.follow(Arc::clone(&registry), debounce, is_stopping.clone());
+        tasks.push(tokio::spawn(until_stopped(
+            "what follows the definition files",
+            followed,
+            is_stopping,
+            fatal.clone(),
+        )));
+        let queries = Arc::clone(&published);
+        let until = stopped.clone();
+        let told = async move {
+            changes::follow(|| queries.queries(), until).await;
+            Ok(())
         };
+        tasks.push(tokio::spawn(until_stopped("the log of states", told, stopped.clone(), fatal.clone())));
         let flight = door.serve(flight_listener, shutdown(stopped.clone()));
-        tasks.push(tokio::spawn(until_stopped("the Flight SQL listener", flight, stopped.clone(), fatal.clone())));
-        let http = admin::serve(http_listener, Arc::clone(&published), clock, shutdown(stopped.clone()));
-        tasks.push(tokio::spawn(until_stopped("the HTTP listener", http, stopped, fatal)));
+        tasks.push(tokio::spawn(until_stopped("the Flight SQL listener", flight, stopped, fatal)));
+        serving.send_replace(true);
         Ok(Server {
             published,
             embedded,
@@ -165,6 +188,7 @@ impl Server {
             generation: generation.number,
             postgres: postgres.is_some(),
             registry,
+            stopping,
             stop,
             tasks,
             fatal: fatal_seen,
@@ -212,12 +236,15 @@ impl Server {
     /// # Errors
     /// The first that a part of the server ended with.
     pub async fn stop(self) -> Result<()> {
+        // A look at the definition files lets go of the registry.
+        self.stopping.send_replace(true);
         self.registry.lock().await.stop_all().await;
         let _ = self.stop.send(true);
         let mut outcome = Ok(());
+        let until = Instant::now() + GRACE;
         for task in self.tasks {
             let abort = task.abort_handle();
-            match tokio::time::timeout(GRACE, task).await {
+            match timeout_at(until, task).await {
                 Ok(Ok(Ok(()))) => {}
                 Ok(Ok(Err(error))) => outcome = outcome.and(Err(error)),
                 Ok(Err(error)) => error!(%error, "a part of the server panicked"),
@@ -229,18 +256,15 @@ impl Server {
     }
 }
 
-/// Runs a listener to its end. One that ends before the server stops takes the server with it, which would else go on without
-/// a door, alive to whoever looks at it from elsewhere.
+/// Runs a part of the server to its end. One that ends before the server stops takes the server with it, which would else go on without
+/// a door, or blind, alive to whoever looks at it from elsewhere.
 async fn until_stopped(
     what: &'static str,
     listener: impl Future<Output = Result<()>>,
     stopped: watch::Receiver<bool>,
     fatal: watch::Sender<Option<Arc<Error>>>,
 ) -> Result<()> {
-    let outcome = match AssertUnwindSafe(listener).catch_unwind().await {
-        Ok(outcome) => outcome,
-        Err(_panic) => Err(Error::bug(format!("{what} panicked"))),
-    };
+    let outcome = panics::caught(what, listener).await;
     // A server that is dropped sends nothing: then the channel is closed.
     if *stopped.borrow() || stopped.has_changed().is_err() {
         return outcome;

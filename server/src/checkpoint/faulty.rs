@@ -21,6 +21,8 @@ use crate::store::Store;
 pub(crate) enum Fault {
     /// Works, as between two faults.
     None,
+    /// No answer, ever, and nothing has been done.
+    Hang,
     /// An error, and nothing has been done.
     Before,
     /// An error, though it has been done.
@@ -112,6 +114,7 @@ impl ObjectStore for FaultyStore {
     async fn put_opts(&self, key: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
         let fault = self.take(&self.puts, key);
         match fault {
+            Fault::Hang => return future::pending().await,
             Fault::Before => return Err(broken()),
             Fault::FalseExists => return Err(exists(key)),
             Fault::FalsePrecondition => {
@@ -135,6 +138,7 @@ impl ObjectStore for FaultyStore {
     async fn get_opts(&self, key: &Path, options: GetOptions) -> Result<GetResult> {
         match self.take(&self.gets, key) {
             Fault::None => self.inner.get_opts(key, options).await,
+            Fault::Hang => future::pending().await,
             _ => Err(broken()),
         }
     }

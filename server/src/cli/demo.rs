@@ -17,9 +17,9 @@ use super::{duration_argument, environment, fail_all};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
+use crate::logging;
 use crate::server::Server;
 use crate::tables::Published;
-use crate::{logging, status};
 
 /// A redrawn block may change often; a line in a log may not.
 const REDRAW_EVERY: Duration = Duration::from_millis(500);
@@ -205,10 +205,11 @@ impl Display {
             self.drawn = lines.len();
         } else {
             print(&format!("{}\n", line(&now, &self.last)));
-            for query in now.queries.iter().filter(|query| query.state == status::QueryState::Failed) {
+            for query in now.queries.iter().filter(|query| query.state.has_ended_by_error()) {
                 print(&format!(
-                    "  {} has failed: {}\n",
+                    "  {} is {}: {}\n",
                     query.name,
+                    query.state.name(),
                     query.reason.as_deref().unwrap_or("no reason given")
                 ));
             }

@@ -17,7 +17,7 @@ use super::{QueryLoop, VIEW};
 use crate::clock::Micros;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::postgres::{Applied, HotTable, PostgresSink, refuse_older_store, retry_delay};
-use crate::status::Part;
+use crate::status::{Part, Step};
 use crate::store::Store;
 use crate::watermark::NONE;
 
@@ -98,7 +98,9 @@ impl QueryLoop {
         let head = self.chain.head().id;
         let Some(applied) = hot.applied else {
             // Also while there are no rows: the table is made, and a server before us fenced off.
+            let during = self.status.beside.during(Step::ApplyingToPostgres);
             hot.running = Some(tokio::spawn(async move {
+                let _during = during;
                 let applied = sink.prepare(&table, generation).await?;
                 refuse_older_store(&table, applied, head)?;
                 Ok(Done::Prepared(applied))
@@ -116,7 +118,12 @@ impl QueryLoop {
         let waiting = self.outputs[VIEW].waiting().to_vec();
         if !waiting.is_empty() {
             let private = hot.private.clone();
-            hot.running = Some(tokio::spawn(write(sink, table, generation, private, waiting, applied)));
+            let during = self.status.beside.during(Step::ApplyingToPostgres);
+            let write = write(sink, table, generation, private, waiting, applied);
+            hot.running = Some(tokio::spawn(async move {
+                let _during = during;
+                write.await
+            }));
         }
         Ok(())
     }

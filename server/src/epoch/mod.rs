@@ -15,6 +15,7 @@ mod hot;
 mod ledger;
 mod outage;
 mod outputs;
+mod progress;
 mod refresh;
 mod restore;
 
@@ -44,7 +45,7 @@ use crate::operator::contract::{LateRow, RemoteSegment, StoredSegment};
 use crate::sink::parquet::SealLimits;
 use crate::source::DeadLetter;
 use crate::state::{Account, Reservation, Rows};
-use crate::status::{Part, PartitionStatus, QueryState, QueryStatus, Silence, SourceStatus};
+use crate::status::{Part, QueryState, QueryStatus, Silence, Step};
 use crate::store::{SpillDirectory, Store};
 use crate::watermark::NONE;
 
@@ -132,6 +133,7 @@ impl QueryLoop {
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<()> {
         self.status.set(QueryState::Running, None);
         loop {
+            self.status.steps.enter(Step::Reading);
             if stopping(&stop) {
                 break;
             }
@@ -186,6 +188,7 @@ impl QueryLoop {
     /// Never cancelled: an epoch that is dropped half-way has moved the offsets and not the state, and the last
     /// checkpoint would lose its rows. A stop waits for it instead.
     async fn turn(&mut self) -> Result<bool> {
+        self.status.steps.enter(Step::Reading);
         match self.driver.turn(self.wait()).await? {
             Turn::Epoch(result) => {
                 self.take(result)?;
@@ -260,6 +263,7 @@ impl QueryLoop {
         if !self.dirty {
             return Ok(());
         }
+        self.status.steps.enter(Step::Committing);
         let now = self.clock.now();
         let late = ledger::late_batches(&self.status.name, &self.late)?;
         let dead = ledger::dead_letter_batches(&self.status.name, &self.dead_letters, now)?;
@@ -312,7 +316,8 @@ impl QueryLoop {
         draft.sources = self.sources();
         draft.accounting = self.accounting;
         self.chain.fold_sealed(&mut draft).await?;
-        let bytes = self.chain.put_bundle(bundle).await?;
+        let put = self.chain.put_bundle(bundle).await;
+        let bytes = put.inspect_err(|_| _ = self.status.checkpoint_failures.fetch_add(1, Ordering::Relaxed))?;
         let mut committed = self.chain.commit(draft).await;
         // In doubt: the answer was lost. Only asking again can tell, and going on without knowing could double rows.
         for attempt in 0.. {
@@ -353,6 +358,7 @@ impl QueryLoop {
 
     /// Deletes what no recent checkpoint needs. A store that does not answer now is asked again next time.
     async fn clean_up(&mut self) -> Result<()> {
+        self.status.steps.enter(Step::CleaningUp);
         match self.chain.collect_garbage(MANIFESTS_KEPT).await {
             Err(error) if error.kind() == ErrorKind::Unavailable => {
                 warn!(query = self.status.name, error = error.report(), "old checkpoints not deleted yet");
@@ -408,6 +414,7 @@ impl QueryLoop {
 
     /// Writes the public files that the head intends. The next checkpoint lists them.
     async fn write_seals(&mut self) -> Result<()> {
+        self.status.steps.enter(Step::Sealing);
         let mut trouble = None;
         for output in &mut self.outputs {
             let (private, public, disk) = (&self.private, &self.public, self.disk.as_ref());
@@ -460,17 +467,7 @@ impl QueryLoop {
         let silent_for = if self.dirty { None } else { self.driver.silent_for() };
         status.note_silence(silent_for.map(|lasted| Silence { since: now.saturating_sub(lasted), until: now }));
         self.report_backlog(now);
-        let mut sources = status.sources.write();
-        for (at, slot) in self.driver.pipeline.slots.iter().enumerate() {
-            let watermark = &self.driver.watermarks[at];
-            let partitions = watermark.partitions().into_iter().map(|(partition, event_time_max, idle)| {
-                let position = self.driver.offsets[at].get(&partition).copied().unwrap_or(0);
-                let end = self.driver.ends[at].get(&partition).copied().unwrap_or(position);
-                (partition, PartitionStatus { position, end, event_time_max, idle })
-            });
-            let status = SourceStatus { watermark: watermark.least(), partitions: partitions.collect() };
-            sources.insert(slot.table.name.clone(), status);
-        }
+        self.report_sources();
     }
 }
 

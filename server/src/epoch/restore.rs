@@ -85,6 +85,7 @@ impl QueryLoop {
     /// cannot be stored or were in another form, `Unavailable`.
     pub async fn open(plan: QueryPlan, deps: QueryDeps, status: Arc<QueryStatus>) -> Result<QueryLoop> {
         let QueryPlan { view, mut pipeline, fingerprint } = plan;
+        status.steps.enter(Step::Restoring);
         let account = deps.budget.account(format!("query \"{}\"", view.name));
         pipeline.charge_to(Arc::clone(&account))?;
         check_sealable(&view.name, &pipeline.schema, pipeline.changes())
@@ -126,6 +127,7 @@ impl QueryLoop {
 
         let mut outputs = outputs(&view, &name, &pipeline, &account, &fingerprint);
         for output in &mut outputs {
+            status.steps.enter(Step::Restoring);
             output.restore(&deps.private, &head, &account, deps.disk.as_ref()).await?;
         }
         let hot = match &deps.postgres {
@@ -157,7 +159,9 @@ impl QueryLoop {
         let limits = EpochLimits::within(deps.budget.limit(), deps.epoch_rows_max, false);
         let clock = deps.clock.clone();
         Ok(QueryLoop {
-            driver: Driver::new(pipeline, readers, watermarks, offsets, clock.clone(), limits).knowing(identities),
+            driver: Driver::new(pipeline, readers, watermarks, offsets, clock.clone(), limits)
+                .knowing(identities)
+                .telling(Arc::clone(&status.steps)),
             chain,
             private: deps.private.clone(),
             public: deps.public.clone(),

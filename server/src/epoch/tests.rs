@@ -9,6 +9,8 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
+mod hanging;
+
 use super::*;
 use crate::checkpoint::Generation;
 use crate::pipeline::PlanSettings;
