@@ -30,7 +30,7 @@ fn attempts(mut each: impl FnMut(u32) -> BoxFuture<'static, Result<()>>) -> impl
 #[tokio::test]
 async fn a_query_that_panics_is_started_again_and_says_so() {
     let (status, stop) = (status(), watch::Sender::new(false));
-    let found: Arc<Mutex<Vec<(QueryState, Option<String>)>>> = Arc::default();
+    let found: Arc<Mutex<Vec<_>>> = Arc::default();
     let (seen, by) = (Arc::clone(&status), Arc::clone(&found));
     let attempts = attempts(move |number| {
         by.lock().push(seen.get());

@@ -98,3 +98,22 @@ fn ask(consumer: &BaseConsumer<Events>, topic: &str, partitions: &[Partition], p
     });
     Ok(each.collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // The thread panicked: lag by the ends that it saw last would look like progress.
+    #[test]
+    fn where_the_thread_is_gone_nobody_knows_where_partitions_end() {
+        let (questions, asked) = channel(1);
+        let (answer, answers) = channel(1);
+        drop((asked, answer));
+        let mut ends = Ends { questions, answers, under_way: None };
+        ends.ask(vec![3]);
+        assert!(ends.is_asking());
+        let (asked, found) = ends.answered().expect("an answer");
+        assert_eq!((asked, found.expect("no error of Kafka's")), (vec![3], vec![(3, None)]));
+        assert!(!ends.is_asking());
+    }
+}
