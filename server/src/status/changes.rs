@@ -20,14 +20,12 @@ pub async fn follow(queries: impl Fn() -> Vec<Arc<QueryStatus>>, mut stop: watch
             let Standing { state, arguments, reason } = standing;
             let arguments = arguments.unwrap_or_default();
             match state {
-                // The others have been reported, with all there is to say, by whoever has met them.
+                // Nobody else has met these.
                 QueryState::Stalled | QueryState::Lagging => {
-                    warn!(query, state = state.name(), arguments, reason = reason.unwrap_or_default(), "query state")
+                    warn!(query, state = state.name(), arguments, reason = reason.unwrap_or_default(), "query state");
                 }
-                state if state.is_well() || state == QueryState::Starting || state == QueryState::Stopping => {
-                    info!(query, state = state.name(), arguments, "query state")
-                }
-                state => warn!(query, state = state.name(), arguments, "query state"),
+                // What is wrong has been reported, with all there is to say, by whoever has met it.
+                _ => info!(query, state = state.name(), arguments, "query state"),
             }
         }
         tokio::select! {
