@@ -1,15 +1,14 @@
 //! The server: everything that runs between `start` and `stop`.
 
 use std::net::SocketAddr;
-use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
 use tracing::{error, warn};
 
 use crate::admin;
@@ -20,6 +19,7 @@ use crate::epoch::{LoopSettings, QueryDeps};
 use crate::error::{Error, Result};
 use crate::flight_sql::{Door, Entrance, FlightDeps, Key, Tls};
 use crate::open_files;
+use crate::panics;
 use crate::pipeline::PlanSettings;
 use crate::registry::{Changes, Registry, sql_files};
 use crate::sink::parquet::SealLimits;
@@ -28,12 +28,14 @@ use crate::source::embedded::EmbeddedLog;
 use crate::source::kafka::EMBEDDED;
 use crate::source::reader::{ReaderLimits, SourceDeps};
 use crate::state::{Budget, SpillSpace};
+use crate::status::changes;
+use crate::status::ready::Process;
 use crate::store::{SpillDirectory, Store};
 use crate::tables::refused::RefusedRows;
 use crate::tables::snapshot::Snapshots;
 use crate::tables::{Published, Standing};
 
-/// How long listeners may take to finish the calls that are under way when the server stops.
+/// How long the other parts, all together, may take to finish what is under way when the server stops, calls of clients for example.
 const GRACE: Duration = Duration::from_secs(3);
 
 /// Longest time for a note of having been thrown out: this server is to be gone soon.
@@ -58,6 +60,9 @@ pub struct Server {
     postgres: bool,
     registry: Arc<Mutex<Registry>>,
     key: Key,
+    /// Set first of all when the server stops.
+    stopping: watch::Sender<bool>,
+    /// Set when its queries have stopped: its doors close.
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<Result<()>>>,
     fatal: watch::Receiver<Option<Arc<Error>>>,
@@ -87,6 +92,18 @@ impl Server {
         if let Some(sink) = &postgres {
             published.put_refused(Arc::clone(sink) as Arc<dyn RefusedRows>);
         }
+        let (stop, stopped) = watch::channel(false);
+        let (stopping, is_stopping) = watch::channel(false);
+        let (serving, is_serving) = watch::channel(false);
+        let (fatal, fatal_seen) = watch::channel(None);
+        let shutdown = |mut stopped: watch::Receiver<bool>| async move {
+            let _ = stopped.wait_for(|stop| *stop).await;
+        };
+        // First, so that it says what a start waits for. A start that fails drops `stop`, which ends it.
+        let process = Process { serving: is_serving, stopping: is_stopping.clone(), fatal: fatal_seen.clone() };
+        let closed = shutdown(stopped.clone());
+        let http = admin::serve(http_listener, Arc::clone(&published), clock.clone(), process, closed);
+        let mut tasks = vec![tokio::spawn(until_stopped("the HTTP listener", http, stopped.clone(), fatal.clone()))];
         let public = Store::open(&config.tables_url(), &config.s3).await?;
         let private = Store::open(&config.state_url(), &config.s3).await?;
         let state_store = state_store_id(&private).await?;
@@ -136,8 +153,6 @@ impl Server {
         let generation = claim(&private, &clock).await?;
         let heartbeat = Arc::new(Heartbeat::new(private.clone(), generation, clock.clone()));
         published.put_standing(Arc::clone(&heartbeat) as Arc<dyn Standing>);
-        let (stop, stopped) = watch::channel(false);
-        let (fatal, fatal_seen) = watch::channel(None);
         let deps = QueryDeps {
             private: private.clone(),
             public,
@@ -167,21 +182,29 @@ impl Server {
             published: Arc::clone(&published),
         };
         let plan_settings = PlanSettings { partitions, wide_rows: config.engine.epoch_rows_wide };
-        let mut registry = Registry::new(directories, deps, plan_settings, fatal.clone());
+        let mut registry = Registry::new(directories, deps, plan_settings, config.engine.stall_after, fatal.clone());
         registry.apply().await?;
         let registry = Arc::new(Mutex::new(registry));
 
-        let mut tasks = Vec::new();
         let debounce = config.catalog.debounce;
-        tasks.push(tokio::spawn(changes.follow(Arc::clone(&registry), debounce, stopped.clone())));
-        let shutdown = |mut stopped: watch::Receiver<bool>| async move {
-            let _ = stopped.wait_for(|stop| *stop).await;
-        };
         tasks.push(tokio::spawn(heartbeat.run(fatal.clone(), stopped.clone())));
+        let followed = changes.follow(Arc::clone(&registry), debounce, is_stopping.clone());
+        tasks.push(tokio::spawn(until_stopped(
+            "what follows the definition files",
+            followed,
+            is_stopping,
+            fatal.clone(),
+        )));
+        let queries = Arc::clone(&published);
+        let until = stopped.clone();
+        let told = async move {
+            changes::follow(|| queries.queries(), until).await;
+            Ok(())
+        };
+        tasks.push(tokio::spawn(until_stopped("the log of states", told, stopped.clone(), fatal.clone())));
         let flight = door.serve(flight_listener, shutdown(stopped.clone()));
-        tasks.push(tokio::spawn(until_stopped("the Flight SQL listener", flight, stopped.clone(), fatal.clone())));
-        let http = admin::serve(http_listener, Arc::clone(&published), clock, shutdown(stopped.clone()));
-        tasks.push(tokio::spawn(until_stopped("the HTTP listener", http, stopped, fatal)));
+        tasks.push(tokio::spawn(until_stopped("the Flight SQL listener", flight, stopped, fatal)));
+        serving.send_replace(true);
         Ok(Server {
             published,
             embedded,
@@ -192,6 +215,7 @@ impl Server {
             postgres: postgres.is_some(),
             registry,
             key,
+            stopping,
             stop,
             tasks,
             fatal: fatal_seen,
@@ -258,12 +282,15 @@ impl Server {
     /// # Errors
     /// The first that a part of the server ended with.
     pub async fn stop(self) -> Result<()> {
+        // A look at the definition files lets go of the registry.
+        self.stopping.send_replace(true);
         self.registry.lock().await.stop_all().await;
         let _ = self.stop.send(true);
         let mut outcome = Ok(());
+        let until = Instant::now() + GRACE;
         for task in self.tasks {
             let abort = task.abort_handle();
-            match tokio::time::timeout(GRACE, task).await {
+            match timeout_at(until, task).await {
                 Ok(Ok(Ok(()))) => {}
                 Ok(Ok(Err(error))) => outcome = outcome.and(Err(error)),
                 Ok(Err(error)) => error!(%error, "a part of the server panicked"),
@@ -292,18 +319,15 @@ async fn claim(private: &Store, clock: &Clock) -> Result<Generation> {
     Generation::claim(private).await
 }
 
-/// Runs a listener to its end. One that ends before the server stops takes the server with it, which would else go on without
-/// a door, alive to whoever looks at it from elsewhere.
+/// Runs a part of the server to its end. One that ends before the server stops takes the server with it, which would else go on without
+/// a door, or blind, alive to whoever looks at it from elsewhere.
 async fn until_stopped(
     what: &'static str,
     listener: impl Future<Output = Result<()>>,
     stopped: watch::Receiver<bool>,
     fatal: watch::Sender<Option<Arc<Error>>>,
 ) -> Result<()> {
-    let outcome = match AssertUnwindSafe(listener).catch_unwind().await {
-        Ok(outcome) => outcome,
-        Err(_panic) => Err(Error::bug(format!("{what} panicked"))),
-    };
+    let outcome = panics::caught(what, listener).await;
     // A server that is dropped sends nothing: then the channel is closed.
     if *stopped.borrow() || stopped.has_changed().is_err() {
         return outcome;

@@ -1,10 +1,12 @@
 //! What a reader may see: every view at one committed checkpoint, sealed files and tail, no row twice.
 //!
 //! This file holds what is published, and tells those that follow a view when there is more of it; `catalog` gives it names in SQL, and
-//! `view`, `source`, `system` and `refused` make plans that read it. `stores` is the one object store that such a plan can reach.
+//! `view`, `source`, `system` and `refused` make plans that read it. `stores` is the one object store that such a plan can reach,
+//! `patient` how long it waits for it.
 
 pub mod catalog;
 mod early;
+mod patient;
 pub mod refused;
 pub mod snapshot;
 pub mod source;

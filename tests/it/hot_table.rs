@@ -393,7 +393,7 @@ async fn a_changed_query() -> Outcome {
     assert_eq!(database.number("SELECT count(*) FROM kept_old_first").await?, 10, "they are kept");
     server.wait_for("the query to run", |server| {
         let rows = server.query("SELECT state FROM touchline.queries WHERE name = 'kept'")?;
-        Ok(rows.first().is_some_and(|row| row["state"] == "running").then_some(()))
+        Ok(rows.first().is_some_and(|row| row["state"] == "RUNNING" || row["state"] == "IDLE").then_some(()))
     })?;
     assert!(server.log().contains("hot table set aside"), "{}", server.log());
 

@@ -37,6 +37,7 @@ mod services;
 mod services_answer;
 mod simulate;
 mod spellings;
+mod store_hangs;
 mod stream_equals_batch;
 
 use std::process::ExitCode;
@@ -71,6 +72,7 @@ fn main() -> ExitCode {
     tests.extend(run::tests());
     tests.extend(simulate::tests());
     tests.extend(spellings::tests());
+    tests.extend(store_hangs::tests());
     tests.extend(stream_equals_batch::tests());
     tests.extend(postgres::tests());
     tests.extend(hot_table::tests());

@@ -179,7 +179,7 @@ async fn followed() -> Outcome {
     running.until_degraded("no such file").await?;
     assert_eq!(running.name_of_next(&mut next).await?, "new");
     let states = running.query("SELECT state FROM touchline.queries WHERE name = 'named'")?;
-    assert_eq!(states, [json!({ "state": "degraded" })]);
+    assert_eq!(states, [json!({ "state": "DEGRADED" })]);
     let metrics = running.metrics()?;
     let failures = metrics.lines().find_map(|line| {
         line.strip_prefix("touchline_lookup_failures_total{query=\"named\",table=\"names\"} ")?.parse::<f64>().ok()

@@ -52,7 +52,8 @@ struct FromStatus {
 type CounterOf = (&'static str, &'static str, fn(&QueryStatus) -> f64);
 
 /// Without their suffix `_total`.
-const COUNTERS: [CounterOf; 12] = [
+const COUNTERS: [CounterOf; 13] = [
+    ("touchline_query_restarts", "Starts after an error, since the server started", |q| count(&q.restarts)),
     ("touchline_query_input_rows", "Rows read, dead letters included", |q| count(&q.rows_in)),
     ("touchline_query_output_rows", "Rows emitted", |q| count(&q.rows_out)),
     ("touchline_query_late_rows", "Rows dropped as late, once for each window they missed", |q| count(&q.rows_late)),
@@ -118,9 +119,11 @@ type PartitionGauge = (&'static str, &'static str, fn(&PartitionStatus) -> Optio
 
 const PARTITION_GAUGES: [PartitionGauge; 4] = [
     ("touchline_source_position", "Next offset to read", |p| Some(p.position as f64)),
-    ("touchline_source_lag_rows", "Records in the partition that have not been read", |p| {
-        Some((p.end - p.position).max(0) as f64)
-    }),
+    (
+        "touchline_source_lag_rows",
+        "Records in the partition that have not been read; absent while nobody knows, as where it does not answer",
+        |p| p.lag().map(|lag| lag as f64),
+    ),
     ("touchline_source_event_time_seconds", "Latest event time read, in seconds since 1970", |p| {
         p.event_time_max.map(seconds)
     }),
@@ -141,16 +144,6 @@ const LOOKUP_COUNTERS: [LookupOf; 2] = [
         "Times that such a table could not be looked at or read; the version before stays in use",
         |l| l.failures as f64,
     ),
-];
-
-const STATES: [QueryState; 7] = [
-    QueryState::Starting,
-    QueryState::Running,
-    QueryState::Degraded,
-    QueryState::Failed,
-    QueryState::Fenced,
-    QueryState::Finished,
-    QueryState::Rejected,
 ];
 
 impl Collector for FromStatus {
@@ -184,8 +177,8 @@ impl Collector for FromStatus {
         }
 
         let states = queries.iter().flat_map(|query| {
-            let (current, _) = query.get();
-            STATES.map(|state| {
+            let current = query.standing().state;
+            QueryState::ALL.map(|state| {
                 let labels = vec![("query", query.name.as_str()), ("state", state.name())];
                 (labels, if state == current { 1.0 } else { 0.0 })
             })

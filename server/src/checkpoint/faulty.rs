@@ -34,7 +34,7 @@ pub(crate) enum Fault {
     OwnExists,
     /// A failed precondition instead of "already exists", and nothing has been done.
     FalsePrecondition,
-    /// No answer, and nothing has been done.
+    /// No answer, ever, and nothing has been done.
     Hang,
     /// Its disk is full.
     Full,
@@ -183,6 +183,7 @@ impl ObjectStore for FaultyStore {
     async fn get_opts(&self, key: &Path, options: GetOptions) -> Result<GetResult> {
         match self.take(&self.gets, key) {
             Fault::None => self.inner.get_opts(key, options).await,
+            Fault::Hang => future::pending().await,
             _ => Err(broken()),
         }
     }

@@ -227,10 +227,11 @@ impl Display {
             self.drawn = lines.len();
         } else {
             print(&format!("{}\n", line(&now, &self.last)));
-            for query in now.queries.iter().filter(|query| query.state == QueryState::Failed) {
+            for query in now.queries.iter().filter(|query| query.state.has_ended_by_error()) {
                 print(&format!(
-                    "  {} has failed: {}\n",
+                    "  {} is {}: {}\n",
                     query.name,
+                    query.state.name(),
                     query.reason.as_deref().unwrap_or("no reason given")
                 ));
             }

@@ -1,5 +1,6 @@
 //! The command line: one module a command. Results go to standard output, everything else to standard error.
 
+mod ask_status;
 mod bad_record;
 mod check;
 mod demo;
@@ -63,6 +64,8 @@ enum Command {
     Infer(infer::InferArgs),
     /// Ask a running server by Flight SQL
     Sql(sql::SqlArgs),
+    /// Say how the queries of a running server are doing
+    Status(ask_status::StatusArgs),
     /// Write simulated matches and their audience to files, Kafka or the embedded log
     Simulate(simulate::SimulateArgs),
 }
@@ -116,6 +119,7 @@ impl Command {
             Command::Test(args) => test::run(args).await,
             Command::Infer(args) => infer::run(args).await.map(|()| ExitCode::SUCCESS),
             Command::Sql(args) => sql::run(args).await.map(|()| ExitCode::SUCCESS),
+            Command::Status(args) => ask_status::run(args).await.map(|()| ExitCode::SUCCESS),
             Command::Simulate(args) => simulate::run(&args),
         }
     }

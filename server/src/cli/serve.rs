@@ -103,7 +103,7 @@ async fn announce(published: Arc<Published>) {
         }
         tokio::time::sleep(LOOK_EVERY).await;
     };
-    let running = states.iter().filter(|state| **state == QueryState::Running).count();
+    let running = states.iter().filter(|state| state.is_well()).count();
     tracing::info!(running, troubled = states.len() - running, "ready");
 }
 

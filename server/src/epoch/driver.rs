@@ -16,6 +16,7 @@ use crate::error::Result;
 use crate::pipeline::{Pipeline, StepInput, StepOutput};
 use crate::source::reader::Reader;
 use crate::source::{DeadLetter, Identity, Offsets, Origins, SourceBatch};
+use crate::status::{Step, Steps};
 use crate::watermark::{Mark, SlotWatermark};
 
 /// How much one epoch may take.
@@ -64,6 +65,8 @@ pub struct Driver {
     last_rows_at: Micros,
     /// What the wall clock said at the last turn.
     turned_at: Micros,
+    /// Told when rows have come and are being computed.
+    steps: Arc<Steps>,
 }
 
 /// What one turn of the loop brought.
@@ -118,6 +121,7 @@ impl Driver {
             epoch: 0,
             last_rows_at,
             turned_at: Micros::MIN,
+            steps: Arc::default(),
         };
         // A checkpoint may know the sources' watermarks and not yet those of the edges.
         driver.pipeline.pass(&driver.marks());
@@ -127,6 +131,12 @@ impl Driver {
     /// With what a checkpoint says of the sources, by slot.
     pub fn knowing(mut self, identities: Vec<Identity>) -> Self {
         self.identities = identities;
+        self
+    }
+
+    /// Telling `steps` what it does.
+    pub fn telling(mut self, steps: Arc<Steps>) -> Self {
+        self.steps = steps;
         self
     }
 
@@ -253,6 +263,7 @@ impl Driver {
         sources: Vec<Mark>,
     ) -> Result<StepOutput> {
         self.epoch += 1;
+        self.steps.enter(Step::Computing);
         let input = StepInput { epoch: self.epoch, now, batches, origins, sources };
         match self.pipeline.step(input).await {
             Ok(output) => {
@@ -381,6 +392,18 @@ impl Driver {
     /// its reader, however many epochs it takes.
     pub fn is_whole(&self) -> bool {
         !self.partial.contains(&true)
+    }
+
+    /// Where the partitions of a slot end that answer. Input that has ended ends where it has been read to.
+    pub fn known_ends(&self, slot: usize) -> Offsets {
+        let Some(reader) = &self.readers[slot] else { return self.offsets[slot].clone() };
+        let mut ends = Offsets::new();
+        reader.see_known(|known| ends.extend(known.iter().map(|(partition, known)| (*partition, known.end))));
+        for (partition, end) in &mut ends {
+            // Rows may have said more than the reader had seen.
+            *end = self.ends[slot].get(partition).copied().map_or(*end, |seen| seen.max(*end));
+        }
+        ends
     }
 
     /// Why a source brings nothing, where one does not answer.

@@ -22,7 +22,7 @@ use crate::clock::Micros;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::postgres::{Applied, Claim, HotTable, PostgresSink, retry_delay};
 use crate::source::reader::ViewDeps;
-use crate::status::Part;
+use crate::status::{Part, QueryStatus, Step};
 use crate::store::Store;
 use crate::watermark::NONE;
 
@@ -105,6 +105,18 @@ impl Drop for Hot {
     }
 }
 
+/// Does something beside the loop; for as long as it lasts the status knows of it.
+fn beside(
+    status: &QueryStatus,
+    work: impl Future<Output = Result<Done>> + Send + 'static,
+) -> JoinHandle<Result<Done>> {
+    let during = status.beside.during(Step::ApplyingToPostgres);
+    tokio::spawn(async move {
+        let _during = during;
+        work.await
+    })
+}
+
 impl QueryLoop {
     /// Takes up what a task has done, where one has ended, and starts the next. `patience`: how long to wait for one under way.
     pub(super) async fn apply_hot(&mut self, patience: Duration) -> Result<()> {
@@ -135,7 +147,7 @@ impl QueryLoop {
                 let (claim, private) = (claim(), hot.private().clone());
                 let lists = self.outputs[VIEW].hot_lists(head);
                 // Also while there are no rows: the table is made, and a server before us fenced off.
-                hot.running = Some(tokio::spawn(prepare(sink, table, claim, private, lists)));
+                hot.running = Some(beside(&self.status, prepare(sink, table, claim, private, lists)));
                 return Ok(());
             }
             Stands::Short => {
@@ -159,7 +171,7 @@ impl QueryLoop {
         let waiting = self.outputs[VIEW].waiting().to_vec();
         if !waiting.is_empty() {
             let (claim, private) = (claim(), hot.private().clone());
-            hot.running = Some(tokio::spawn(write(sink, table, claim, private, waiting, applied)));
+            hot.running = Some(beside(&self.status, write(sink, table, claim, private, waiting, applied)));
         }
         Ok(())
     }

@@ -18,6 +18,7 @@ mod ledger;
 mod leftover;
 mod outage;
 mod outputs;
+mod progress;
 mod rebuild;
 mod refresh;
 mod replay;
@@ -54,7 +55,7 @@ use crate::operator::contract::{LateRow, RemoteSegment, StoredSegment};
 use crate::sink::parquet::SealLimits;
 use crate::source::DeadLetter;
 use crate::state::{Account, Reservation, Rows};
-use crate::status::{Part, PartitionStatus, QueryState, QueryStatus, Silence, SourceStatus};
+use crate::status::{Part, QueryState, QueryStatus, Silence, Step};
 use crate::store::{SpillDirectory, Store};
 use crate::watermark::NONE;
 
@@ -143,6 +144,7 @@ impl QueryLoop {
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<()> {
         self.status.set(QueryState::Running, None);
         loop {
+            self.status.steps.enter(Step::Reading);
             if stopping(&stop) {
                 break;
             }
@@ -199,6 +201,7 @@ impl QueryLoop {
     /// Never cancelled: an epoch that is dropped half-way has moved the offsets and not the state, and the last
     /// checkpoint would lose its rows. A stop waits for it instead.
     async fn turn(&mut self) -> Result<bool> {
+        self.status.steps.enter(Step::Reading);
         match self.driver.turn(self.wait()).await? {
             Turn::Epoch(result) => {
                 self.take(result)?;
@@ -274,6 +277,7 @@ impl QueryLoop {
         if !self.dirty {
             return Ok(());
         }
+        self.status.steps.enter(Step::Committing);
         let now = self.clock.now();
         let late = ledger::late_batches(&self.status.name, &self.late)?;
         let dead = ledger::dead_letter_batches(&self.status.name, &self.dead_letters, now)?;
@@ -335,7 +339,8 @@ impl QueryLoop {
         draft.accounting = self.accounting;
         self.chain.fold_sealed(&mut draft).await?;
         self.chain.fold_hot_runs(&mut draft).await?;
-        let bytes = self.chain.put_bundle(bundle).await?;
+        let put = self.chain.put_bundle(bundle).await;
+        let bytes = put.inspect_err(|_| _ = self.status.checkpoint_failures.fetch_add(1, Ordering::Relaxed))?;
         let mut committed = self.chain.commit(draft).await;
         // In doubt: the answer was lost. Only asking again can tell, and going on without knowing could double rows.
         for attempt in 0.. {
@@ -453,17 +458,7 @@ impl QueryLoop {
         let steady = self.clock.steady();
         status.note_silence(silent_for.map(|lasted| Silence { since: steady.saturating_sub(lasted), until: steady }));
         self.report_backlog(now);
-        let mut sources = status.sources.write();
-        for (at, slot) in self.driver.pipeline.slots.iter().enumerate() {
-            let watermark = &self.driver.watermarks[at];
-            let partitions = watermark.partitions().into_iter().map(|(partition, event_time_max, idle)| {
-                let position = self.driver.offsets[at].get(&partition).copied().unwrap_or(0);
-                let end = self.driver.ends[at].get(&partition).copied().unwrap_or(position);
-                (partition, PartitionStatus { position, end, event_time_max, idle })
-            });
-            let status = SourceStatus { watermark: watermark.least(), partitions: partitions.collect() };
-            sources.insert(slot.table.name.clone(), status);
-        }
+        self.report_sources();
     }
 }
 

@@ -95,6 +95,7 @@ impl QueryLoop {
     /// cannot be stored or were in another form, `Unavailable`.
     pub async fn open(plan: QueryPlan, deps: QueryDeps, status: Arc<QueryStatus>) -> Result<QueryLoop> {
         let QueryPlan { view, mut pipeline, fingerprint } = plan;
+        status.steps.enter(Step::Restoring);
         let account = deps.budget.account(format!("query \"{}\"", view.name));
         pipeline.charge_to(Arc::clone(&account))?;
         check_sealable(&view.name, &pipeline.schema, pipeline.changes())
@@ -137,6 +138,7 @@ impl QueryLoop {
 
         let mut outputs = outputs(&view, &name, &pipeline, &account, &fingerprint, &head)?;
         for output in &mut outputs {
+            status.steps.enter(Step::Restoring);
             output.restore(&deps.private, &head, &account, deps.disk.as_ref()).await?;
             output.see_tail(&head, &deps.clock);
         }
@@ -181,7 +183,9 @@ impl QueryLoop {
             disk: deps.disk.clone(),
         };
         Ok(QueryLoop {
-            driver: Driver::new(pipeline, readers, watermarks, offsets, clock.clone(), limits).knowing(identities),
+            driver: Driver::new(pipeline, readers, watermarks, offsets, clock.clone(), limits)
+                .knowing(identities)
+                .telling(Arc::clone(&status.steps)),
             chain,
             watched,
             folder: folder.ask(),

@@ -15,6 +15,8 @@ use object_store::path::Path;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use uuid::Uuid;
 
+mod hanging;
+
 use super::*;
 use crate::checkpoint::{Generation, Heartbeat, state_store_id};
 use crate::pipeline::PlanSettings;

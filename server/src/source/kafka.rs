@@ -617,11 +617,10 @@ fn begin_at(topic: &Topic, resume: &Offsets, start: StartAt, found: &[Found]) ->
 
 fn check_range(topic: &Topic, partition: Partition, position: Offset, low: Offset, high: Offset) -> Result<()> {
     if position < low {
-        return Err(topic.lost(
-            partition,
-            position,
-            &format!("offsets {position} to {} are gone: the partition now begins at {low}", low - 1),
-        ));
+        let range = format!("offsets {position} to {}", low - 1);
+        let what = format!("{range} are gone: the partition now begins at {low}");
+        let gone = format!("topic \"{}\", partition {partition}, {range}", topic.name);
+        return Err(topic.lost(partition, position, &what).losing(gone));
     }
     if position > high {
         return Err(topic.lost(

@@ -326,3 +326,19 @@ async fn rows_of_another_topic_than_the_one_that_was_read_are_refused() {
     assert!(error.report().contains("removed and made anew"), "{}", error.report());
     assert_eq!(played.driver.offsets[0], Offsets::from([(0, 7)]));
 }
+
+// It would be taken for 0, and the query for one that has read everything.
+#[tokio::test]
+async fn the_end_of_a_partition_that_does_not_answer_is_not_known() {
+    let mut played = played("SELECT id FROM clicks", false, None).await;
+    assert_eq!(played.driver.known_ends(0), Offsets::new(), "nobody has said it yet");
+    played.put(0, (1, "a", 1, 5), 8);
+    played.answer();
+    played.turn().await;
+    assert_eq!(played.driver.known_ends(0), Offsets::from([(0, 9)]), "the rows have said more than the answer");
+    played.hands[0].trouble(Some("the broker does not answer"));
+    assert_eq!(played.driver.known_ends(0), Offsets::new());
+    played.hands[0].trouble(None);
+    played.hands[0].answer(&[12], START);
+    assert_eq!(played.driver.known_ends(0), Offsets::from([(0, 12)]));
+}

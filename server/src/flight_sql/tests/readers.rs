@@ -83,11 +83,11 @@ async fn a_view_that_is_not_whole_names_its_state_and_the_reason() {
     server.published.set_plain_views([("above".to_owned(), plain)].into());
     let damaged = "bundle 7 is not what was written";
     for (state, reason, said, code) in [
-        (QueryState::Failed, Some(damaged), "view \"lost\" cannot be read: its query is failed", Code::NotFound),
+        (QueryState::Failed, Some(damaged), "view \"lost\" cannot be read: its query is FAILED", Code::NotFound),
         (
             QueryState::Degraded,
             Some("the store does not answer"),
-            "view \"lost\" cannot be read yet: its query is degraded",
+            "view \"lost\" cannot be read yet: its query is DEGRADED",
             Code::Unavailable,
         ),
     ] {

@@ -205,8 +205,10 @@ fn read_chunk(
 fn check_range(topic: &str, partition: Partition, position: Offset, extent: Extent) -> Result<()> {
     let (begin, end) = (extent.begin as Offset, extent.end as Offset);
     if position < begin {
-        let gone = format!("offsets {position} to {} are gone: the partition now begins at {begin}", begin - 1);
-        return Err(lost(topic, partition, position, &gone));
+        let range = format!("offsets {position} to {}", begin - 1);
+        let gone = format!("{range} are gone: the partition now begins at {begin}");
+        let range = format!("topic \"{topic}\", partition {partition}, {range}");
+        return Err(lost(topic, partition, position, &gone).losing(range));
     }
     if position > end {
         let ahead =
@@ -218,6 +220,7 @@ fn check_range(topic: &str, partition: Partition, position: Offset, extent: Exte
 
 fn gone(topic: &str, partition: Partition, position: Offset) -> Error {
     lost(topic, partition, position, "retention has dropped this offset while it was being read")
+        .losing(format!("topic \"{topic}\", partition {partition}, from offset {position}"))
 }
 
 fn lost(topic: &str, partition: Partition, position: Offset, what: &str) -> Error {

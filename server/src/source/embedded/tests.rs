@@ -258,6 +258,7 @@ fn retention_by_bytes_drops_the_oldest_and_names_what_is_gone() {
     let error = EmbeddedSource::open(&log, &topic("t"), &Offsets::from([(0, 1)]), None).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     assert!(error.report().contains("offsets 1 to 2 are gone: the partition now begins at 3"), "{error:?}");
+    assert!(error.lost().is_some_and(|range| range.contains("offsets 1 to 2")), "{:?}", error.lost());
     let error = EmbeddedSource::open(&log, &topic("t"), &Offsets::from([(0, 7)]), None).unwrap_err();
     assert!(error.report().contains("the partition ends at 6"), "{error:?}");
 

@@ -250,6 +250,7 @@ fn an_offset_outside_the_log_names_the_lost_range() {
     let topic = Topic { name: TOPIC.into(), name_c: c"events".into(), brokers: "b:9092".into() };
     let error = check_range(&topic, 3, 100, 120, 200).unwrap_err();
     assert!(error.report().contains("offsets 100 to 119 are gone: the partition now begins at 120"), "{error:?}");
+    assert_eq!(error.lost().map(|range| range.ends_with(", partition 3, offsets 100 to 119")), Some(true));
     assert!(check_range(&topic, 3, 120, 120, 200).is_ok());
     assert!(check_range(&topic, 3, 200, 120, 200).is_ok());
 }
