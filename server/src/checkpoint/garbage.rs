@@ -13,6 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use object_store::path::Path;
 
+use super::replay::named_by_list;
 use super::chain::{Chain, list_ids, read_boundary};
 use super::create::{Retry, create_once};
 use super::manifest::{Manifest, corrupt};

@@ -34,7 +34,7 @@ use crate::sink::postgres::{HotTable, PostgresSink};
 use crate::source::reader::{OpenSpec, ReaderLimits, SourceDeps, ViewDeps, spawn_reader};
 use crate::source::{Identity, Offsets, SharedTopics};
 use crate::state::{Account, Budget, Reservation};
-use crate::status::QueryStatus;
+use crate::status::{QueryStatus, Step};
 use crate::store::{SpillDirectory, Store};
 use crate::tables::{Published, PublishedView};
 use crate::watermark::{Mark, NONE, SlotWatermark, SourceWatermark, ViewWatermark};
