@@ -130,7 +130,7 @@ mod tests {
         for path in &all {
             public.put(&Path::from(path.as_str()), Bytes::from_static(b"x")).await?;
         }
-        let named = NamedFiles { sealed: vec![[sealed(file("v", 1))].into()], intended: vec![file("v", 2)] };
+        let named = NamedFiles { sealed: vec![[Arc::new(sealed(file("v", 1)))].into()], intended: vec![file("v", 2)] };
         let found = find_strangers(&public, &paths, "v", || named.clone()).await?;
         let expected = vec![file("v", 3), file(LATE_LEDGER, 4)];
         assert_eq!(found, Strangers { count: 2, examples: expected, listed: 6, is_cut: false });

@@ -266,7 +266,7 @@ async fn rows_are_sealed_at_their_age_whatever_was_done_to_the_clock() -> Result
         output.add(vec![batch(1)].into());
         let mut draft = chain.draft(clock.now());
         let mut bundle = chain.bundle(&draft, None);
-        output.stage(&mut draft, &mut bundle, false)?;
+        output.stage(&mut draft, &mut bundle, None)?;
         chain.put_bundle(bundle).await?;
         chain.commit(draft).await?;
         output.committed(chain.head());
