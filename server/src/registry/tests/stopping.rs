@@ -9,7 +9,7 @@ use tokio::time::{sleep, timeout};
 
 use super::super::supervisor::Running;
 use super::*;
-use crate::checkpoint::Generation;
+use crate::checkpoint::{Generation, Heartbeat, state_store_id};
 use crate::clock::Clock;
 use crate::epoch::LoopSettings;
 use crate::sink::parquet::SealLimits;
@@ -27,7 +27,9 @@ const SOON: Duration = Duration::from_secs(4);
 async fn registry(folder: &Path) -> Registry {
     let store = || Store::over(Arc::new(InMemory::new()), "memory://");
     let (private, clock) = (store(), Clock::manual(0));
+    let state_store = state_store_id(&private).await.expect("an id");
     let generation = Generation::claim(&private).await.expect("a generation");
+    let heartbeat = Arc::new(Heartbeat::new(private.clone(), generation, clock.clone()));
     let sources = SourceDeps {
         kafka: KafkaSettings::default(),
         embedded: None,
@@ -38,6 +40,8 @@ async fn registry(folder: &Path) -> Registry {
         private,
         public: store(),
         generation,
+        state_store,
+        heartbeat,
         clock,
         sources,
         shared: Arc::default(),
