@@ -4,6 +4,7 @@ mod metrics;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::extract::State;
@@ -16,18 +17,22 @@ use tokio::net::TcpListener;
 use self::metrics::Metrics;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::status::QueryState;
+use crate::status::Standing;
+use crate::status::ready::{Process, unready};
 use crate::tables::Published;
 
 const INDEX: &str = "touchline\n\n\
     /healthz   200 while the process answers\n\
-    /readyz    200 once every query has started or has failed for a stated reason; else 503 and what is missing\n\
+    /readyz    200 while requests may be sent; else 503 and why not. In both cases how every query is doing\n\
     /metrics   counters and gauges for Prometheus\n";
 
 #[derive(Debug)]
 struct Admin {
     published: Arc<Published>,
     metrics: Metrics,
+    process: Process,
+    /// It has been ready before.
+    was_ready: AtomicBool,
 }
 
 /// Answers on `listener` until `shutdown` is done, then lets requests that have begun come to their end.
@@ -38,16 +43,18 @@ pub async fn serve(
     listener: TcpListener,
     published: Arc<Published>,
     clock: Clock,
+    process: Process,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<()> {
-    axum::serve(listener, router(published, clock))
+    axum::serve(listener, router(published, clock, process))
         .with_graceful_shutdown(shutdown)
         .await
         .map_err(|error| Error::unavailable("the HTTP listener failed").caused_by(error))
 }
 
-fn router(published: Arc<Published>, clock: Clock) -> Router {
-    let admin = Arc::new(Admin { metrics: Metrics::new(Arc::clone(&published), clock), published });
+fn router(published: Arc<Published>, clock: Clock, process: Process) -> Router {
+    let metrics = Metrics::new(Arc::clone(&published), clock);
+    let admin = Arc::new(Admin { published, metrics, process, was_ready: AtomicBool::new(false) });
     Router::new()
         .route("/", get(async || INDEX))
         .route("/healthz", get(async || "ok\n"))
@@ -58,22 +65,21 @@ fn router(published: Arc<Published>, clock: Clock) -> Router {
 
 /// A query that has failed is a matter for an alert, not for a supervisor that would restart the others with it.
 async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
-    let mut starting = Vec::new();
-    let mut troubled = Vec::new();
+    let stage = admin.process.stage();
+    let (mut states, mut queries) = (Vec::new(), Vec::new());
     for query in admin.published.queries() {
-        let (state, reason) = query.get();
-        let entry = json!({ "query": query.name, "file": query.file, "state": state.name(), "reason": reason });
-        match state {
-            QueryState::Starting => starting.push(entry),
-            QueryState::Running | QueryState::Finished => {}
-            QueryState::Degraded | QueryState::Failed | QueryState::Fenced | QueryState::Rejected => {
-                troubled.push(entry)
-            }
-        }
+        let Standing { state, arguments, reason } = query.standing();
+        states.push((state, admin.published.view(&query.name).is_some()));
+        queries.push(json!({
+            "query": query.name, "file": query.file, "state": state.name(), "arguments": arguments, "reason": reason
+        }));
     }
-    let ready = starting.is_empty();
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let body = json!({ "ready": ready, "starting": starting, "troubled": troubled });
+    let reason = unready(stage, admin.was_ready.load(Ordering::Relaxed), &states);
+    if reason.is_none() {
+        admin.was_ready.store(true, Ordering::Relaxed);
+    }
+    let status = if reason.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let body = json!({ "ready": reason.is_none(), "state": stage.name(), "reason": reason, "queries": queries });
     (status, [(header::CONTENT_TYPE, "application/json")], format!("{body}\n")).into_response()
 }
 

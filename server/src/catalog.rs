@@ -421,8 +421,25 @@ pub struct ViewOptions {
     pub state_ttl: Option<Duration>,
     /// `'postgres' = 'false'` keeps a view out of the hot table.
     pub postgres: Option<bool>,
+    /// `'parquet.rows' = 'changes'`: rows that may change again have public files, too.
+    pub parquet_rows: ParquetRows,
     /// `'session-max-length' = '4 hours'`: a window of `SESSION` is cut so long after its first row. `None`: it lasts as long as rows come.
     pub session_max_length: Option<Duration>,
+}
+
+/// Which rows of a view that emits early have public files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ParquetRows {
+    /// Those that do not change any more.
+    #[default]
+    Final,
+    /// And in a folder beside them each change of a row, as a row of its own.
+    Changes,
+}
+
+impl ParquetRows {
+    /// What can be declared, by its spelling.
+    pub const DECLARED: [(&str, ParquetRows); 2] = [("final", ParquetRows::Final), ("changes", ParquetRows::Changes)];
 }
 
 /// One `CREATE FUNCTION`: an expression with a name.

@@ -1,10 +1,12 @@
 //! How do rows of a result relate to those before them? Known of every edge of a plan and of what a query emits, said in checkpoints,
 //! and asked by whoever takes rows, before the first of them.
 //!
-//! [`early`] is the form of rows that may change again, [`newest`] which of several with one key counts.
+//! [`early`] is the form of rows that may change again, [`newest`] which of several with one key counts, [`published`] the form of changes
+//! that are kept as they come.
 
 pub mod early;
 pub mod newest;
+pub mod published;
 
 use std::fmt;
 

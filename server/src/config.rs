@@ -138,6 +138,10 @@ pub struct EngineSettings {
     pub seal_bytes: ByteSize,
     /// Decoded batches that may wait for a query, per source. More smooths out bursts and costs memory.
     pub reader_queue_batches: usize,
+    /// A query that has something to do and gets nowhere for so long is `STALLED`, and its status says where it stands. Shorter names a
+    /// store or database that hangs sooner; longer does not call a slow one that.
+    #[serde(with = "duration")]
+    pub stall_after: Duration,
 }
 
 impl Default for EngineSettings {
@@ -152,6 +156,7 @@ impl Default for EngineSettings {
             seal_age: Duration::from_secs(60),
             seal_bytes: ByteSize::mib(128),
             reader_queue_batches: 16,
+            stall_after: Duration::from_secs(30),
         }
     }
 }
@@ -270,6 +275,7 @@ impl Config {
         );
         refuse(engine.epoch_rows_max == 0, "engine.epoch_rows_max is zero", at_least_one);
         refuse(engine.reader_queue_batches == 0, "engine.reader_queue_batches is zero", at_least_one);
+        refuse(engine.stall_after.is_zero(), "engine.stall_after is zero", "write \"30s\", for example");
         refuse(engine.partitions > 1024, "engine.partitions is more than 1024", "write 0 for one partition a core");
         refuse(self.postgres.connections_max == 0, "postgres.connections_max is zero", at_least_one);
         refuse(

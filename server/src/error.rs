@@ -71,12 +71,14 @@ struct Inner {
     detail: Option<String>,
     hint: Option<String>,
     location: Option<Location>,
+    lost: Option<String>,
     source: Option<Cause>,
 }
 
 impl Error {
     pub fn new(kind: ErrorKind, primary: impl Into<String>) -> Self {
-        Error(Box::new(Inner { kind, primary: primary.into(), detail: None, hint: None, location: None, source: None }))
+        let primary = primary.into();
+        Error(Box::new(Inner { kind, primary, detail: None, hint: None, location: None, lost: None, source: None }))
     }
 
     pub fn invalid(primary: impl Into<String>) -> Self {
@@ -140,6 +142,17 @@ impl Error {
         self
     }
 
+    /// Says what is gone that was to be read, as in `topic "orders", partition 3, offsets 5 to 9`.
+    pub fn losing(mut self, range: impl Into<String>) -> Self {
+        self.0.lost = Some(range.into());
+        self
+    }
+
+    /// See [`Error::losing`].
+    pub fn lost(&self) -> Option<&str> {
+        self.0.lost.as_deref()
+    }
+
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
@@ -174,6 +187,7 @@ impl Error {
             detail: (!detail.is_empty()).then(|| detail.join(": ")),
             hint: self.0.hint.clone(),
             location: self.0.location.clone(),
+            lost: self.0.lost.clone(),
             source: None,
         }))
     }

@@ -45,6 +45,7 @@ pub mod admin;
 pub mod logging;
 
 pub mod open_files;
+pub mod panics;
 pub mod registry;
 pub mod server;
 

@@ -6,11 +6,12 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{LogFormat, LogSettings};
 use crate::error::{Error, Result};
+use crate::panics;
 
 /// The variable that wins over `log.level`.
 const VARIABLE: &str = "TOUCHLINE_LOG";
 
-/// Starts logging for the rest of the process. A second call changes nothing.
+/// Starts logging for the rest of the process, of panics too. A second call changes nothing.
 ///
 /// # Errors
 /// `Invalid` where the level or the variable is not a filter.
@@ -28,6 +29,7 @@ pub fn start(settings: &LogSettings) -> Result<()> {
         }
         LogFormat::Json => builder.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init(),
     };
+    panics::tell();
     Ok(())
 }
 

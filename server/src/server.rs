@@ -1,39 +1,45 @@
 //! The server: everything that runs between `start` and `stop`.
 
 use std::net::SocketAddr;
-use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
 use tracing::{error, warn};
 
 use crate::admin;
-use crate::checkpoint::Generation;
+use crate::checkpoint::{Generation, Heartbeat, HoldBack, hold_back, state_store_id};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::epoch::{LoopSettings, QueryDeps};
 use crate::error::{Error, Result};
-use crate::flight_sql::{Door, Entrance, FlightDeps, Tls};
+use crate::flight_sql::{Door, Entrance, FlightDeps, Key, Tls};
 use crate::open_files;
+use crate::panics;
 use crate::pipeline::PlanSettings;
-use crate::registry::{Changes, Registry};
+use crate::registry::{Changes, Registry, sql_files};
 use crate::sink::parquet::SealLimits;
 use crate::sink::postgres::PostgresSink;
 use crate::source::embedded::EmbeddedLog;
 use crate::source::kafka::EMBEDDED;
 use crate::source::reader::{ReaderLimits, SourceDeps};
 use crate::state::{Budget, SpillSpace};
+use crate::status::changes;
+use crate::status::ready::Process;
 use crate::store::{SpillDirectory, Store};
-use crate::tables::Published;
+use crate::tables::refused::RefusedRows;
 use crate::tables::snapshot::Snapshots;
+use crate::tables::{Published, Standing};
 
-/// How long listeners may take to finish the calls that are under way when the server stops.
+/// How long the other parts, all together, may take to finish what is under way when the server stops, calls of clients for example.
 const GRACE: Duration = Duration::from_secs(3);
+
+/// Longest time for a note of having been thrown out: this server is to be gone soon.
+const NOTE_WITHIN: Duration = Duration::from_secs(1);
 
 /// Rows of the tail that are sealed at once, at most: bounds the memory of a seal.
 const SEAL_ROWS_MAX: u64 = 1 << 20;
@@ -48,9 +54,15 @@ pub struct Server {
     embedded: Option<Arc<EmbeddedLog>>,
     flight_addr: SocketAddr,
     http_addr: SocketAddr,
-    generation: u64,
+    generation: Generation,
+    /// Where checkpoints are.
+    private: Store,
     postgres: bool,
     registry: Arc<Mutex<Registry>>,
+    key: Key,
+    /// Set first of all when the server stops.
+    stopping: watch::Sender<bool>,
+    /// Set when its queries have stopped: its doors close.
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<Result<()>>>,
     fatal: watch::Receiver<Option<Arc<Error>>>,
@@ -77,9 +89,24 @@ impl Server {
             None => None,
         };
         let published = Arc::new(Published::default());
+        if let Some(sink) = &postgres {
+            published.put_refused(Arc::clone(sink) as Arc<dyn RefusedRows>);
+        }
+        let (stop, stopped) = watch::channel(false);
+        let (stopping, is_stopping) = watch::channel(false);
+        let (serving, is_serving) = watch::channel(false);
+        let (fatal, fatal_seen) = watch::channel(None);
+        let shutdown = |mut stopped: watch::Receiver<bool>| async move {
+            let _ = stopped.wait_for(|stop| *stop).await;
+        };
+        // First, so that it says what a start waits for. A start that fails drops `stop`, which ends it.
+        let process = Process { serving: is_serving, stopping: is_stopping.clone(), fatal: fatal_seen.clone() };
+        let closed = shutdown(stopped.clone());
+        let http = admin::serve(http_listener, Arc::clone(&published), clock.clone(), process, closed);
+        let mut tasks = vec![tokio::spawn(until_stopped("the HTTP listener", http, stopped.clone(), fatal.clone()))];
         let public = Store::open(&config.tables_url(), &config.s3).await?;
         let private = Store::open(&config.state_url(), &config.s3).await?;
-        let generation = Generation::claim(&private).await?;
+        let state_store = state_store_id(&private).await?;
         let embedded = if config.kafka.brokers == EMBEDDED {
             let directory = config.data_dir.join("log");
             Some(EmbeddedLog::open(&directory, config.embedded_log.clone(), clock.clone())?)
@@ -100,17 +127,44 @@ impl Server {
         let memory = usize::try_from(config.engine.state_bytes_max.0).unwrap_or(usize::MAX);
         let budget = Budget::new(memory, disk.clone().map(|disk| Arc::new(disk) as Arc<dyn SpillSpace>));
 
-        let (stop, stopped) = watch::channel(false);
-        let (fatal, fatal_seen) = watch::channel(None);
+        let partitions = match config.engine.partitions {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            given => given,
+        };
+        let directories: Vec<PathBuf> = vec![config.catalog.schemas_dir.clone(), config.catalog.queries_dir.clone()];
+        // Before the files are read for the first time.
+        let changes = Changes::of(&directories);
+        // Its words for a directory that cannot be read are the better ones.
+        for directory in &directories {
+            sql_files(directory)?;
+        }
+        let changes = changes?;
+        let door = Door::try_new(FlightDeps {
+            published: Arc::clone(&published),
+            store: Arc::clone(public.objects()),
+            reader: Arc::new(Snapshots::new(sources.clone())),
+            settings: config.adhoc.clone(),
+            account: budget.account("ad-hoc statements"),
+            entrance,
+        })?;
+        let key = door.key();
+
+        // Last of all that can go wrong: the claim is what throws the server out that has the storage now.
+        let generation = claim(&private, &clock).await?;
+        let heartbeat = Arc::new(Heartbeat::new(private.clone(), generation, clock.clone()));
+        published.put_standing(Arc::clone(&heartbeat) as Arc<dyn Standing>);
         let deps = QueryDeps {
-            private,
-            public: public.clone(),
+            private: private.clone(),
+            public,
             generation,
+            state_store,
+            heartbeat: Arc::clone(&heartbeat),
             clock: clock.clone(),
-            sources: sources.clone(),
+            sources,
             shared: Arc::default(),
             reader_limits: ReaderLimits {
                 queue_batches: config.engine.reader_queue_batches,
+                decoders: partitions,
                 ..ReaderLimits::within(memory)
             },
             epoch_rows_max: config.engine.epoch_rows_max,
@@ -127,44 +181,41 @@ impl Server {
             postgres: postgres.clone(),
             published: Arc::clone(&published),
         };
-        let partitions = match config.engine.partitions {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            given => given,
-        };
         let plan_settings = PlanSettings { partitions, wide_rows: config.engine.epoch_rows_wide };
-        let directories: Vec<PathBuf> = vec![config.catalog.schemas_dir.clone(), config.catalog.queries_dir.clone()];
-        // Before the files are read for the first time. What it has to say comes after: a directory that cannot be read is said there.
-        let changes = Changes::of(&directories);
-        let door = Door::try_new(FlightDeps {
-            published: Arc::clone(&published),
-            store: Arc::clone(public.objects()),
-            reader: Arc::new(Snapshots::new(sources)),
-            settings: config.adhoc.clone(),
-            account: budget.account("ad-hoc statements"),
-            entrance,
-        })?;
-        let mut registry = Registry::new(directories, deps, plan_settings, fatal.clone());
+        let mut registry = Registry::new(directories, deps, plan_settings, config.engine.stall_after, fatal.clone());
         registry.apply().await?;
         let registry = Arc::new(Mutex::new(registry));
 
-        let mut tasks = Vec::new();
         let debounce = config.catalog.debounce;
-        tasks.push(tokio::spawn(changes?.follow(Arc::clone(&registry), debounce, stopped.clone())));
-        let shutdown = |mut stopped: watch::Receiver<bool>| async move {
-            let _ = stopped.wait_for(|stop| *stop).await;
+        tasks.push(tokio::spawn(heartbeat.run(fatal.clone(), stopped.clone())));
+        let followed = changes.follow(Arc::clone(&registry), debounce, is_stopping.clone());
+        tasks.push(tokio::spawn(until_stopped(
+            "what follows the definition files",
+            followed,
+            is_stopping,
+            fatal.clone(),
+        )));
+        let queries = Arc::clone(&published);
+        let until = stopped.clone();
+        let told = async move {
+            changes::follow(|| queries.queries(), until).await;
+            Ok(())
         };
+        tasks.push(tokio::spawn(until_stopped("the log of states", told, stopped.clone(), fatal.clone())));
         let flight = door.serve(flight_listener, shutdown(stopped.clone()));
-        tasks.push(tokio::spawn(until_stopped("the Flight SQL listener", flight, stopped.clone(), fatal.clone())));
-        let http = admin::serve(http_listener, Arc::clone(&published), clock, shutdown(stopped.clone()));
-        tasks.push(tokio::spawn(until_stopped("the HTTP listener", http, stopped, fatal)));
+        tasks.push(tokio::spawn(until_stopped("the Flight SQL listener", flight, stopped, fatal)));
+        serving.send_replace(true);
         Ok(Server {
             published,
             embedded,
             flight_addr,
             http_addr,
-            generation: generation.number,
+            generation,
+            private,
             postgres: postgres.is_some(),
             registry,
+            key,
+            stopping,
             stop,
             tasks,
             fatal: fatal_seen,
@@ -190,7 +241,7 @@ impl Server {
 
     /// Counts the servers that have used this storage; the newest owns the queries.
     pub fn generation(&self) -> u64 {
-        self.generation
+        self.generation.number
     }
 
     pub fn postgres_enabled(&self) -> bool {
@@ -207,17 +258,39 @@ impl Server {
         }
     }
 
+    /// Ends without another checkpoint, because another server has taken over: what is under way belongs to it now. Leaves a note of that, for
+    /// whoever is started next.
+    pub async fn give_way(self, fatal: &Error) {
+        let noting = self.generation.note_thrown_out(&self.private, fatal);
+        match tokio::time::timeout(NOTE_WITHIN, noting).await {
+            Ok(Err(error)) => warn!(error = error.report(), "no note is left of having been thrown out"),
+            // One that is not there in time makes the next start wait less, and that is all.
+            Ok(Ok(())) | Err(_) => {}
+        }
+    }
+
+    /// Takes up the users and the certificate of a configuration that has been read anew, and nothing else of it.
+    ///
+    /// # Errors
+    /// `Invalid` for what cannot be used, and where whether there are any would change. All is then as before.
+    pub fn reload(&self, config: &Config) -> Result<()> {
+        self.key.take_up(users(config), tls(config)?)
+    }
+
     /// Stops every query with a last checkpoint, then the listeners.
     ///
     /// # Errors
     /// The first that a part of the server ended with.
     pub async fn stop(self) -> Result<()> {
+        // A look at the definition files lets go of the registry.
+        self.stopping.send_replace(true);
         self.registry.lock().await.stop_all().await;
         let _ = self.stop.send(true);
         let mut outcome = Ok(());
+        let until = Instant::now() + GRACE;
         for task in self.tasks {
             let abort = task.abort_handle();
-            match tokio::time::timeout(GRACE, task).await {
+            match timeout_at(until, task).await {
                 Ok(Ok(Ok(()))) => {}
                 Ok(Ok(Err(error))) => outcome = outcome.and(Err(error)),
                 Ok(Err(error)) => error!(%error, "a part of the server panicked"),
@@ -229,18 +302,32 @@ impl Server {
     }
 }
 
-/// Runs a listener to its end. One that ends before the server stops takes the server with it, which would else go on without
-/// a door, alive to whoever looks at it from elsewhere.
+/// Claims the storage, after a while where servers are throwing each other out.
+async fn claim(private: &Store, clock: &Clock) -> Result<Generation> {
+    if let Some(HoldBack { generation, claimed_ago, thrown_out, pause }) = hold_back(private, clock.now()).await? {
+        warn!(
+            generation,
+            claimed_s = claimed_ago.as_secs(),
+            thrown_out,
+            wait_s = pause.as_secs(),
+            storage = private.url(),
+            "several servers are started again and again on this storage and throw each other out: waiting before this one takes over; \
+             only one may run there, so stop the others, or give this one a storage.state_url and storage.tables_url of its own"
+        );
+        tokio::time::sleep(pause).await;
+    }
+    Generation::claim(private).await
+}
+
+/// Runs a part of the server to its end. One that ends before the server stops takes the server with it, which would else go on without
+/// a door, or blind, alive to whoever looks at it from elsewhere.
 async fn until_stopped(
     what: &'static str,
     listener: impl Future<Output = Result<()>>,
     stopped: watch::Receiver<bool>,
     fatal: watch::Sender<Option<Arc<Error>>>,
 ) -> Result<()> {
-    let outcome = match AssertUnwindSafe(listener).catch_unwind().await {
-        Ok(outcome) => outcome,
-        Err(_panic) => Err(Error::bug(format!("{what} panicked"))),
-    };
+    let outcome = panics::caught(what, listener).await;
     // A server that is dropped sends nothing: then the channel is closed.
     if *stopped.borrow() || stopped.has_changed().is_err() {
         return outcome;
@@ -251,8 +338,11 @@ async fn until_stopped(
 }
 
 fn entrance(config: &Config) -> Result<Entrance> {
-    let users = config.auth.users.iter().map(|user| (user.name.clone(), user.password.expose().to_owned()));
-    Entrance::try_new(users, tls(config)?)
+    Entrance::try_new(users(config), tls(config)?)
+}
+
+fn users(config: &Config) -> impl Iterator<Item = (String, String)> + '_ {
+    config.auth.users.iter().map(|user| (user.name.clone(), user.password.expose().to_owned()))
 }
 
 fn tls(config: &Config) -> Result<Option<Tls>> {
@@ -359,5 +449,50 @@ mod tests {
         let error = Server::start(config.clone(), Clock::System).await.expect_err("refused");
         assert_eq!(error.to_string(), "postgres.url is not an address of a Postgres database");
         assert!(!config.data_dir.exists());
+    }
+
+    fn config(folder: &std::path::Path) -> Config {
+        let free = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut config = Config { data_dir: folder.join("data"), ..Config::default() };
+        (config.flight.listen, config.http.listen) = (free, free);
+        config.kafka.brokers = EMBEDDED.to_owned();
+        (config.catalog.schemas_dir, config.catalog.queries_dir) = (folder.to_path_buf(), folder.to_path_buf());
+        config
+    }
+
+    /// Else each failing start of a server that is restarted for ever would throw out the one that runs.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_start_that_fails_has_claimed_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let right = config(folder.path());
+        let claims = folder.path().join("data/state/gens");
+        let mut without_queries = right.clone();
+        without_queries.catalog.queries_dir = folder.path().join("nowhere");
+        let error = Server::start(without_queries, Clock::System).await.expect_err("refused");
+        assert!(error.to_string().starts_with("cannot read directory"), "{error}");
+        let mut without_threads = right.clone();
+        without_threads.adhoc.threads = 0;
+        assert!(Server::start(without_threads, Clock::System).await.is_err());
+        assert!(!claims.exists());
+
+        let server =
+            Server::start(right.clone(), Clock::System).await.unwrap_or_else(|error| panic!("{}", error.report()));
+        // It has the log.
+        assert!(Server::start(right, Clock::System).await.is_err());
+        assert_eq!(std::fs::read_dir(&claims).expect("claims").count(), 1);
+        assert_eq!(server.generation(), 1);
+        server.stop().await.expect("stops");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_server_that_was_thrown_out_leaves_a_note_for_the_next_start() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = config(folder.path());
+        let server =
+            Server::start(config.clone(), Clock::System).await.unwrap_or_else(|error| panic!("{}", error.report()));
+        server.give_way(&Error::fenced("query \"v\" was taken over")).await;
+        let private = Store::open(&config.state_url(), &config.s3).await.expect("a store");
+        let held = hold_back(&private, Clock::System.now()).await.expect("it answers").expect("a note");
+        assert_eq!((held.generation, held.thrown_out), (1, 1));
     }
 }

@@ -1,56 +1,38 @@
 //! How a query is doing: written by its epoch loop, read by metrics, system tables and the status command.
+//!
+//! `state` has the words and finds the one that fits, `steps` is the watchdog, `pace` says how far behind a query is, `ready` whether the
+//! server as a whole is, `changes` what of all that is worth a line in the log.
+
+pub mod changes;
+mod pace;
+pub mod ready;
+mod state;
+mod steps;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
+
+use pace::Pace;
+use state::{Facts, judge};
+pub use state::{Part, QueryState, Standing};
+pub use steps::{During, Step, Steps};
 
 use crate::clock::Micros;
 use crate::source::{Offset, Partition};
 
-/// Where a query stands, in words an operator can act on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum QueryState {
-    /// Restoring from its checkpoint.
-    Starting,
-    Running,
-    /// Results are durable, but a sink or a source does not answer; retried until it does.
-    Degraded,
-    /// Stopped by an error; the last checkpoint stands.
-    Failed,
-    /// Another server has taken over.
-    Fenced,
-    /// Its input was bounded and has been read to the end.
-    Finished,
-    /// Its file is wrong and no earlier good version runs.
-    Rejected,
-}
-
-impl QueryState {
-    pub fn name(self) -> &'static str {
-        match self {
-            QueryState::Starting => "starting",
-            QueryState::Running => "running",
-            QueryState::Degraded => "degraded",
-            QueryState::Failed => "failed",
-            QueryState::Fenced => "fenced",
-            QueryState::Finished => "finished",
-            QueryState::Rejected => "rejected",
-        }
-    }
-}
-
-/// What a running query depends on, and may have to wait for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Part {
-    Source,
-    /// Checkpoints and public files.
-    Store,
-    HotTable,
-    /// So much waits for the hot table that the query takes nothing in.
-    Backlog,
-}
+/// A query that has been at the ends of its sources is behind from here on, and one that has not been there catches up until here.
+const LAGGING_AFTER: Duration = Duration::from_secs(10);
+const LIVE_WITHIN: Duration = Duration::from_secs(5);
+/// Without a record for so long it is idle.
+const IDLE_AFTER: Duration = Duration::from_secs(60);
+/// A partition may take so long to say where it ends, as at a start, before that is said.
+const UNHEARD_AFTER: Duration = Duration::from_secs(10);
+/// Of a query that has not been told otherwise: see `engine.stall_after`.
+const STALL_AFTER: Duration = Duration::from_secs(30);
 
 /// Counters and gauges of one query. Counts go on across restarts: they are part of each manifest.
 #[derive(Debug, Default)]
@@ -58,7 +40,15 @@ pub struct QueryStatus {
     pub name: String,
     /// The file that defines it, for error reports.
     pub file: String,
-    state: RwLock<StateAndReason>,
+    /// What its loop, its supervisor or the registry has said last.
+    said: RwLock<Standing>,
+    stopping: AtomicBool,
+    /// What its loop is doing.
+    pub steps: Arc<Steps>,
+    /// What is done beside it.
+    pub beside: Arc<Steps>,
+    stall_after: StallAfter,
+    pace: Mutex<Pace>,
     /// What does not answer while the query itself runs.
     troubles: RwLock<BTreeMap<Part, String>>,
     /// When nothing has come to it, as it last said.
@@ -74,6 +64,8 @@ pub struct QueryStatus {
     pub rows_dead: AtomicU64,
     /// Rows whose event time lay too far ahead to move the watermark.
     pub rows_far_future: AtomicU64,
+    /// How often it was started again after an error, since the server started.
+    pub restarts: AtomicU64,
     pub epochs: AtomicU64,
     /// Time spent in epochs, microseconds.
     pub epoch_micros: AtomicU64,
@@ -89,13 +81,21 @@ pub struct QueryStatus {
     pub open_windows: AtomicU64,
     /// Committed rows that are not yet in a public Parquet file.
     pub tail_rows: AtomicU64,
+    /// What they take in memory and on local disk.
+    pub tail_bytes: AtomicU64,
+    /// Attempts to write public files that failed.
+    pub public_file_failures: AtomicU64,
     pub sealed_files: AtomicU64,
+    /// Files in its public folders that no checkpoint names, as last looked.
+    pub public_strangers: AtomicU64,
     /// From the end of an epoch that emitted rows until readers see them.
     pub visible: Latency,
     /// The checkpoint up to which the hot table is written; 0 where there is none.
     pub postgres_checkpoint: AtomicU64,
     /// Attempts to write the hot table that failed.
     pub postgres_failures: AtomicU64,
+    /// Rows that Postgres refused since this process began.
+    pub postgres_refused_rows: AtomicU64,
     /// Committed rows that the hot table does not have yet, their compressed bytes, and the age of the oldest, microseconds.
     pub postgres_waiting_rows: AtomicU64,
     pub postgres_waiting_bytes: AtomicU64,
@@ -117,7 +117,7 @@ pub struct LookupStatus {
     pub trouble: Option<String>,
 }
 
-/// A stretch of processing time in which, as is proven, nothing came to a query. All that came before is committed.
+/// A stretch of steady time in which, as is proven, nothing came to a query. All that came before is committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Silence {
     pub since: Micros,
@@ -154,15 +154,13 @@ impl Latency {
     }
 }
 
-#[derive(Debug, Clone)]
-struct StateAndReason {
-    state: QueryState,
-    reason: Option<String>,
-}
+/// A length of time with a default of its own.
+#[derive(Debug, Clone, Copy)]
+struct StallAfter(Duration);
 
-impl Default for StateAndReason {
+impl Default for StallAfter {
     fn default() -> Self {
-        StateAndReason { state: QueryState::Starting, reason: None }
+        StallAfter(STALL_AFTER)
     }
 }
 
@@ -178,11 +176,18 @@ pub struct SourceStatus {
 pub struct PartitionStatus {
     /// The next offset to read.
     pub position: Offset,
-    /// The end of the partition as last seen.
-    pub end: Offset,
+    /// The end of the partition as last seen; `None` while it does not answer, and may hold anything.
+    pub end: Option<Offset>,
     pub event_time_max: Option<Micros>,
     /// Left out of the watermark's minimum, because nothing came for the idle timeout.
     pub idle: bool,
+}
+
+impl PartitionStatus {
+    /// Records that have not been read; `None` where nobody knows.
+    pub fn lag(&self) -> Option<i64> {
+        Some(self.end?.saturating_sub(self.position).max(0))
+    }
 }
 
 impl QueryStatus {
@@ -190,11 +195,48 @@ impl QueryStatus {
         QueryStatus { name: name.into(), file: file.into(), ..Default::default() }
     }
 
+    /// With a time after which a step is taken to hang.
+    pub fn stalling_after(self, stall_after: Duration) -> Self {
+        QueryStatus { stall_after: StallAfter(stall_after), ..self }
+    }
+
     /// Parts that did not answer are forgotten: a new state begins without them. Static tables say for themselves when they can be read.
     pub fn set(&self, state: QueryState, reason: Option<String>) {
+        self.set_with(state, None, reason);
+    }
+
+    /// As [`QueryStatus::set`]; `arguments`: what belongs to the word, as in [`Standing`].
+    pub fn set_with(&self, state: QueryState, arguments: Option<String>, reason: Option<String>) {
         self.troubles.write().clear();
         self.note_silence(None);
-        *self.state.write() = StateAndReason { state, reason };
+        *self.pace.lock() = Pace::default();
+        self.steps.leave();
+        // Where nobody reads, nobody knows where a partition ends.
+        if !matches!(state, QueryState::Running | QueryState::Finished) {
+            let mut sources = self.sources.write();
+            sources.values_mut().flat_map(|source| source.partitions.values_mut()).for_each(|at| at.end = None);
+        }
+        *self.said.write() = Standing { state, arguments, reason };
+    }
+
+    /// Notes that it has been told to stop.
+    pub fn note_stopping(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes up where its sources stand, as `sources` says it.
+    pub fn note_pace(&self) {
+        self.note_pace_at(Instant::now());
+    }
+
+    fn note_pace_at(&self, now: Instant) {
+        let (mut partitions, mut position, mut end) = (0, 0_i64, Some(0_i64));
+        for partition in self.sources.read().values().flat_map(|source| source.partitions.values()) {
+            partitions += 1;
+            position = position.saturating_add(partition.position);
+            end = end.zip(partition.end).map(|(sum, end)| sum.saturating_add(end.max(partition.position)));
+        }
+        self.pace.lock().observe(now, partitions, position, end);
     }
 
     /// Notes that a part does not answer, or answers again. A running query is degraded as long as one does not.
@@ -222,20 +264,31 @@ impl QueryStatus {
 
     /// Why it may bring no rows, as what follows its name in a sentence; `None` while it goes on, is about to, or has ended.
     pub fn stands_still(&self) -> Option<String> {
-        let StateAndReason { state, mut reason } = self.state.read().clone();
+        let Standing { state, mut reason, .. } = self.said.read().clone();
         let what = match state {
             QueryState::Failed => "has failed",
+            QueryState::Blocked => "is blocked",
+            QueryState::DataLoss => "has lost data",
             QueryState::Rejected => "is rejected",
             QueryState::Fenced => "was taken over by another server",
             QueryState::Degraded => "is degraded",
             QueryState::Running => {
-                let troubles = self.troubles.read();
-                // Without its hot table it goes on.
-                reason = [Part::Source, Part::Store, Part::Backlog].iter().find_map(|part| troubles.get(part).cloned());
-                reason.as_ref()?;
-                "is degraded"
+                // Without its hot table and without new public files it goes on.
+                let parts = [Part::Source, Part::Store, Part::Tail, Part::Backlog];
+                reason = parts.iter().find_map(|part| self.troubles.read().get(part).cloned());
+                match &reason {
+                    Some(_) => "is degraded",
+                    None => {
+                        let Standing { state: QueryState::Stalled, reason: why, .. } = self.standing() else {
+                            return None;
+                        };
+                        reason = why;
+                        "is stalled"
+                    }
+                }
             }
-            QueryState::Starting | QueryState::Finished => return None,
+            // The others are found out when somebody asks, and never said.
+            _ => return None,
         };
         let first = reason.as_deref().and_then(|reason| reason.lines().next());
         Some(first.map_or_else(|| what.to_owned(), |first| format!("{what}: {first}")))
@@ -243,7 +296,12 @@ impl QueryStatus {
 
     /// Whether it runs, and all that brings it rows answers.
     pub fn goes_on(&self) -> bool {
-        self.state.read().state == QueryState::Running && self.stands_still().is_none()
+        self.said.read().state == QueryState::Running && self.stands_still().is_none()
+    }
+
+    /// Whether it stands still by an error that was said of it, and starts again where its file is touched.
+    pub fn has_ended_by_error(&self) -> bool {
+        self.said.read().state.has_ended_by_error()
     }
 
     /// Notes what is wrong with the query's file while its last good version runs, or that nothing is.
@@ -253,54 +311,55 @@ impl QueryStatus {
 
     /// Whether the file that defines it is wrong, be it running or not.
     pub fn file_is_wrong(&self) -> bool {
-        self.file_report.read().is_some() || self.state.read().state == QueryState::Rejected
+        self.file_report.read().is_some() || self.said.read().state == QueryState::Rejected
     }
 
     /// The state, and why where there is something to say.
     pub fn get(&self) -> (QueryState, Option<String>) {
-        let StateAndReason { mut state, reason } = self.state.read().clone();
-        let mut reasons: Vec<String> = reason.into_iter().collect();
-        if state == QueryState::Running {
-            reasons.extend(self.troubles.read().values().cloned());
-            reasons.extend(self.lookups.read().values().filter_map(|lookup| lookup.trouble.clone()));
-            if !reasons.is_empty() {
-                state = QueryState::Degraded;
-            }
+        let Standing { state, reason, .. } = self.standing();
+        (state, reason)
+    }
+
+    /// How it is doing at this moment.
+    pub fn standing(&self) -> Standing {
+        self.standing_at(Instant::now())
+    }
+
+    fn standing_at(&self, now: Instant) -> Standing {
+        let (look, unknown) = {
+            let pace = self.pace.lock();
+            (pace.look(now), pace.unknown(now))
+        };
+        let lookups = self.lookups.read();
+        let facts = Facts {
+            said: self.said.read().clone(),
+            stopping: self.stopping.load(Ordering::Relaxed),
+            steps: [&self.steps, &self.beside].iter().filter_map(|steps| steps.lasting(now)).collect(),
+            stall_after: self.stall_after.0,
+            troubles: self.troubles.read().iter().map(|(part, reason)| (*part, reason.clone())).collect(),
+            lookups: lookups.iter().filter_map(|(table, at)| Some((table.clone(), at.trouble.clone()?))).collect(),
+            unheard: unknown.map(|lasted| (self.unheard(), lasted)),
+            look,
+        };
+        let mut standing = judge(facts);
+        if let Some(report) = self.file_report.read().as_ref() {
+            standing.reason =
+                Some(standing.reason.map_or_else(|| report.clone(), |reason| format!("{reason}\n{report}")));
         }
-        reasons.extend(self.file_report.read().clone());
-        (state, (!reasons.is_empty()).then(|| reasons.join("\n")))
+        standing
+    }
+
+    /// Partitions whose end is not known, by source.
+    fn unheard(&self) -> Vec<String> {
+        let sources = self.sources.read();
+        let each = sources.iter().filter_map(|(name, source)| {
+            let silent = source.partitions.iter().filter(|(_, at)| at.end.is_none());
+            let silent: Vec<String> = silent.map(|(partition, _)| partition.to_string()).collect();
+            (!silent.is_empty()).then(|| format!("{name}: partition {}", silent.join(", ")))
+        });
+        each.collect()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_table_that_cannot_be_read_again_degrades_a_query_that_goes_on() {
-        let status = QueryStatus::new("v", "v.sql");
-        status.set(QueryState::Running, None);
-        status.note_lookup("players", |lookup| lookup.trouble = Some("no such file".to_owned()));
-        assert_eq!(status.get(), (QueryState::Degraded, Some("no such file".to_owned())));
-        assert!(status.goes_on());
-        status.note_lookup("players", |lookup| lookup.trouble = None);
-        assert_eq!(status.get(), (QueryState::Running, None));
-    }
-
-    #[test]
-    fn a_query_stands_still_where_it_has_ended_by_an_error_or_nothing_comes_to_it() {
-        let status = QueryStatus::new("v", "v.sql");
-        assert_eq!((status.stands_still(), status.goes_on()), (None, false));
-        status.set(QueryState::Running, None);
-        assert!(status.goes_on());
-        status.trouble(Part::HotTable, Some("Postgres is away".to_owned()));
-        assert!(status.goes_on(), "{:?}", status.stands_still());
-        status.trouble(Part::Source, Some("no answer\n  detail: for a while".to_owned()));
-        assert_eq!(status.stands_still().as_deref(), Some("is degraded: no answer"));
-        assert!(!status.goes_on());
-        status.set(QueryState::Failed, Some("division by zero".to_owned()));
-        assert_eq!(status.stands_still().as_deref(), Some("has failed: division by zero"));
-        status.set(QueryState::Finished, None);
-        assert_eq!((status.stands_still(), status.goes_on()), (None, false));
-    }
-}
+mod tests;

@@ -7,26 +7,28 @@ mod disk;
 mod local;
 mod spill;
 mod spool;
+mod upload;
+mod writers;
 
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::TryStreamExt;
-use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
+use futures::{StreamExt, TryStreamExt, stream};
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
-use object_store::{Error as ObjectError, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, RetryConfig};
+use object_store::{
+    ClientConfigKey, Error as ObjectError, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, RetryConfig,
+};
 use serde::{Deserialize, Serialize};
 use url::Url;
 use uuid::Uuid;
 
-use disk::unwritable;
-pub use disk::with_disk_hint;
+pub use disk::{create_durably, sync_directory, unwritable, with_disk_hint};
 pub use spill::{SpillDirectory, SpilledBytes, disk_refusal};
-use spool::PART_BYTES;
 pub use spool::{ByteSpool, Content};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -49,9 +51,6 @@ pub struct StoreSettings {
     pub credentials_file: Option<PathBuf>,
 }
 
-/// Parts of one upload, at most.
-const PARTS_MAX: u64 = 9_000;
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Credentials {
@@ -65,7 +64,11 @@ struct Credentials {
 pub struct Store {
     url: String,
     objects: Arc<dyn ObjectStore>,
+    /// The same, by a client whose requests may take as long as the bytes need that they carry.
+    uploads: Arc<dyn ObjectStore>,
     directory: Option<PathBuf>,
+    /// How long it may say nothing, beyond the time that bytes take.
+    answer: Duration,
 }
 
 impl Store {
@@ -127,7 +130,14 @@ impl Store {
 
     /// A store over objects opened elsewhere; `url` names it in messages. Not probed.
     pub fn over(objects: Arc<dyn ObjectStore>, url: impl Into<String>) -> Store {
-        Store { url: url.into(), objects, directory: None }
+        let uploads = Arc::clone(&objects);
+        Store { url: url.into(), objects, uploads, directory: None, answer: upload::ANSWER }
+    }
+
+    /// The same that gives up earlier on what is not answered.
+    #[cfg(test)]
+    pub(crate) fn answering_within(self, answer: Duration) -> Store {
+        Store { answer, ..self }
     }
 
     /// The part of this store below `prefix`, with keys relative to it.
@@ -135,7 +145,9 @@ impl Store {
         Store {
             url: format!("{}/{prefix}", self.url.trim_end_matches('/')),
             objects: Arc::new(PrefixStore::new(Arc::clone(&self.objects), prefix)),
+            uploads: Arc::new(PrefixStore::new(Arc::clone(&self.uploads), prefix)),
             directory: self.directory.as_ref().map(|directory| directory.join(prefix)),
+            answer: self.answer,
         }
     }
 
@@ -163,50 +175,29 @@ impl Store {
         }
     }
 
-    /// Writes an object, whether it is there or not. Atomic: a reader sees the old bytes or the new ones.
-    pub async fn put(&self, key: &Path, bytes: Bytes) -> Result<()> {
-        self.objects.put(key, bytes.into()).await.map_err(|error| self.failed("write", key, error))?;
-        Ok(())
-    }
-
-    /// As [`Store::put`], of bytes that may be too many for memory: those of a file are sent in parts.
-    pub async fn put_content(&self, key: &Path, content: &Content) -> Result<()> {
-        match content {
-            Content::Memory(bytes) => self.put(key, bytes.clone()).await,
-            Content::File(file) => self.put_file(key, file).await,
-        }
-    }
-
-    async fn put_file(&self, key: &Path, spilled: &SpilledBytes) -> Result<()> {
-        // Services take 10,000 parts at the most.
-        let part_bytes = usize::try_from(spilled.len() / PARTS_MAX).unwrap_or(usize::MAX).max(PART_BYTES);
-        let failed = |error| self.failed("write", key, error);
-        let mut upload = self.objects.put_multipart(key).await.map_err(failed)?;
-        let sent = async {
-            let mut at = 0;
-            while at < spilled.len() {
-                let len = part_bytes.min(usize::try_from(spilled.len() - at).unwrap_or(part_bytes));
-                let part = spilled.read(at, len).await?;
-                upload.put_part(part.into()).await.map_err(failed)?;
-                at += len as u64;
-            }
-            upload.complete().await.map_err(failed)?;
-            Ok(())
-        };
-        let sent = sent.await;
-        if sent.is_err() {
-            // What stays of it is the service's to sweep: it is visible to nobody.
-            let _ = upload.abort().await;
-        }
-        sent
-    }
-
     /// Deletes an object; one that is not there is no error.
     pub async fn delete(&self, key: &Path) -> Result<()> {
         match self.objects.delete(key).await {
             Ok(()) | Err(ObjectError::NotFound { .. }) => Ok(()),
             Err(error) => Err(self.failed("delete", key, error)),
         }
+    }
+
+    /// Deletes many objects, in no order and with few requests; those that are not there are no error.
+    ///
+    /// # Errors
+    /// The first that there was. All that could be deleted is gone all the same.
+    pub async fn delete_all(&self, keys: Vec<Path>) -> Result<()> {
+        let Some(first) = keys.first().cloned() else { return Ok(()) };
+        let mut deleted = self.objects.delete_stream(stream::iter(keys.into_iter().map(Ok)).boxed());
+        let mut trouble = None;
+        while let Some(answer) = deleted.next().await {
+            match answer {
+                Ok(_) | Err(ObjectError::NotFound { .. }) => {}
+                Err(error) => _ = trouble.get_or_insert(error),
+            }
+        }
+        trouble.map_or(Ok(()), |error| Err(self.failed("delete objects beside", &first, error)))
     }
 
     /// All keys below `prefix`, in no order.
@@ -267,7 +258,8 @@ async fn open_directory(directory: PathBuf) -> Result<Store> {
     });
     let files = opening.await.map_err(|error| Error::bug("opening a directory panicked").caused_by(error))??;
     let directory = files.root().to_owned();
-    Ok(Store { url: format!("file://{}", directory.display()), objects: Arc::new(files), directory: Some(directory) })
+    let store = Store::over(Arc::new(files), format!("file://{}", directory.display()));
+    Ok(Store { directory: Some(directory), ..store })
 }
 
 fn open_s3(url: &Url, settings: &StoreSettings) -> Result<Store> {
@@ -304,14 +296,25 @@ fn open_s3(url: &Url, settings: &StoreSettings) -> Result<Store> {
             builder = builder.with_token(token);
         }
     }
-    let s3 = builder
-        .build()
-        .map_err(|error| Error::invalid(format!("cannot use {:?} as a store", url.as_str())).caused_by(error))?;
     let prefix = Path::from_url_path(url.path())
         .map_err(|error| Error::invalid(format!("{:?} has an unusable prefix", url.as_str())).caused_by(error))?;
-    let objects: Arc<dyn ObjectStore> =
-        if prefix.as_ref().is_empty() { Arc::new(s3) } else { Arc::new(PrefixStore::new(s3, prefix)) };
-    Ok(Store::over(objects, url.as_str()))
+    let build = |builder: AmazonS3Builder| -> Result<Arc<dyn ObjectStore>> {
+        let s3 = builder
+            .build()
+            .map_err(|error| Error::invalid(format!("cannot use {:?} as a store", url.as_str())).caused_by(error))?;
+        let objects: Arc<dyn ObjectStore> = match prefix.as_ref().is_empty() {
+            true => Arc::new(s3),
+            false => Arc::new(PrefixStore::new(s3, prefix.clone())),
+        };
+        Ok(objects)
+    };
+    let longest = upload::longest();
+    let timeout = AmazonS3ConfigKey::Client(ClientConfigKey::Timeout);
+    let uploads = builder
+        .clone()
+        .with_retry(RetryConfig { max_retries: 4, retry_timeout: longest, ..RetryConfig::default() })
+        .with_config(timeout, format!("{}s", longest.as_secs()));
+    Ok(Store { uploads: build(uploads)?, ..Store::over(build(builder)?, url.as_str()) })
 }
 
 fn read_credentials(file: &FilePath) -> Result<Credentials> {

@@ -1,10 +1,13 @@
 //! What a reader may see: every view at one committed checkpoint, sealed files and tail, no row twice.
 //!
 //! This file holds what is published, and tells those that follow a view when there is more of it; `catalog` gives it names in SQL, and
-//! `view`, `source` and `system` make plans that read it. `stores` is the one object store that such a plan can reach.
+//! `view`, `source`, `system` and `refused` make plans that read it. `stores` is the one object store that such a plan can reach,
+//! `patient` how long it waits for it.
 
 pub mod catalog;
 mod early;
+mod patient;
+pub mod refused;
 pub mod snapshot;
 pub mod source;
 pub mod stores;
@@ -21,6 +24,7 @@ use datafusion::catalog::TableProvider;
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
+use self::refused::RefusedRows;
 use crate::catalog::TableDef;
 use crate::changelog::early::EarlyForm;
 use crate::clock::Micros;
@@ -43,6 +47,9 @@ pub struct Published {
     /// Users' own functions.
     functions: RwLock<Arc<Functions>>,
     stream_plans: RwLock<Option<Arc<dyn StreamPlans>>>,
+    standing: RwLock<Option<Arc<dyn Standing>>>,
+    /// Rows that a sink did not take; `None` where no sink keeps such.
+    refused: RwLock<Option<Arc<dyn RefusedRows>>>,
 }
 
 /// Says how continuous queries run. Implemented by the registry over the definitions as they stand.
@@ -53,6 +60,16 @@ pub trait StreamPlans: fmt::Debug + Send + Sync {
     /// # Errors
     /// `Invalid` with line and column for whatever the statement has wrong.
     async fn explain(&self, statement: &str) -> Result<Vec<String>>;
+}
+
+/// Says whether this server may still answer with what is published: where another one has taken over, that is no longer the newest.
+#[async_trait]
+pub trait Standing: fmt::Debug + Send + Sync {
+    /// Short: what has been found out a moment ago is enough.
+    ///
+    /// # Errors
+    /// `Fenced` where another server has taken over, `Unavailable` where that cannot be found out.
+    async fn check(&self) -> Result<()>;
 }
 
 /// One materialized view, or one of the ledgers (`touchline.late`, `touchline.dead_letters`) of a query.
@@ -70,7 +87,7 @@ pub struct PublishedView {
 pub struct ViewSnapshot {
     pub checkpoint: u64,
     /// Public Parquet files, each row in exactly one of them.
-    pub sealed: Arc<[SealedFile]>,
+    pub sealed: Arc<[Arc<SealedFile>]>,
     /// Committed rows that are in no public file yet, oldest first. They are final.
     pub tail: Arc<[TailRows]>,
     /// Rows that may change again; `None` where there are none.
@@ -218,6 +235,23 @@ impl Published {
 
     pub fn stream_plans(&self) -> Option<Arc<dyn StreamPlans>> {
         self.stream_plans.read().clone()
+    }
+
+    pub fn put_standing(&self, standing: Arc<dyn Standing>) {
+        *self.standing.write() = Some(standing);
+    }
+
+    /// `None` where nobody else could take over, as in tests.
+    pub fn standing(&self) -> Option<Arc<dyn Standing>> {
+        self.standing.read().clone()
+    }
+
+    pub fn put_refused(&self, rows: Arc<dyn RefusedRows>) {
+        *self.refused.write() = Some(rows);
+    }
+
+    pub fn refused(&self) -> Option<Arc<dyn RefusedRows>> {
+        self.refused.read().clone()
     }
 
     pub fn put_query(&self, status: Arc<QueryStatus>) {

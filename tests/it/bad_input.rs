@@ -206,7 +206,7 @@ fn a_wrong_password() -> Outcome {
         .ok_or("a postgres:// URL with user and password")?;
     let server = site.serve(&[("TOUCHLINE_POSTGRES_URL", &format!("postgres://{user}:wrong@{place}"))])?;
     let reason = server.wait_for("the query to be degraded", |server| {
-        let rows = server.query("SELECT reason FROM touchline.queries WHERE state = 'degraded'")?;
+        let rows = server.query("SELECT reason FROM touchline.queries WHERE state = 'DEGRADED'")?;
         Ok(rows.first().and_then(|row| row["reason"].as_str()).map(str::to_owned))
     })?;
     assert!(reason.contains(&format!("refuses the login of user {user}\n")), "{reason}");
@@ -226,7 +226,7 @@ fn no_broker() -> Outcome {
     let nobody = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
     let server = site.serve(&[("TOUCHLINE_KAFKA_BROKERS", &nobody)])?;
     let reason = server.wait_for("the query to be degraded", |server| {
-        let rows = server.query("SELECT reason FROM touchline.queries WHERE state = 'degraded'")?;
+        let rows = server.query("SELECT reason FROM touchline.queries WHERE state = 'DEGRADED'")?;
         Ok(rows.first().map(|row| row["reason"].to_string()))
     })?;
     assert!(reason.contains(&nobody), "{reason}");

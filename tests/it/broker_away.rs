@@ -249,7 +249,7 @@ async fn stands_still(server: &Server, source: &str, held: &[Value]) -> Outcome 
 fn is_degraded(server: &Server) -> Outcome {
     server.wait_for("the query to be degraded", |server| {
         let rows = server.query("SELECT state FROM touchline.queries")?;
-        Ok((rows == [json!({ "state": "degraded" })]).then_some(()))
+        Ok((rows == [json!({ "state": "DEGRADED" })]).then_some(()))
     })
 }
 

@@ -125,7 +125,7 @@ fn failed_and_mended() -> Outcome {
         let [row] = rows.as_slice() else { return Ok(None) };
         let waits =
             row["reason"].as_str().is_some_and(|reason| reason.starts_with("waits for view \"a\", which has failed: "));
-        if row["state"] == "degraded" && waits { Ok(Some(())) } else { Err(row.to_string().into()) }
+        if row["state"] == "DEGRADED" && waits { Ok(Some(())) } else { Err(row.to_string().into()) }
     })?;
     site.write("schemas/e.sql", SCHEMA)?;
     server.wait_for("the rows around the bad one", |server| {
@@ -134,7 +134,7 @@ fn failed_and_mended() -> Outcome {
     })?;
     server.wait_for("b to run as if nothing had been", |server| {
         let rows = server.query("SELECT state FROM touchline.queries WHERE name = 'b'")?;
-        Ok((rows == [json!({ "state": "running" })]).then_some(()))
+        Ok((rows == [json!({ "state": "RUNNING" })]).then_some(()))
     })
 }
 

@@ -1,11 +1,12 @@
 //! What other people's clients see: Arrow's JDBC driver as BI tools use it, and ADBC and `touchline sql` through TLS and a login.
 
+use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use libtest_mimic::{Failed, Trial};
 
-use crate::process::{Ran, Site, append};
+use crate::process::{Ran, Site, append, hangups_are_ignored};
 use crate::services::{self, Need, Outcome, trial};
 
 pub(crate) fn tests() -> Vec<Trial> {
@@ -156,6 +157,31 @@ fn tls_and_login() -> Outcome {
         assert!(!ran.stderr.contains(&password), "{}", ran.stderr);
     }
     assert!(!server.log().contains(&password), "{}", server.log());
+
+    if hangups_are_ignored()? {
+        return Ok(());
+    }
+    // Another authority, and another user: taken up while it runs.
+    fs::copy(site.path("ca.pem"), site.path("old.pem"))?;
+    certificates(&site)?;
+    site.write(
+        "touchline.toml",
+        "[flight]\ntls_cert_file = \"cert.pem\"\ntls_key_file = \"key.pem\"\n\
+         [auth]\nusers = [{ name = \"ben\", password = \"${env:ANA_PASSWORD}\" }]\n",
+    )?;
+    server.hang_up()?;
+    let anew = server.wait_for("the new certificate to be shown", |_| {
+        let ran = sql(&url, &["--ca-cert", "ca.pem", "--user", "ben"], &password)?;
+        if ran.code == Some(0) { Ok(Some(ran.stdout)) } else { Err(ran.stderr.into()) }
+    })?;
+    assert_eq!(anew, "n\n1\n");
+    for (ran, said) in [
+        (sql(&url, &trusted, &password)?, "error: the server refuses the login of user \"ana\"\n"),
+        (sql(&url, &["--ca-cert", "old.pem", "--user", "ben"], &password)?, "with --ca-cert"),
+    ] {
+        assert!(ran.code.is_some_and(|code| code == 64 || code == 69), "{:?} {}", ran.code, ran.stderr);
+        assert!(ran.stderr.contains(said), "{said}\n{}", ran.stderr);
+    }
     Ok(())
 }
 

@@ -64,13 +64,13 @@ fn a_changed_function() -> Outcome {
     site.write("schemas/worth.sql", &worth("n * nix"))?;
     let place = "schemas/worth.sql:2:12: column \"nix\" does not exist";
     server.wait_for("the mistake to be listed", |server| {
-        let rows = server.query("SELECT name, reason FROM touchline.queries WHERE state = 'rejected'")?;
+        let rows = server.query("SELECT name, reason FROM touchline.queries WHERE state = 'REJECTED'")?;
         let reason = rows.first().and_then(|row| row["reason"].as_str()).unwrap_or_default();
         Ok(reason.starts_with(place).then_some(()))
     })?;
     let row = server.query("SELECT state, reason FROM touchline.queries WHERE name = 'a'")?;
     let shown = format!("{row:?}");
-    assert!(shown.contains("running") && shown.contains("its last good version runs"), "{shown}");
+    assert!(shown.contains("RUNNING") && shown.contains("its last good version runs"), "{shown}");
     assert!(shown.contains("queries/a.sql:2:12: function"), "{shown}");
     wait_for_sum(&server, 60.0)?;
     let said = refused(&server, "SELECT worth(1)")?;

@@ -95,7 +95,7 @@ fn is_refused(server: &Server) -> Outcome {
         let rows = server.query("SELECT state, reason FROM touchline.queries")?;
         let [row] = rows.as_slice() else { return Ok(None) };
         let says = row["reason"].as_str().is_some_and(|reason| reason.contains("removed and made anew"));
-        if row["state"] == "failed" && says { Ok(Some(())) } else { Err(row.to_string().into()) }
+        if row["state"] == "BLOCKED" && says { Ok(Some(())) } else { Err(row.to_string().into()) }
     })
 }
 

@@ -65,7 +65,7 @@ fn all_statements() -> Outcome {
         by_check.entry(file_of(report)).or_default().push(report.trim_end().to_owned());
     }
     let server = site.serve(&[])?;
-    let rows = server.query("SELECT name, reason FROM touchline.queries WHERE state = 'rejected'")?;
+    let rows = server.query("SELECT name, reason FROM touchline.queries WHERE state = 'REJECTED'")?;
     let mut by_server: BTreeMap<String, String> = BTreeMap::new();
     for row in rows {
         let reason = row["reason"].as_str().unwrap_or_default().trim_end().to_owned();

@@ -83,11 +83,11 @@ async fn refusals() -> Outcome {
     for (changes, state, said) in [
         (
             &[("TOUCHLINE_KAFKA_SASL_PASSWORD", wrong.as_str())],
-            "failed",
+            "FAILED",
             &["refuse the login", "hint: check sasl_mechanism"],
         ),
         // The system's authorities have not signed the broker's certificate.
-        (&[("TOUCHLINE_KAFKA_SSL_CA_LOCATION", "")], "degraded", &["no answer from the Kafka brokers", "certificate"]),
+        (&[("TOUCHLINE_KAFKA_SSL_CA_LOCATION", "")], "DEGRADED", &["no answer from the Kafka brokers", "certificate"]),
     ] {
         let server = serve(&site, &kafka, changes)?;
         let reason = server.wait_for(&format!("the query to be {state}"), |server| {

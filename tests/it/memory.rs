@@ -73,8 +73,8 @@ FROM TUMBLE(keys, ts, INTERVAL '1 hour') GROUP BY window_start, window_end, k;\n
             continue;
         }
         match rows[0]["state"].as_str() {
-            Some("finished") => break,
-            Some("failed") => return Err(format!("{}", rows[0]["reason"]).into()),
+            Some("FINISHED") => break,
+            Some("FAILED") => return Err(format!("{}", rows[0]["reason"]).into()),
             _ if Instant::now() > deadline => return Err(format!("not finished in {LIMIT:?}\n{}", server.log()).into()),
             _ => std::thread::sleep(Duration::from_millis(200)),
         }
@@ -131,7 +131,7 @@ GROUP BY window_start, window_end;\n",
     server.wait_for("the query to finish", |server| {
         let rows = server.query("SELECT state, reason FROM touchline.queries")?;
         match rows[0]["state"].as_str() {
-            Some("finished") => Ok(Some(())),
+            Some("FINISHED") => Ok(Some(())),
             _ => Err(format!("it is {}: {}", rows[0]["state"], rows[0]["reason"]).into()),
         }
     })?;
@@ -180,7 +180,7 @@ WITH ('connector' = 'filesystem', 'path' = '../large.ndjson', 'format' = 'json')
     let reason = server.wait_for("query named to be refused", |server| {
         let rows = server.query("SELECT state, reason FROM touchline.queries WHERE name = 'named'")?;
         match rows.first().map(|row| (row["state"].as_str(), row["reason"].as_str())) {
-            Some((Some("failed"), Some(reason))) => Ok(Some(reason.to_owned())),
+            Some((Some("FAILED"), Some(reason))) => Ok(Some(reason.to_owned())),
             other => Err(format!("it is {other:?}").into()),
         }
     })?;
@@ -191,6 +191,6 @@ WITH ('connector' = 'filesystem', 'path' = '../large.ndjson', 'format' = 'json')
         Ok((rows[0]["n"] == 2).then_some(()))
     })?;
     let rows = server.query("SELECT state FROM touchline.queries WHERE name = 'ids'")?;
-    assert_eq!(rows[0]["state"], "running");
+    assert_eq!(rows[0]["state"], "RUNNING");
     Ok(())
 }

@@ -12,9 +12,11 @@ use arrow::datatypes::{DataType, Field, Int32Type, IntervalMonthDayNano, Schema,
 use libtest_mimic::Trial;
 use tokio_postgres::{Client, NoTls};
 use touchline::changelog::Changes;
+use touchline::checkpoint::{Incarnation, Lineage};
 use touchline::config::Secret;
 use touchline::error::ErrorKind;
-use touchline::sink::postgres::{Applied, HotTable, PostgresSettings, PostgresSink};
+use touchline::sink::postgres::{Applied, Claim, HotTable, PostgresSettings, PostgresSink};
+use uuid::Uuid;
 
 use crate::services::{self, Need, Outcome, async_trial, unique};
 
@@ -27,6 +29,9 @@ pub(crate) fn tests() -> Vec<Trial> {
         async_trial("postgres::every_type_arrives_as_it_was_sent", needs, every_type),
         async_trial("postgres::an_older_generation_can_no_longer_write", needs, fenced),
         async_trial("postgres::a_database_that_was_set_back_says_so", needs, set_back),
+        async_trial("postgres::a_marker_of_another_history_is_believed_in_nothing", needs, another_history),
+        async_trial("postgres::a_marker_of_before_is_believed_once", needs, marker_of_before),
+        async_trial("postgres::a_table_that_is_made_anew_is_seen_when_it_is_whole", needs, made_anew),
         async_trial("postgres::a_transaction_that_fails_leaves_nothing_behind", needs, failed_transaction),
         async_trial("postgres::of_two_at_once_one_writes", needs, two_at_once),
         async_trial("postgres::a_foreign_table_is_refused_and_ours_grows", needs, foreign_table),
@@ -37,17 +42,17 @@ pub(crate) fn tests() -> Vec<Trial> {
     ]
 }
 
-const DAY: i64 = 86_400_000_000;
+pub(crate) const DAY: i64 = 86_400_000_000;
 
 /// A schema of its own, a sink on it and a connection to look at it.
-struct Place {
-    schema: String,
-    sink: PostgresSink,
-    settings: PostgresSettings,
-    db: Client,
+pub(crate) struct Place {
+    pub(crate) schema: String,
+    pub(crate) sink: PostgresSink,
+    pub(crate) settings: PostgresSettings,
+    pub(crate) db: Client,
 }
 
-async fn place() -> Result<Place, libtest_mimic::Failed> {
+pub(crate) async fn place() -> Result<Place, libtest_mimic::Failed> {
     let url = services::postgres()?;
     let (db, connection) = tokio_postgres::connect(&url, NoTls).await?;
     tokio::spawn(connection);
@@ -66,19 +71,27 @@ async fn place() -> Result<Place, libtest_mimic::Failed> {
 
 impl Place {
     /// The rows of a query, each as one text.
-    async fn rows(&self, sql: &str) -> Result<Vec<String>, libtest_mimic::Failed> {
+    pub(crate) async fn rows(&self, sql: &str) -> Result<Vec<String>, libtest_mimic::Failed> {
         let rows = self.db.query(&format!("SELECT t::text FROM ({sql}) t"), &[]).await?;
         Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 
-    async fn done(self) -> Outcome {
+    /// Another connection to the same schema.
+    pub(crate) async fn reader(&self) -> Result<Client, libtest_mimic::Failed> {
+        let (db, connection) = tokio_postgres::connect(&services::postgres()?, NoTls).await?;
+        tokio::spawn(connection);
+        db.batch_execute(&format!("SET search_path = \"{}\"", self.schema)).await?;
+        Ok(db)
+    }
+
+    pub(crate) async fn done(self) -> Outcome {
         self.db.batch_execute(&format!("DROP SCHEMA \"{}\" CASCADE", self.schema)).await?;
         Ok(())
     }
 }
 
 /// `(match_id, window_start, shots)`, keyed by the first two.
-fn momentum() -> HotTable {
+pub(crate) fn momentum() -> HotTable {
     let schema = Schema::new(vec![
         Field::new("match_id", DataType::Utf8, true),
         Field::new("window_start", DataType::Timestamp(TimeUnit::Millisecond, None), false),
@@ -94,7 +107,17 @@ fn momentum() -> HotTable {
     }
 }
 
-fn rows(hot: &HotTable, rows: &[(Option<&str>, i64, i64)]) -> RecordBatch {
+/// The history in whose name the tests write.
+const LINEAGE: Uuid = Uuid::from_u128(0xA);
+const INSTANCE: Uuid = Uuid::from_u128(0xB);
+
+/// Of one incarnation, which has committed all that is named.
+pub(crate) fn claim(generation: u64) -> Claim {
+    let incarnations = vec![Incarnation { instance: INSTANCE, first: 1 }];
+    Claim { generation, lineage: Lineage { id: LINEAGE, before: 0, incarnations }, head: 1_000 }
+}
+
+pub(crate) fn rows(hot: &HotTable, rows: &[(Option<&str>, i64, i64)]) -> RecordBatch {
     let columns: Vec<ArrayRef> = vec![
         Arc::new(rows.iter().map(|row| row.0).collect::<StringArray>()),
         Arc::new(rows.iter().map(|row| Some(row.1 * (DAY / 1_000))).collect::<TimestampMillisecondArray>()),
@@ -108,12 +131,12 @@ async fn applied_again() -> Outcome {
     let hot = momentum();
     let delta =
         [rows(&hot, &[(Some("m1"), 20_000, 1), (Some("m2"), 20_000, 2)]), rows(&hot, &[(Some("m1"), 20_001, 3)])];
-    assert_eq!(place.sink.prepare(&hot, 1).await?, 0);
-    assert_eq!(place.sink.apply(&hot, 1, 0, 3, &delta).await?, Applied::Written { rows: 3, expired: 0 });
-    assert_eq!(place.sink.apply(&hot, 1, 0, 3, &delta).await?, Applied::AlreadyApplied { at: 3 });
-    assert_eq!(place.sink.apply(&hot, 1, 2, 5, &delta).await?, Applied::Ahead { at: 3 });
-    assert_eq!(place.sink.apply(&hot, 1, 3, 4, &[]).await?, Applied::Written { rows: 0, expired: 0 });
-    assert_eq!(place.sink.prepare(&hot, 2).await?, 4, "the next server goes on from there");
+    assert_eq!(place.sink.prepare(&hot, &claim(1)).await?, 0);
+    assert_eq!(place.sink.apply(&hot, &claim(1), 0, 3, &delta).await?, Applied::Written { rows: 3, expired: 0 });
+    assert_eq!(place.sink.apply(&hot, &claim(1), 0, 3, &delta).await?, Applied::AlreadyApplied { at: 3 });
+    assert_eq!(place.sink.apply(&hot, &claim(1), 2, 5, &delta).await?, Applied::Ahead { at: 3 });
+    assert_eq!(place.sink.apply(&hot, &claim(1), 3, 4, &[]).await?, Applied::Written { rows: 0, expired: 0 });
+    assert_eq!(place.sink.prepare(&hot, &claim(2)).await?, 4, "the next server goes on from there");
     let expected =
         ["(m1,\"2024-10-04 00:00:00\",1)", "(m1,\"2024-10-05 00:00:00\",3)", "(m2,\"2024-10-04 00:00:00\",2)"];
     assert_eq!(place.rows("SELECT * FROM momentum ORDER BY 1, 2").await?, expected);
@@ -123,16 +146,16 @@ async fn applied_again() -> Outcome {
 async fn last_row_wins() -> Outcome {
     let place = place().await?;
     let hot = momentum();
-    place.sink.prepare(&hot, 1).await?;
+    place.sink.prepare(&hot, &claim(1)).await?;
     let first = [rows(&hot, &[(Some("m1"), 20_000, 1), (None, 20_000, 5), (Some("m1"), 20_000, 2)])];
     let second = [rows(&hot, &[(Some("m1"), 20_000, 7)]), rows(&hot, &[(None, 20_000, 6), (Some("m1"), 20_000, 9)])];
-    place.sink.apply(&hot, 1, 0, 1, &first).await?;
+    place.sink.apply(&hot, &claim(1), 0, 1, &first).await?;
     assert_eq!(place.rows("SELECT match_id, shots FROM momentum ORDER BY 1").await?, ["(m1,2)", "(,5)"]);
-    place.sink.apply(&hot, 1, 1, 2, &second).await?;
+    place.sink.apply(&hot, &claim(1), 1, 2, &second).await?;
     assert_eq!(place.rows("SELECT match_id, shots FROM momentum ORDER BY 1").await?, ["(m1,9)", "(,6)"]);
     let mut many: Vec<(Option<&str>, i64, i64)> = (0..3_000).map(|shots| (Some("m1"), 20_000, shots)).collect();
     many.push((None, 20_000, 8));
-    place.sink.apply(&hot, 1, 2, 3, &[rows(&hot, &many)]).await?;
+    place.sink.apply(&hot, &claim(1), 2, 3, &[rows(&hot, &many)]).await?;
     assert_eq!(place.rows("SELECT match_id, shots FROM momentum ORDER BY 1").await?, ["(m1,2999)", "(,8)"]);
 
     let all_key = HotTable {
@@ -141,10 +164,10 @@ async fn last_row_wins() -> Outcome {
         primary_key: vec!["match_id".to_owned(), "window_start".to_owned(), "shots".to_owned()],
         ..momentum()
     };
-    place.sink.prepare(&all_key, 1).await?;
+    place.sink.prepare(&all_key, &claim(1)).await?;
     let same = [rows(&all_key, &[(Some("m"), 20_000, 1), (Some("m"), 20_000, 1)])];
-    place.sink.apply(&all_key, 1, 0, 1, &same).await?;
-    place.sink.apply(&all_key, 1, 1, 2, &same).await?;
+    place.sink.apply(&all_key, &claim(1), 0, 1, &same).await?;
+    place.sink.apply(&all_key, &claim(1), 1, 2, &same).await?;
     assert_eq!(place.rows("SELECT count(*) FROM pairs").await?, ["(1)"]);
     place.done().await
 }
@@ -152,10 +175,10 @@ async fn last_row_wins() -> Outcome {
 async fn without_a_key() -> Outcome {
     let place = place().await?;
     let hot = HotTable { primary_key: Vec::new(), ..momentum() };
-    place.sink.prepare(&hot, 1).await?;
+    place.sink.prepare(&hot, &claim(1)).await?;
     let delta = [rows(&hot, &[(Some("m1"), 20_000, 1), (Some("m1"), 20_000, 1), (None, 20_000, 2)])];
-    place.sink.apply(&hot, 1, 0, 1, &delta).await?;
-    place.sink.apply(&hot, 1, 0, 1, &delta).await?;
+    place.sink.apply(&hot, &claim(1), 0, 1, &delta).await?;
+    place.sink.apply(&hot, &claim(1), 0, 1, &delta).await?;
     assert_eq!(place.rows("SELECT match_id, shots FROM momentum ORDER BY shots").await?, ["(m1,1)", "(m1,1)", "(,2)"]);
     place.done().await
 }
@@ -209,13 +232,13 @@ async fn every_type() -> Outcome {
         time_column: None,
         changes: Changes::Append,
     };
-    place.sink.prepare(&hot, 1).await?;
+    place.sink.prepare(&hot, &claim(1)).await?;
     // Few rows travel another way than many.
     let mut copies = vec![batch.clone()];
     for (checkpoint, count) in [(0, 1), (1, 1_000)] {
         copies.resize(count, batch.clone());
         place.db.batch_execute("DELETE FROM types").await?;
-        place.sink.apply(&hot, 1, checkpoint, checkpoint + 1, &copies).await?;
+        place.sink.apply(&hot, &claim(1), checkpoint, checkpoint + 1, &copies).await?;
         for (name, array, expected) in &columns {
             let found = place
                 .rows(&format!("SELECT DISTINCT \"{name}\"::text = $x${expected}$x$ FROM types WHERE bool"))
@@ -228,7 +251,7 @@ async fn every_type() -> Outcome {
             }
         }
     }
-    assert_eq!(place.sink.prepare(&hot, 2).await?, 2, "every type is found in the catalog as it was declared");
+    assert_eq!(place.sink.prepare(&hot, &claim(2)).await?, 2, "every type is found in the catalog as it was declared");
     place.done().await
 }
 
@@ -236,13 +259,13 @@ async fn fenced() -> Outcome {
     let place = place().await?;
     let hot = momentum();
     let delta = [rows(&hot, &[(Some("m1"), 20_000, 1)])];
-    place.sink.prepare(&hot, 4).await?;
-    place.sink.apply(&hot, 4, 0, 1, &delta).await?;
-    assert_eq!(place.sink.prepare(&hot, 5).await?, 1);
-    let error = place.sink.apply(&hot, 4, 1, 2, &delta).await.expect_err("taken over");
+    place.sink.prepare(&hot, &claim(4)).await?;
+    place.sink.apply(&hot, &claim(4), 0, 1, &delta).await?;
+    assert_eq!(place.sink.prepare(&hot, &claim(5)).await?, 1);
+    let error = place.sink.apply(&hot, &claim(4), 1, 2, &delta).await.expect_err("taken over");
     assert_eq!(error.kind(), ErrorKind::Fenced, "{error:?}");
     assert_eq!(place.sink.retain(&hot, 4, 0).await.expect_err("taken over").kind(), ErrorKind::Fenced);
-    assert_eq!(place.sink.prepare(&hot, 4).await.expect_err("taken over").kind(), ErrorKind::Fenced);
+    assert_eq!(place.sink.prepare(&hot, &claim(4)).await.expect_err("taken over").kind(), ErrorKind::Fenced);
     assert_eq!(place.rows("SELECT checkpoint, generation FROM touchline_commits").await?, ["(1,5)"]);
     place.done().await
 }
@@ -251,17 +274,134 @@ async fn set_back() -> Outcome {
     let place = place().await?;
     let hot = momentum();
     let delta = [rows(&hot, &[(Some("m1"), 20_000, 1)])];
-    place.sink.prepare(&hot, 3).await?;
-    place.sink.apply(&hot, 3, 0, 5, &delta).await?;
+    place.sink.prepare(&hot, &claim(3)).await?;
+    place.sink.apply(&hot, &claim(3), 0, 5, &delta).await?;
     place.db.batch_execute("UPDATE touchline_commits SET checkpoint = 2, generation = 2").await?;
-    assert_eq!(place.sink.apply(&hot, 3, 5, 6, &delta).await?, Applied::Behind { at: 2 });
-    assert_eq!(place.sink.prepare(&hot, 3).await?, 2);
-    assert!(matches!(place.sink.apply(&hot, 3, 2, 6, &delta).await?, Applied::Written { rows: 1, .. }));
+    assert_eq!(place.sink.apply(&hot, &claim(3), 5, 6, &delta).await?, Applied::Behind { at: 2 });
+    assert_eq!(place.sink.prepare(&hot, &claim(3)).await?, 2);
+    assert!(matches!(place.sink.apply(&hot, &claim(3), 2, 6, &delta).await?, Applied::Written { rows: 1, .. }));
     place.db.batch_execute("DROP TABLE touchline_commits").await?;
-    assert_eq!(place.sink.apply(&hot, 3, 6, 7, &delta).await.expect_err("no marker").kind(), ErrorKind::Invalid);
-    assert_eq!(place.sink.prepare(&hot, 3).await?, 0);
+    assert_eq!(
+        place.sink.apply(&hot, &claim(3), 6, 7, &delta).await.expect_err("no marker").kind(),
+        ErrorKind::Invalid
+    );
+    let error = place.sink.prepare(&hot, &claim(3)).await.expect_err("nobody knows which rows these are");
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
+    place.db.batch_execute("DELETE FROM momentum").await?;
+    assert_eq!(place.sink.prepare(&hot, &claim(3)).await?, 0, "none of them is left");
     place.db.batch_execute("UPDATE touchline_commits SET checkpoint = 9; DROP TABLE momentum").await?;
-    assert_eq!(place.sink.prepare(&hot, 3).await?, 0, "a table that is made anew holds nothing");
+    assert_eq!(place.sink.prepare(&hot, &claim(3)).await?, 0, "a table that is made anew holds nothing");
+    place.done().await
+}
+
+async fn another_history() -> Outcome {
+    let place = place().await?;
+    let hot = HotTable { primary_key: Vec::new(), ..momentum() };
+    let delta = [rows(&hot, &[(Some("m1"), 20_000, 1)])];
+    place.sink.prepare(&hot, &claim(3)).await?;
+    place.sink.apply(&hot, &claim(3), 0, 50, &delta).await?;
+    let marker = "SELECT checkpoint, generation, lineage, instance FROM touchline_commits";
+    let written = place.rows(marker).await?;
+
+    // The state store was restored: a later incarnation began at 31, and has got past what the table has seen of the forgotten one.
+    let mut restored = claim(3);
+    restored.lineage.incarnations.push(Incarnation { instance: Uuid::from_u128(0xC), first: 31 });
+    // It was made anew: the same numbers, another lineage.
+    let mut anew = claim(4);
+    anew.lineage.id = Uuid::from_u128(0xD);
+    // It is behind.
+    let behind = Claim { head: 49, ..claim(4) };
+    for other in [&restored, &anew, &behind] {
+        let error = place.sink.prepare(&hot, other).await.expect_err("of another history");
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
+        let report = error.report();
+        assert!(report.contains("checkpoint 50, generation 3") && report.contains("DROP TABLE"), "{report}");
+        let applied = place.sink.apply(&hot, other, 50, 51, &delta).await?;
+        assert_eq!(applied, Applied::Behind { at: 50 }, "to be prepared again first");
+        assert_eq!(
+            place.sink.apply(&hot, other, 40, 45, &delta).await?,
+            Applied::Behind { at: 50 },
+            "not applied already"
+        );
+    }
+    assert_eq!(place.rows(marker).await?, written, "nothing is touched");
+    assert_eq!(place.rows("SELECT shots FROM momentum").await?, ["(1)"]);
+    // Its own history goes on, and whoever drops the table lets another one begin.
+    assert_eq!(place.sink.prepare(&hot, &claim(4)).await?, 50);
+    place.db.batch_execute("DROP TABLE momentum").await?;
+    assert_eq!(place.sink.prepare(&hot, &restored).await?, 0, "also where the marker is of a newer generation");
+    place.sink.apply(&hot, &restored, 0, 60, &delta).await?;
+    assert_eq!(
+        place.rows("SELECT checkpoint, instance FROM touchline_commits").await?,
+        [format!("(60,{})", Uuid::from_u128(0xC))]
+    );
+    place.done().await
+}
+
+async fn marker_of_before() -> Outcome {
+    let place = place().await?;
+    let hot = momentum();
+    let delta = [rows(&hot, &[(Some("m1"), 20_000, 1)])];
+    place.sink.prepare(&hot, &claim(1)).await?;
+    place.sink.apply(&hot, &claim(1), 0, 5, &delta).await?;
+    // As the server before had it.
+    place.db.batch_execute("ALTER TABLE touchline_commits DROP COLUMN lineage, DROP COLUMN instance").await?;
+    let upgraded = |before: u64, head: u64| {
+        let mut claim = claim(2);
+        claim.lineage.before = before;
+        Claim { head, ..claim }
+    };
+    for (claim, why) in [(upgraded(7, 4), "ahead of the head"), (upgraded(4, 9), "by then markers had a lineage")] {
+        assert_eq!(place.sink.prepare(&hot, &claim).await.expect_err(why).kind(), ErrorKind::Corrupt, "{why}");
+    }
+    assert_eq!(place.sink.prepare(&hot, &upgraded(7, 9)).await?, 5);
+    let marker = place.rows("SELECT checkpoint, lineage, instance FROM touchline_commits").await?;
+    assert_eq!(marker, [format!("(5,{LINEAGE},{INSTANCE})")], "from now on it has its history");
+    assert!(matches!(place.sink.apply(&hot, &upgraded(7, 9), 5, 6, &delta).await?, Applied::Written { .. }));
+    place.done().await
+}
+
+async fn made_anew() -> Outcome {
+    let place = place().await?;
+    let hot = momentum();
+    place.sink.prepare(&hot, &claim(1)).await?;
+    let old = [rows(&hot, &[(Some("gone"), 20_010, 1), (Some("m1"), 20_010, 1)])];
+    place.sink.apply(&hot, &claim(1), 0, 5, &old).await?;
+    place.sink.retain(&hot, 1, 20_012 * DAY).await?;
+
+    let all =
+        [rows(&hot, &[(Some("m1"), 20_010, 2), (Some("past"), 20_000, 3)]), rows(&hot, &[(Some("m2"), 20_011, 4)])];
+    // One attempt is cut off.
+    let mut cut_off = place.sink.begin_rebuild(&hot, &claim(1), None).await?;
+    cut_off.add(&all).await?;
+    let mut rebuild = place.sink.begin_rebuild(&hot, &claim(1), Some(20_012 * DAY)).await?;
+    assert_eq!(cut_off.add(&all).await.expect_err("begun again").kind(), ErrorKind::Unavailable);
+    rebuild.add(&all).await?;
+    rebuild.add(&[rows(&hot, &[(Some("m1"), 20_010, 5)])]).await?;
+    let seen = "SELECT match_id, shots FROM momentum ORDER BY 1";
+    assert_eq!(place.rows(seen).await?, ["(gone,1)", "(m1,1)"], "the old table is read until then");
+    rebuild.finish(9).await?;
+    rebuild.finish(9).await?;
+    assert_eq!(place.rows(seen).await?, ["(m1,5)", "(m2,4)"], "the last row of a key, and none that has passed out");
+    let marker = place.rows("SELECT query, checkpoint, table_name FROM touchline_commits").await?;
+    assert_eq!(marker, ["(momentum,9,momentum)"]);
+    let tables = "SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relname LIKE 'momentum%' \
+                  AND relkind IN ('r', 'p') AND relname LIKE '%new%'";
+    assert_eq!(place.rows(tables).await?, Vec::<String>::new(), "its partitions bear the table's name as well");
+    // It goes on as any other, also after another one.
+    assert_eq!(place.sink.prepare(&hot, &claim(2)).await?, 9);
+    place.sink.apply(&hot, &claim(2), 9, 10, &[rows(&hot, &[(Some("m3"), 20_011, 6)])]).await?;
+    assert_eq!(rebuild.finish(9).await.expect_err("another server's").kind(), ErrorKind::Fenced);
+    let mut again = place.sink.begin_rebuild(&hot, &claim(2), None).await?;
+    again.add(&all).await?;
+    // Whoever reads the table is waited for, and nothing is lost by that.
+    let mut reader = place.reader().await?;
+    let reading = reader.transaction().await?;
+    reading.query("SELECT * FROM momentum", &[]).await?;
+    assert_eq!(again.finish(11).await.expect_err("it is read").kind(), ErrorKind::Unavailable);
+    reading.rollback().await?;
+    again.finish(11).await?;
+    assert_eq!(place.rows(seen).await?, ["(m1,2)", "(m2,4)"]);
     place.done().await
 }
 
@@ -269,21 +409,23 @@ async fn failed_transaction() -> Outcome {
     let mut place = place().await?;
     let hot = HotTable { primary_key: vec!["match_id".to_owned()], time_column: None, ..momentum() };
     let delta = [rows(&hot, &[(Some("m1"), 20_000, 1)])];
-    place.sink.prepare(&hot, 1).await?;
-    place.db.batch_execute("ALTER TABLE momentum ADD CONSTRAINT few CHECK (shots < 100)").await?;
-    let bad = [rows(&hot, &[(Some("m1"), 20_000, 1), (Some("secret"), 20_000, 100)])];
-    let error = place.sink.apply(&hot, 1, 0, 1, &bad).await.expect_err("the constraint");
+    place.sink.prepare(&hot, &claim(1)).await?;
+    // Not about a row: the column is another one.
+    place.db.batch_execute("ALTER TABLE momentum RENAME COLUMN shots TO goals").await?;
+    let error = place.sink.apply(&hot, &claim(1), 0, 1, &delta).await.expect_err("no such column");
     assert_eq!(error.kind(), ErrorKind::Invalid, "{error:?}");
     let report = error.report();
-    assert!(report.contains("constraint few") && !report.contains("secret"), "{report}");
-    assert_eq!(place.rows("SELECT * FROM momentum").await?, Vec::<String>::new());
+    assert!(report.contains("\"shots\"") && !report.contains("m1"), "{report}");
+    assert_eq!(place.rows("SELECT checkpoint FROM touchline_commits").await?, ["(0)"]);
+    assert_eq!(place.rows("SELECT to_regclass('touchline_refused') IS NULL").await?, ["(t)"], "no row is blamed");
+    place.db.batch_execute("ALTER TABLE momentum RENAME COLUMN goals TO shots").await?;
 
     let held = place.db.transaction().await?;
     held.batch_execute("SELECT * FROM touchline_commits FOR UPDATE").await?;
-    let error = place.sink.apply(&hot, 1, 0, 1, &delta).await.expect_err("held");
+    let error = place.sink.apply(&hot, &claim(1), 0, 1, &delta).await.expect_err("held");
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
     held.rollback().await?;
-    assert_eq!(place.sink.apply(&hot, 1, 0, 1, &delta).await?, Applied::Written { rows: 1, expired: 0 });
+    assert_eq!(place.sink.apply(&hot, &claim(1), 0, 1, &delta).await?, Applied::Written { rows: 1, expired: 0 });
     place.done().await
 }
 
@@ -293,8 +435,9 @@ async fn two_at_once() -> Outcome {
     let delta = [rows(&hot, &vec![(Some("m1"), 20_000, 1); 20_000])];
     let sink =
         PostgresSink::try_new(PostgresSettings { lock_timeout: Duration::from_secs(60), ..place.settings.clone() })?;
-    sink.prepare(&hot, 1).await?;
-    let (a, b) = tokio::join!(sink.apply(&hot, 1, 0, 1, &delta), sink.apply(&hot, 1, 0, 1, &delta));
+    let claim = claim(1);
+    sink.prepare(&hot, &claim).await?;
+    let (a, b) = tokio::join!(sink.apply(&hot, &claim, 0, 1, &delta), sink.apply(&hot, &claim, 0, 1, &delta));
     let mut answers = [format!("{:?}", a?), format!("{:?}", b?)];
     answers.sort();
     assert_eq!(answers, ["AlreadyApplied { at: 1 }", "Written { rows: 20000, expired: 0 }"]);
@@ -306,10 +449,10 @@ async fn two_at_once() -> Outcome {
     place.db.batch_execute(&format!("CREATE SCHEMA \"{}\"", fresh.schema)).await?;
     let sink = PostgresSink::try_new(PostgresSettings { lock_timeout: Duration::from_secs(60), ..fresh.clone() })?;
     let (a, b, c, d) = tokio::join!(
-        sink.prepare(&others[0], 1),
-        sink.prepare(&others[1], 1),
-        sink.prepare(&others[2], 1),
-        sink.prepare(&others[3], 1)
+        sink.prepare(&others[0], &claim),
+        sink.prepare(&others[1], &claim),
+        sink.prepare(&others[2], &claim),
+        sink.prepare(&others[3], &claim)
     );
     assert_eq!([a?, b?, c?, d?], [0; 4], "four queries may start at once on an empty schema");
     place.db.batch_execute(&format!("DROP SCHEMA \"{}\" CASCADE", fresh.schema)).await?;
@@ -320,26 +463,26 @@ async fn foreign_table() -> Outcome {
     let place = place().await?;
     let hot = momentum();
     place.db.batch_execute("CREATE TABLE momentum (a int)").await?;
-    let report = place.sink.prepare(&hot, 1).await.expect_err("not ours").report();
+    let report = place.sink.prepare(&hot, &claim(1)).await.expect_err("not ours").report();
     assert!(report.contains("was not made by this server") && report.contains("RENAME TO"), "{report}");
     assert_eq!(place.rows("SELECT to_regclass('touchline_commits') IS NULL").await?, ["(t)"], "nothing is half done");
     place.db.batch_execute("DROP TABLE momentum").await?;
-    place.sink.prepare(&hot, 1).await?;
-    place.sink.apply(&hot, 1, 0, 1, &[rows(&hot, &[(Some("m1"), 20_000, 1)])]).await?;
+    place.sink.prepare(&hot, &claim(1)).await?;
+    place.sink.apply(&hot, &claim(1), 0, 1, &[rows(&hot, &[(Some("m1"), 20_000, 1)])]).await?;
 
     let mut fields: Vec<Field> = hot.schema.fields().iter().map(|field| field.as_ref().clone()).collect();
     fields.push(Field::new("xg", DataType::Float64, true));
     let wider = HotTable { schema: Arc::new(Schema::new(fields)), ..hot.clone() };
-    assert_eq!(place.sink.prepare(&wider, 1).await?, 1);
+    assert_eq!(place.sink.prepare(&wider, &claim(1)).await?, 1);
     assert_eq!(place.rows("SELECT match_id, shots, xg FROM momentum").await?, ["(m1,1,)"]);
     let other = HotTable { query: "other".to_owned(), ..hot.clone() };
-    let report = place.sink.prepare(&other, 1).await.expect_err("another query's").report();
+    let report = place.sink.prepare(&other, &claim(1)).await.expect_err("another query's").report();
     assert!(report.contains("belongs to another query"), "{report}");
     place.done().await
 }
 
 /// A later version of [`momentum`], with other columns.
-fn later_momentum() -> HotTable {
+pub(crate) fn later_momentum() -> HotTable {
     let mut fields: Vec<Field> = momentum().schema.fields().iter().map(|field| field.as_ref().clone()).collect();
     fields[2] = Field::new("xg", DataType::Int64, true);
     HotTable { query: "momentum-0a1b2c3d".to_owned(), schema: Arc::new(Schema::new(fields)), ..momentum() }
@@ -349,11 +492,11 @@ async fn versions() -> Outcome {
     let place = place().await?;
     let (first, later) = (momentum(), later_momentum());
     let of = |hot: &HotTable, shots: i64| [rows(hot, &[(Some("m1"), 20_000, shots)])];
-    place.sink.prepare(&first, 1).await?;
-    place.sink.apply(&first, 1, 0, 7, &of(&first, 1)).await?;
+    place.sink.prepare(&first, &claim(1)).await?;
+    place.sink.apply(&first, &claim(1), 0, 7, &of(&first, 1)).await?;
 
-    assert_eq!(place.sink.prepare(&later, 2).await?, 0, "a table of its own");
-    place.sink.apply(&later, 2, 0, 3, &of(&later, 2)).await?;
+    assert_eq!(place.sink.prepare(&later, &claim(2)).await?, 0, "a table of its own");
+    place.sink.apply(&later, &claim(2), 0, 3, &of(&later, 2)).await?;
     assert_eq!(place.rows("SELECT xg FROM momentum").await?, ["(2)"]);
     assert_eq!(place.rows("SELECT shots FROM momentum_old_first").await?, ["(1)"]);
     let partitions = "SELECT c.relname, p.relname FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid JOIN pg_class p ON p.oid = inhparent \
@@ -363,26 +506,26 @@ async fn versions() -> Outcome {
         ["(momentum_old_first_p20241004,momentum_old_first)", "(momentum_p20241004,momentum)"]
     );
     // A server that still runs the first version does not write into its successor's table, nor take the name back.
-    let error = place.sink.apply(&first, 1, 7, 8, &of(&first, 9)).await.expect_err("replaced");
+    let error = place.sink.apply(&first, &claim(1), 7, 8, &of(&first, 9)).await.expect_err("replaced");
     assert_eq!(error.kind(), ErrorKind::Fenced, "{error:?}");
-    assert_eq!(place.sink.prepare(&first, 1).await.expect_err("replaced").kind(), ErrorKind::Fenced);
+    assert_eq!(place.sink.prepare(&first, &claim(1)).await.expect_err("replaced").kind(), ErrorKind::Fenced);
     assert_eq!(place.sink.retain(&first, 1, 20_100 * DAY).await.expect_err("replaced").kind(), ErrorKind::Fenced);
     // Nor does what this server itself had under way when the file was changed.
-    assert_eq!(place.sink.apply(&first, 2, 7, 8, &of(&first, 9)).await?, Applied::Behind { at: 7 });
+    assert_eq!(place.sink.apply(&first, &claim(2), 7, 8, &of(&first, 9)).await?, Applied::Behind { at: 7 });
     assert_eq!(place.rows("SELECT xg FROM momentum").await?, ["(2)"]);
 
-    assert_eq!(place.sink.prepare(&first, 3).await?, 7, "back to the first: it goes on where it stood");
-    place.sink.apply(&first, 3, 7, 8, &of(&first, 5)).await?;
+    assert_eq!(place.sink.prepare(&first, &claim(3)).await?, 7, "back to the first: it goes on where it stood");
+    place.sink.apply(&first, &claim(3), 7, 8, &of(&first, 5)).await?;
     assert_eq!(place.rows("SELECT shots FROM momentum").await?, ["(5)"]);
     assert_eq!(place.rows("SELECT xg FROM momentum_old_0a1b2c3d").await?, ["(2)"]);
     assert_eq!(place.rows("SELECT table_name FROM touchline_set_aside").await?, ["(momentum_old_0a1b2c3d)"]);
-    let error = place.sink.prepare(&later, 2).await.expect_err("the older server");
+    let error = place.sink.prepare(&later, &claim(2)).await.expect_err("the older server");
     assert_eq!(error.kind(), ErrorKind::Fenced, "{error:?}");
 
     // The same version with another key: the old rows cannot be told apart by it.
     let rekeyed = HotTable { primary_key: vec!["window_start".to_owned()], ..first.clone() };
-    assert_eq!(place.sink.prepare(&rekeyed, 3).await?, 0);
-    place.sink.apply(&rekeyed, 3, 0, 9, &of(&rekeyed, 6)).await?;
+    assert_eq!(place.sink.prepare(&rekeyed, &claim(3)).await?, 0);
+    place.sink.apply(&rekeyed, &claim(3), 0, 9, &of(&rekeyed, 6)).await?;
     assert_eq!(place.rows("SELECT shots FROM momentum").await?, ["(6)"]);
     let aside = place.rows("SELECT table_name FROM touchline_set_aside WHERE query = 'momentum'").await?;
     assert!(aside.len() == 1 && aside[0].starts_with("(momentum_old_"), "{aside:?}");
@@ -392,9 +535,9 @@ async fn versions() -> Outcome {
 async fn set_aside_in_time() -> Outcome {
     let place = place().await?;
     let (first, later) = (momentum(), later_momentum());
-    place.sink.prepare(&first, 1).await?;
-    place.sink.apply(&first, 1, 0, 1, &[rows(&first, &[(Some("m1"), 20_000, 1)])]).await?;
-    place.sink.prepare(&later, 1).await?;
+    place.sink.prepare(&first, &claim(1)).await?;
+    place.sink.apply(&first, &claim(1), 0, 1, &[rows(&first, &[(Some("m1"), 20_000, 1)])]).await?;
+    place.sink.prepare(&later, &claim(1)).await?;
     assert_eq!(place.sink.retain(&later, 1, 20_000 * DAY).await?.dropped, Vec::<String>::new());
     place.db.batch_execute("UPDATE touchline_set_aside SET set_aside_at = now() - interval '6 days 23 hours'").await?;
     assert_eq!(place.sink.retain(&later, 1, 20_000 * DAY).await?.dropped, Vec::<String>::new());
@@ -405,7 +548,7 @@ async fn set_aside_in_time() -> Outcome {
     assert_eq!(place.rows("SELECT count(*) FROM touchline_set_aside").await?, ["(0)"]);
 
     // A table that somebody else has given that name is theirs.
-    place.sink.prepare(&first, 1).await?;
+    place.sink.prepare(&first, &claim(1)).await?;
     place
         .db
         .batch_execute(
@@ -422,15 +565,15 @@ async fn set_aside_in_time() -> Outcome {
 async fn retention() -> Outcome {
     let place = place().await?;
     let hot = momentum();
-    place.sink.prepare(&hot, 1).await?;
+    place.sink.prepare(&hot, &claim(1)).await?;
     let delta = [rows(&hot, &[(Some("a"), 20_000, 1), (Some("b"), 20_005, 2), (Some("c"), 20_010, 3)])];
-    place.sink.apply(&hot, 1, 0, 1, &delta).await?;
+    place.sink.apply(&hot, &claim(1), 0, 1, &delta).await?;
     let retained = place.sink.retain(&hot, 1, 20_012 * DAY + DAY / 2).await?;
     assert_eq!(retained.dropped, ["momentum_p20241004"], "seven days before the 20,012th");
     assert_eq!(retained.boundary, 20_005 * DAY);
     assert_eq!(place.sink.retain(&hot, 1, 20_001 * DAY).await?.boundary, 20_005 * DAY, "it never moves back");
     let late = [rows(&hot, &[(Some("a"), 20_000, 9), (Some("d"), 20_006, 4)])];
-    assert_eq!(place.sink.apply(&hot, 1, 1, 2, &late).await?, Applied::Written { rows: 1, expired: 1 });
+    assert_eq!(place.sink.apply(&hot, &claim(1), 1, 2, &late).await?, Applied::Written { rows: 1, expired: 1 });
     assert_eq!(place.rows("SELECT match_id FROM momentum ORDER BY 1").await?, ["(b)", "(c)", "(d)"]);
     assert_eq!(place.rows("SELECT expired_rows FROM touchline_commits").await?, ["(1)"]);
     let ahead = "SELECT to_regclass('momentum_p20241016') IS NOT NULL, to_regclass('momentum_p20241017') IS NOT NULL";
@@ -442,8 +585,8 @@ async fn retention() -> Outcome {
         primary_key: vec!["match_id".to_owned()],
         ..momentum()
     };
-    place.sink.prepare(&plain, 1).await?;
-    place.sink.apply(&plain, 1, 0, 1, &delta).await?;
+    place.sink.prepare(&plain, &claim(1)).await?;
+    place.sink.apply(&plain, &claim(1), 0, 1, &delta).await?;
     assert_eq!(place.sink.retain(&plain, 1, 20_012 * DAY).await?.deleted, 1);
     assert_eq!(place.rows("SELECT match_id FROM latest ORDER BY 1").await?, ["(b)", "(c)"]);
     place.done().await
@@ -468,7 +611,7 @@ async fn wrong_addresses() -> Outcome {
             PostgresSettings { url: Some(Secret::new(url)), schema: schema.to_owned(), ..PostgresSettings::default() };
         // Of these, what is no address alone is seen before anything is opened.
         let error = match PostgresSink::try_new(settings) {
-            Ok(sink) => sink.prepare(&momentum(), 1).await.expect_err(expected),
+            Ok(sink) => sink.prepare(&momentum(), &claim(1)).await.expect_err(expected),
             Err(error) => error,
         };
         let report = error.report();

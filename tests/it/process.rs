@@ -283,19 +283,32 @@ impl Server {
         self.signalled("-TERM")
     }
 
-    /// As [`Server::terminate`], as where its terminal goes (`SIGHUP`).
-    pub(crate) fn hang_up(self) -> Result<(ExitStatus, Duration, String), Failed> {
-        self.signalled("-HUP")
+    /// Sends it a `SIGHUP`, and waits until it has read its users and certificates anew.
+    pub(crate) fn hang_up(&self) -> Outcome {
+        self.send("-HUP")?;
+        self.wait_for("users and certificates to be read anew", |server| {
+            Ok(server.log().contains("users and certificates have been read anew").then_some(()))
+        })
     }
 
     fn signalled(mut self, signal: &str) -> Result<(ExitStatus, Duration, String), Failed> {
         let asked = Instant::now();
-        let sent = Command::new("kill").args([signal, &self.pid().to_string()]).status()?;
-        if !sent.success() {
-            return Err("the server has ended before it was asked to".into());
-        }
+        self.send(signal)?;
         let (status, log) = self.ended()?;
         Ok((status, asked.elapsed(), log))
+    }
+
+    /// Sends a signal, as `-STOP`, and goes on.
+    pub(crate) fn send(&self, signal: &str) -> Outcome {
+        match Command::new("kill").args([signal, &self.pid().to_string()]).status()?.success() {
+            true => Ok(()),
+            false => Err("the server has ended before it was sent a signal".into()),
+        }
+    }
+
+    /// Whether the process has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> Result<bool, Failed> {
+        Ok(self.child.try_wait()?.is_some())
     }
 
     /// Waits for the process to end by itself; how it ended, and its log.
@@ -310,6 +323,13 @@ impl Server {
         }
         Err(format!("the server still runs after {} s\n{}", WAIT_LIMIT.as_secs(), self.log()).into())
     }
+}
+
+/// Whoever runs the tests under nohup has servers inherit that, and then a `SIGHUP` stays without effect.
+pub(crate) fn hangups_are_ignored() -> Result<bool, Failed> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).ok_or("no mask of signals")?.trim();
+    Ok(u64::from_str_radix(ignored, 16)? & 1 == 1)
 }
 
 impl Drop for Server {

@@ -23,6 +23,7 @@ use crate::services::{self, Need, Outcome, async_trial, unique};
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
         async_trial("refreshed::a_lookup_table_is_followed_while_the_query_runs", &[], followed),
+        async_trial("refreshed::a_query_waits_for_the_file_of_a_lookup_table", &[], waited_for),
         async_trial(
             "refreshed::a_table_of_a_database_is_followed_through_its_outages",
             &[Need::Postgres],
@@ -178,7 +179,7 @@ async fn followed() -> Outcome {
     running.until_degraded("no such file").await?;
     assert_eq!(running.name_of_next(&mut next).await?, "new");
     let states = running.query("SELECT state FROM touchline.queries WHERE name = 'named'")?;
-    assert_eq!(states, [json!({ "state": "degraded" })]);
+    assert_eq!(states, [json!({ "state": "DEGRADED" })]);
     let metrics = running.metrics()?;
     let failures = metrics.lines().find_map(|line| {
         line.strip_prefix("touchline_lookup_failures_total{query=\"named\",table=\"names\"} ")?.parse::<f64>().ok()
@@ -200,6 +201,34 @@ async fn followed() -> Outcome {
     let names = running.query("SELECT DISTINCT name FROM named ORDER BY name")?;
     assert_eq!(names, ["fourth", "new", "old", "third"].map(|name| json!({ "name": name })));
     Ok(running.server.stop().await.map_err(|error| error.report())?)
+}
+
+/// Whether it is looked at when the query starts, or read with its first row.
+async fn waited_for() -> Outcome {
+    for again in [", 'refresh-interval' = '100 ms'", ""] {
+        let site = Site::new()?;
+        site.write("schemas/e.sql", STREAM)?;
+        site.write("schemas/names.sql", &NAMES.replace(", 'refresh-interval' = '100 ms'", again))?;
+        site.write("queries/named.sql", NAMED)?;
+        let running = Running::start(&site).await?;
+        let log = running.server.embedded().ok_or("topics are in the process")?;
+        append(log, "e", 0, &["{\"id\":0,\"ts\":\"2026-01-01T00:00:00Z\"}".to_owned()])?;
+        until("the query to wait", || {
+            let (state, reason) = running.status.get();
+            Ok(state == QueryState::Degraded
+                && reason.is_some_and(|reason| reason.contains("no such file or folder: ")))
+        })
+        .await?;
+        // Nobody touches a definition.
+        put_names(&site, "come")?;
+        until("the row with its name", || {
+            Ok(running.status.get().0 == QueryState::Running
+                && running.query("SELECT id, name FROM named")? == [json!({ "id": 0, "name": "come" })])
+        })
+        .await?;
+        running.server.stop().await.map_err(|error| error.report())?;
+    }
+    Ok(())
 }
 
 async fn of_a_database() -> Outcome {

@@ -25,9 +25,9 @@ pub(super) struct Metrics {
 
 impl Metrics {
     pub(super) fn new(published: Arc<Published>, clock: Clock) -> Self {
-        let started = clock.now();
+        let (started, began) = (clock.now(), clock.steady());
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(FromStatus { published, clock, started }));
+        registry.register_collector(Box::new(FromStatus { published, clock, started, began }));
         Metrics { registry }
     }
 
@@ -43,13 +43,17 @@ impl Metrics {
 struct FromStatus {
     published: Arc<Published>,
     clock: Clock,
+    /// Wall clock.
     started: Micros,
+    /// Steady time.
+    began: Micros,
 }
 
 type CounterOf = (&'static str, &'static str, fn(&QueryStatus) -> f64);
 
 /// Without their suffix `_total`.
-const COUNTERS: [CounterOf; 10] = [
+const COUNTERS: [CounterOf; 13] = [
+    ("touchline_query_restarts", "Starts after an error, since the server started", |q| count(&q.restarts)),
     ("touchline_query_input_rows", "Rows read, dead letters included", |q| count(&q.rows_in)),
     ("touchline_query_output_rows", "Rows emitted", |q| count(&q.rows_out)),
     ("touchline_query_late_rows", "Rows dropped as late, once for each window they missed", |q| count(&q.rows_late)),
@@ -65,10 +69,18 @@ const COUNTERS: [CounterOf; 10] = [
     ("touchline_query_postgres_failures", "Attempts to write the hot table that failed", |q| {
         count(&q.postgres_failures)
     }),
+    ("touchline_query_public_file_failures", "Attempts to write public Parquet files that failed", |q| {
+        count(&q.public_file_failures)
+    }),
+    (
+        "touchline_query_postgres_refused_rows",
+        "Rows that Postgres refused since the start; touchline.refused has all",
+        |q| count(&q.postgres_refused_rows),
+    ),
     ("touchline_query_sealed_files", "Public Parquet files written", |q| count(&q.sealed_files)),
 ];
 
-const GAUGES: [CounterOf; 12] = [
+const GAUGES: [CounterOf; 14] = [
     ("touchline_query_checkpoint", "Number of the last checkpoint", |q| count(&q.checkpoint)),
     (
         "touchline_query_checkpoint_timestamp_seconds",
@@ -81,6 +93,12 @@ const GAUGES: [CounterOf; 12] = [
     ("touchline_query_memory_bytes", "Memory held of engine.state_bytes_max, whatever for", |q| count(&q.memory_bytes)),
     ("touchline_query_open_windows", "Windows that have not been emitted", |q| count(&q.open_windows)),
     ("touchline_query_tail_rows", "Committed rows that are in no public Parquet file yet", |q| count(&q.tail_rows)),
+    (
+        "touchline_public_strangers",
+        "Files in the query's public folders that no checkpoint names, looked for every hour",
+        |q| count(&q.public_strangers),
+    ),
+    ("touchline_query_tail_bytes", "Bytes that they take in memory and on local disk", |q| count(&q.tail_bytes)),
     ("touchline_query_postgres_checkpoint", "Checkpoint up to which the hot table is written; 0: it has none", |q| {
         count(&q.postgres_checkpoint)
     }),
@@ -101,9 +119,11 @@ type PartitionGauge = (&'static str, &'static str, fn(&PartitionStatus) -> Optio
 
 const PARTITION_GAUGES: [PartitionGauge; 4] = [
     ("touchline_source_position", "Next offset to read", |p| Some(p.position as f64)),
-    ("touchline_source_lag_rows", "Records in the partition that have not been read", |p| {
-        Some((p.end - p.position).max(0) as f64)
-    }),
+    (
+        "touchline_source_lag_rows",
+        "Records in the partition that have not been read; absent while nobody knows, as where it does not answer",
+        |p| p.lag().map(|lag| lag as f64),
+    ),
     ("touchline_source_event_time_seconds", "Latest event time read, in seconds since 1970", |p| {
         p.event_time_max.map(seconds)
     }),
@@ -126,16 +146,6 @@ const LOOKUP_COUNTERS: [LookupOf; 2] = [
     ),
 ];
 
-const STATES: [QueryState; 7] = [
-    QueryState::Starting,
-    QueryState::Running,
-    QueryState::Degraded,
-    QueryState::Failed,
-    QueryState::Fenced,
-    QueryState::Finished,
-    QueryState::Rejected,
-];
-
 impl Collector for FromStatus {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
         let queries = self.published.queries();
@@ -155,7 +165,7 @@ impl Collector for FromStatus {
             "When the server started, in seconds since 1970",
             one(seconds(self.started)),
         )?;
-        let uptime = seconds(self.clock.now().saturating_sub(self.started));
+        let uptime = seconds(self.clock.steady().saturating_sub(self.began));
         gauge(&mut encoder, "touchline_uptime_seconds", "Time since the server started", one(uptime))?;
         if let Some(bytes) = resident_bytes() {
             gauge(
@@ -167,8 +177,8 @@ impl Collector for FromStatus {
         }
 
         let states = queries.iter().flat_map(|query| {
-            let (current, _) = query.get();
-            STATES.map(|state| {
+            let current = query.standing().state;
+            QueryState::ALL.map(|state| {
                 let labels = vec![("query", query.name.as_str()), ("state", state.name())];
                 (labels, if state == current { 1.0 } else { 0.0 })
             })

@@ -26,6 +26,8 @@ const ROUNDS_MAX: usize = 20;
 #[derive(Debug, Default)]
 pub(super) struct Got {
     pub(super) rows: Vec<RecordBatch>,
+    /// What may change again, in the form of such rows.
+    early: Vec<RecordBatch>,
     pub(super) late: Vec<LateRow>,
     pub(super) bad: Vec<DeadLetter>,
     /// What was late for a view that is read.
@@ -35,6 +37,7 @@ pub(super) struct Got {
 impl Got {
     pub(super) fn add(&mut self, other: Got) {
         self.rows.extend(other.rows);
+        self.early.extend(other.early);
         self.late.extend(other.late);
         self.bad.extend(other.bad);
         self.late_below.extend(other.late_below);
@@ -50,13 +53,15 @@ pub(super) struct Run<'a> {
     /// Where silence has brought the tables, by slot.
     forced: Vec<Micros>,
     epoch: u64,
+    /// Rows of the last query that may change again, of committed epochs, from the oldest to the newest.
+    early: Vec<RecordBatch>,
 }
 
 impl<'a> Run<'a> {
     pub(super) fn new(chain: Views, records: &'a [SlotRecords], begin: &[Mark]) -> Self {
         chain.queries.iter().for_each(|query| query.pipeline.pass(&query.sources(begin)));
         let forced = vec![NONE; records.len()];
-        Run { queries: chain.queries, records, forced, epoch: 0 }
+        Run { queries: chain.queries, records, forced, epoch: 0, early: Vec::new() }
     }
 
     fn marks(&self, marks: &[Mark]) -> Vec<Mark> {
@@ -80,8 +85,9 @@ impl<'a> Run<'a> {
             let query = &self.queries[at];
             let sources = query.sources(tables);
             let reads = |chunk: &Chunk| chunk.from != chunk.to && query.slot_of(chunk.slot).is_some();
-            let got = if of_all || chunks.iter().any(reads) || query.reads_some(&fresh) || query.pipeline.due(&sources)
-            {
+            let by_clock = query.pipeline.next_time().is_some_and(|at| at <= now);
+            let due = of_all || by_clock || query.pipeline.due(&sources);
+            let got = if due || chunks.iter().any(reads) || query.reads_some(&fresh) {
                 match self.step(at, chunks, sources, &fresh, now).await {
                     Ok(got) => {
                         self.queries[at].pipeline.commit()?;
@@ -102,10 +108,20 @@ impl<'a> Run<'a> {
                 all.late_below.extend(got.late);
                 fresh.push(got.rows);
             } else {
+                self.early.extend(got.early.iter().cloned());
                 all.add(got);
             }
         }
         Ok(all)
+    }
+
+    /// What a reader of the view sees that is not final: of each key its newest row.
+    pub(super) fn open_rows(&self) -> Result<Vec<RecordBatch>> {
+        let Some(pipeline) = self.queries.last().map(|query| &query.pipeline) else { return Ok(vec![]) };
+        let Some(form) = pipeline.early() else { return Ok(vec![]) };
+        let through = pipeline.final_through();
+        let newest = form.newest(&self.early, |row| !row.gone && row.is_open(through))?;
+        newest.iter().map(|rows| form.in_view(rows)).collect()
     }
 
     /// An epoch that is not committed: first as if everything had ended with it, then as it is. It must leave nothing behind, whatever it
@@ -164,9 +180,9 @@ impl<'a> Run<'a> {
         }
         self.epoch += 1;
         let input = StepInput { epoch: self.epoch, now, batches, origins, sources };
-        // A test says what is final.
-        let StepOutput { rows, early: _, late, without_time: _, bad } = self.queries[at].pipeline.step(input).await?;
-        got.add(Got { rows: rows.batches().collect::<Result<_>>()?, late, bad, late_below: vec![] });
+        let StepOutput { rows, early, late, without_time: _, bad } = self.queries[at].pipeline.step(input).await?;
+        let (rows, early) = (rows.batches().collect::<Result<_>>()?, early.batches().collect::<Result<_>>()?);
+        got.add(Got { rows, early, late, bad, late_below: vec![] });
         Ok(got)
     }
 

@@ -45,7 +45,16 @@ impl<'a> Expectations<'a> {
         let fields = chain.top().pipeline.schema.fields();
         let columns: Vec<String> = fields.iter().map(|field| field.name().clone()).collect();
         for expected in steps.iter().flatten() {
-            let What::Rows { grid, .. } = &expected.what else { continue };
+            let grid = match &expected.what {
+                What::Rows { grid, .. } => grid,
+                What::Early(_) if chain.top().pipeline.early().is_none() => {
+                    let what = format!("no row of view \"{}\" can be seen before it is final", subject.view.name);
+                    let hint = "say EMIT CHANGES or its like in the view, or leave the line out";
+                    return Err(Error::invalid(what).hint(hint).at(expected.at.clone()));
+                }
+                What::Early(grid) => grid,
+                What::Late(_) | What::Bad(_) | What::Stops(_) | What::Refused(_) => continue,
+            };
             if let Some(unknown) = grid.columns.iter().find(|column| !columns.contains(&column.name)) {
                 let error =
                     Error::invalid(format!("view \"{}\" has no column \"{}\"", subject.view.name, unknown.name));
@@ -89,11 +98,25 @@ impl<'a> Expectations<'a> {
             What::Rows { grid, in_order } => Some((grid, *in_order)),
             _ => None,
         });
+        wanted(self.named(&grids), &grids, in_order)
+    }
+
+    /// The rows that are not final after a step; `None` where nothing is said of them.
+    pub(super) fn early(&self, step: usize) -> Option<Wanted> {
+        let (grids, _) = self.grids(step..step + 1, |what| match what {
+            What::Early(grid) => Some((grid, false)),
+            _ => None,
+        });
+        (!grids.is_empty()).then(|| wanted(self.named(&grids), &grids, false))
+    }
+
+    /// The columns of the view that some tables name, or all where these name none.
+    fn named(&self, grids: &[(u64, &Grid)]) -> Vec<String> {
+        let names_none = grids.iter().all(|(_, grid)| grid.columns.is_empty());
         let named = |name: &&String| {
-            grids.is_empty() || grids.iter().any(|(_, grid)| grid.columns.iter().any(|column| column.name == **name))
+            names_none || grids.iter().any(|(_, grid)| grid.columns.iter().any(|column| column.name == **name))
         };
-        let columns = self.columns.iter().filter(named).cloned().collect();
-        wanted(columns, &grids, in_order)
+        self.columns.iter().filter(named).cloned().collect()
     }
 
     /// The late rows.

@@ -14,7 +14,7 @@ use crate::sql::interval;
 const BEGIN: &str = "/* test";
 const END: &str = "*/";
 
-const LINES: &str = "rows, watermark, idle, silence, restart and end say what happens; expect, late, bad, stops and refused what must \
+const LINES: &str = "rows, watermark, idle, silence, restart and end say what happens; expect, early, late, bad, stops and refused what must \
                      be seen; day, clock, `watermarks follow the rows`, `not in batch: …` and `not at once: …` stand before them";
 
 /// The SQL of a file, in which every line is where it was, and its test.
@@ -151,7 +151,7 @@ impl<'a> Parser<'a> {
                 .hint("`and` joins rows, watermark, idle and end to the line above")
                 .at(place));
         }
-        let takes_data = matches!(word, "rows" | "expect" | "late" | "bad" | "stops" | "refused");
+        let takes_data = matches!(word, "rows" | "expect" | "early" | "late" | "bad" | "stops" | "refused");
         if let Some((line, _)) = entry.data.first().filter(|_| !takes_data) {
             return Err(Error::invalid(format!("nothing belongs to \"{word}\"")).hint(LINES).at(self.at(*line, 1)));
         }
@@ -191,7 +191,9 @@ impl<'a> Parser<'a> {
                 self.end_of(&mut words, entry.line)?;
                 self.act(entry.line, Action::End(table))
             }
-            "expect" | "late" | "bad" | "stops" | "refused" => self.expectation(word, &mut words, entry, place),
+            "expect" | "early" | "late" | "bad" | "stops" | "refused" => {
+                self.expectation(word, &mut words, entry, place)
+            }
             _ => Err(Error::invalid(format!("no line of a test begins with \"{word}\"")).hint(LINES).at(place)),
         }
     }
@@ -255,10 +257,10 @@ impl<'a> Parser<'a> {
         if in_order && !words.take("order") {
             return Err(Error::invalid("cannot read this \"expect\"").hint("write `expect view in order`").at(at));
         }
-        let nothing = word == "expect" && words.take("nothing");
+        let nothing = ["expect", "early"].contains(&word) && words.take("nothing");
         self.end_of(words, entry.line)?;
         let what = match word {
-            "expect" | "late" | "bad" => {
+            "expect" | "early" | "late" | "bad" => {
                 let stray = entry.data.iter().find(|(_, line)| !is_of_grid(line));
                 if let Some((line, _)) = stray {
                     let error = Error::invalid("expected a row of a table").hint("write it as in `| page | count |`");
@@ -274,6 +276,7 @@ impl<'a> Parser<'a> {
                 }
                 match word {
                     "expect" => What::Rows { grid, in_order },
+                    "early" => What::Early(grid),
                     "late" => What::Late(grid),
                     _ => What::Bad(grid),
                 }

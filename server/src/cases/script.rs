@@ -132,6 +132,8 @@ pub(super) enum What {
         grid: Grid,
         in_order: bool,
     },
+    /// All rows of open windows that readers of the view see then.
+    Early(Grid),
     /// Entries of the late ledger.
     Late(Grid),
     /// Dead letters.

@@ -95,6 +95,44 @@ t.test.sql:16: counts gives other rows than expected, as it is written
     fails(COUNTS, &WINDOW.replace("| c | s |", "| c | t |"), "view \"counts\" has no column \"t\"").await;
 }
 
+const EARLY: &str = "
+rows clicks
+  | page | n | ts       |
+  | a    | 5 | 00:00:01 |
+  | a    | 7 | 00:00:02 |
+early
+  | page | c | s  |
+  | a    | 2 | 12 |
+watermark 00:00:10
+expect
+  | page | c | is_final |
+  | a    | 2 | true     |
+early nothing
+";
+
+#[tokio::test]
+async fn what_is_seen_before_it_is_final_is_what_the_test_says_or_a_failure() {
+    let counts = COUNTS.replace("page;", "page EMIT CHANGES;");
+    passes(&counts, EARLY).await;
+    let says = "counts shows other open rows than expected, as it is written";
+    // Each row of it, and no others; the newest of its key alone, and none that is final.
+    for (from, to) in [
+        ("| a    | 2 | 12 |", "| a    | 1 | 5  |"),
+        ("| a    | 2 | 12 |", "| a    | 2 | 12 |\n  | a    | 1 | 5  |"),
+        ("early\n  | page | c | s  |\n  | a    | 2 | 12 |", "early nothing"),
+        ("early nothing", "early\n  | page | c |\n  | a    | 2 |"),
+    ] {
+        assert!(EARLY.contains(from), "{from}");
+        fails(&counts, &EARLY.replace(from, to), says).await;
+    }
+    // Where nothing is said nothing is looked at.
+    let without = EARLY.replace("early\n  | page | c | s  |\n  | a    | 2 | 12 |\n", "").replace("early nothing\n", "");
+    passes(&counts, &without).await;
+    fails(COUNTS, EARLY, "t.test.sql:13:1: no row of view \"counts\" can be seen before it is final").await;
+    fails(&counts, &EARLY.replace("| page | c | s  |", "| page | c | t  |"), "view \"counts\" has no column \"t\"")
+        .await;
+}
+
 #[tokio::test]
 async fn a_test_without_an_end_says_nothing_of_what_is_still_open() {
     let test = WINDOW.split("restart").next().unwrap();

@@ -18,7 +18,7 @@ use super::script::Holds;
 use super::timeline::{Chunk, Moment, Timeline};
 use super::value::Value;
 use super::{Failure, Subject};
-use crate::catalog::{OnBadRow, ViewDef};
+use crate::catalog::{EarlyWhen, OnBadRow, ViewDef};
 use crate::clock::Micros;
 use crate::error::{Error, Result};
 use crate::pipeline::{PlanSettings, Planned, plan_bounded, run_batch};
@@ -158,6 +158,7 @@ impl Ways<'_> {
                 }
             };
             self.check(Way::AsWritten, at..at + 1, &got)?;
+            self.check_open(Way::AsWritten, at, &run)?;
             for row in got.late.iter().chain(&got.late_below) {
                 match row.origin.as_ref().filter(|_| row.wholly) {
                     Some(origin) => {
@@ -251,6 +252,7 @@ impl Ways<'_> {
                 (Ok(_), Some(stop)) => Err(self.subject.failure(stop.at.line, format!("the query goes on {way}")))?,
             }
             self.check(way, at..at + 1, &got)?;
+            self.check_open(way, at, &run)?;
             if moment.restart || way == Way::Restarted {
                 run = self.restarted(run, &moment.marks).await.map_err(failed)?;
             }
@@ -293,6 +295,7 @@ impl Ways<'_> {
             let failed = |error| Wrong::Failed(Some(stretch.start), error);
             let (after, got) = self.cut_stretch(run, stretch.clone(), &mut dice).await.map_err(failed)?;
             run = after;
+            self.check_open(way, stretch.end - 1, &run)?;
             self.check(way, stretch, &got)?;
             if last.restart {
                 run = self.restarted(run, &last.marks).await?;
@@ -370,7 +373,7 @@ impl Ways<'_> {
         let mut run = self.begun(self.subject.planned(2, 1).await?);
         let mut got = run.epoch(&self.in_time(written), &written.marks, self.now()).await?;
         got.add(self.finished(&mut run, written).await?);
-        Ok(self.check_all(Way::AtOnce, &got)?)
+        Ok(self.check_all(Way::AtOnce, &got, &run)?)
     }
 
     async fn shuffled(&self, way: Way, mut dice: Dice, written: &Written) -> Result<(), Wrong> {
@@ -391,7 +394,7 @@ impl Ways<'_> {
             got.add(run.epoch(&epoch, &marks, self.now()).await?);
         }
         got.add(self.finished(&mut run, written).await?);
-        Ok(self.check_all(way, &got)?)
+        Ok(self.check_all(way, &got, &run)?)
     }
 
     fn earliest(&self, chunk: &Chunk) -> Option<Micros> {
@@ -421,8 +424,22 @@ impl Ways<'_> {
     }
 
     /// After all rows have come in time.
-    fn check_all(&self, way: Way, got: &Got) -> Result<(), Failure> {
-        self.check_ledgers(way, 0..self.moments().len(), got, false)
+    fn check_all(&self, way: Way, got: &Got, run: &Run<'_>) -> Result<(), Failure> {
+        self.check_ledgers(way, 0..self.moments().len(), got, false)?;
+        self.moments().len().checked_sub(1).map_or(Ok(()), |last| self.check_open(way, last, run))
+    }
+
+    /// What readers see of open windows after a step, where the test says it.
+    fn check_open(&self, way: Way, step: usize, run: &Run<'_>) -> Result<(), Failure> {
+        // What leaves by the clock is another thing where a step is several epochs, and a restart lets all of it leave.
+        let by_clock = self.subject.view.emit.early.is_some_and(|early| matches!(early.when, EarlyWhen::Every(_)));
+        if by_clock && !matches!(way, Way::AsWritten | Way::Undone) {
+            return Ok(());
+        }
+        let Some(wanted) = self.expectations.early(step) else { return Ok(()) };
+        let rows = run.open_rows().and_then(|rows| self.expectations.shown_rows(&wanted, &rows));
+        let rows = rows.map_err(|error| Failure::of(&error))?;
+        self.seen(way, "shows other open rows than expected", &wanted, &rows, step..step + 1)
     }
 
     fn check_ledgers(&self, way: Way, moments: Range<usize>, got: &Got, may_be_late: bool) -> Result<(), Failure> {

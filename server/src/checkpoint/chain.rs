@@ -4,6 +4,7 @@
 //! its own, so the next create of the server before it fails. It must then stop; it never tries the id after that.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use object_store::path::Path;
@@ -12,6 +13,7 @@ use uuid::Uuid;
 use super::bundle::BundleBuilder;
 use super::create::{Placed, Retry, create_once};
 use super::generation::Generation;
+use super::lineage::Lineage;
 use super::manifest::{Encoded, FINGERPRINT_VERSION, FORMAT_VERSION, Manifest, corrupt};
 use super::paths::QueryPaths;
 use crate::catalog::QueryVersion;
@@ -39,6 +41,8 @@ pub struct Chain {
     pub(super) kept: BTreeMap<u64, Remembered>,
     /// Manifests up to this id may be deleted.
     pub(super) boundary: u64,
+    /// By list of runs for the hot table the objects that it names: what clean-up has read.
+    pub(super) listed: BTreeMap<String, Arc<BTreeSet<String>>>,
     /// Sent but not known to be there or not.
     pending: Option<Pending>,
     fenced: Option<String>,
@@ -71,14 +75,14 @@ pub struct Committed {
 /// What clean-up has to know of a manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Remembered {
-    /// The objects that it refers to.
-    pub(super) objects: BTreeSet<String>,
+    /// The objects that it refers to; shared with the clean-up that runs.
+    pub(super) objects: Arc<BTreeSet<String>>,
     pub(super) created_at: Micros,
 }
 
 impl From<&Manifest> for Remembered {
     fn from(manifest: &Manifest) -> Self {
-        Remembered { objects: manifest.objects(), created_at: manifest.created_at }
+        Remembered { objects: Arc::new(manifest.objects()), created_at: manifest.created_at }
     }
 }
 
@@ -149,6 +153,7 @@ impl Chain {
                 recent,
                 kept: BTreeMap::new(),
                 boundary,
+                listed: BTreeMap::new(),
                 pending: None,
                 fenced: None,
                 retry,
@@ -204,16 +209,7 @@ impl Chain {
     }
 
     async fn put_content(&self, key: &Path, content: &Content) -> Result<()> {
-        let mut attempt = 0;
-        loop {
-            match self.store.put_content(key, content).await {
-                Err(error) if error.kind() == ErrorKind::Unavailable && attempt + 1 < self.retry.attempts => {
-                    self.retry.wait(attempt).await;
-                    attempt += 1;
-                }
-                result => return result,
-            }
-        }
+        put_with(&self.store, key, content, self.retry).await
     }
 
     /// Commits a draft. On success it is the new head; before that nothing of it counts.
@@ -295,14 +291,33 @@ impl Chain {
     pub(super) fn refuse_if_fenced(&self) -> Result<()> {
         match &self.fenced {
             None => Ok(()),
-            Some(winner) => Err(Error::fenced(format!("query {:?} was taken over by {winner}", self.head.query))
-                .detail(format!("this is generation {}, instance {}", self.generation.number, self.generation.instance))
-                .hint("only one server may run on a storage location; this one must stop")),
+            Some(winner) => Err(taken_over(&self.head.query, winner, self.generation)),
         }
     }
 }
 
-fn name_winner(bytes: &[u8], key: &Path) -> String {
+pub(super) async fn put_with(store: &Store, key: &Path, content: &Content, retry: Retry) -> Result<()> {
+    let mut attempt = 0;
+    loop {
+        match store.put_content(key, content).await {
+            Err(error) if error.kind() == ErrorKind::Unavailable && attempt + 1 < retry.attempts => {
+                retry.wait(attempt).await;
+                attempt += 1;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// What a server says that has lost a query to another one.
+pub(super) fn taken_over(query: &str, winner: &str, ours: Generation) -> Error {
+    Error::fenced(format!("query {query:?} was taken over by {winner}"))
+        .detail(format!("this is generation {}, instance {}", ours.number, ours.instance))
+        .hint("only one server may run on a storage location; this one must stop")
+}
+
+/// Whoever wrote this manifest.
+pub(super) fn name_winner(bytes: &[u8], key: &Path) -> String {
     match Manifest::decode(bytes, key.as_ref()) {
         Ok((winner, _)) => format!("generation {}, instance {}", winner.generation, winner.instance),
         Err(_) => "another server, whose checkpoint cannot be read here".to_owned(),
@@ -370,6 +385,12 @@ pub(super) fn successor(
         created_at: now,
         fingerprint: fingerprint.to_owned(),
         fingerprint_version: FINGERPRINT_VERSION,
+        lineage: match head {
+            None => Lineage::default().continued(None, generation.instance, Uuid::new_v4()),
+            Some((head, _)) => {
+                head.lineage.continued(Some((head.id, head.instance)), generation.instance, Uuid::new_v4())
+            }
+        },
         sources: BTreeMap::new(),
         operators: Vec::new(),
         outputs: BTreeMap::new(),

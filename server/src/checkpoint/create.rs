@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use object_store::Error as ObjectError;
 use object_store::path::Path;
-use object_store::{Error as ObjectError, PutMode, PutOptions};
 
 use crate::error::{Error, Result};
 use crate::store::Store;
@@ -89,9 +89,8 @@ fn decide(answer: Answer, look: Look, attempts_left: u32) -> Decision {
 /// body is safe.
 pub(super) async fn create_once(store: &Store, key: &Path, body: &Bytes, retry: Retry) -> Result<Placed> {
     for attempt in 0..retry.attempts {
-        let put = store.objects().put_opts(key, body.clone().into(), PutOptions::from(PutMode::Create)).await;
-        let (answer, trouble) = match put {
-            Ok(_) => (Answer::Done, None),
+        let (answer, trouble) = match store.create(key, body.clone()).await {
+            Ok(()) => (Answer::Done, None),
             Err(ObjectError::AlreadyExists { .. } | ObjectError::Precondition { .. }) => (Answer::Refused, None),
             Err(error) => (Answer::Unknown, Some(error)),
         };

@@ -17,14 +17,22 @@ use crate::store::Store;
 pub struct Damage {
     /// Objects that hold state.
     pub state: BTreeSet<String>,
-    /// Rows that are in no public file yet or that a hot table may lack, by output: the checkpoints that have brought them.
+    /// Rows that are in no public file yet, by output: the checkpoints that have brought them.
     pub rows: BTreeMap<String, BTreeSet<u64>>,
+    /// Rows that are named for a hot table alone, by output: the newest checkpoint of those that cannot be read. A table that lacks one of
+    /// them can be made anew of what the view holds.
+    pub hot: BTreeMap<String, u64>,
     /// What reading the input again does not bring back, as what is said of it.
     pub lost: Vec<String>,
 }
 
 impl Damage {
     pub fn is_empty(&self) -> bool {
+        self.hot.is_empty() && self.leaves_state_and_rows()
+    }
+
+    /// State and rows are whole: nothing has to be computed again.
+    pub fn leaves_state_and_rows(&self) -> bool {
         self.state.is_empty() && self.rows.is_empty() && self.lost.is_empty()
     }
 
@@ -81,14 +89,19 @@ pub async fn damage_of(store: &Store, manifest: &Manifest) -> Result<Damage> {
         }
     }
     for (name, output) in &manifest.outputs {
-        for entry in output.tail.iter().chain(&output.hot) {
+        for entry in &output.tail {
             if !looked.is_whole(store, &entry.section).await? {
                 damage.rows.entry(name.clone()).or_default().insert(entry.checkpoint);
             }
         }
-        for run in &output.hot_runs {
-            if !looked.is_whole(store, &run.section).await? {
-                damage.lost.push(format!("rows of checkpoints {} to {} that wait for the hot table", run.from, run.to));
+        // Those that the tail has as well come back with it.
+        let in_tail = |section: &Section| output.tail.iter().any(|entry| entry.section == *section);
+        let entries = output.hot.iter().filter(|entry| !in_tail(&entry.section));
+        let entries = entries.map(|entry| (entry.checkpoint, &entry.section));
+        for (to, section) in entries.chain(output.hot_runs.iter().map(|run| (run.to, &run.section))) {
+            if !looked.is_whole(store, section).await? {
+                let newest = damage.hot.entry(name.clone()).or_default();
+                *newest = to.max(*newest);
             }
         }
         for early in output.early.iter().flat_map(|early| &early.sections) {

@@ -1,12 +1,15 @@
-//! A store that fails on purpose: before it acts, after it has acted, or by claiming that a key exists.
+//! A store that fails on purpose: before it acts, after it has acted, by claiming that a key exists, or by saying nothing at all; for some
+//! requests or until it is mended.
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use futures::{FutureExt, StreamExt, future};
+use futures::{FutureExt, StreamExt, future, stream};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
@@ -31,6 +34,12 @@ pub(crate) enum Fault {
     OwnExists,
     /// A failed precondition instead of "already exists", and nothing has been done.
     FalsePrecondition,
+    /// No answer, ever, and nothing has been done.
+    Hang,
+    /// Its disk is full.
+    Full,
+    /// The login may not write (any more).
+    Forbidden,
 }
 
 /// Faults are taken in order by requests whose key contains `key`; once they are used up, all works.
@@ -41,6 +50,12 @@ pub(crate) struct FaultyStore {
     puts: Mutex<VecDeque<Fault>>,
     gets: Mutex<VecDeque<Fault>>,
     deletes: Mutex<VecDeque<Fault>>,
+    /// What every write meets until it is mended.
+    lasting: Mutex<Option<Fault>>,
+    /// Writes that were asked for, of objects and of whole uploads.
+    pub(crate) attempts: AtomicUsize,
+    /// How many keys each request to delete had.
+    pub(crate) deleted: Mutex<Vec<usize>>,
     /// Keys written to, whether or not the caller was told so.
     pub(crate) log: Mutex<Vec<String>>,
 }
@@ -57,6 +72,9 @@ impl FaultyStore {
             puts: Mutex::default(),
             gets: Mutex::default(),
             deletes: Mutex::default(),
+            lasting: Mutex::default(),
+            attempts: AtomicUsize::new(0),
+            deleted: Mutex::default(),
             log: Mutex::default(),
         })
     }
@@ -85,6 +103,21 @@ impl FaultyStore {
         *self.deletes.lock() = faults.into_iter().collect();
     }
 
+    /// All writes fail so until they are mended.
+    pub(crate) fn break_writes(&self, fault: Fault) {
+        *self.lasting.lock() = Some(fault);
+    }
+
+    pub(crate) fn mend(&self) {
+        *self.lasting.lock() = None;
+    }
+
+    fn next_write(&self, key: &Path) -> Fault {
+        self.attempts.fetch_add(1, Ordering::Relaxed);
+        let lasting = *self.lasting.lock();
+        lasting.unwrap_or_else(|| self.take(&self.puts, key))
+    }
+
     fn take(&self, faults: &Mutex<VecDeque<Fault>>, key: &Path) -> Fault {
         if !key.as_ref().contains(self.key.lock().as_str()) {
             return Fault::None;
@@ -95,6 +128,22 @@ impl FaultyStore {
 
 fn broken() -> Error {
     Error::Generic { store: "faulty", source: "connection reset".into() }
+}
+
+/// The answer of one that does nothing and says so, where this is such a fault.
+async fn refusal(fault: Fault, key: &Path) -> Option<Error> {
+    match fault {
+        Fault::Before => Some(broken()),
+        Fault::FalseExists => Some(exists(key)),
+        Fault::FalsePrecondition => Some(Error::Precondition { path: key.to_string(), source: "412".into() }),
+        Fault::Hang => future::pending().await,
+        Fault::Full => {
+            let source = io::Error::from(io::ErrorKind::StorageFull).into();
+            Some(Error::Generic { store: "faulty", source })
+        }
+        Fault::Forbidden => Some(Error::PermissionDenied { path: key.to_string(), source: "403".into() }),
+        Fault::None | Fault::After | Fault::OwnExists => None,
+    }
 }
 
 fn exists(key: &Path) -> Error {
@@ -110,14 +159,9 @@ impl fmt::Display for FaultyStore {
 #[async_trait]
 impl ObjectStore for FaultyStore {
     async fn put_opts(&self, key: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
-        let fault = self.take(&self.puts, key);
-        match fault {
-            Fault::Before => return Err(broken()),
-            Fault::FalseExists => return Err(exists(key)),
-            Fault::FalsePrecondition => {
-                return Err(Error::Precondition { path: key.to_string(), source: "412".into() });
-            }
-            Fault::None | Fault::After | Fault::OwnExists => {}
+        let fault = self.next_write(key);
+        if let Some(refused) = refusal(fault, key).await {
+            return Err(refused);
         }
         let result = self.inner.put_opts(key, payload, options).await?;
         self.log.lock().push(key.to_string());
@@ -129,24 +173,35 @@ impl ObjectStore for FaultyStore {
     }
 
     async fn put_multipart_opts(&self, key: &Path, options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+        // Of whole uploads only the beginning fails.
+        if let Some(refused) = refusal(self.next_write(key), key).await {
+            return Err(refused);
+        }
         self.inner.put_multipart_opts(key, options).await
     }
 
     async fn get_opts(&self, key: &Path, options: GetOptions) -> Result<GetResult> {
         match self.take(&self.gets, key) {
             Fault::None => self.inner.get_opts(key, options).await,
+            Fault::Hang => future::pending().await,
             _ => Err(broken()),
         }
     }
 
     fn delete_stream(&self, keys: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        // One key a call is all that the server uses.
-        let first = keys.into_future().now_or_never().and_then(|(first, _)| first);
-        let Some(Ok(key)) = first else { return futures::stream::empty().boxed() };
-        match self.take(&self.deletes, &key) {
-            Fault::None => self.inner.delete_stream(futures::stream::once(future::ready(Ok(key))).boxed()),
-            _ => futures::stream::once(future::ready(Err(broken()))).boxed(),
-        }
+        let keys: Vec<Result<Path>> = keys.collect().now_or_never().unwrap_or_default();
+        self.deleted.lock().push(keys.len());
+        // Each key is answered by itself, as services do.
+        let answers = keys.into_iter().map(|key| -> BoxStream<'static, Result<Path>> {
+            let fault = key.as_ref().map_or(Fault::None, |key| self.take(&self.deletes, key));
+            let key = match fault {
+                Fault::None => key,
+                Fault::Hang => return stream::pending().boxed(),
+                _ => Err(broken()),
+            };
+            self.inner.delete_stream(stream::once(future::ready(key)).boxed())
+        });
+        stream::iter(answers.collect::<Vec<_>>()).flatten().boxed()
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {

@@ -11,6 +11,7 @@ use super::chain::{list_ids, read_boundary};
 use super::definition::read_definition;
 use super::manifest::{Manifest, SealedIndexRef, Section};
 use super::paths::QueryPaths;
+use super::replay::{HotListRef, read_hot_runs};
 use super::runs::FileRuns;
 use super::sealed::{read_list, read_sealed_files};
 use super::standing::{read_kept, read_manifest};
@@ -92,7 +93,7 @@ async fn look(store: &Store, paths: QueryPaths) -> Result<FoundChain> {
         .try_collect()
         .await
         .map_err(|error| store.failed("list", &all, error))?;
-    let name = newest.as_ref().map_or_else(|| paths.folder(), |manifest: &Manifest| manifest.query.clone());
+    let name = newest.as_ref().map_or_else(|| paths.name().to_owned(), |manifest: &Manifest| manifest.query.clone());
     Ok(FoundChain {
         name,
         paths,
@@ -184,6 +185,7 @@ pub struct Finding {
 struct Needs {
     sections: BTreeMap<(String, u64, u64, String), (Section, BTreeSet<u64>)>,
     lists: BTreeMap<String, (SealedIndexRef, BTreeSet<u64>)>,
+    hot_lists: BTreeMap<String, (HotListRef, BTreeSet<u64>)>,
     files: BTreeMap<String, (SealedFile, BTreeSet<u64>)>,
 }
 
@@ -256,18 +258,27 @@ async fn manifest_at(
 
 impl Needs {
     fn add(&mut self, manifest: &Manifest) {
-        for section in manifest.sections().filter(|section| section.length > 0) {
-            let key = (section.object.clone(), section.offset, section.length, section.sha256.clone());
-            self.sections.entry(key).or_insert_with(|| (section.clone(), BTreeSet::new())).1.insert(manifest.id);
-        }
+        manifest.sections().for_each(|section| self.add_section(section, manifest.id));
         for output in manifest.outputs.values() {
             for list in &output.sealed.indexes {
                 let entry = self.lists.entry(list.object.clone());
                 entry.or_insert_with(|| (list.clone(), BTreeSet::new())).1.insert(manifest.id);
             }
+            for list in output.hot_table.iter().flat_map(|table| &table.lists) {
+                let entry = self.hot_lists.entry(list.object.clone());
+                entry.or_insert_with(|| (list.clone(), BTreeSet::new())).1.insert(manifest.id);
+            }
             for file in &output.sealed.recent {
                 self.add_file(file, manifest.id);
             }
+        }
+    }
+
+    fn add_section(&mut self, section: &Section, id: u64) {
+        // One without bytes stands for no rows.
+        if section.length > 0 {
+            let key = (section.object.clone(), section.offset, section.length, section.sha256.clone());
+            self.sections.entry(key).or_insert_with(|| (section.clone(), BTreeSet::new())).1.insert(id);
         }
     }
 
@@ -277,6 +288,14 @@ impl Needs {
     }
 
     async fn read(mut self, store: &Store, public: Option<&Store>, verified: &mut Verified) -> Result<()> {
+        for (object, (list, by)) in std::mem::take(&mut self.hot_lists) {
+            verified.read += 1;
+            match read_hot_runs(store, &list).await {
+                Ok(runs) => runs.iter().for_each(|run| by.iter().for_each(|id| self.add_section(&run.section, *id))),
+                Err(error) if error.kind() == ErrorKind::Corrupt => verified.note(&object, &by, &error),
+                Err(error) => return Err(error),
+            }
+        }
         for ((object, offset, ..), (section, by)) in &self.sections {
             verified.read += 1;
             verified.bytes += section.length;

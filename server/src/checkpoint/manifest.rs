@@ -10,6 +10,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::lineage::Lineage;
+use super::replay::HotTableState;
 use super::sha256;
 use crate::catalog::QueryVersion;
 use crate::changelog::Changes;
@@ -55,9 +57,12 @@ pub struct Manifest {
     /// query's, and none of them begins anew beside it.
     #[serde(default = "first_fingerprint", skip_serializing_if = "is_first_fingerprint")]
     pub fingerprint_version: u32,
+    /// Which history this checkpoint is of. Older manifests have none.
+    #[serde(default, skip_serializing_if = "Lineage::is_unknown")]
+    pub lineage: Lineage,
     pub sources: BTreeMap<String, SourceState>,
     pub operators: Vec<OperatorState>,
-    /// By output name: the view's own, [`super::LATE_LEDGER`] and [`super::DEAD_LETTER_LEDGER`].
+    /// By output name: the view's own, [`super::LATE_LEDGER`], [`super::DEAD_LETTER_LEDGER`] and [`super::CHANGES`].
     pub outputs: BTreeMap<String, OutputState>,
     pub accounting: Accounting,
 }
@@ -145,12 +150,15 @@ pub struct OutputState {
     /// Public files about to be written from the oldest tail entries, which stay in the tail until that is done.
     pub intents: Vec<SealIntent>,
     pub next_seal: u64,
-    /// Rows the hot table may not have yet; they can be in the tail as well. Oldest first.
+    /// Rows the hot table may not have yet, or may be given again; they can be in the tail as well. Oldest first.
     pub hot: Vec<TailEntry>,
-    /// More of them, where many checkpoints are waiting: put together, so that the manifest stays small. Oldest first; no
+    /// More of them, where there are many checkpoints: put together, so that the manifest stays small. Oldest first; no
     /// checkpoint is both here and in `hot`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hot_runs: Vec<HotRun>,
+    /// How much of them it has had, and from where on all are there. `None` in older manifests, and where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hot_table: Option<HotTableState>,
     /// How far the rows in `tail` and `sealed` have got, for whoever reads on from here: the watermark of each time column under its
     /// name, and of a window that no column's watermark says when it is complete (`w closes`).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -244,7 +252,7 @@ fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
     *number == T::default()
 }
 
-/// Rows of several checkpoints that wait for the hot table, in one section. Their batches have a column more, the last: the
+/// Rows of several checkpoints for the hot table, in one section. Their batches have a column more, the last: the
 /// checkpoint that each row is of, so that one that was applied in part goes on in its middle.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -254,7 +262,17 @@ pub struct HotRun {
     pub to: u64,
     /// When the first of them was.
     pub created_at: Micros,
+    /// When the last of them was; older runs do not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Micros>,
     pub section: Section,
+}
+
+impl HotRun {
+    /// When the last of its checkpoints was, as far as it says.
+    pub fn last_at(&self) -> Micros {
+        self.until.unwrap_or(self.created_at)
+    }
 }
 
 /// The rows that one checkpoint added to an output.
@@ -438,7 +456,10 @@ impl Manifest {
     pub(super) fn objects(&self) -> BTreeSet<String> {
         let sections = self.sections().filter(|section| section.length > 0).map(|section| &section.object);
         let lists = self.outputs.values().flat_map(|output| &output.sealed.indexes).map(|index| &index.object);
-        sections.chain(lists).cloned().collect()
+        // What these list is not named here: clean-up reads them.
+        let hot_tables = self.outputs.values().filter_map(|output| output.hot_table.as_ref());
+        let hot_lists = hot_tables.flat_map(|table| &table.lists).map(|list| &list.object);
+        sections.chain(lists).chain(hot_lists).cloned().collect()
     }
 }
 
@@ -478,6 +499,7 @@ pub(super) mod uuid_text {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::checkpoint::replay::HotListRef;
     use crate::error::ErrorKind;
     use crate::tables::CheckpointRange;
 
@@ -515,7 +537,26 @@ pub(super) mod tests {
             }],
             next_seal: 9,
             hot: vec![entry(4, "both")],
-            hot_runs: vec![HotRun { from: 1, to: 2, created_at: 1_700_000_000_000_000, section: section("run") }],
+            hot_runs: vec![HotRun {
+                from: 1,
+                to: 2,
+                created_at: 1_700_000_000_000_000,
+                until: Some(1_700_000_000_000_001),
+                section: section("run"),
+            }],
+            hot_table: Some(HotTableState {
+                applied: 3,
+                floor: 1,
+                lists: vec![HotListRef {
+                    object: "hot list".to_owned(),
+                    from: 1,
+                    to: 1,
+                    until: 5,
+                    runs: 1,
+                    level: 0,
+                    sha256: sha256(b"hot list"),
+                }],
+            }),
             watermarks: BTreeMap::from([("window_end".to_owned(), OutputMark { at: Some(7), idle: true })]),
             changes: OutputChanges::Upsert(vec!["team".to_owned(), "window_end".to_owned()]),
             early: Some(EarlyState {
@@ -556,6 +597,7 @@ pub(super) mod tests {
             created_at: 1_700_000_000_000_000,
             fingerprint: "f".to_owned(),
             fingerprint_version: FINGERPRINT_VERSION,
+            lineage: Lineage::default().continued(Some((2, Uuid::new_v4())), Uuid::new_v4(), Uuid::new_v4()),
             sources: BTreeMap::from([("match_events".to_owned(), source)]),
             operators: vec![operator],
             outputs: BTreeMap::from([("momentum".to_owned(), output)]),
@@ -604,6 +646,7 @@ pub(super) mod tests {
         let segment = &operator.segments[0];
         assert_eq!((segment.id, segment.input, segment.shard, segment.pane), (3, 0, 0, -10));
         assert!(read.outputs["q"].watermarks.is_empty() && read.sources["t"].newest.is_empty());
+        assert!(read.lineage.is_unknown() && read.outputs["q"].hot_table.is_none());
         assert!(read.sources["t"].topic_id.is_none() && read.sources["t"].files.is_empty());
         assert_eq!((&read.outputs["q"].changes, &read.outputs["q"].early), (&OutputChanges::Append, &None));
         assert_eq!((read.accounting.late, read.accounting.late_partly), (2, 0));
@@ -694,6 +737,6 @@ pub(super) mod tests {
     #[test]
     fn a_manifest_keeps_its_segments_tail_hot_rows_and_lists() {
         let kept: Vec<_> = sample().objects().into_iter().collect();
-        assert_eq!(kept, ["both", "early", "list", "run", "segment", "tail"]);
+        assert_eq!(kept, ["both", "early", "hot list", "list", "run", "segment", "tail"]);
     }
 }

@@ -7,17 +7,24 @@
 mod bundle;
 mod chain;
 mod create;
+mod days;
 mod definition;
+mod duel;
 mod fallback;
 mod garbage;
 mod generation;
+mod heartbeat;
 mod inspect;
 mod keep;
+mod lineage;
 mod manifest;
+mod owner;
 mod paths;
+mod replay;
 mod runs;
 mod sealed;
 mod standing;
+mod strangers;
 mod surgery;
 
 #[cfg(test)]
@@ -25,20 +32,27 @@ pub(crate) mod faulty;
 
 pub use bundle::{BundleBuilder, read_section, read_section_by_batches, segment_home};
 pub use chain::{Chain, Committed, Opened};
+pub use days::{DAYS_MAX, Day, FUTURE_DAYS_MAX, Filing, days_of_checkpoint, days_of_seal};
 pub use definition::{definition_of, keep_definition, version_before};
+pub use duel::{HoldBack, hold_back};
 pub use fallback::{Damage, Fallback, damage_of, fall_back};
-pub use garbage::Collected;
+pub use garbage::{CleanUp, Cleaned, Collected};
 pub use generation::Generation;
+pub use heartbeat::{Heartbeat, Watched};
 pub use inspect::{Finding, FoundChain, Verified, find_chain, find_chains, find_checkpoint, ranges, verify};
+pub use lineage::{Incarnation, Lineage};
 pub use manifest::{
     Accounting, EarlySection, EarlyState, FORMAT_VERSION, HotRun, IntentFile, Manifest, OperatorState, OutputChanges,
     OutputMark, OutputState, PartitionState, SealIntent, SealedIndex, SealedIndexRef, Section, SegmentRef, SourceState,
     TailEntry,
 };
-pub use paths::{DEAD_LETTER_LEDGER, LATE_LEDGER, QueryPaths, public_folder};
+pub use owner::{Owner, state_store_id};
+pub use paths::{CHANGES, DEAD_LETTER_LEDGER, LATE_LEDGER, QueryPaths, public_folder};
+pub use replay::{HotListRef, HotTableState, read_hot_runs};
 pub use runs::FileRuns;
 pub use sealed::read_sealed_files;
 pub use standing::chain_of;
+pub use strangers::{NamedFiles, Strangers, find_strangers};
 pub use surgery::{DropPlan, ForkPlan, drop_whole, plan_drop, plan_fork};
 
 /// Lower-case hexadecimal.

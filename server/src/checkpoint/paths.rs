@@ -1,16 +1,21 @@
 //! The name of every object: the private checkpoint objects of a query, and its public Parquet files.
 //!
 //! ```text
-//! private  gens/<generation>.json                        claims of server generations
+//! private  store.json                                   the id of this state store
+//!          gens/<generation>.json                        claims of server generations
+//!          gens/<generation>.fenced                      that server was thrown out while it ran
 //!          q/<query>/ckpt/<id>.json                      the manifest chain: creating the next one is the commit
 //!          q/<query>/bundle/<generation>-<id>-<attempt>.arrow
 //!          q/<query>/sealed/<generation>-<id>-<attempt>-<n>.json   lists of sealed files
+//!          q/<query>/replay/<generation>-<id>-<attempt>-<n>.json   lists of runs of rows for the hot table
 //!          q/<query>/runs/<path of a public file>.json   which of its rows are of which checkpoint
 //!          q/<query>/gc/<id>                             up to here manifests may have been deleted
 //!          q/<query>/kept/<id>.json                      copies of older manifests, to fall back to
 //!          q/<query>/def/<version>.txt                   what a version of the query means
 //!          q/<query>/dropped/<path of a public file>     files of checkpoints that an operator has given up
-//! public   <view>/event_date=YYYY-MM-DD/<query>-<generation>-<instance>-<seal>-<part>.parquet
+//! public   .touchline/<query>.json                       whose the folder of a query is
+//!          <view>/event_date=YYYY-MM-DD/<query>-<generation>-<instance>-<seal>-<part>.parquet
+//!          <view>.changes/event_date=…                   in the same way, where rows that may change again have files
 //! ```
 //! Numbers have twenty digits, so that names sort as numbers do.
 
@@ -27,6 +32,9 @@ use crate::store::Store;
 pub const LATE_LEDGER: &str = "touchline.late";
 pub const DEAD_LETTER_LEDGER: &str = "touchline.dead_letters";
 
+/// The output of a query that has each change of its rows. Its folder is the view's own with a dot in its name, which no view's has.
+pub const CHANGES: &str = "touchline.changes";
+
 /// Longest escaped name, bytes: with the numbers around it a file name stays below the 255 bytes of common file systems.
 const NAME_BYTES_MAX: usize = 100;
 
@@ -40,6 +48,19 @@ pub(super) fn generation(number: u64) -> Path {
 
 pub(super) fn generation_number(path: &Path) -> Option<u64> {
     number(path.filename()?.strip_suffix(".json")?)
+}
+
+/// The note of a server that was thrown out.
+pub(super) fn thrown_out(number: u64) -> Path {
+    Path::from(format!("gens/{number:020}.fenced"))
+}
+
+pub(super) fn is_thrown_out(path: &Path) -> bool {
+    path.filename().and_then(|name| name.strip_suffix(".fenced")).and_then(number).is_some()
+}
+
+pub(super) fn state_store() -> Path {
+    Path::from("store.json")
 }
 
 /// Names the objects of one query.
@@ -76,11 +97,11 @@ impl QueryPaths {
     }
 
     /// As the query is called in the names of objects.
-    pub(super) fn folder(&self) -> String {
-        self.name.clone()
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
-    /// Of all queries of a store, sorted, each as [`QueryPaths::folder`].
+    /// Of all queries of a store, sorted, each as [`QueryPaths::name`].
     pub(super) async fn folders(store: &Store) -> Result<Vec<String>> {
         let all = Path::from("q");
         let found = store.objects().list_with_delimiter(Some(&all)).await;
@@ -110,12 +131,6 @@ impl QueryPaths {
         Path::from(format!("q/{}/dropped/{file}", self.name))
     }
 
-    /// Whether a public file has been sealed by this query.
-    pub(super) fn has_sealed(&self, file: &str) -> bool {
-        let stem = file.strip_suffix(".parquet").and_then(|path| path.rsplit('/').next());
-        stem.and_then(|stem| stem.rsplitn(5, '-').nth(4)) == Some(self.name.as_str())
-    }
-
     /// From the name of a folder.
     pub(super) fn of_folder(folder: &str) -> Self {
         QueryPaths { name: folder.to_owned() }
@@ -137,7 +152,15 @@ impl QueryPaths {
         Path::from(format!("q/{}/sealed/{generation:020}-{id:020}-{}-{n}.json", self.name, attempt.simple()))
     }
 
-    /// The checkpoint that a bundle or a list of sealed files was written for, and the generation that wrote it.
+    pub(super) fn hot_lists(&self) -> Path {
+        Path::from(format!("q/{}/replay", self.name))
+    }
+
+    pub(super) fn hot_list(&self, generation: u64, id: u64, attempt: Uuid, n: usize) -> Path {
+        Path::from(format!("q/{}/replay/{generation:020}-{id:020}-{}-{n}.json", self.name, attempt.simple()))
+    }
+
+    /// The checkpoint that a bundle or a list was written for, and the generation that wrote it.
     pub(super) fn written_for(path: &Path) -> Option<(u64, u64)> {
         let mut parts = path.filename()?.split('-');
         let generation = number(parts.next()?)?;
@@ -165,11 +188,41 @@ impl QueryPaths {
         Some(Path::from(format!("q/{query}/runs/{stem}.json")))
     }
 
+    /// Whose the public folder is: beside the folders and never in one, so that no reader with a glob meets it.
+    pub(super) fn owner(&self) -> Path {
+        Path::from(format!(".touchline/{}.json", self.name))
+    }
+
+    /// Whether a path is that of a sealed file of this query, whichever server wrote it.
+    pub(super) fn is_sealed_file(&self, path: &Path) -> bool {
+        let Some(stem) = path.filename().and_then(|name| name.strip_suffix(".parquet")) else { return false };
+        // From the end, as the query's name can have the sign in it that stands between the numbers.
+        let parts: Vec<&str> = stem.rsplitn(5, '-').collect();
+        let [part, seal, instance, generation, query] = parts.as_slice() else { return false };
+        let digits = |text: &str, many: usize| text.len() == many && text.bytes().all(|byte| byte.is_ascii_digit());
+        let hexadecimal = |byte: u8| byte.is_ascii_hexdigit();
+        *query == self.name
+            && digits(generation, 20)
+            && instance.len() == 8
+            && instance.bytes().all(hexadecimal)
+            && digits(seal, 20)
+            && part.len() >= 4
+            && digits(part, part.len())
+    }
+
+    /// The folder of one of the query's outputs, within the public store.
+    pub(super) fn folder(&self, output: &str) -> String {
+        match output {
+            CHANGES => format!("{}.changes", self.name),
+            other => public_folder(other),
+        }
+    }
+
     /// A sealed file, within the public store. `event_date` is `YYYY-MM-DD`.
     ///
     /// The instance keeps names apart if checkpoints are ever removed and generations begin anew beside old files.
     pub fn sealed_file(&self, output: &str, event_date: &str, by: Generation, seal: u64, part: usize) -> String {
-        let folder = public_folder(output);
+        let folder = self.folder(output);
         let instance = &by.instance.simple().to_string()[..8];
         format!(
             "{folder}/event_date={event_date}/{}-{:020}-{instance}-{seal:020}-{part:04}.parquet",
@@ -246,17 +299,38 @@ mod tests {
         for query in ["momentum", "a-b-c", "Momentum", "v-12345678"] {
             let paths = QueryPaths::new(query);
             let mut runs = Vec::new();
-            for output in [query, LATE_LEDGER] {
+            for output in [query, LATE_LEDGER, CHANGES] {
                 let file = paths.sealed_file(output, "2026-01-01", by, 4, 0);
                 let path = QueryPaths::runs(&file).expect("a sealed file");
                 assert!(path.as_ref().starts_with(&format!("q/{}/runs/", paths.name)), "{path}");
                 assert_eq!(QueryPaths::written_for(&path), None, "clean-up does not know it");
                 runs.push(path);
             }
-            assert_ne!(runs[0], runs[1]);
+            assert!(runs[0] != runs[1] && runs[0] != runs[2] && runs[1] != runs[2]);
         }
         assert_eq!(QueryPaths::runs("v/notes.txt"), None);
         assert_eq!(QueryPaths::runs("v/a.parquet"), None);
+    }
+
+    #[test]
+    fn a_sealed_file_tells_its_query_and_other_files_tell_none() {
+        let by = Generation { number: 3, instance: Uuid::from_u128(0xabcd << 100) };
+        for query in ["momentum", "a-b-c", "Momentum", "a-12345678"] {
+            let paths = QueryPaths::new(query);
+            for part in [0, 12_345] {
+                let file = Path::from(paths.sealed_file(query, "2026-01-01", by, 4, part));
+                assert!(paths.is_sealed_file(&file), "{file}");
+                for other in ["a", "a-b", "b-c", "moment", "momentum-5"] {
+                    assert!(!QueryPaths::new(other).is_sealed_file(&file), "{file} is not of {other}");
+                }
+            }
+        }
+        let paths = QueryPaths::new("v");
+        for file in ["v/a.parquet", "v/notes.txt", "v/v-1-2-3-4.parquet", "v/event_date=2026-01-01/v.parquet"] {
+            assert!(!paths.is_sealed_file(&Path::from(file)), "{file}");
+        }
+        assert_eq!(paths.owner().as_ref(), ".touchline/v.json");
+        assert!(!paths.owner().as_ref().starts_with(&format!("{}/", public_folder("v"))));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::days::Filing;
 use super::manifest::{OutputMark, SealIntent, TailEntry, corrupt};
 use super::paths::QueryPaths;
 use super::sha256;
@@ -30,7 +31,9 @@ pub struct FileRuns {
 impl FileRuns {
     /// Of the file of one date. `entries`: those that go into the seal, oldest first.
     pub fn of(intent: &SealIntent, date: &str, entries: &[TailEntry]) -> Self {
-        let runs = entries.iter().filter_map(|entry| Some((entry.checkpoint, *entry.dates.get(date)?)));
+        let filing = Filing::of(intent);
+        let runs =
+            entries.iter().map(|entry| (entry.checkpoint, filing.rows(entry, date))).filter(|(_, rows)| *rows > 0);
         FileRuns { runs: runs.collect(), watermarks: intent.watermarks.clone() }
     }
 

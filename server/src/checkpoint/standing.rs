@@ -126,9 +126,9 @@ pub(super) async fn newest_readable(store: &Store, query: &str) -> Result<Option
 
 /// The names of a view's chains that are not its first, sorted.
 pub(super) async fn later_chains(store: &Store, view: &str) -> Result<Vec<String>> {
-    let folder = QueryPaths::new(view).folder();
+    let first = QueryPaths::new(view);
     let names = QueryPaths::folders(store).await?.into_iter().filter_map(|other| {
-        let digits = other.strip_prefix(&folder)?.strip_prefix('-')?;
+        let digits = other.strip_prefix(first.name())?.strip_prefix('-')?;
         let is_version = digits.len() == 8 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
         is_version.then(|| format!("{view}-{digits}"))
     });

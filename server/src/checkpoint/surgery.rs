@@ -14,7 +14,7 @@ use super::create::{Placed, Retry, create_once};
 use super::generation::Generation;
 use super::inspect::{FoundChain, public_files, ranges};
 use super::manifest::{EarlyState, Manifest, OutputState, Section, corrupt};
-use super::paths::{DEAD_LETTER_LEDGER, LATE_LEDGER, QueryPaths, public_folder};
+use super::paths::{CHANGES, DEAD_LETTER_LEDGER, LATE_LEDGER, QueryPaths};
 use super::standing::read_with_hash;
 use crate::clock::Micros;
 use crate::error::{Error, ErrorKind, Result};
@@ -61,12 +61,12 @@ pub async fn plan_drop(private: &Store, public: &Store, chain: &FoundChain, from
     let gone_kept = chain.kept.iter().copied().filter(|id| *id > base.id).collect();
     let known = public_files(private, &base).await?;
     // Also those that `base` has not written to yet.
-    let mut outputs: BTreeSet<&str> = BTreeSet::from([chain.name.as_str(), LATE_LEDGER, DEAD_LETTER_LEDGER]);
+    let mut outputs: BTreeSet<&str> = BTreeSet::from([chain.name.as_str(), CHANGES, LATE_LEDGER, DEAD_LETTER_LEDGER]);
     outputs.extend(base.outputs.keys().chain(chain.newest.iter().flat_map(|of| of.outputs.keys())).map(String::as_str));
     let mut set_aside = Vec::new();
     for output in outputs {
-        for file in public.list(&Path::from(public_folder(output))).await? {
-            if chain.paths.has_sealed(file.as_ref()) && !known.contains(file.as_ref()) {
+        for file in public.list(&Path::from(chain.paths.folder(output))).await? {
+            if chain.paths.is_sealed_file(&file) && !known.contains(file.as_ref()) {
                 set_aside.push(file.to_string());
             }
         }
@@ -92,7 +92,9 @@ async fn newest_before(store: &Store, chain: &FoundChain, from: u64) -> Result<O
 }
 
 impl DropPlan {
-    /// Does it, and commits a manifest that says what `base` says: a server that still runs the query is turned away by it.
+    /// Does it, and commits a manifest that says what `base` says: a server that still runs the query is turned away by it. Its lineage is
+    /// that of `base`, gone on with by `by`, which nobody else is: whoever has seen one of the checkpoints that are given up, such as a hot
+    /// table, has seen another history.
     ///
     /// # Errors
     /// `Unavailable`: then it may be repeated from the plan on. `Fenced` where another server was faster.
@@ -156,7 +158,8 @@ pub struct ForkPlan {
     pub objects: BTreeSet<String>,
 }
 
-/// Plans a second query that goes on from a checkpoint: its state and offsets, and none of its results. Nothing is changed.
+/// Plans a second query that goes on from a checkpoint: its state and offsets, and none of its results. It has a lineage of its own.
+/// Nothing is changed.
 ///
 /// # Errors
 /// `Invalid` where `name` has checkpoints of its own; `Unavailable`.

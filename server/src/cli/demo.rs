@@ -17,9 +17,10 @@ use super::{duration_argument, environment, fail_all};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
+use crate::logging;
 use crate::server::Server;
+use crate::status::QueryState;
 use crate::tables::Published;
-use crate::{logging, status};
 
 /// A redrawn block may change often; a line in a log may not.
 const REDRAW_EVERY: Duration = Duration::from_millis(500);
@@ -89,7 +90,13 @@ pub(super) async fn run(args: DemoArgs) -> Result<ExitCode> {
 
     let started = Instant::now();
     let mut signals = Signals::new()?;
-    let server = Server::start(config, Clock::System).await.map_err(name_options)?;
+    let server = tokio::select! {
+        signal = signals.next() => {
+            print(&format!("{signal}: ended while it was starting\n"));
+            return Ok(ExitCode::SUCCESS);
+        }
+        started = Server::start(config, Clock::System) => started.map_err(name_options)?,
+    };
     let log = server.embedded().ok_or_else(|| Error::bug("the demo has no embedded log"))?;
     let mut simulation = Simulated::start(log, Clock::System, args.speed)?;
     let terminal = std::io::stdout().is_terminal();
@@ -108,17 +115,32 @@ pub(super) async fn run(args: DemoArgs) -> Result<ExitCode> {
     display.draw(started.elapsed());
     let ended = match ended {
         Err(fatal) if fatal.kind() == ErrorKind::Fenced => {
-            // What is under way belongs to the other server now, as in `serve`.
-            drop(server);
+            server.give_way(&fatal).await;
             return Err(fatal);
         }
         ended => ended,
     };
     print(&format!("{}; stopping with a last checkpoint …\n", ended.as_deref().unwrap_or("the demo failed")));
-    let code = stop(server, &mut signals).await?;
+    let stopped = stop(server, &mut signals).await;
+    // Why it had to end comes before what ending it has run into.
     ended?;
+    let code = stopped.map_err(|error| with_cause(error, &display.published))?;
     print(&format!("stopped; start again with the same --data-dir ({}) to continue\n", args.data_dir.display()));
     Ok(code)
+}
+
+/// The error with why a query is in trouble, where one is: that was said long ago, and is most likely the reason.
+fn with_cause(error: Error, published: &Published) -> Error {
+    let troubled = published.queries().into_iter().find_map(|query| match query.get() {
+        (QueryState::Failed | QueryState::Degraded, Some(reason)) => {
+            Some(format!("query \"{}\": {reason}", query.name))
+        }
+        _ => None,
+    });
+    match troubled {
+        Some(reason) => error.caused_by(reason),
+        None => error,
+    }
 }
 
 async fn at(end: Option<Instant>) {
@@ -205,14 +227,39 @@ impl Display {
             self.drawn = lines.len();
         } else {
             print(&format!("{}\n", line(&now, &self.last)));
-            for query in now.queries.iter().filter(|query| query.state == status::QueryState::Failed) {
+            for query in now.queries.iter().filter(|query| query.state.has_ended_by_error()) {
                 print(&format!(
-                    "  {} has failed: {}\n",
+                    "  {} is {}: {}\n",
                     query.name,
+                    query.state.name(),
                     query.reason.as_deref().unwrap_or("no reason given")
                 ));
             }
         }
         self.last = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::QueryStatus;
+
+    /// What was said of it stands far above by then.
+    #[test]
+    fn the_last_line_of_a_demo_that_cannot_stop_says_why() {
+        let published = Published::default();
+        let error = || Error::unavailable("the server did not stop within 10 s").detail("the last checkpoint stands");
+        assert_eq!(with_cause(error(), &published).report(), error().report());
+        for (name, state, reason) in [
+            ("well", QueryState::Running, None),
+            ("kept", QueryState::Degraded, Some("cannot write file:///data/x\n  hint: its disk is full")),
+        ] {
+            let status = Arc::new(QueryStatus::new(name, "test.sql"));
+            published.put_query(Arc::clone(&status));
+            status.set(state, reason.map(str::to_owned));
+        }
+        let report = with_cause(error(), &published).report();
+        assert!(report.ends_with("query \"kept\": cannot write file:///data/x\n  hint: its disk is full"), "{report}");
     }
 }

@@ -1,5 +1,6 @@
 //! The command line: one module a command. Results go to standard output, everything else to standard error.
 
+mod ask_status;
 mod bad_record;
 mod check;
 mod demo;
@@ -66,6 +67,8 @@ enum Command {
     Sql(sql::SqlArgs),
     /// Look into the checkpoints of a server: list, show and verify them, give some up, begin a query from one
     State(state::StateArgs),
+    /// Say how the queries of a running server are doing
+    Status(ask_status::StatusArgs),
     /// Write simulated matches and their audience to files, Kafka or the embedded log
     Simulate(simulate::SimulateArgs),
 }
@@ -73,17 +76,25 @@ enum Command {
 /// Bytes of stack of a worker thread; reserved, not used, until a query of many steps needs it. The main thread waits for one.
 pub const WORKER_STACK_BYTES: usize = 16 * 1024 * 1024;
 
+/// Threads of a runtime for what blocks: reads of local files, Parquet being written, passwords being checked. They come as they are
+/// needed and go after ten idle seconds; each keeps a heap of its own, so a moment of trouble must not make hundreds of them.
+pub const BLOCKING_THREADS_MAX: usize = 64;
+
 /// The whole program. It stands in the library and is called once, so that its futures are compiled here and not a second
 /// time in the binary.
 pub fn main() -> ExitCode {
     // One provider for all TLS of the process; a second one cannot have been installed before.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let command = parse();
-    let runtime =
-        match tokio::runtime::Builder::new_multi_thread().thread_stack_size(WORKER_STACK_BYTES).enable_all().build() {
-            Ok(runtime) => runtime,
-            Err(error) => return fail(&error.into()),
-        };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .thread_stack_size(WORKER_STACK_BYTES)
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error.into()),
+    };
     let code = runtime.block_on(command.run()).unwrap_or_else(|error| fail(&error));
     // Whatever still runs may be dropped: what counts has been stopped in order, or was told to end at once.
     runtime.shutdown_background();
@@ -112,6 +123,7 @@ impl Command {
             Command::Infer(args) => infer::run(args).await.map(|()| ExitCode::SUCCESS),
             Command::Sql(args) => sql::run(args).await.map(|()| ExitCode::SUCCESS),
             Command::State(args) => state::run(args).await,
+            Command::Status(args) => ask_status::run(args).await.map(|()| ExitCode::SUCCESS),
             Command::Simulate(args) => simulate::run(&args),
         }
     }

@@ -55,8 +55,9 @@ use crate::watermark::SourceWatermark;
 /// Rows from which on an epoch runs on all cores.
 pub(super) const WIDE_ROWS: usize = 32 * 1024;
 
-/// Rows of one epoch, where nothing else is asked for: what four full reader batches hold.
-const EPOCH_ROWS_MAX: usize = 256 * 1024;
+/// Rows of one epoch, where nothing else is asked for: what one full reader batch holds. Of several the later ones would have left the
+/// processor's cache, and nothing would be read meanwhile.
+const EPOCH_ROWS_MAX: usize = 64 * 1024;
 
 const AFTER_HELP: &str = "\
 Ends with 0 when all statements have run, also where records were left out, or rows that an expression cannot take: how many of
@@ -517,7 +518,7 @@ impl Session {
             let open = OpenSpec { epoch_rows: self.epoch_rows, account, ..OpenSpec::default() };
             let (table, columns) = (Arc::clone(&slot.table), slot.columns().to_vec());
             let name = slot.table.name.clone();
-            let limits = ReaderLimits::within(memory);
+            let limits = ReaderLimits { decoders: self.settings.partitions, ..ReaderLimits::within(memory) };
             readers.push(spawn_reader(&name, table, columns, open, limits, self.sources.clone())?);
             // Files are read one after the other: none of them is idle, it is just not its turn.
             let definition = slot.table.watermark.clone().map(|mut watermark| {

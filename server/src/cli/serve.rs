@@ -26,8 +26,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "SIGTERM, SIGHUP or Ctrl-C makes a last checkpoint and ends within 10 seconds; a second one ends at once, which \
-    loses nothing either. Under nohup a SIGHUP stays without effect.\nEvery key of the file can also be a variable: TOUCHLINE_<SECTION>_<KEY>."
+    after_help = "SIGTERM or Ctrl-C makes a last checkpoint and ends within 10 seconds; a second one ends at once, which \
+    loses nothing either. SIGHUP reads users and certificates anew; under nohup it stays without effect.\nEvery key of the file can also be a variable: TOUCHLINE_<SECTION>_<KEY>."
 )]
 pub(super) struct ServeArgs {
     /// Configuration file; without it touchline.toml in the working directory, or else the defaults
@@ -42,8 +42,15 @@ pub(super) async fn run(args: ServeArgs) -> Result<ExitCode> {
         Err(errors) => return Ok(fail_all(errors)),
     };
     logging::start(&config.log)?;
-    let mut signals = Signals::new()?;
-    let server = Server::start(config, Clock::System).await?;
+    let (mut signals, mut hangups) = (Signals::without_hangup()?, hangups()?);
+    let server = tokio::select! {
+        // Dropped half-way it leaves no more than a crash would.
+        signal = signals.next() => {
+            tracing::info!(signal, "ended while it was starting");
+            return Ok(ExitCode::SUCCESS);
+        }
+        started = Server::start(config, Clock::System) => started?,
+    };
     tracing::info!(
         flight = %server.flight_addr(),
         http = %server.http_addr(),
@@ -53,19 +60,35 @@ pub(super) async fn run(args: ServeArgs) -> Result<ExitCode> {
         "serving"
     );
     tokio::spawn(announce(Arc::clone(server.published())));
-    tokio::select! {
-        signal = signals.next() => {
-            tracing::info!(signal, "stopping");
-            stop(server, &mut signals).await
-        }
-        fatal = server.fatal() => {
-            match fatal.kind() {
-                // What is under way belongs to the other server now.
-                ErrorKind::Fenced => drop(server),
-                // What its parts end with is not why it has to stop.
-                _ => _ = stop(server, &mut signals).await,
+    loop {
+        tokio::select! {
+            signal = signals.next() => {
+                tracing::info!(signal, "stopping");
+                return stop(server, &mut signals).await;
             }
-            Err(fatal)
+            () = received(&mut hangups) => reload(&server, file.as_deref()),
+            fatal = server.fatal() => {
+                match fatal.kind() {
+                    ErrorKind::Fenced => server.give_way(&fatal).await,
+                    // What its parts end with is not why it has to stop.
+                    _ => _ = stop(server, &mut signals).await,
+                }
+                return Err(fatal);
+            }
+        }
+    }
+}
+
+/// Reads the configuration again, and takes up its users and certificates; where it is not right, those of before go on.
+fn reload(server: &Server, file: Option<&Path>) {
+    let taken_up =
+        Config::load(file, &environment()).and_then(|config| server.reload(&config).map_err(|error| vec![error]));
+    match taken_up {
+        Ok(()) => tracing::info!("users and certificates have been read anew"),
+        Err(errors) => {
+            for error in errors {
+                tracing::error!(error = error.report(), "users and certificates stay as they were");
+            }
         }
     }
 }
@@ -80,7 +103,7 @@ async fn announce(published: Arc<Published>) {
         }
         tokio::time::sleep(LOOK_EVERY).await;
     };
-    let running = states.iter().filter(|state| **state == QueryState::Running).count();
+    let running = states.iter().filter(|state| state.is_well()).count();
     tracing::info!(running, troubled = states.len() - running, "ready");
 }
 
@@ -104,16 +127,19 @@ pub(super) async fn stop(server: Server, signals: &mut Signals) -> Result<ExitCo
 pub(super) struct Signals {
     interrupt: Signal,
     terminate: Signal,
-    /// Of a terminal or session that goes; `None` where the process is meant to outlive it.
+    /// Of a terminal or session that goes; `None` where the process is meant to outlive it, or does something else then.
     hangup: Option<Signal>,
 }
 
 impl Signals {
     pub(super) fn new() -> Result<Self> {
-        // Read before anything is taken over. Where there is no such file, nobody has asked for that.
-        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let hangup = if hangup_is_ignored(&status) { None } else { Some(signal(SignalKind::hangup())?) };
-        Ok(Signals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())?, hangup })
+        Ok(Signals { hangup: hangups()?, ..Signals::without_hangup()? })
+    }
+
+    /// Where a hangup means something else.
+    fn without_hangup() -> Result<Self> {
+        let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        Ok(Signals { interrupt, terminate, hangup: None })
     }
 
     pub(super) async fn next(&mut self) -> &'static str {
@@ -123,6 +149,13 @@ impl Signals {
             () = received(&mut self.hangup) => "SIGHUP",
         }
     }
+}
+
+/// `None` where whoever has started the process lets it ignore them.
+fn hangups() -> Result<Option<Signal>> {
+    // Read before anything is taken over. Where there is no such file, nobody has asked for that.
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    Ok(if hangup_is_ignored(&status) { None } else { Some(signal(SignalKind::hangup())?) })
 }
 
 async fn received(signal: &mut Option<Signal>) {

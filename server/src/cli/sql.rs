@@ -37,6 +37,16 @@ pub(super) struct SqlArgs {
     /// Statements. Without it they are read from standard input, at a terminal each to its semicolon
     #[arg(short = 'c', long = "command", value_name = "SQL")]
     pub command: Option<String>,
+    #[command(flatten)]
+    pub server: ServerArgs,
+    /// How rows are printed
+    #[arg(long, value_enum, default_value_t = OutputFormat::Table)]
+    pub output: OutputFormat,
+}
+
+// Where a running server is. Not a doc-comment: clap would take it for what the command does.
+#[derive(Debug, Clone, Args)]
+pub(super) struct ServerArgs {
     /// Where the server listens for Flight SQL; https or grpc+tls where it has a certificate
     #[arg(long, default_value = "grpc://127.0.0.1:31337", env = "TOUCHLINE_URL")]
     pub url: String,
@@ -49,15 +59,12 @@ pub(super) struct SqlArgs {
     /// PEM file with the certificate that the server's was issued by
     #[arg(long, value_name = "FILE")]
     pub ca_cert: Option<PathBuf>,
-    /// How rows are printed
-    #[arg(long, value_enum, default_value_t = OutputFormat::Table)]
-    pub output: OutputFormat,
 }
 
 /// # Errors
 /// `Unavailable` if the server cannot be reached, else what it answers.
 pub(super) async fn run(args: SqlArgs) -> Result<()> {
-    let mut client = connect(&args).await?;
+    let mut client = connect(&args.server).await?;
     let outcome = ask(&mut client, &args).await;
     leave(&mut client).await;
     outcome
@@ -125,7 +132,7 @@ fn endpoint_url(url: &str) -> (String, bool) {
     (format!("{scheme}://{rest}"), encrypted)
 }
 
-async fn connect(args: &SqlArgs) -> Result<FlightSqlServiceClient<Channel>> {
+async fn connect(args: &ServerArgs) -> Result<FlightSqlServiceClient<Channel>> {
     let (url, encrypted) = endpoint_url(&args.url);
     let not_a_url = |error: tonic::transport::Error| {
         Error::invalid(format!("\"{}\" is not the address of a server", args.url))
@@ -172,7 +179,7 @@ async fn connect(args: &SqlArgs) -> Result<FlightSqlServiceClient<Channel>> {
 }
 
 /// Refused, not found, or spoken to in the wrong way.
-fn unreachable(args: &SqlArgs, encrypted: bool, error: tonic::transport::Error) -> Error {
+fn unreachable(args: &ServerArgs, encrypted: bool, error: tonic::transport::Error) -> Error {
     let mut causes = String::new();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -284,8 +284,8 @@ async fn drop_some(stores: &Stores, args: &DropArgs) -> Result<ExitCode> {
         tell(&format!("  … and {} more", plan.set_aside.len() - LISTED_MAX));
     }
     tell(
-        "a hot table in Postgres keeps the rows that it has of them: drop that table before the server starts, or they are in it \
-         twice",
+        "a hot table in Postgres that has rows of them is of another history from then on, and is left as it is: drop that table, and the \
+         server makes it anew",
     );
     if !args.act.yes {
         tell("nothing is changed; --yes does it");
@@ -304,14 +304,16 @@ async fn drop_all(private: &Store, chain: &FoundChain, args: &DropArgs) -> Resul
         args.view, chain.objects, chain.bytes
     ));
     tell(
-        "its public files stay; a view that runs under this name begins anew, and what it reads again is in them twice unless its \
-         folder is emptied",
+        "its public files stay, and so does its hot table in Postgres; a view that runs under this name begins anew, and writes to neither \
+         before the files and the table have been moved away",
     );
     if !args.act.yes {
         tell("nothing is changed; --yes does it");
         return Ok(ExitCode::SUCCESS);
     }
     refuse_at_work(private, args.act.take_over).await?;
+    // A server that runs all the same looks after its checkpoints once there is a newer claim, and finds them gone.
+    Generation::claim(private).await?;
     let deleted = drop_whole(private, chain).await?;
     tell(&format!("done: {deleted} objects deleted"));
     Ok(ExitCode::SUCCESS)

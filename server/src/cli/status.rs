@@ -100,17 +100,19 @@ pub(super) fn block(now: &Reading, last: &Reading, colours: bool) -> Vec<String>
             grouped(now.events_per_second(last))
         ),
         format!(
-            "{:<NAME_WIDTH$} {:<9} {:>12} {:>9}  {:<19} {:>9}",
+            "{:<NAME_WIDTH$} {:<11} {:>12} {:>9}  {:<19} {:>9}",
             "query", "state", "rows out", "new", "watermark (UTC)", "memory"
         ),
     ];
     for query in now.queries.iter().take(QUERIES_SHOWN) {
         let before = last.queries.iter().find(|other| other.name == query.name).map_or(0, |other| other.rows_out);
-        let state = format!("{:<9}", query.state.name());
+        let state = format!("{:<11}", query.state.name());
         let state = match (colours, query.state) {
             (false, _) => state,
-            (true, QueryState::Running | QueryState::Finished) => format!("\x1b[32m{state}\x1b[0m"),
-            (true, QueryState::Starting | QueryState::Degraded) => format!("\x1b[33m{state}\x1b[0m"),
+            (true, of) if of.is_well() => format!("\x1b[32m{state}\x1b[0m"),
+            (true, QueryState::Starting | QueryState::Stopping | QueryState::Lagging | QueryState::Degraded) => {
+                format!("\x1b[33m{state}\x1b[0m")
+            }
             (true, _) => format!("\x1b[31m{state}\x1b[0m"),
         };
         let name: String = query.name.chars().take(NAME_WIDTH).collect();
@@ -192,16 +194,16 @@ mod tests {
     #[test]
     fn the_line_and_the_block_show_rates_between_two_readings() {
         let (last, now) = (reading(5, 10_000, 7), reading(10, 1_250_000, 1_007));
-        assert_eq!(line(&now, &last), "  10 s  1,250,000 events, 248,000/s  1,007 rows out  queries: 1 running");
+        assert_eq!(line(&now, &last), "  10 s  1,250,000 events, 248,000/s  1,007 rows out  queries: 1 RUNNING");
         assert_eq!(
             block(&now, &last, false),
             [
                 "10 s   1,250,000 events   248,000 events/s",
-                "query                        state         rows out       new  watermark (UTC)        memory",
-                "momentum_5m                  running          1,007    +1,000  2024-06-06 16:00:00   3.0 MiB",
+                "query                        state           rows out       new  watermark (UTC)        memory",
+                "momentum_5m                  RUNNING            1,007    +1,000  2024-06-06 16:00:00   3.0 MiB",
             ]
         );
-        assert!(block(&now, &last, true)[2].contains("\x1b[32mrunning  \x1b[0m"));
+        assert!(block(&now, &last, true)[2].contains("\x1b[32mRUNNING    \x1b[0m"));
         assert_eq!(line(&Reading::default(), &Reading::default()), "   0 s  0 events, 0/s  0 rows out  queries: none");
     }
 }

@@ -219,7 +219,8 @@ impl TableDecoder {
     }
 
     /// The same for several readers: none of them may read all of the columns, so a record that is no row is kept for each to judge
-    /// (see [`Doubtful`]), and is no dead letter yet. Only for tables whose records are one row each.
+    /// (see [`Doubtful`]), and is no dead letter yet. Of a record with several rows of which one is none, the rows before it may be among
+    /// those of the batch all the same: who judges the record leaves these out.
     pub(crate) fn for_several(mut self) -> Self {
         self.doubtful = Some(Vec::new());
         self
@@ -230,6 +231,8 @@ impl TableDecoder {
         let mut taken = self.doubtful.as_mut().map(std::mem::take).unwrap_or_default();
         // Those that a computed column has refused were found at the end of their batch.
         taken.sort_by_key(|record| (record.partition, record.offset));
+        // Of several rows one was none when it was decoded, and another when it was computed.
+        taken.dedup_by_key(|record| (record.partition, record.offset));
         taken
     }
 
@@ -263,6 +266,11 @@ impl TableDecoder {
     /// Without it the table's topic or declared path is used.
     pub fn name_partition(&mut self, partition: Partition, name: impl Into<String>) {
         self.names.by_partition.insert(partition, name.into());
+    }
+
+    /// Names all partitions as another decoder of the table does.
+    pub(crate) fn name_as(&mut self, other: &TableDecoder) {
+        self.names.by_partition.clone_from(&other.names.by_partition);
     }
 
     /// Says where the source begins, so that the first ranges start there and not at the first record seen.
@@ -327,6 +335,10 @@ impl TableDecoder {
     #[cold]
     fn refuse(&mut self, record: &Record<'_>, error: RowError) -> Result<()> {
         if let Some(doubtful) = &mut self.doubtful {
+            let of = (record.partition, record.offset);
+            if doubtful.last().is_some_and(|last| (last.partition, last.offset) == of) {
+                return Ok(());
+            }
             let record = Doubtful::of(record);
             self.done_bytes += record.bytes();
             doubtful.push(record);
@@ -373,13 +385,14 @@ impl TableDecoder {
         if !self.json.is_empty() {
             self.end_batch(several.as_deref_mut())?;
         }
-        let (mut extra_rows, mut empty_records) = (0, 0);
+        let (mut extra_rows, mut empty_records, mut empty_at) = (0, 0, Vec::new());
         if let Some(several) = &mut several {
             // Records without a row have left what they say of their rows.
             several.finish()?;
             self.end_refused(several);
             extra_rows = std::mem::take(&mut several.extra_rows);
             empty_records = std::mem::take(&mut several.empty_records);
+            empty_at = std::mem::take(&mut several.empty_at);
         }
         self.several = several;
         for (&partition, &position) in &polled.positions {
@@ -424,6 +437,7 @@ impl TableDecoder {
             view: None,
             extra_rows,
             empty_records,
+            empty_at,
             finished: polled.finished,
             bytes,
             held: None,
@@ -491,10 +505,10 @@ impl TableDecoder {
             let KeptRow { record, position, bytes } =
                 kept.row(row).ok_or_else(|| Error::bug("a row without a record"))?;
             match &mut several {
-                None => self.refuse(&record, error)?,
-                Some(several) => {
+                Some(several) if self.doubtful.is_none() => {
                     self.refuse_computed(several, &record, RowAt { position, bytes, outcome: Err(error) })?
                 }
+                _ => self.refuse(&record, error)?,
             }
         }
         kept.clear();

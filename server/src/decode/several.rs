@@ -40,6 +40,8 @@ pub(super) struct Several {
     refused: Refused,
     pub(super) extra_rows: u64,
     pub(super) empty_records: u64,
+    /// Where the latter are, where each of several queries judges for itself.
+    pub(super) empty_at: Vec<(Partition, Offset)>,
 }
 
 impl Several {
@@ -64,6 +66,7 @@ impl Several {
             refused: Refused::default(),
             extra_rows: 0,
             empty_records: 0,
+            empty_at: Vec::new(),
         }))
     }
 
@@ -160,8 +163,13 @@ impl TableDecoder {
             Err(error) => return self.refuse(record, error),
         };
         rows.most = REPEATED_BYTES_MAX / envelope.max(1);
-        let (mut good, mut bad) = (0_u64, Bad::default());
+        let (mut good, mut bad, mut is_doubtful) = (0_u64, Bad::default(), false);
         while let Some(row) = rows.next(&mut self.json) {
+            if let (Err(error), true) = (&row.outcome, self.doubtful.is_some()) {
+                self.refuse(record, error.clone())?;
+                is_doubtful = true;
+                break;
+            }
             if row.outcome.is_err() {
                 self.refuse_row(several, record, &row, &mut bad)?;
                 continue;
@@ -183,7 +191,14 @@ impl TableDecoder {
         }
         self.keep_rest(&mut bad);
         match good + bad.letters as u64 {
-            0 => several.empty_records += 1,
+            // It counts for those who judge it.
+            _ if is_doubtful => {}
+            0 => {
+                several.empty_records += 1;
+                if self.doubtful.is_some() {
+                    several.empty_at.push((record.partition, record.offset));
+                }
+            }
             rows => several.extra_rows += rows - 1,
         }
         if !self.json.is_empty() && self.is_large(several) {

@@ -1,8 +1,8 @@
 //! Rows that wait for the hot table: where they are, which of them go next, and when many checkpoints' become one run.
 //!
-//! Each checkpoint adds an entry to the manifest. While Postgres is away or slower than the checkpoints, entries are put together
-//! into runs, again and again, so that their number is bounded by the bytes that wait and not by the time. None of it is held in
-//! memory but what readers hold anyway: the rest is read back from the bundles when its turn comes.
+//! Each checkpoint adds an entry to the manifest. Entries are put together into runs, again and again, so that their number is bounded by the
+//! bytes and not by the checkpoints, be it that they wait or that they are kept for a database that is set back ([`super::replay`]).
+//! None of it is held in memory but what readers hold anyway: the rest is read back from the bundles when its turn comes.
 
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt64Array};
 use arrow::compute::kernels::cmp::gt;
 use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt64Type};
+use futures::future::try_join_all;
 
 use crate::checkpoint::{HotRun, OutputState, Section, read_section};
 use crate::clock::Micros;
@@ -21,6 +22,12 @@ use crate::store::Store;
 /// decoded at a time; the rows of one checkpoint are never divided.
 const BATCH_BYTES_MAX: u64 = 4 << 20;
 const BATCH_ROWS_MAX: u64 = 1 << 18;
+
+/// And a run spans no more than an hour, so that what is kept for a day goes with the day.
+const RUN_SPAN_MAX: Micros = 3_600_000_000;
+
+/// Entries that are read at a time where they are put together.
+const READS_AT_ONCE: usize = 16;
 
 /// Entries that have to be saved before anything is put together: what is not full yet is written again each time.
 const SAVED_MIN: usize = 63;
@@ -39,7 +46,9 @@ const CHECKPOINT_COLUMN: &str = "touchline checkpoint";
 pub(super) struct Waiting {
     pub(super) from: u64,
     pub(super) to: u64,
+    /// When the first and the last of them were committed.
     pub(super) created_at: Micros,
+    pub(super) until: Micros,
     pub(super) section: Section,
     run: bool,
     /// Where they are at hand for another reason.
@@ -70,18 +79,12 @@ impl Backlog {
 
 /// What a manifest says is waiting beyond `applied`, oldest first. `rows`: those of a checkpoint, where they are in memory.
 pub(super) fn waiting(state: &OutputState, applied: u64, rows: impl Fn(u64) -> Option<Arc<[Rows]>>) -> Vec<Waiting> {
-    let runs = state.hot_runs.iter().map(|run| Waiting {
-        from: run.from,
-        to: run.to,
-        created_at: run.created_at,
-        section: run.section.clone(),
-        run: true,
-        rows: None,
-    });
+    let runs = state.hot_runs.iter().map(of_run);
     let entries = state.hot.iter().map(|entry| Waiting {
         from: entry.checkpoint,
         to: entry.checkpoint,
         created_at: entry.created_at,
+        until: entry.created_at,
         section: entry.section.clone(),
         run: false,
         rows: rows(entry.checkpoint),
@@ -91,12 +94,27 @@ pub(super) fn waiting(state: &OutputState, applied: u64, rows: impl Fn(u64) -> O
     all
 }
 
-pub(super) fn measure(waiting: &[Waiting]) -> Backlog {
+/// A run that is named somewhere, as one that waits.
+pub(super) fn of_run(run: &HotRun) -> Waiting {
+    Waiting {
+        from: run.from,
+        to: run.to,
+        created_at: run.created_at,
+        until: run.last_at(),
+        section: run.section.clone(),
+        run: true,
+        rows: None,
+    }
+}
+
+/// How much waits beyond `after`.
+pub(super) fn measure(waiting: &[Waiting], after: u64) -> Backlog {
+    let waiting = || waiting.iter().filter(move |waiting| waiting.to > after);
     Backlog {
-        entries: waiting.len(),
-        rows: waiting.iter().map(|waiting| waiting.section.rows).sum(),
-        bytes: waiting.iter().map(|waiting| waiting.section.length).sum(),
-        since: waiting.first().map(|waiting| waiting.created_at),
+        entries: waiting().count(),
+        rows: waiting().map(|waiting| waiting.section.rows).sum(),
+        bytes: waiting().map(|waiting| waiting.section.length).sum(),
+        since: waiting().next().map(|waiting| waiting.created_at),
     }
 }
 
@@ -141,9 +159,12 @@ pub(super) fn plan_runs(waiting: &[Waiting]) -> Vec<std::ops::Range<usize>> {
 /// Those of [`read_section`].
 pub(super) async fn put_together(private: &Store, waiting: &[Waiting]) -> Result<RecordBatch> {
     let mut batches = Vec::new();
-    for waiting in waiting {
-        for batch in read(private, waiting).await? {
-            batches.push(if waiting.run { batch } else { with_checkpoint(&batch, waiting.to)? });
+    for some in waiting.chunks(READS_AT_ONCE) {
+        let read = try_join_all(some.iter().map(|waiting| read(private, waiting))).await?;
+        for (waiting, rows) in some.iter().zip(read) {
+            for batch in rows {
+                batches.push(if waiting.run { batch } else { with_checkpoint(&batch, waiting.to)? });
+            }
         }
     }
     let Some(first) = batches.first() else { return Err(Error::bug("a run of no rows")) };
@@ -153,20 +174,21 @@ pub(super) async fn put_together(private: &Store, waiting: &[Waiting]) -> Result
 /// The manifest's entry for a run of `waiting` that has been written to `section`.
 pub(super) fn run_of(waiting: &[Waiting], section: Section) -> Result<HotRun> {
     let (Some(first), Some(last)) = (waiting.first(), waiting.last()) else { return Err(Error::bug("an empty run")) };
-    Ok(HotRun { from: first.from, to: last.to, created_at: first.created_at, section })
+    Ok(HotRun { from: first.from, to: last.to, created_at: first.created_at, until: Some(last.until), section })
 }
 
 /// Neighbours that together stay within the limits, as many as go, from the oldest on.
 fn groups(waiting: &[&Waiting]) -> Vec<std::ops::Range<usize>> {
     let mut groups: Vec<std::ops::Range<usize>> = Vec::new();
-    let (mut bytes, mut rows) = (0, 0);
+    let (mut bytes, mut rows, mut since) = (0, 0, 0);
     for (at, waiting) in waiting.iter().enumerate() {
         bytes += waiting.section.length;
         rows += waiting.section.rows;
+        let near = waiting.until.saturating_sub(since) <= RUN_SPAN_MAX;
         match groups.last_mut() {
-            Some(group) if bytes <= BATCH_BYTES_MAX && rows <= BATCH_ROWS_MAX => group.end = at + 1,
+            Some(group) if near && bytes <= BATCH_BYTES_MAX && rows <= BATCH_ROWS_MAX => group.end = at + 1,
             _ => {
-                (bytes, rows) = (waiting.section.length, waiting.section.rows);
+                (bytes, rows, since) = (waiting.section.length, waiting.section.rows, waiting.created_at);
                 groups.push(at..at + 1);
             }
         }

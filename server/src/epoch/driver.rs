@@ -16,6 +16,7 @@ use crate::error::Result;
 use crate::pipeline::{Pipeline, StepInput, StepOutput};
 use crate::source::reader::Reader;
 use crate::source::{DeadLetter, Identity, Offsets, Origins, SourceBatch};
+use crate::status::{Step, Steps};
 use crate::watermark::{Mark, SlotWatermark};
 
 /// How much one epoch may take.
@@ -60,7 +61,12 @@ pub struct Driver {
     clock: Clock,
     limits: EpochLimits,
     epoch: u64,
+    /// Steady time.
     last_rows_at: Micros,
+    /// What the wall clock said at the last turn.
+    turned_at: Micros,
+    /// Told when rows have come and are being computed.
+    steps: Arc<Steps>,
 }
 
 /// What one turn of the loop brought.
@@ -95,7 +101,7 @@ impl Driver {
         clock: Clock,
         limits: EpochLimits,
     ) -> Self {
-        let last_rows_at = clock.now();
+        let last_rows_at = clock.steady();
         let ends = offsets.clone();
         let partial = vec![false; readers.len()];
         let identities = vec![Identity::default(); readers.len()];
@@ -114,6 +120,8 @@ impl Driver {
             limits,
             epoch: 0,
             last_rows_at,
+            turned_at: Micros::MIN,
+            steps: Arc::default(),
         };
         // A checkpoint may know the sources' watermarks and not yet those of the edges.
         driver.pipeline.pass(&driver.marks());
@@ -123,6 +131,12 @@ impl Driver {
     /// With what a checkpoint says of the sources, by slot.
     pub fn knowing(mut self, identities: Vec<Identity>) -> Self {
         self.identities = identities;
+        self
+    }
+
+    /// Telling `steps` what it does.
+    pub fn telling(mut self, steps: Arc<Steps>) -> Self {
+        self.steps = steps;
         self
     }
 
@@ -146,7 +160,9 @@ impl Driver {
         }
         // Here no epoch runs: the next one sees what static tables hold now, from its beginning to its end.
         self.pipeline.static_tables().take_up();
-        let now = self.clock.now();
+        // Event times and what is emitted in intervals go by the wall clock; for how long a source is silent does not.
+        let (now, steady) = (self.clock.now(), self.clock.steady());
+        let set_back = now < std::mem::replace(&mut self.turned_at, now);
         // Rows are an epoch whatever the marks say.
         let before = if taken.iter().all(|(_, batch)| batch.batches.is_empty()) { self.marks() } else { vec![] };
         let mut result = EpochResult::default();
@@ -157,7 +173,7 @@ impl Driver {
         for (slot, batch) in taken {
             held.extend(batch.held);
             for (partition, progress) in &batch.progress {
-                self.watermarks[slot].observe(*partition, progress, batch.view.as_ref(), now);
+                self.watermarks[slot].observe(*partition, progress, batch.view.as_ref(), steady);
                 found |= self.offsets[slot].insert(*partition, progress.to).is_none();
                 if let Some(end) = progress.end {
                     self.ends[slot].insert(*partition, end);
@@ -183,7 +199,7 @@ impl Driver {
             }
         }
         if result.records > 0 {
-            self.last_rows_at = now;
+            self.last_rows_at = steady;
         }
         for (reader, watermark) in self.readers.iter().zip(&mut self.watermarks) {
             if let Some(reader) = reader {
@@ -193,7 +209,9 @@ impl Driver {
         }
         self.time_out();
         let after = self.marks();
-        let is_due = || self.pipeline.due(&after) || self.pipeline.next_time().is_some_and(|at| at <= now);
+        // What would leave by a clock that was ahead does not wait until that time has come again.
+        let has_come = |at: Micros| set_back || at <= now;
+        let is_due = || self.pipeline.due(&after) || self.pipeline.next_time().is_some_and(has_come);
         if result.records == 0 && batches.iter().all(Vec::is_empty) && !is_due() {
             // Where a table begins at its latest record, only a checkpoint remembers where that was: the next start goes on from there.
             if before == after && !found {
@@ -245,6 +263,7 @@ impl Driver {
         sources: Vec<Mark>,
     ) -> Result<StepOutput> {
         self.epoch += 1;
+        self.steps.enter(Step::Computing);
         let input = StepInput { epoch: self.epoch, now, batches, origins, sources };
         match self.pipeline.step(input).await {
             Ok(output) => {
@@ -348,11 +367,13 @@ impl Driver {
     /// `wait`, or less where a partition falls idle, an emission timeout or what is emitted in intervals is due before. What is due already waits for the
     /// sources to say that they have nothing.
     fn until_due(&self, wait: Duration) -> Duration {
-        let now = self.clock.now();
-        let idle = self.watermarks.iter().filter_map(|watermark| watermark.next_idle_at(now));
-        let timeout = self.timeout().map(|timeout| self.last_rows_at.saturating_add(timeout)).filter(|due| *due > now);
-        match idle.chain(timeout).chain(self.pipeline.next_time()).min() {
-            Some(due) => wait.min(duration_of(due.saturating_sub(now))),
+        let (now, steady) = (self.clock.now(), self.clock.steady());
+        let idle = self.watermarks.iter().filter_map(|watermark| watermark.next_idle_at(steady));
+        let timeout =
+            self.timeout().map(|timeout| self.last_rows_at.saturating_add(timeout)).filter(|due| *due > steady);
+        let by_silence = idle.chain(timeout).map(|due| due.saturating_sub(steady));
+        match by_silence.chain(self.pipeline.next_time().map(|due| due.saturating_sub(now))).min() {
+            Some(left) => wait.min(duration_of(left)),
             None => wait,
         }
     }
@@ -371,6 +392,18 @@ impl Driver {
     /// its reader, however many epochs it takes.
     pub fn is_whole(&self) -> bool {
         !self.partial.contains(&true)
+    }
+
+    /// Where the partitions of a slot end that answer. Input that has ended ends where it has been read to.
+    pub fn known_ends(&self, slot: usize) -> Offsets {
+        let Some(reader) = &self.readers[slot] else { return self.offsets[slot].clone() };
+        let mut ends = Offsets::new();
+        reader.see_known(|known| ends.extend(known.iter().map(|(partition, known)| (*partition, known.end))));
+        for (partition, end) in &mut ends {
+            // Rows may have said more than the reader had seen.
+            *end = self.ends[slot].get(partition).copied().map_or(*end, |seen| seen.max(*end));
+        }
+        ends
     }
 
     /// Why a source brings nothing, where one does not answer.

@@ -12,6 +12,8 @@ use arrow::record_batch::RecordBatch;
 
 use super::in_slices;
 use crate::changelog::early::{EarlyForm, EarlyRow};
+use crate::changelog::newest::Newest;
+use crate::changelog::published::ChangeForm;
 use crate::checkpoint::{BundleBuilder, EarlySection, EarlyState, OutputState, TailEntry, read_section_by_batches};
 use crate::clock::Micros;
 use crate::error::Result;
@@ -45,6 +47,8 @@ pub(super) struct EarlyOutput {
     shown: Arc<EarlySnapshot>,
     /// Rows for the hot table that are in memory, by checkpoint.
     hot: BTreeMap<u64, Arc<[Rows]>>,
+    /// In which form changes have public files, where they have some.
+    published: Option<ChangeForm>,
 }
 
 /// A section and its rows.
@@ -89,7 +93,13 @@ impl EarlyOutput {
             staged: None,
             shown,
             hot: BTreeMap::new(),
+            published: None,
         }
+    }
+
+    /// Changes have public files from now on, in this form.
+    pub(super) fn publish(&mut self, form: ChangeForm) {
+        self.published = Some(form);
     }
 
     /// Reads back what a checkpoint holds.
@@ -148,6 +158,25 @@ impl EarlyOutput {
         });
         self.staged = Some(Staged { checkpoint: into.checkpoint, through, parts, hot });
         Ok(())
+    }
+
+    /// What the next checkpoint, which is this one, changes, for public files: of each key the newest row, be it final or not.
+    pub(super) fn changes(&self, checkpoint: u64, final_rows: &[Rows]) -> Result<Rows> {
+        let Some(published) = &self.published else { return Ok(Rows::default()) };
+        let through = self.through;
+        let early = self.newest(|row| row.gone || row.is_open(through))?;
+        let form = &self.form;
+        let settled = || final_rows.iter().flat_map(Rows::batches).map(move |batch| form.settled(&batch?));
+        let all = || early.iter().cloned().map(Ok).chain(settled());
+        let mut newest = Newest::new(form.schema(), form.key())?;
+        for batch in all() {
+            newest.add(&batch?)?;
+        }
+        let mut spool = Spool::new(&self.account);
+        for (batch, mask) in all().zip(newest.masks()) {
+            spool.push(published.changes(&batch?, &mask, checkpoint)?)?;
+        }
+        spool.finish()
     }
 
     /// The checkpoint that [`EarlyOutput::stage`] took part in is durable.

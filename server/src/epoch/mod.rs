@@ -3,21 +3,29 @@
 //! ```text
 //! turn: poll ─► step ─► commit to memory          again and again, no waiting
 //! checkpoint: bundle ─► manifest ─► publish       every `checkpoint_interval`, if anything has changed
-//! afterwards: hot table ─► seal ─► clean up       from what the manifest says, repeatable
+//! afterwards: hot table, seal, clean up           from what the manifest says, repeatable, each by a task beside the loop
 //! ```
 //!
 //! Before the manifest nothing of a checkpoint is visible; after it everything left to do is roll-forward.
 
 mod backlog;
+mod clean_up;
 mod driver;
 mod early;
+mod folder;
 mod hot;
 mod ledger;
+mod leftover;
 mod outage;
 mod outputs;
-mod refresh;
+mod progress;
+mod rebuild;
 mod recompute;
+mod refresh;
+mod replay;
 mod restore;
+mod sealing;
+mod tail_ages;
 mod verdict;
 
 use std::collections::HashMap;
@@ -30,15 +38,18 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use clean_up::CleaningUp;
 pub use driver::{Driver, EpochLimits, EpochResult, Turn};
+use folder::Folder;
 use hot::Hot;
 pub use ledger::{dead_letter_schema, late_schema};
 use outputs::Output;
 use refresh::Refresh;
 pub use restore::{QueryDeps, QueryPlan};
+use sealing::Sealing;
 
 use crate::checkpoint::{
-    Accounting, Chain, Manifest, OperatorState, PartitionState, Section, SegmentRef, SourceState, segment_home,
+    Accounting, Chain, Manifest, OperatorState, PartitionState, Section, SegmentRef, SourceState, Watched, segment_home,
 };
 use crate::clock::Clock;
 use crate::error::{ErrorKind, Result};
@@ -46,7 +57,7 @@ use crate::operator::contract::{LateRow, RemoteSegment, StoredSegment};
 use crate::sink::parquet::SealLimits;
 use crate::source::DeadLetter;
 use crate::state::{Account, Reservation, Rows};
-use crate::status::{Part, PartitionStatus, QueryState, QueryStatus, Silence, SourceStatus};
+use crate::status::{Part, QueryState, QueryStatus, Silence, Step};
 use crate::store::{SpillDirectory, Store};
 use crate::watermark::NONE;
 
@@ -67,12 +78,6 @@ const LEDGER_SHARE: usize = 8;
 /// Rows of state that are encoded at a time: that takes as much memory again.
 const ROWS_WRITTEN: usize = 64 * 1024;
 
-/// Manifests of a chain that are kept for looking back.
-const MANIFESTS_KEPT: u64 = 10;
-
-/// Checkpoints between two clean-ups of a chain.
-const CLEAN_UP_EVERY: u64 = 64;
-
 /// Turning points of a query's loop.
 #[derive(Debug, Clone, Copy)]
 pub struct LoopSettings {
@@ -84,15 +89,18 @@ pub struct LoopSettings {
 pub struct QueryLoop {
     driver: Driver,
     chain: Chain,
+    /// Looks after the chain while there is nothing to commit.
+    watched: Arc<Watched>,
+    /// Whether public files may be written.
+    folder: Folder,
     private: Store,
-    public: Store,
     /// Takes what is too much for memory.
     disk: Option<SpillDirectory>,
     account: Arc<Account>,
     settings: LoopSettings,
     clock: Clock,
     status: Arc<QueryStatus>,
-    /// The view, then its late ledger and its dead letters.
+    /// The view, then its late ledger and its dead letters, and what changes, where that has public files.
     outputs: Vec<Output>,
     late: Vec<LateRow>,
     dead_letters: Vec<DeadLetter>,
@@ -102,6 +110,9 @@ pub struct QueryLoop {
     /// Where the segments are that a checkpoint holds, by operator and segment.
     written: HashMap<(String, u64), Section>,
     hot: Option<Hot>,
+    /// What writes public files.
+    sealing: Sealing,
+    cleaning_up: CleaningUp,
     /// What reads static tables again.
     refresh: Refresh,
     /// Why a source brings nothing, as last reported.
@@ -122,6 +133,7 @@ impl std::fmt::Debug for QueryLoop {
 const VIEW: usize = 0;
 const LATE: usize = 1;
 const DEAD: usize = 2;
+const CHANGES: usize = 3;
 
 impl QueryLoop {
     /// Runs until told to stop, until its input ends, or until an error that repeating cannot mend.
@@ -134,11 +146,12 @@ impl QueryLoop {
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<()> {
         self.status.set(QueryState::Running, None);
         loop {
+            self.status.steps.enter(Step::Reading);
             if stopping(&stop) {
                 break;
             }
             // What has been taken in part only cannot be made durable, and so nothing could be written that makes room.
-            if self.hot_is_full() && self.driver.is_whole() {
+            if (self.hot_is_full() || self.tail_is_full()) && self.driver.is_whole() {
                 tokio::time::sleep(self.wait()).await;
             } else if self.turn().await? {
                 self.checkpoint_and_sinks().await?;
@@ -149,7 +162,7 @@ impl QueryLoop {
                 self.drain_sinks(&mut stop).await?;
                 return Ok(());
             }
-            let due = self.last_checkpoint.elapsed() >= self.settings.checkpoint_interval
+            let due = self.last_checkpoint.elapsed() >= self.checkpoint_interval()
                 || self.ledger.bytes() >= self.ledger_bytes_max();
             if due && self.driver.is_whole() {
                 self.checkpoint_and_sinks().await?;
@@ -157,10 +170,12 @@ impl QueryLoop {
             // Of several views one would else always be in the middle of a checkpoint of its own.
             self.driver.whole_first = due && !self.driver.is_whole();
             self.watch_sources();
+            self.folder.report();
             self.refresh.check()?;
             self.report();
         }
         self.make_whole().await?;
+        self.finish_seals(Duration::ZERO).await?;
         if self.driver.is_whole() {
             self.checkpoint().await?;
         }
@@ -188,6 +203,7 @@ impl QueryLoop {
     /// Never cancelled: an epoch that is dropped half-way has moved the offsets and not the state, and the last
     /// checkpoint would lose its rows. A stop waits for it instead.
     async fn turn(&mut self) -> Result<bool> {
+        self.status.steps.enter(Step::Reading);
         match self.driver.turn(self.wait()).await? {
             Turn::Epoch(result) => {
                 self.take(result)?;
@@ -200,9 +216,7 @@ impl QueryLoop {
 
     /// Input has ended, but rows may still be on their way into the hot table and into public files.
     async fn drain_sinks(&mut self, stop: &mut watch::Receiver<bool>) -> Result<()> {
-        while self.outputs.iter().any(Output::has_tail)
-            || self.hot.as_ref().is_some_and(|_| self.outputs[VIEW].has_hot())
-        {
+        while self.outputs.iter().any(Output::has_tail) || self.hot_is_behind() {
             tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => return Ok(()),
@@ -214,7 +228,7 @@ impl QueryLoop {
     }
 
     fn wait(&self) -> Duration {
-        let due = self.settings.checkpoint_interval.saturating_sub(self.last_checkpoint.elapsed());
+        let due = self.checkpoint_interval().saturating_sub(self.last_checkpoint.elapsed());
         if self.dirty && self.driver.is_whole() { due.min(TURN_WAIT) } else { TURN_WAIT }
     }
 
@@ -249,11 +263,14 @@ impl QueryLoop {
     }
 
     async fn checkpoint_and_sinks(&mut self) -> Result<()> {
+        self.finish_seals(Duration::ZERO).await?;
         self.plan_seals();
         self.checkpoint().await?;
         self.apply_hot(Duration::ZERO).await?;
         self.watch_backlog();
-        self.write_seals().await
+        self.write_seals().await?;
+        self.watch_tail();
+        self.clean_up().await
     }
 
     /// Makes everything up to now durable and visible. Nothing happens where nothing has changed.
@@ -262,6 +279,7 @@ impl QueryLoop {
         if !self.dirty {
             return Ok(());
         }
+        self.status.steps.enter(Step::Committing);
         let now = self.clock.now();
         let late = ledger::late_batches(&self.status.name, &self.late)?;
         let dead = ledger::dead_letter_batches(&self.status.name, &self.dead_letters, now)?;
@@ -276,11 +294,13 @@ impl QueryLoop {
         let (mut written, mut new) = (HashMap::new(), Vec::new());
         draft.operators = Vec::new();
         let marks = self.driver.pipeline.kept_marks();
+        let to_leave = leftover::bundles_to_leave(self.written.values());
         for (operator, marks) in self.driver.pipeline.operators().iter().zip(marks) {
             let mut segments = Vec::new();
             for StoredSegment { input, shard, pane, segment } in operator.segments() {
                 let key = (operator.id().to_owned(), segment.id);
-                let section = match self.written.get(&key) {
+                let stays = |section: &&Section| segment.rows.is_remote() || !to_leave.contains(&section.object);
+                let section = match self.written.get(&key).filter(stays) {
                     Some(section) => section.clone(),
                     None => {
                         let section = bundle.add_each(segment.rows.batches().flat_map(in_slices))?;
@@ -307,14 +327,22 @@ impl QueryLoop {
         if let Some(hot) = &self.hot {
             self.outputs[VIEW].put_hot_together(hot.private(), &mut draft, &mut bundle).await?;
         }
+        let changes = self.outputs[VIEW].changes(draft.id)?;
+        if let Some(output) = self.outputs.get_mut(CHANGES) {
+            output.add(changes);
+        }
+        let mut hot = self.hot.as_ref().map(Hot::replay);
         for output in &mut self.outputs {
-            output.stage(&mut draft, &mut bundle, self.hot.is_some())?;
+            // The view alone has a hot table: its ledgers and changes come after it.
+            output.stage(&mut draft, &mut bundle, hot.take())?;
         }
         self.outputs[VIEW].stage_watermarks(&mut draft, self.driver.pipeline.output_marks());
         draft.sources = self.sources();
         draft.accounting = self.accounting;
         self.chain.fold_sealed(&mut draft).await?;
-        let bytes = self.chain.put_bundle(bundle).await?;
+        self.chain.fold_hot_runs(&mut draft).await?;
+        let put = self.chain.put_bundle(bundle).await;
+        let bytes = put.inspect_err(|_| _ = self.status.checkpoint_failures.fetch_add(1, Ordering::Relaxed))?;
         let mut committed = self.chain.commit(draft).await;
         // In doubt: the answer was lost. Only asking again can tell, and going on without knowing could double rows.
         for attempt in 0.. {
@@ -343,25 +371,14 @@ impl QueryLoop {
         for output in &mut self.outputs {
             output.committed(self.chain.head());
         }
+        self.watched.extended_to(committed.id);
+        self.folder.note(&self.outputs, self.chain.head());
         self.publish();
         if let Some(emitted) = self.emitted_at.take() {
             self.status.visible.observe(emitted.elapsed());
         }
-        if committed.id.is_multiple_of(CLEAN_UP_EVERY) {
-            self.clean_up().await?;
-        }
+        self.cleaning_up.committed(committed.id);
         Ok(())
-    }
-
-    /// Deletes what no recent checkpoint needs. A store that does not answer now is asked again next time.
-    async fn clean_up(&mut self) -> Result<()> {
-        match self.chain.collect_garbage(MANIFESTS_KEPT).await {
-            Err(error) if error.kind() == ErrorKind::Unavailable => {
-                warn!(query = self.status.name, error = error.report(), "old checkpoints not deleted yet");
-                Ok(())
-            }
-            other => other.map(|_| ()),
-        }
     }
 
     fn sources(&self) -> std::collections::BTreeMap<String, SourceState> {
@@ -396,34 +413,14 @@ impl QueryLoop {
     }
 
     fn plan_seals(&mut self) {
-        let now = self.clock.now();
-        for output in &mut self.outputs {
-            self.dirty |= output.plan_seal(
-                self.settings.seal,
-                self.chain.paths(),
-                self.chain.generation(),
-                self.chain.head(),
-                now,
-            );
+        if !self.folder.is_ours() {
+            return;
         }
-    }
-
-    /// Writes the public files that the head intends. The next checkpoint lists them.
-    async fn write_seals(&mut self) -> Result<()> {
-        let mut trouble = None;
         for output in &mut self.outputs {
-            let (private, public, disk) = (&self.private, &self.public, self.disk.as_ref());
-            match output.write_seals(private, public, disk, &self.status.name, self.chain.head()).await {
-                Ok(wrote) => self.dirty |= wrote,
-                Err(error) if error.kind() == ErrorKind::Unavailable => {
-                    warn!(query = self.status.name, error = error.report(), "public files not written yet");
-                    trouble = Some(error.report());
-                }
-                Err(error) => return Err(error),
-            }
+            let limits = self.sealing.limits(self.settings.seal, output.tail_bytes(), output.tail_entries());
+            let (paths, generation) = (self.chain.paths(), self.chain.generation());
+            self.dirty |= output.plan_seal(limits, paths, generation, self.chain.head(), &self.clock);
         }
-        self.status.trouble(Part::Store, trouble);
-        Ok(())
     }
 
     /// A source that does not answer degrades the query until it does.
@@ -460,19 +457,10 @@ impl QueryLoop {
         }
         let now = self.clock.now();
         let silent_for = if self.dirty { None } else { self.driver.silent_for() };
-        status.note_silence(silent_for.map(|lasted| Silence { since: now.saturating_sub(lasted), until: now }));
+        let steady = self.clock.steady();
+        status.note_silence(silent_for.map(|lasted| Silence { since: steady.saturating_sub(lasted), until: steady }));
         self.report_backlog(now);
-        let mut sources = status.sources.write();
-        for (at, slot) in self.driver.pipeline.slots.iter().enumerate() {
-            let watermark = &self.driver.watermarks[at];
-            let partitions = watermark.partitions().into_iter().map(|(partition, event_time_max, idle)| {
-                let position = self.driver.offsets[at].get(&partition).copied().unwrap_or(0);
-                let end = self.driver.ends[at].get(&partition).copied().unwrap_or(position);
-                (partition, PartitionStatus { position, end, event_time_max, idle })
-            });
-            let status = SourceStatus { watermark: watermark.least(), partitions: partitions.collect() };
-            sources.insert(slot.table.name.clone(), status);
-        }
+        self.report_sources();
     }
 }
 

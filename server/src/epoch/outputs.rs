@@ -6,18 +6,22 @@ use std::sync::Arc;
 use super::backlog::{self, Backlog, Waiting};
 use super::early::{EarlyOutput, Target};
 use super::ledger;
+use super::replay::{self, Needs};
+use super::sealing::SealJob;
+use super::tail_ages::TailAges;
 use crate::changelog::Changes;
 use crate::changelog::early::EarlyForm;
+use crate::changelog::published::ChangeForm;
 use crate::checkpoint::{
-    BundleBuilder, DEAD_LETTER_LEDGER, FileRuns, Generation, LATE_LEDGER, Manifest, OutputChanges, OutputMark,
-    OutputState, QueryPaths, SealIntent, TailEntry, read_section_by_batches,
+    BundleBuilder, CHANGES, DEAD_LETTER_LEDGER, Generation, HotListRef, HotRun, LATE_LEDGER, Manifest, OutputChanges,
+    OutputMark, OutputState, QueryPaths, SealIntent, TailEntry, read_section_by_batches,
 };
-use crate::clock::Micros;
+use crate::clock::{Clock, Micros};
 use crate::error::{Error, Result};
-use crate::sink::parquet::{SealLimits, SealNames, plan_seal, tail_entry, write_sealed};
+use crate::sink::parquet::{SealLimits, SealNames, plan_seal, tail_entry};
 use crate::state::{Account, Rows, Spool};
 use crate::store::{SpillDirectory, Store};
-use crate::tables::{CheckpointRange, PublishedView, SealedFile, TailRows, ViewSnapshot};
+use crate::tables::{PublishedView, SealedFile, TailRows, ViewSnapshot};
 use crate::watermark::Mark;
 
 /// See the module's first line.
@@ -36,8 +40,8 @@ pub(super) struct Output {
     rows: BTreeMap<u64, Arc<[Rows]>>,
     /// Rows staged for the checkpoint under way.
     staged: Option<(u64, Arc<[Rows]>)>,
-    /// All sealed files that the head lists.
-    sealed: Arc<[SealedFile]>,
+    /// All sealed files that the head lists; shared, since they grow in number for ever.
+    sealed: Arc<[Arc<SealedFile>]>,
     /// By checkpoint of the tail: how far the rows up to it have got, as far as this process knows.
     reached: BTreeMap<u64, BTreeMap<String, OutputMark>>,
     /// The head is a checkpoint of this process, and not one that it has taken up.
@@ -48,9 +52,17 @@ pub(super) struct Output {
     done: Vec<(u64, Vec<SealedFile>)>,
     /// Seals that the next checkpoint will intend.
     planned: Option<SealIntent>,
-    /// Hot entries up to this checkpoint are in Postgres.
+    /// Rows up to this checkpoint are in the hot table. After the table was set back that is less than what it has had before.
     applied: u64,
+    had: u64,
+    /// Of the checkpoints after this one all rows are there for the hot table; `None` where that is not known.
+    floor: Option<u64>,
     tail: Vec<TailEntry>,
+    ages: TailAges,
+    /// What the head names for the hot table, oldest first.
+    kept: Vec<Waiting>,
+    /// Older runs that a table lacks which was set back that far.
+    older: Vec<Waiting>,
     /// What the hot table lacks, oldest first, and how much that is.
     waiting: Vec<Waiting>,
     backlog: Backlog,
@@ -58,6 +70,8 @@ pub(super) struct Output {
     early: Option<EarlyOutput>,
     /// Rows of earlier checkpoints that have been computed again, because their place is damaged: the next checkpoint gives them another.
     again: BTreeMap<u64, Arc<[Rows]>>,
+    /// Rows up to this checkpoint are not named for the hot table any more, because some of them cannot be read.
+    hot_from: u64,
 }
 
 impl Output {
@@ -77,17 +91,31 @@ impl Output {
             done: Vec::new(),
             planned: None,
             applied: 0,
+            had: 0,
+            floor: Some(0),
             tail: Vec::new(),
+            ages: TailAges::default(),
+            kept: Vec::new(),
+            older: Vec::new(),
             waiting: Vec::new(),
             backlog: Backlog::default(),
             early: None,
             again: BTreeMap::new(),
+            hot_from: 0,
         }
     }
 
     /// The same with rows that may change again.
     pub(super) fn with_early(self, form: &Arc<EarlyForm>, account: &Arc<Account>) -> Self {
         Output { early: Some(EarlyOutput::new(Arc::clone(form), Arc::clone(account))), ..self }
+    }
+
+    /// The same with public files of what changes.
+    pub(super) fn with_changes(mut self, form: ChangeForm) -> Self {
+        if let Some(early) = &mut self.early {
+            early.publish(form);
+        }
+        self
     }
 
     /// What it is called in manifests.
@@ -99,6 +127,12 @@ impl Output {
     pub(super) fn put_in_place(&mut self, again: BTreeMap<u64, Arc<[Rows]>>) {
         self.rows.extend(again.iter().map(|(checkpoint, rows)| (*checkpoint, Arc::clone(rows))));
         self.again = again;
+    }
+
+    /// Names the rows up to this checkpoint no longer for the hot table, since some of them cannot be read: a table that lacks one of them is
+    /// made anew. Before [`Output::restore`].
+    pub(super) fn give_up_hot(&mut self, to: u64) {
+        self.hot_from = to;
     }
 
     /// Reads back what the head holds: its sealed files' names and the rows of its tail.
@@ -121,7 +155,8 @@ impl Output {
                 ))
                 .hint("rename the view, so that it starts anew beside the old one"));
         }
-        self.sealed = crate::checkpoint::read_sealed_files(private, &state.sealed).await?.into();
+        let sealed = crate::checkpoint::read_sealed_files(private, &state.sealed).await?;
+        self.sealed = sealed.into_iter().map(Arc::new).collect();
         for entry in &state.tail {
             if self.again.contains_key(&entry.checkpoint) {
                 continue;
@@ -141,6 +176,14 @@ impl Output {
             early.restore(private, state, disk).await?;
         }
         self.tail = state.tail.clone();
+        match &state.hot_table {
+            Some(table) => (self.applied, self.floor) = (table.applied, Some(table.floor)),
+            None => self.floor = replay::floor_of_before(state),
+        }
+        if self.hot_from > 0 {
+            self.floor = Some(self.floor.unwrap_or(0).max(self.hot_from));
+        }
+        self.had = self.applied;
         self.note_reached(state);
         self.find_waiting(head);
         Ok(())
@@ -159,8 +202,21 @@ impl Output {
         early.add(rows)
     }
 
+    /// What this checkpoint changes, where changes have public files. Before [`Output::stage`].
+    pub(super) fn changes(&self, checkpoint: u64) -> Result<Rows> {
+        self.early.as_ref().map_or_else(|| Ok(Rows::default()), |early| early.changes(checkpoint, &self.fresh))
+    }
+
     /// Puts this output's part into a checkpoint: new rows, seals that are done, seals that are next.
-    pub(super) fn stage(&mut self, draft: &mut Manifest, bundle: &mut BundleBuilder, hot: bool) -> Result<()> {
+    ///
+    /// `hot`: for how long what the hot table has had is kept, microseconds; `None` where there is none.
+    pub(super) fn stage(
+        &mut self,
+        draft: &mut Manifest,
+        bundle: &mut BundleBuilder,
+        hot: Option<Micros>,
+    ) -> Result<()> {
+        let (checkpoint, created_at) = (draft.id, draft.created_at);
         let state = draft.outputs.entry(self.name.clone()).or_default();
         state.changes = self.changes.clone();
         for (seal, files) in &self.done {
@@ -169,8 +225,6 @@ impl Output {
         if let Some(intent) = &self.planned {
             state.begin_seal(intent.clone());
         }
-        state.hot.retain(|entry| hot && entry.checkpoint > self.applied);
-        state.hot_runs.retain(|run| hot && run.to > self.applied);
         for (checkpoint, rows) in &self.again {
             let entries = state.tail.iter_mut().chain(&mut state.hot).filter(|entry| entry.checkpoint == *checkpoint);
             let mut entries = entries.peekable();
@@ -180,7 +234,17 @@ impl Output {
             let section = bundle.add_each(rows.iter().flat_map(Rows::batches))?;
             entries.for_each(|entry| entry.section = section.clone());
         }
-        let (checkpoint, created_at) = (draft.id, draft.created_at);
+        replay::give_up(state, self.hot_from);
+        let since = hot.map(|kept| created_at.saturating_sub(kept));
+        self.floor = replay::forget(state, self.applied, self.floor, since);
+        let hot = hot.is_some();
+        if !hot && (!self.fresh.is_empty() || self.early.is_some()) {
+            // A table that is switched on later cannot be given these.
+            self.floor = Some(checkpoint);
+        }
+        if !matches!(self.name.as_str(), LATE_LEDGER | DEAD_LETTER_LEDGER | CHANGES) {
+            replay::noted(state, self.applied, self.floor);
+        }
         if let Some(early) = &mut self.early {
             early.stage(state, bundle, Target { checkpoint, created_at, final_rows: &self.fresh, hot })?;
         }
@@ -217,7 +281,7 @@ impl Output {
             early.committed();
         }
         if !self.done.is_empty() {
-            let new = self.done.drain(..).flat_map(|(_, files)| files);
+            let new = self.done.drain(..).flat_map(|(_, files)| files).map(Arc::new);
             self.sealed = self.sealed.iter().cloned().chain(new).collect();
         }
         self.planned = None;
@@ -240,25 +304,32 @@ impl Output {
     }
 
     fn find_waiting(&mut self, head: &Manifest) {
-        self.waiting = super::output_state(head, &self.name).map_or_else(Vec::new, |state| {
-            backlog::waiting(state, self.applied, |checkpoint| match &self.early {
+        self.kept = super::output_state(head, &self.name).map_or_else(Vec::new, |state| {
+            backlog::waiting(state, self.hot_from, |checkpoint| match &self.early {
                 // The hot table gets more than the tail holds.
                 Some(early) => early.hot_rows(checkpoint),
                 None => self.rows.get(&checkpoint).cloned(),
             })
         });
-        self.backlog = backlog::measure(&self.waiting);
+        self.note_waiting();
     }
 
-    /// Writes rows that wait as fewer, longer runs, where there are many of them. Before [`Output::stage`].
+    fn note_waiting(&mut self) {
+        self.older.retain(|waiting| waiting.to > self.applied);
+        let lacks = |waiting: &&Waiting| waiting.to > self.applied;
+        self.waiting = self.older.iter().chain(self.kept.iter().filter(lacks)).cloned().collect();
+        self.backlog = backlog::measure(&self.waiting, 0);
+    }
+
+    /// Writes rows for the hot table as fewer, longer runs, where there are many of them. Before [`Output::stage`].
     pub(super) async fn put_hot_together(
         &self,
         private: &Store,
         draft: &mut Manifest,
         bundle: &mut BundleBuilder,
     ) -> Result<()> {
-        for range in backlog::plan_runs(&self.waiting) {
-            let waiting = &self.waiting[range];
+        for range in backlog::plan_runs(&self.kept) {
+            let waiting = &self.kept[range];
             let section = bundle.add(&[backlog::put_together(private, waiting).await?])?;
             let run = backlog::run_of(waiting, section)?;
             let state = draft.outputs.entry(self.name.clone()).or_default();
@@ -295,6 +366,11 @@ impl Output {
         &self.view
     }
 
+    /// All files that the head lists.
+    pub(super) fn sealed(&self) -> &Arc<[Arc<SealedFile>]> {
+        &self.sealed
+    }
+
     /// There will be no more rows.
     pub(super) fn finish(&mut self) {
         self.finished = true;
@@ -309,18 +385,49 @@ impl Output {
         self.backlog
     }
 
-    /// The hot table has everything up to `applied`. Returns whether the next checkpoint has something to forget.
-    pub(super) fn forget_hot(&mut self, applied: u64) -> bool {
+    /// How much waits that the hot table has never had: a table that is only given its rows again holds nobody up.
+    pub(super) fn new_backlog(&self) -> Backlog {
+        backlog::measure(&self.waiting, self.had)
+    }
+
+    /// The lists of older runs that the head names for the hot table.
+    pub(super) fn hot_lists(&self, head: &Manifest) -> Vec<HotListRef> {
+        let table = super::output_state(head, &self.name).and_then(|state| state.hot_table.as_ref());
+        table.map_or_else(Vec::new, |table| table.lists.clone())
+    }
+
+    /// The hot table is there and says that it stands at `at`: what it needs.
+    pub(super) fn hot_needs(&self, at: u64) -> Needs {
+        let has_rows = self.has_tail() || !self.sealed.is_empty() || self.early.is_some();
+        replay::decide(at, self.floor, has_rows)
+    }
+
+    /// The hot table stands at `at`, maybe before what it has had, and gets all rows after that. `older`: of those in lists.
+    pub(super) fn go_on_from(&mut self, at: u64, older: &[HotRun]) {
+        self.floor.get_or_insert(at);
+        self.applied = at;
+        self.older = older.iter().map(backlog::of_run).collect();
+        self.note_waiting();
+    }
+
+    /// The hot table has been made anew, with all rows up to `at`.
+    pub(super) fn made_anew(&mut self, at: u64) {
+        self.had = self.had.max(at);
+        self.go_on_from(at, &[]);
+    }
+
+    /// The hot table has everything up to `applied`. Returns whether the next checkpoint has something to note.
+    pub(super) fn note_applied(&mut self, applied: u64) -> bool {
         self.applied = self.applied.max(applied);
+        self.had = self.had.max(self.applied);
         let before = self.waiting.len();
-        self.waiting.retain(|waiting| waiting.to > self.applied);
-        self.backlog = backlog::measure(&self.waiting);
+        self.note_waiting();
         self.waiting.len() < before
     }
 
-    /// The checkpoint up to which the hot table has had everything, as far as this process knows.
-    pub(super) fn forgotten_hot(&self) -> u64 {
-        self.applied
+    /// The checkpoint up to which the hot table has ever had everything, as far as this process knows.
+    pub(super) fn had_hot(&self) -> u64 {
+        self.had
     }
 
     pub(super) fn has_hot(&self) -> bool {
@@ -338,51 +445,65 @@ impl Output {
         paths: &QueryPaths,
         generation: Generation,
         head: &Manifest,
-        now: Micros,
+        clock: &Clock,
     ) -> bool {
+        self.see_tail(head, clock);
         let Some(state) = super::output_state(head, &self.name) else { return false };
         // One at a time: what is intended is written before anything else is.
         if !state.intents.is_empty() {
             return false;
         }
         let names = SealNames { paths, output: &self.name, generation };
-        self.planned = plan_seal(state, limits, names, self.date_column.as_deref(), None, now);
+        let age = |entry: &TailEntry| self.ages.age(entry, clock);
+        self.planned = plan_seal(state, limits, names, self.date_column.as_deref(), None, age);
         if let Some(intent) = &mut self.planned {
             intent.watermarks = self.reached.get(&intent.to).cloned().unwrap_or_default();
         }
         self.planned.is_some()
     }
 
-    /// Writes the files that the head intends, and beside each which of its rows are of which checkpoint, where queries can read on from
-    /// them. Returns whether there were any.
-    pub(super) async fn write_seals(
-        &mut self,
-        private: &Store,
-        public: &Store,
-        disk: Option<&SpillDirectory>,
-        query: &str,
-        head: &Manifest,
-    ) -> Result<bool> {
-        let Some(state) = super::output_state(head, &self.name) else { return Ok(false) };
-        for intent in &state.intents {
-            if self.done.iter().any(|(seal, _)| *seal == intent.seal) {
-                continue;
-            }
+    /// Notes since when its rows have been there: at a start, and whenever it is looked what is to be sealed.
+    pub(super) fn see_tail(&mut self, head: &Manifest, clock: &Clock) {
+        let tail = super::output_state(head, &self.name).map_or(&[][..], |state| state.tail.as_slice());
+        self.ages.see(tail, clock);
+    }
+
+    /// What the head intends and nobody has written yet. `at`: this output's place among those of its query.
+    pub(super) fn seal_jobs(&self, at: usize, head: &Manifest) -> Vec<SealJob> {
+        let Some(state) = super::output_state(head, &self.name) else { return Vec::new() };
+        let open = state.intents.iter().filter(|intent| !self.done.iter().any(|(seal, _)| *seal == intent.seal));
+        let job = |intent: &SealIntent| {
             let rows_of = |entry: TailEntry| {
                 let rows = self.rows.get(&entry.checkpoint).cloned().unwrap_or_default();
                 (entry, rows)
             };
-            let inputs: Vec<(TailEntry, Arc<[Rows]>)> = state.seal_inputs(intent).into_iter().map(rows_of).collect();
-            let mut files = write_sealed(public, disk, query, intent, &inputs).await?;
-            let entries: Vec<TailEntry> = inputs.into_iter().map(|(entry, _)| entry).collect();
-            let read_on = !self.view.version.is_empty();
-            for (file, intended) in files.iter_mut().zip(&intent.files).filter(|_| read_on) {
-                FileRuns::of(intent, &intended.event_date, &entries).write(private, &file.path).await?;
-                file.checkpoints = Some(CheckpointRange { from: intent.from, to: intent.to });
+            SealJob {
+                output: at,
+                intent: intent.clone(),
+                inputs: state.seal_inputs(intent).into_iter().map(rows_of).collect(),
+                read_on: !self.view.version.is_empty(),
             }
-            self.done.push((intent.seal, files));
-        }
-        Ok(!self.done.is_empty())
+        };
+        open.map(job).collect()
+    }
+
+    /// The files of a seal are written: the next checkpoint is to list them.
+    pub(super) fn note_sealed(&mut self, seal: u64, files: Vec<SealedFile>) {
+        self.done.push((seal, files));
+    }
+
+    /// What the tail takes in memory and on local disk.
+    pub(super) fn tail_bytes(&self) -> u64 {
+        self.rows.values().flat_map(|rows| rows.iter()).map(|rows| rows.bytes() as u64 + rows.disk_bytes()).sum()
+    }
+
+    pub(super) fn tail_entries(&self) -> usize {
+        self.tail.len()
+    }
+
+    /// The column that dates its rows.
+    pub(super) fn date_column(&self) -> Option<&str> {
+        self.date_column.as_deref()
     }
 
     pub(super) fn tail_rows(&self) -> u64 {

@@ -24,6 +24,7 @@ use crate::pipeline::{Pipeline, StepInput, StreamSlot};
 use crate::source::reader::{OpenSpec, spawn_reader};
 use crate::source::{DeadLetter, Identity, Offsets, Origins, SourceBatch};
 use crate::state::{Account, Rows};
+use crate::status::{Step, Steps};
 use crate::watermark::{Mark, NONE};
 
 /// What a checkpoint says, with what has been computed again in place of what is damaged.
@@ -33,6 +34,8 @@ pub(super) struct Recomputed {
     pub(super) written: HashMap<(String, u64), Section>,
     /// By output: rows of checkpoints whose place is damaged.
     pub(super) rows: HashMap<String, BTreeMap<u64, Arc<[Rows]>>>,
+    /// By output: up to which checkpoint nothing is left for its hot table.
+    pub(super) hot: BTreeMap<String, u64>,
 }
 
 /// Brings the pipeline to where `head` stands. `None` where nothing of it is damaged; the pipeline is untouched then.
@@ -46,10 +49,16 @@ pub(super) async fn recompute(
     head: &Manifest,
     deps: &QueryDeps,
     account: &Arc<Account>,
+    steps: &Steps,
 ) -> Result<Option<Recomputed>> {
     let damage = damage_of(&deps.private, head).await?;
     if damage.is_empty() {
         return Ok(None);
+    }
+    if damage.leaves_state_and_rows() {
+        warn!(query = view.name, checkpoint = head.id, ?damage, "rows kept for the hot table are lost");
+        let written = restore_operators(pipeline, &deps.private, head).await?;
+        return Ok(Some(Recomputed { written, rows: HashMap::new(), hot: damage.hot }));
     }
     let Fallback { base, cuts } = fall_back(&deps.private, head, &damage).await?;
     if let Some(why) = cannot_be_repeated(pipeline, &base) {
@@ -69,7 +78,7 @@ pub(super) async fn recompute(
     );
     let written = restore_operators(pipeline, &deps.private, &base).await?;
     pipeline.pass(&marks(pipeline, &base));
-    let mut way = Way {
+    let mut again = Recompute {
         pipeline,
         view: &view.name,
         output: name,
@@ -78,11 +87,12 @@ pub(super) async fn recompute(
         identities: pipeline.slots.iter().map(|slot| identity(head.sources.get(&slot.table.name))).collect(),
         accounting: base.accounting,
         epoch: 0,
+        steps,
     };
     let mut rows: HashMap<String, BTreeMap<u64, Arc<[Rows]>>> = HashMap::new();
     let mut before = base;
     for cut in cuts {
-        for (output, found) in way.run(&before, &cut).await? {
+        for (output, found) in again.run(&before, &cut).await? {
             if damage.rows.get(&output).is_some_and(|ids| ids.contains(&cut.id)) {
                 rows.entry(output).or_default().insert(cut.id, found);
             }
@@ -91,7 +101,7 @@ pub(super) async fn recompute(
     }
     complete(&damage, head, &rows)?;
     info!(query = view.name, checkpoint = head.id, "checkpoint is computed again, and agrees with what it had counted");
-    Ok(Some(Recomputed { written, rows }))
+    Ok(Some(Recomputed { written, rows, hot: damage.hot }))
 }
 
 /// Why the way from `base` on cannot be gone a second time, where that can be seen before.
@@ -164,7 +174,7 @@ fn other(at: &Manifest, what: &str, found: &str, said: &str) -> Error {
 }
 
 /// The way from one checkpoint to the next.
-struct Way<'a> {
+struct Recompute<'a> {
     pipeline: &'a Pipeline,
     view: &'a str,
     /// What the view's output is called in manifests.
@@ -174,6 +184,8 @@ struct Way<'a> {
     identities: Vec<Identity>,
     accounting: Accounting,
     epoch: u64,
+    /// Told what is done, so that what takes long is not taken to hang.
+    steps: &'a Steps,
 }
 
 /// What a way has brought.
@@ -184,7 +196,7 @@ struct Found {
     dead_letters: Vec<DeadLetter>,
 }
 
-impl Way<'_> {
+impl Recompute<'_> {
     /// Reads what checkpoint `to` had read since `from`. Returns the rows that it had brought, by output.
     async fn run(&mut self, from: &Manifest, to: &Manifest) -> Result<Vec<(String, Arc<[Rows]>)>> {
         let mut found = Found::default();
@@ -235,7 +247,9 @@ impl Way<'_> {
         let (columns, limits, sources) = (slot.columns().to_vec(), self.deps.reader_limits, self.deps.sources.clone());
         let mut reader = spawn_reader(&thread, Arc::clone(&slot.table), columns, open, limits, sources)?;
         let located = |error: Error| error.at(slot.table.location.clone());
-        while let Some(batch) = reader.next().await {
+        loop {
+            self.steps.enter(Step::Reading);
+            let Some(batch) = reader.next().await else { break };
             let batch = batch.map_err(located)?;
             if let Some(identity) = &batch.identity {
                 self.identities[at].learn(identity, slot.topic(), true).map_err(located)?;
@@ -292,6 +306,7 @@ impl Way<'_> {
         found: &mut Found,
     ) -> Result<()> {
         self.epoch += 1;
+        self.steps.enter(Step::Computing);
         let output = match self.pipeline.step(StepInput { epoch: self.epoch, now, batches, origins, sources }).await {
             Ok(output) => {
                 self.pipeline.commit()?;

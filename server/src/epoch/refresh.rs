@@ -20,7 +20,7 @@ use crate::catalog::{Connector, TableDef};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::pipeline::Pipeline;
-use crate::source::filesystem::{FilesState, path_of};
+use crate::source::filesystem::{FilesState, awaited, path_of};
 use crate::status::QueryStatus;
 
 /// Files that look the same at two looks so far apart are not being written: a copy under way is not read half-way, nor is a folder
@@ -43,12 +43,13 @@ impl Refresh {
     /// Reads the tables for the first time, and looks at them from then on. To be called before the first epoch.
     ///
     /// # Errors
-    /// Those of reading a table; `Unavailable` where it is being written.
+    /// Those of reading a table; `Unavailable` where it is being written, or is not there yet.
     pub(super) async fn start(pipeline: &Arc<Pipeline>, clock: &Clock, status: &Arc<QueryStatus>) -> Result<Refresh> {
         let mut refreshers = Vec::new();
         for group in 0..pipeline.static_tables().groups().len() {
             let mut refresher = Refresher::new(Arc::clone(pipeline), group, clock.clone(), Arc::clone(status));
-            refresher.first().await?;
+            // Where a file is not there yet, the query is opened again by and by.
+            refresher.first().await.map_err(awaited)?;
             refreshers.push(refresher);
         }
         pipeline.static_tables().take_up();

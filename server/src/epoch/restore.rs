@@ -6,19 +6,24 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Schema};
 use tokio::time::Instant;
 use tracing::{info, warn};
+use uuid::Uuid;
 
+use super::clean_up::CleaningUp;
 use super::driver::{Driver, EpochLimits};
+use super::folder::Folder;
 use super::hot::Hot;
 use super::ledger::{dead_letter_schema, late_schema};
 use super::outputs::Output;
-use super::refresh::Refresh;
 use super::recompute::{self, Recomputed};
+use super::refresh::Refresh;
+use super::sealing::{SealWriter, Sealing};
 use super::{LoopSettings, QueryLoop, verdict};
-use crate::catalog::{QueryVersion, ViewDef};
+use crate::catalog::{ParquetRows, QueryVersion, ViewDef};
 use crate::changelog::Changes;
+use crate::changelog::published::ChangeForm;
 use crate::checkpoint::{
-    Chain, DEAD_LETTER_LEDGER, Generation, LATE_LEDGER, Manifest, Section, SegmentRef, SourceState, chain_of,
-    definition_of, keep_definition, segment_home, version_before,
+    CHANGES, Chain, DEAD_LETTER_LEDGER, Generation, Heartbeat, LATE_LEDGER, Manifest, Owner, Section, SegmentRef,
+    SourceState, chain_of, definition_of, keep_definition, segment_home, version_before,
 };
 use crate::clock::{Clock, Micros};
 use crate::error::{Error, ErrorKind, Result};
@@ -29,7 +34,7 @@ use crate::sink::postgres::{HotTable, PostgresSink};
 use crate::source::reader::{OpenSpec, ReaderLimits, SourceDeps, ViewDeps, spawn_reader};
 use crate::source::{Identity, Offsets, SharedTopics};
 use crate::state::{Account, Budget, Reservation};
-use crate::status::QueryStatus;
+use crate::status::{QueryStatus, Step};
 use crate::store::{SpillDirectory, Store};
 use crate::tables::{Published, PublishedView};
 use crate::watermark::{Mark, NONE, SlotWatermark, SourceWatermark, ViewWatermark};
@@ -47,6 +52,9 @@ pub struct QueryDeps {
     pub private: Store,
     pub public: Store,
     pub generation: Generation,
+    /// The id of the private store.
+    pub state_store: Uuid,
+    pub heartbeat: Arc<Heartbeat>,
     pub clock: Clock,
     pub sources: SourceDeps,
     /// The readers of topics that queries have in common.
@@ -97,7 +105,11 @@ impl QueryLoop {
     ///
     /// # Errors
     /// And `Corrupt` where that cannot be done, with what is in the way.
-    pub async fn open_recomputed(plan: QueryPlan, deps: QueryDeps, status: Arc<QueryStatus>) -> Result<Option<QueryLoop>> {
+    pub async fn open_recomputed(
+        plan: QueryPlan,
+        deps: QueryDeps,
+        status: Arc<QueryStatus>,
+    ) -> Result<Option<QueryLoop>> {
         Self::open_by(plan, deps, status, Way::Recomputed).await
     }
 
@@ -108,22 +120,27 @@ impl QueryLoop {
         way: Way,
     ) -> Result<Option<QueryLoop>> {
         let QueryPlan { view, mut pipeline, version, meaning } = plan;
+        status.steps.enter(Step::Restoring);
         let account = deps.budget.account(format!("query \"{}\"", view.name));
         pipeline.charge_to(Arc::clone(&account))?;
         check_sealable(&view.name, &pipeline.schema, pipeline.changes())
             .map_err(|error| error.at(view.location.clone()))?;
         let (chain, name) = take_over(&view.name, &version, &deps).await?;
+        let watched = deps.heartbeat.watch(&view.name, &chain);
         note_version(&view.name, &chain, &meaning, &pipeline, &deps.private).await?;
         let head = chain.head().clone();
-        let Recomputed { written, mut rows } = match way {
+        let Recomputed { written, mut rows, hot } = match way {
             Way::AsItStands => {
                 let written = restore_operators(&pipeline, &deps.private, &head).await?;
                 Recomputed { written, ..Recomputed::default() }
             }
-            Way::Recomputed => match recompute::recompute(&pipeline, &view, &name, &head, &deps, &account).await? {
-                Some(recomputed) => recomputed,
-                None => return Ok(None),
-            },
+            Way::Recomputed => {
+                let steps = &status.steps;
+                match recompute::recompute(&pipeline, &view, &name, &head, &deps, &account, steps).await? {
+                    Some(recomputed) => recomputed,
+                    None => return Ok(None),
+                }
+            }
         };
 
         if let Some(state) = super::output_state(&head, &name) {
@@ -132,7 +149,7 @@ impl QueryLoop {
             }
         }
 
-        let now = deps.clock.now();
+        let now = deps.clock.steady();
         let (mut readers, mut watermarks, mut offsets) = (Vec::new(), Vec::new(), Vec::<Offsets>::new());
         let mut identities = Vec::new();
         for slot in &pipeline.slots {
@@ -157,10 +174,13 @@ impl QueryLoop {
             offsets.push(resume);
         }
 
-        let mut outputs = outputs(&view, &name, &pipeline, &account, &version.name);
+        let mut outputs = outputs(&view, &name, &pipeline, &account, &version.name, &head)?;
         for output in &mut outputs {
+            status.steps.enter(Step::Restoring);
             output.put_in_place(rows.remove(output.name()).unwrap_or_default());
+            output.give_up_hot(hot.get(output.name()).copied().unwrap_or(0));
             output.restore(&deps.private, &head, &account, deps.disk.as_ref()).await?;
+            output.see_tail(&head, &deps.clock);
         }
         let hot = match &deps.postgres {
             Some(sink) if view.options.postgres != Some(false) => {
@@ -174,15 +194,21 @@ impl QueryLoop {
                 };
                 // Here, because the task that writes the table would be tried again for ever.
                 table.check_changes().map_err(|error| error.at(view.location.clone()))?;
-                Some(Hot::new(Arc::clone(sink), table, deps.private.clone()))
+                Some(Hot::new(Arc::clone(sink), table, deps.views()))
             }
             _ => None,
         };
         // Only now: whoever reads it or follows it meanwhile sees what was there before, or nothing, and never half of it.
-        for output in &outputs {
+        for (at, output) in outputs.iter().enumerate() {
             output.publish(&head);
-            deps.published.put_view(Arc::clone(output.view()));
+            // Changes are for those who read the files: a statement reads what they come to.
+            if at != super::CHANGES {
+                deps.published.put_view(Arc::clone(output.view()));
+            }
         }
+        let owner = Owner::new(&deps.private, deps.state_store, &name, &version.name, deps.generation.instance);
+        let folder = Folder::new(deps.public.clone(), chain.paths().clone(), owner, Arc::clone(&status));
+        folder.note(&outputs, &head);
         let pipeline = Arc::new(pipeline);
         // Also only now: a table that cannot be read keeps nobody from the rows that are there.
         let refresh = Refresh::start(&pipeline, &deps.clock, &status).await?;
@@ -190,13 +216,24 @@ impl QueryLoop {
         info!(query = view.name, checkpoint = head.id, generation = head.generation, "{what}");
         let limits = EpochLimits::within(deps.budget.limit(), deps.epoch_rows_max, false);
         let clock = deps.clock.clone();
-        Ok(Some(QueryLoop {
-            driver: Driver::new(pipeline, readers, watermarks, offsets, clock.clone(), limits).knowing(identities),
-            chain,
+        let writer = SealWriter {
+            query: status.name.clone(),
             private: deps.private.clone(),
             public: deps.public.clone(),
             disk: deps.disk.clone(),
+        };
+        Ok(Some(QueryLoop {
+            driver: Driver::new(pipeline, readers, watermarks, offsets, clock.clone(), limits)
+                .knowing(identities)
+                .telling(Arc::clone(&status.steps)),
+            chain,
+            watched,
+            folder: folder.ask(),
+            private: deps.private.clone(),
+            disk: deps.disk.clone(),
             ledger: Reservation::empty(&account),
+            sealing: Sealing::new(writer, &account),
+            cleaning_up: CleaningUp::default(),
             account,
             settings: deps.settings,
             clock,
@@ -317,8 +354,19 @@ pub(super) fn restored_watermark(slot: &StreamSlot, state: Option<&SourceState>,
     watermark.into()
 }
 
-/// The view and its two ledgers. `version`: names what the view computes.
-fn outputs(view: &ViewDef, name: &str, pipeline: &Pipeline, account: &Arc<Account>, version: &str) -> Vec<Output> {
+/// The view and its two ledgers, and what changes, where that is wanted or has rows left that no file has yet. `version`: names what the view
+/// computes.
+///
+/// # Errors
+/// As [`ChangeForm::try_new`].
+fn outputs(
+    view: &ViewDef,
+    name: &str,
+    pipeline: &Pipeline,
+    account: &Arc<Account>,
+    version: &str,
+    head: &Manifest,
+) -> Result<Vec<Output>> {
     let ledger = |kind: &str, schema| {
         let shown = Arc::new(PublishedView::new(format!("{kind}.{}", view.name), schema));
         Output::new(kind.to_owned(), None, &Changes::Append, shown)
@@ -328,11 +376,18 @@ fn outputs(view: &ViewDef, name: &str, pipeline: &Pipeline, account: &Arc<Accoun
     let shown = PublishedView::new(view.name.clone(), Arc::clone(&pipeline.schema)).of_version(version);
     let shown = Arc::new(shown);
     let main = Output::new(name.to_owned(), date_column(&pipeline.schema, false), pipeline.all_changes(), shown);
-    let main = match pipeline.early() {
-        Some(form) => main.with_early(form, account),
-        None => main,
-    };
-    vec![main, late, dead_letters]
+    let Some(form) = pipeline.early() else { return Ok(vec![main, late, dead_letters]) };
+    let main = main.with_early(form, account);
+    let wanted = view.options.parquet_rows == ParquetRows::Changes;
+    let is_left = super::output_state(head, CHANGES).is_some_and(|state| !state.tail.is_empty());
+    if !wanted && !is_left {
+        return Ok(vec![main, late, dead_letters]);
+    }
+    let form = ChangeForm::try_new(form).map_err(|error| error.at(view.location.clone()))?;
+    let shown = Arc::new(PublishedView::new(format!("{CHANGES}.{}", view.name), Arc::clone(form.schema())));
+    let changes = Output::new(CHANGES.to_owned(), date_column(form.schema(), false), &Changes::Append, shown);
+    let main = if wanted { main.with_changes(form) } else { main };
+    Ok(vec![main, late, dead_letters, changes])
 }
 
 /// What the hot table is upserted by: as the view says, or by what names a row where rows replace one another.

@@ -1,7 +1,11 @@
 //! Chains of views by the loops that a server runs, over the embedded log and stores in memory: each of them is stopped, sealed and opened
 //! anew at any point, and every row is in the answer once.
 
+mod folders;
+mod ledgers;
+mod published;
 mod recompute;
+mod sealing;
 
 use std::collections::BTreeMap;
 use std::path::Path as FilePath;
@@ -10,9 +14,12 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use uuid::Uuid;
+
+mod hanging;
 
 use super::*;
-use crate::checkpoint::Generation;
+use crate::checkpoint::{Generation, Heartbeat, state_store_id};
 use crate::pipeline::PlanSettings;
 use crate::registry::{Catalog, catalog_of, planned};
 use crate::sink::postgres::PostgresSettings;
@@ -63,6 +70,7 @@ struct Site {
     published: Arc<Published>,
     clock: Clock,
     catalog: Arc<Catalog>,
+    budget: Arc<Budget>,
     rows: Vec<Row>,
 }
 
@@ -80,7 +88,8 @@ impl Row {
 }
 
 /// Rows that a reader takes at a time: few enough that a checkpoint of a view takes several batches.
-const READER: ReaderLimits = ReaderLimits { batch_rows_max: 5, batch_bytes_max: 1 << 20, queue_batches: 2 };
+const READER: ReaderLimits =
+    ReaderLimits { batch_rows_max: 5, batch_bytes_max: 1 << 20, queue_batches: 2, decoders: 1 };
 
 const PLANS: PlanSettings = PlanSettings { partitions: 1, wide_rows: 32_768 };
 
@@ -108,7 +117,8 @@ impl Site {
         };
         let catalog = catalog(views, &sources);
         let (private, public) = (store(), store());
-        Site { log, private, public, published: Arc::default(), clock, catalog, rows: vec![] }
+        let budget = Budget::new(usize::MAX, None);
+        Site { log, private, public, published: Arc::default(), clock, catalog, budget, rows: vec![] }
     }
 
     /// The next rows, a second and a half apart, in turn for each partition.
@@ -136,6 +146,8 @@ impl Site {
             private: self.private.clone(),
             public: self.public.clone(),
             generation,
+            state_store: Uuid::nil(),
+            heartbeat: Arc::new(Heartbeat::new(self.private.clone(), generation, self.clock.clone())),
             clock: self.clock.clone(),
             sources: SourceDeps {
                 kafka: KafkaSettings::default(),
@@ -150,7 +162,7 @@ impl Site {
                 checkpoint_interval: Duration::from_secs(3_600),
                 seal: SealLimits { rows_max: 12, bytes_max: u64::MAX, age_max: Duration::ZERO },
             },
-            budget: Budget::new(usize::MAX, None),
+            budget: Arc::clone(&self.budget),
             disk: None,
             postgres: None,
             published: Arc::clone(&self.published),
@@ -162,7 +174,8 @@ impl Site {
         let plan = planned(view, Arc::clone(&self.catalog), PLANS).await?;
         let status = Arc::new(QueryStatus::new(name, "test.sql"));
         self.published.put_query(Arc::clone(&status));
-        let opened = QueryLoop::open(plan, self.deps(generation), Arc::clone(&status)).await?;
+        let deps = QueryDeps { state_store: state_store_id(&self.private).await?, ..self.deps(generation) };
+        let opened = QueryLoop::open(plan, deps, Arc::clone(&status)).await?;
         status.set(QueryState::Running, None);
         Ok(opened)
     }
@@ -284,6 +297,7 @@ async fn checkpoint(query: &mut QueryLoop, seals: bool) {
     query.checkpoint().await.unwrap_or_else(|error| panic!("{}", error.report()));
     if seals {
         query.write_seals().await.unwrap_or_else(|error| panic!("{}", error.report()));
+        query.finish_seals(Duration::from_secs(60)).await.unwrap_or_else(|error| panic!("{}", error.report()));
     }
 }
 
@@ -528,5 +542,37 @@ async fn a_changed_view_gives_those_above_it_chains_of_their_own_and_the_way_bac
     // Back, it goes on: nothing is read again.
     assert_eq!((&heads[2].0, &heads[2].2), (&heads[0].0, &heads[0].2));
     assert!(heads[2].1 > heads[0].1);
+    Ok(())
+}
+
+// Each of them stays open until its time has come, in a year or so.
+#[tokio::test]
+async fn windows_of_the_far_future_keep_few_bundles_and_a_small_manifest() -> Result<()> {
+    const WINDOWS: usize = 150;
+    let folder = tempfile::tempdir().expect("a folder");
+    let view = (
+        "far",
+        "SELECT window_start, count(*) AS c FROM TUMBLE(clicks, ts, INTERVAL '10 seconds') GROUP BY window_start",
+    );
+    let mut site = Site::new(folder.path(), &[view]);
+    let mut query = site.open("far", site.generation().await).await?;
+    for id in 0..WINDOWS as i64 {
+        site.append_row(Row { id, n: 1, second: 30_000_000 + 10 * id });
+        while query.accounting.rows_in <= id as u64 {
+            turn(&mut query, Duration::from_secs(5)).await;
+        }
+        checkpoint(&mut query, false).await;
+    }
+    let state = &query.chain.head().operators[0];
+    let bundles: std::collections::BTreeSet<&str> =
+        state.segments.iter().map(|segment| segment.section.object.as_str()).collect();
+    assert_eq!(state.segments.len(), WINDOWS);
+    assert!(bundles.len() <= 65, "{} bundles", bundles.len());
+    // A pane is a name, two numbers and a hash, and there can be a thousand of them.
+    let bytes = serde_json::to_vec(state).expect("JSON").len();
+    assert!(bytes < 320 * WINDOWS, "{} bytes a window", bytes / WINDOWS);
+    drop(query);
+    let query = site.open("far", site.generation().await).await?;
+    assert_eq!(query.driver.pipeline.open_panes(), WINDOWS);
     Ok(())
 }

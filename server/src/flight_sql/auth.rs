@@ -18,13 +18,14 @@ use base64::Engine;
 use base64::alphabet;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, URL_SAFE_NO_PAD};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tonic::Status;
 
 use super::kept::{Bounds, Kept};
+use super::users::{Credential, Users};
 use crate::error::{Error, Result};
 use crate::tables::catalog::PUBLIC_SCHEMA;
 
@@ -47,7 +48,7 @@ const CHECKED_AT_ONCE: usize = 2;
 /// holds its headers meanwhile.
 const LINE_MAX: usize = 500;
 
-type TokenDigest = [u8; 32];
+pub(super) type TokenDigest = [u8; 32];
 
 /// Who a call comes from.
 #[derive(Debug, Clone)]
@@ -60,15 +61,14 @@ pub struct Principal {
 
 struct Session {
     expires: Instant,
+    /// What its user had when it was opened: with another password, or without the user, it has ended.
+    credential: Credential,
     /// Where names without a schema are looked up.
     schema: String,
 }
 
 pub struct Auth {
-    /// Argon2 hashes by user name.
-    users: HashMap<String, String>,
-    /// Verified in the place of an unknown user's, so that the time taken does not tell who exists.
-    decoy: String,
+    users: RwLock<Arc<Users>>,
     /// By digest, so that the table does not hold what would open a session.
     sessions: Mutex<Kept<TokenDigest, Session>>,
     /// Digests of credentials that were found right, with a key of this process: an Argon2 check per call would be too slow.
@@ -81,7 +81,7 @@ pub struct Auth {
 
 impl fmt::Debug for Auth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Auth").field("users", &self.users.len()).finish_non_exhaustive()
+        f.debug_struct("Auth").field("users", &self.users.read().len()).finish_non_exhaustive()
     }
 }
 
@@ -90,7 +90,7 @@ impl fmt::Debug for Auth {
 /// # Errors
 /// `Invalid`; the password is not quoted.
 pub fn check_password(user: &str, password: &str) -> Result<()> {
-    if password.starts_with(ARGON2) {
+    if is_argon2(password) {
         return readable(password).map_err(|what| {
             Error::invalid(format!("the password hash of user \"{user}\" cannot be read"))
                 .detail(what)
@@ -154,22 +154,37 @@ impl Auth {
     /// # Errors
     /// As [`check_password`].
     pub fn try_new(users: impl IntoIterator<Item = (String, String)>) -> Result<Self> {
-        let mut hashes = HashMap::new();
-        for (name, password) in users {
-            check_password(&name, &password)?;
-            let hash = if password.starts_with(ARGON2) { password } else { hash(&password)? };
-            hashes.insert(name, hash);
-        }
-        let decoy = if hashes.is_empty() { String::new() } else { hash("no password at all")? };
+        let digest_key = random_bytes()?;
         Ok(Auth {
-            users: hashes,
-            decoy,
+            users: RwLock::new(Arc::new(Users::try_new(users, &digest_key)?)),
             sessions: Mutex::new(Kept::new(SESSIONS, |_| false, Instant::now())),
             verified: Mutex::default(),
-            digest_key: random_bytes()?,
+            digest_key,
             checks: Arc::new(Semaphore::new(CHECKED_AT_ONCE)),
             lines: Mutex::default(),
         })
+    }
+
+    /// Lets these users in from now on. Sessions end whose user is not among them any more, or has another password.
+    ///
+    /// # Errors
+    /// As [`check_password`]; `Invalid` where nobody was asked who he is and now would be, or the other way round. The users are then those
+    /// of before.
+    pub fn replace(&self, users: impl IntoIterator<Item = (String, String)>) -> Result<()> {
+        let users = Users::try_new(users, &self.digest_key)?;
+        let mut current = self.users.write();
+        if users.is_empty() != current.is_empty() {
+            let whether = if users.is_empty() { "no users any more" } else { "users, and there were none" };
+            return Err(Error::invalid(format!("auth.users has {whether}"))
+                .hint("start the server again: whether anybody is asked who he is is decided at the start"));
+        }
+        *current = Arc::new(users);
+        self.verified.lock().clear();
+        Ok(())
+    }
+
+    fn users(&self) -> Arc<Users> {
+        Arc::clone(&self.users.read())
     }
 
     /// `authorization`: the header of a call. `peer`: where it comes from.
@@ -189,7 +204,7 @@ impl Auth {
                 return Err(ended());
             }
         }
-        if self.users.is_empty() {
+        if self.users().is_empty() {
             return Ok(Principal { name: Arc::from(""), session: None });
         }
         if scheme.eq_ignore_ascii_case("basic") {
@@ -200,9 +215,10 @@ impl Auth {
 
     fn by_token(&self, token: &str, now: Instant) -> Option<Principal> {
         let digest: TokenDigest = Sha256::digest(token.as_bytes()).into();
+        let users = self.users();
         let mut sessions = self.sessions.lock();
         let (name, session) = sessions.get(&digest, now)?;
-        if session.expires > now {
+        if session.expires > now && users.credential(name) == Some(session.credential) {
             return Some(Principal { name: Arc::clone(name), session: Some(digest) });
         }
         sessions.remove(&digest);
@@ -215,8 +231,11 @@ impl Auth {
         let (name, password) = text.split_once(':').ok_or_else(refused)?;
         let principal = Principal { name: Arc::from(name), session: None };
 
-        let digest: TokenDigest =
-            Sha256::new().chain_update(self.digest_key).chain_update(text.as_bytes()).finalize().into();
+        let users = self.users();
+        // With what the user has to have: what was right is not, once that is another.
+        let credential = users.credential(name).flatten().unwrap_or_default();
+        let digest = Sha256::new().chain_update(self.digest_key).chain_update(credential);
+        let digest: TokenDigest = digest.chain_update(text.as_bytes()).finalize().into();
         let known_as_right = || self.verified.lock().get(&digest).is_some_and(|until| *until > Instant::now());
         if known_as_right() {
             return Ok(principal);
@@ -229,8 +248,8 @@ impl Auth {
             return Ok(principal);
         }
         let permit = Arc::clone(&self.checks).acquire_owned().await.map_err(|_| refused())?;
-        let known = self.users.contains_key(name);
-        let hash = self.users.get(name).unwrap_or(&self.decoy).clone();
+        let (hash, known) = users.hash_of(name);
+        let hash = hash.to_owned();
         let password = password.to_owned();
         // The check keeps turn and permit: it goes on when its caller goes away, who would else start any number of them.
         let checked = tokio::task::spawn_blocking(move || (verify(&hash, &password), turn, permit)).await;
@@ -257,7 +276,9 @@ impl Auth {
     pub fn open_session(&self, principal: &Principal) -> Result<String> {
         let token = format!("{TOKEN_PREFIX}{}", URL_SAFE_NO_PAD.encode(random_bytes::<32>()?));
         let now = Instant::now();
-        let session = Session { expires: now + SESSION_TTL, schema: PUBLIC_SCHEMA.to_owned() };
+        let credential = self.users().credential(&principal.name);
+        let credential = credential.ok_or_else(|| Error::invalid("the user does not exist any more"))?;
+        let session = Session { expires: now + SESSION_TTL, credential, schema: PUBLIC_SCHEMA.to_owned() };
         let digest = Sha256::digest(token.as_bytes()).into();
         self.sessions.lock().insert(&principal.name, digest, session, 0, now);
         Ok(token)
@@ -314,7 +335,12 @@ fn unknown_token() -> Status {
     )
 }
 
-fn hash(password: &str) -> Result<String> {
+/// Whether it is a hash that can be checked here.
+pub(super) fn is_argon2(password: &str) -> bool {
+    password.starts_with(ARGON2)
+}
+
+pub(super) fn hash(password: &str) -> Result<String> {
     let salt = SaltString::encode_b64(&random_bytes::<16>()?).map_err(|error| Error::bug(error.to_string()))?;
     let hash = Argon2::default()
         .hash_password(password.as_bytes(), &salt)

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
-use datafusion::sql::parser::Statement;
+use datafusion::sql::parser::{ExplainStatement, Statement};
 use sqlparser::ast::{self, Expr, Ident, ObjectNamePart, SelectItem, SetExpr, SetQuantifier, VisitMut, VisitorMut};
 
 /// Bytes of a name: an expression can be as long as its statement.
@@ -37,6 +37,11 @@ impl Columns {
 
     /// The statement with other names where the plan's would be equal; `None` if no two could be.
     pub fn told_apart(&mut self, statement: &Statement) -> Option<Statement> {
+        if let Statement::Explain(explain) = statement {
+            // Whose names are not those of the result.
+            let explained = Columns::of(&explain.statement).told_apart(&explain.statement)?;
+            return Some(Statement::Explain(ExplainStatement { statement: Box::new(explained), ..explain.clone() }));
+        }
         if self.0.len() < 2 {
             return None;
         }

@@ -45,17 +45,17 @@ pub(super) fn connections_max() -> usize {
 /// Connections as they come in. One above `max` takes the place of a stranger; if there is none it is closed at once, since
 /// to wait would look like a server that hangs.
 pub(super) fn incoming(
-    listener: TcpListener,
+    listener: impl Into<Arc<TcpListener>>,
     max: usize,
     login_within: Duration,
 ) -> impl Stream<Item = io::Result<Connection>> {
-    let (places, strangers) = (Arc::new(Semaphore::new(max)), VecDeque::new());
+    let (listener, places, strangers) = (listener.into(), Arc::new(Semaphore::new(max)), VecDeque::new());
     let doorman = Doorman { listener, places, max, login_within, strangers, warned: None };
     stream::unfold(doorman, |mut doorman| async move { Some((Ok::<_, io::Error>(doorman.next().await), doorman)) })
 }
 
 struct Doorman {
-    listener: TcpListener,
+    listener: Arc<TcpListener>,
     places: Arc<Semaphore>,
     max: usize,
     login_within: Duration,

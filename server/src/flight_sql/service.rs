@@ -109,6 +109,11 @@ impl FlightSql {
         &self.adhoc
     }
 
+    /// As [`Auth::replace`].
+    pub(super) fn replace_users(&self, users: impl IntoIterator<Item = (String, String)>) -> Result<(), Error> {
+        self.auth.replace(users)
+    }
+
     /// Who sends a call with this `authorization` header, from `peer`.
     pub(super) async fn authenticate(
         &self,

@@ -40,6 +40,8 @@ use crate::tables::view::Pins;
 
 /// Bytes of stack of an ad-hoc thread; reserved, not used, until a deep statement needs it.
 const STACK_BYTES: usize = 64 * 1024 * 1024;
+/// Threads for what blocks, as reads of local files: see `cli`.
+const BLOCKING_THREADS_MAX: usize = 32;
 /// Statements planned at once; planning is short and has no rows to hold back.
 const PLANNED_AT_ONCE: usize = 2;
 /// Messages that wait for a slow client before its statement stops producing.
@@ -149,6 +151,7 @@ impl AdHoc {
         let runtime = Builder::new_multi_thread()
             .worker_threads(settings.threads)
             .thread_stack_size(STACK_BYTES)
+            .max_blocking_threads(BLOCKING_THREADS_MAX)
             .thread_name("ad-hoc")
             .enable_all()
             .build()?;

@@ -124,7 +124,7 @@ async fn published(store: &InMemory) -> Arc<Published> {
     let published = Published::default();
     let view = PublishedView::new("scores", scores_schema());
     let tail = Arc::new([TailRows { checkpoint: 7, rows: vec![scores(&[("m3", 3)])].into() }]);
-    view.publish(ViewSnapshot { checkpoint: 7, sealed: Arc::new([sealed]), tail, ..ViewSnapshot::default() });
+    view.publish(ViewSnapshot { checkpoint: 7, sealed: Arc::new([Arc::new(sealed)]), tail, ..ViewSnapshot::default() });
     published.put_view(Arc::new(view));
     published.put_view(ledger("a"));
     published.put_view(ledger("b"));
@@ -133,7 +133,7 @@ async fn published(store: &InMemory) -> Arc<Published> {
     let query = QueryStatus::new("scores", "queries/scores.sql");
     query.set(QueryState::Running, None);
     query.rows_in.store(1000, Ordering::Relaxed);
-    let partition = |end, event_time_max| PartitionStatus { position: 10, end, event_time_max, idle: false };
+    let partition = |end, event_time_max| PartitionStatus { position: 10, end: Some(end), event_time_max, idle: false };
     let partitions = [(0, partition(10, Some(5))), (1, partition(30, Some(9)))].into();
     query.sources.write().insert("events".to_owned(), SourceStatus { watermark: Some(5), partitions });
     published.put_query(Arc::new(query));
@@ -271,7 +271,7 @@ async fn a_source_table_is_a_bounded_snapshot() {
 async fn system_tables_tell_who_holds_the_watermark_back() {
     let server = Server::open().await;
     let queries = server.ok("SELECT state, rows_in FROM touchline.queries").await;
-    assert_eq!(texts(&queries, "state"), ["running"]);
+    assert_eq!(texts(&queries, "state"), ["RUNNING"]);
     assert_eq!(ints(&server.ok("SELECT lag FROM touchline.lag ORDER BY lag DESC").await), [20, 0]);
     assert_eq!(ints(&server.ok("SELECT \"end\" FROM touchline.lag WHERE partition = 1").await), [30]);
     let holds = server.ok("SELECT CAST(partition AS BIGINT) FROM touchline.watermarks WHERE holds_back").await;
@@ -634,7 +634,7 @@ async fn a_view_whose_query_does_not_run_is_named_with_the_reason() {
     assert_eq!(error.code(), Code::NotFound);
     assert_eq!(
         error.message(),
-        "view \"wrong\" cannot be read: its query is rejected\n  detail: queries/wrong.sql:1:8: column \"x\" does not exist"
+        "view \"wrong\" cannot be read: its query is REJECTED\n  detail: queries/wrong.sql:1:8: column \"x\" does not exist"
     );
 }
 

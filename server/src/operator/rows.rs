@@ -35,19 +35,20 @@ pub(super) fn json_rows(batch: &RecordBatch, ours: &[usize]) -> Result<Vec<Strin
     Ok(rows)
 }
 
-/// A result as far as it is known where it cannot be computed, as a JSON object: operator, window and keys. `keys`: of one row each.
+/// A result as far as it is known where it cannot be computed, as a JSON object: operator, window and keys.
+///
+/// `window`: its start and its end, where the keys do not say them. `keys`: of one row each.
 pub(super) fn result_as_json(
     operator: &str,
-    (start, end): (Micros, Micros),
+    window: Option<(Micros, Micros)>,
     keys: impl Iterator<Item = (String, ArrayRef)>,
 ) -> Result<String> {
     let time = |at| Arc::new(TimestampMicrosecondArray::from(vec![at])) as ArrayRef;
-    let columns = [
-        ("operator".to_owned(), Arc::new(StringArray::from(vec![operator])) as ArrayRef),
-        ("window_start".to_owned(), time(start)),
-        ("window_end".to_owned(), time(end)),
-    ];
-    let columns = columns.into_iter().chain(keys).map(|(name, value)| (name, value, true));
+    let operator = ("operator".to_owned(), Arc::new(StringArray::from(vec![operator])) as ArrayRef);
+    let window =
+        window.map(|(start, end)| [("window_start".to_owned(), time(start)), ("window_end".to_owned(), time(end))]);
+    let columns = [operator].into_iter().chain(window.into_iter().flatten()).chain(keys);
+    let columns = columns.map(|(name, value)| (name, value, true));
     let row = RecordBatch::try_from_iter_with_nullable(columns)?;
     json_rows(&row, &[])?.pop().ok_or_else(|| Error::bug("a row without a text"))
 }

@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::execution::TaskContext;
 use datafusion::logical_expr::LogicalPlan;
 
@@ -39,6 +39,23 @@ pub fn tables_read(plan: &LogicalPlan) -> BTreeSet<String> {
         if let LogicalPlan::TableScan(scan) = node {
             names.insert(scan.table_name.table().to_owned());
         }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    debug_assert!(walked.is_ok(), "looking at a plan does not fail");
+    names
+}
+
+/// Names of the tables that the subqueries in a plan's expressions read, down to the nodes at which `ends` says so.
+pub fn tables_of_subqueries(plan: &LogicalPlan, ends: impl Fn(&LogicalPlan) -> bool) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    let walked = plan.apply(|node| {
+        if ends(node) {
+            return Ok(TreeNodeRecursion::Jump);
+        }
+        node.apply_subqueries(|subquery| {
+            names.extend(tables_read(subquery));
+            Ok(TreeNodeRecursion::Continue)
+        })?;
         Ok(TreeNodeRecursion::Continue)
     });
     debug_assert!(walked.is_ok(), "looking at a plan does not fail");

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::common::ScalarValue;
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::execution::TaskContext;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::logical_expr::physical_planning_context::ScalarSubqueryResults;
@@ -22,7 +21,7 @@ use parking_lot::RwLock;
 use tokio::sync::{Mutex, OnceCell};
 
 use crate::error::{Error, Result};
-use crate::operator::static_side::{Replace, StaticSide, tables_read};
+use crate::operator::static_side::{Replace, StaticSide, tables_of_subqueries};
 
 /// The subqueries of a query, which all of its plans have in common.
 #[derive(Debug, Default)]
@@ -84,7 +83,7 @@ impl Values {
     /// The subqueries as something that can be read again. `plan`: the query's, in which they stand.
     pub(super) fn side(&self, plan: &LogicalPlan) -> Arc<dyn StaticSide> {
         let subqueries = Arc::clone(&self.subqueries);
-        Arc::new(Side { subqueries, links: self.links.clone(), tables: tables_of_subqueries(plan) })
+        Arc::new(Side { subqueries, links: self.links.clone(), tables: tables_of_subqueries(plan, |_| false) })
     }
 }
 
@@ -106,20 +105,6 @@ impl StaticSide for Side {
         let values = read(&self.links, context).await?;
         Ok(Box::new(move || *self.subqueries.values.write() = Arc::new(OnceCell::new_with(Some(values)))))
     }
-}
-
-/// Names of the tables that the subqueries in a plan's expressions read.
-fn tables_of_subqueries(plan: &LogicalPlan) -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
-    let walked = plan.apply(|node| {
-        node.apply_subqueries(|subquery| {
-            names.extend(tables_read(subquery));
-            Ok(TreeNodeRecursion::Continue)
-        })?;
-        Ok(TreeNodeRecursion::Continue)
-    });
-    debug_assert!(walked.is_ok(), "looking at a plan does not fail");
-    names
 }
 
 async fn read(links: &[ScalarSubqueryLink], context: &Arc<TaskContext>) -> Result<Vec<ScalarValue>> {

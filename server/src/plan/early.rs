@@ -18,7 +18,7 @@ use crate::changelog::early::IS_FINAL;
 use crate::clock::micros_of;
 use crate::error::{Error, Result};
 use crate::operator::logical::{EarlyDefinition, Names, OperatorNode};
-use crate::operator::static_side::tables_read;
+use crate::operator::static_side::tables_of_subqueries;
 use crate::sql::interval;
 use crate::sql::window::WindowKind;
 
@@ -256,19 +256,7 @@ fn repeatable(expr: &Expr, when: EarlyWhen) -> Result<()> {
 
 /// Names of the tables that subqueries above the operator read: early results are compared with their values, and so are final ones.
 pub fn tables_above(plan: &LogicalPlan) -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
-    let walked = plan.apply(|node| {
-        if let LogicalPlan::Extension(_) = node {
-            return Ok(TreeNodeRecursion::Stop);
-        }
-        node.apply_subqueries(|subquery| {
-            names.extend(tables_read(subquery));
-            Ok(TreeNodeRecursion::Continue)
-        })?;
-        Ok(TreeNodeRecursion::Continue)
-    });
-    debug_assert!(walked.is_ok(), "looking at a plan does not fail");
-    names
+    tables_of_subqueries(plan, |node| matches!(node, LogicalPlan::Extension(_)))
 }
 
 /// What of the operator's columns an expression passes on, if that is all it does.

@@ -18,21 +18,32 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::watch as signal;
-use tracing::{error, info};
+use tokio::task::yield_now;
+use tokio::time::{Instant, timeout_at};
+use tracing::{error, info, warn};
 
 pub use files::{Catalog, Files, Loaded, TEST_ENDING, catalog_of, read_text, resolve_path, sql_files};
 use supervisor::Running;
 pub(crate) use upstreams::upstreams as views_read;
 pub use watch::Changes;
 
-use crate::catalog::{Connector, TableDef, ViewDef};
+use crate::catalog::{Connector, ParquetRows, TableDef, ViewDef};
+use crate::changelog::published::ChangeForm;
 use crate::epoch::{QueryDeps, QueryPlan};
 use crate::error::{Error, Result};
+use crate::panics;
 use crate::pipeline::{PlanSettings, Planned, StreamSlot, plain_views_of, plan};
 use crate::sink::parquet::check_sealable;
 use crate::status::{QueryState, QueryStatus};
 use crate::tables::snapshot::Snapshots;
 use crate::tables::source::SnapshotReader;
+
+/// How long a look at the files waits for queries that stop, all of them together. The successor of one that takes longer waits for it
+/// by itself.
+const RELOAD_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long the end of the server waits for last checkpoints, all of them together.
+const STOP_WITHIN: Duration = Duration::from_secs(6);
 
 /// The running queries and the files they come from.
 #[derive(Debug)]
@@ -43,6 +54,10 @@ pub struct Registry {
     snapshots: Arc<dyn SnapshotReader>,
     plan_settings: PlanSettings,
     running: BTreeMap<String, Running>,
+    /// Told to stop, and not known to have ended.
+    leaving: BTreeMap<String, Running>,
+    /// After so long a query whose loop gets nowhere is stalled.
+    stall_after: Duration,
     /// Set when this process has to stop.
     fatal: signal::Sender<Option<Arc<Error>>>,
 }
@@ -52,9 +67,11 @@ impl Registry {
         directories: Vec<PathBuf>,
         deps: QueryDeps,
         plan_settings: PlanSettings,
+        stall_after: Duration,
         fatal: signal::Sender<Option<Arc<Error>>>,
     ) -> Self {
-        let snapshots = Arc::new(Snapshots::new(deps.sources.clone()));
+        // A query that lacks the files of a table is tried again.
+        let snapshots = Arc::new(Snapshots::new(deps.sources.clone()).awaiting_files());
         Registry {
             files: Files::default(),
             directories,
@@ -62,11 +79,15 @@ impl Registry {
             snapshots,
             plan_settings,
             running: BTreeMap::new(),
+            leaving: BTreeMap::new(),
+            stall_after,
             fatal,
         }
     }
 
-    /// Reads the files again and starts, replaces and stops queries accordingly.
+    /// Reads the files again and starts, replaces and stops queries accordingly: those that change stop side by side.
+    ///
+    /// May be cancelled while it waits: what was told to stop is waited for by [`Registry::stop_all`].
     ///
     /// # Errors
     /// `Invalid` where a directory cannot be read; nothing is changed then.
@@ -84,17 +105,14 @@ impl Registry {
         self.publish_plain_views(&catalog).await;
         let gone: Vec<String> =
             self.running.keys().filter(|name| !catalog.views.contains_key(*name)).cloned().collect();
-        for name in gone {
-            self.stop(&name).await;
-            self.forget(&name);
-            info!(query = name, "query stopped, its definition is gone");
-        }
         let plans = explain::Definitions { catalog: Arc::clone(&catalog), settings: self.plan_settings };
         self.deps.published.put_stream_plans(Arc::new(plans));
+        let mut changed = Vec::new();
         // Those that others read before these: of each the queries above have to know what it is now.
         for view in upstreams::in_order(&catalog) {
             let name = &view.name;
-            match planned(Arc::clone(&view), Arc::clone(&catalog), self.plan_settings).await {
+            let planning = planned(Arc::clone(&view), Arc::clone(&catalog), self.plan_settings);
+            match panics::caught(&format!("planning view \"{name}\""), planning).await {
                 Ok(plan) => {
                     catalog.streams.note(&plan);
                     let settings = settings(&plan);
@@ -107,10 +125,7 @@ impl Registry {
                         {
                             running.mend_file_report();
                         }
-                        _ => {
-                            self.stop(name).await;
-                            self.start(plan, settings, Arc::clone(&catalog));
-                        }
+                        _ => changed.push((plan, settings)),
                     }
                 }
                 Err(error) => {
@@ -118,40 +133,67 @@ impl Registry {
                     self.reject(name, &view.location.file, &error);
                 }
             }
+            // Planning is work without a pause, and the end of the server waits for none of it.
+            yield_now().await;
+        }
+        gone.iter().for_each(|name| self.ask_to_stop(name));
+        changed.iter().for_each(|(plan, _)| self.ask_to_stop(&plan.view.name));
+        self.wait_for_leaving(Instant::now() + RELOAD_WITHIN).await;
+        for name in gone {
+            self.forget(&name);
+            info!(query = name, "query stopped, its definition is gone");
+        }
+        for (plan, settings) in changed {
+            self.start(plan, settings, Arc::clone(&catalog));
         }
         self.report_rejected_files(&catalog, rejected);
         Ok(())
     }
 
-    /// Stops every query with a last checkpoint.
+    /// Stops every query with a last checkpoint, side by side. One that cannot make it in time, as where the store hangs, is ended without:
+    /// that loses nothing.
     pub async fn stop_all(&mut self) {
-        let running = std::mem::take(&mut self.running);
-        running.values().for_each(Running::ask_to_stop);
-        for (_, running) in running {
-            running.stopped().await;
+        self.stop_all_until(Instant::now() + STOP_WITHIN).await;
+    }
+
+    async fn stop_all_until(&mut self, until: Instant) {
+        let names: Vec<String> = self.running.keys().cloned().collect();
+        names.iter().for_each(|name| self.ask_to_stop(name));
+        self.wait_for_leaving(until).await;
+        std::mem::take(&mut self.leaving).values().for_each(Running::abort);
+    }
+
+    fn ask_to_stop(&mut self, name: &str) {
+        if let Some(running) = self.running.remove(name) {
+            running.ask_to_stop();
+            self.leaving.insert(name.to_owned(), running);
         }
+    }
+
+    async fn wait_for_leaving(&mut self, until: Instant) {
+        for (name, running) in &mut self.leaving {
+            if timeout_at(until, running.ended()).await.is_err() {
+                warn!(query = name, "query has not stopped in time");
+            }
+        }
+        self.leaving.retain(|_, running| !running.has_ended());
     }
 
     fn start(&mut self, plan: QueryPlan, settings: String, catalog: Arc<Catalog>) {
         let name = plan.view.name.clone();
-        let status = Arc::new(QueryStatus::new(&name, &plan.view.location.file));
+        let status = QueryStatus::new(&name, &plan.view.location.file).stalling_after(self.stall_after);
+        let status = Arc::new(status);
         self.deps.published.put_query(Arc::clone(&status));
-        let deps = self.deps.clone();
+        let (deps, fatal, before) = (self.deps.clone(), self.fatal.clone(), self.leaving.remove(&name));
         let short = plan.version.short().to_owned();
-        let running = Running::start(plan, settings, catalog, deps, self.plan_settings, status, self.fatal.clone());
+        let running = Running::start(plan, settings, catalog, deps, self.plan_settings, status, fatal, before);
         info!(query = name, fingerprint = short, "query started");
         self.running.insert(name, running);
     }
 
-    async fn stop(&mut self, name: &str) {
-        if let Some(running) = self.running.remove(name) {
-            running.ask_to_stop();
-            running.stopped().await;
-        }
-    }
-
     fn forget(&self, name: &str) {
         let published = &self.deps.published;
+        self.deps.heartbeat.forget(name);
         published.remove_query(name);
         published.remove_view(name);
         for ledger in [crate::checkpoint::LATE_LEDGER, crate::checkpoint::DEAD_LETTER_LEDGER] {
@@ -255,6 +297,9 @@ pub fn planned(
             Planned::Stream(pipeline) => {
                 check_sealable(&view.name, &pipeline.schema, pipeline.changes())
                     .map_err(|error| error.at(view.location.clone()))?;
+                if let Some(form) = pipeline.early().filter(|_| view.options.parquet_rows == ParquetRows::Changes) {
+                    ChangeForm::try_new(form).map_err(|error| error.at(view.emission_location()))?;
+                }
                 let plain_views = plain_views_of(&view.query, catalog.as_ref())?;
                 let read = std::iter::once(&view.query).chain(plain_views.iter().map(|view| &view.query));
                 let functions: BTreeSet<&str> = read.flat_map(|query| catalog.functions.used_by(query)).collect();

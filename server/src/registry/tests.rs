@@ -1,5 +1,7 @@
 //! Which changes of a table make another query of those that read it.
 
+mod stopping;
+
 use async_trait::async_trait;
 
 use super::*;

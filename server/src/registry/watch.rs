@@ -10,6 +10,7 @@ use tracing::{error, warn};
 
 use super::Registry;
 use crate::error::{Error, Result};
+use crate::panics;
 
 /// Watches the definition directories from the moment it is made, so that no change after it is missed.
 #[derive(Debug)]
@@ -54,7 +55,14 @@ impl Changes {
                 changed = self.seen.recv() => if changed.is_none() { return Ok(()) },
             }
             while let Ok(Some(())) = tokio::time::timeout(debounce, self.seen.recv()).await {}
-            if let Err(error) = registry.lock().await.apply().await {
+            // The end of the server does not wait for it: it needs the registry.
+            let look = async { registry.lock().await.apply().await };
+            let looked = tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => return Ok(()),
+                looked = panics::caught("a look at the definition files", look) => looked,
+            };
+            if let Err(error) = looked {
                 error!("{}", error.report());
             }
         }

@@ -13,7 +13,6 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StructArray};
 use arrow::compute::{cast, interleave_record_batch};
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use bytes::Bytes;
-use chrono::{DateTime, NaiveDate, NaiveTime};
 use object_store::path::Path;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
@@ -22,8 +21,11 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 
 use crate::changelog::Changes;
-use crate::checkpoint::{Generation, IntentFile, OutputState, QueryPaths, SealIntent, Section, TailEntry};
-use crate::clock::{DAY_MICROS, Micros, duration_of};
+use crate::checkpoint::{
+    Day, Filing, Generation, IntentFile, OutputState, QueryPaths, SealIntent, Section, TailEntry, days_of_checkpoint,
+    days_of_seal,
+};
+use crate::clock::Micros;
 use crate::error::{Error, Result};
 use crate::state::Rows;
 use crate::store::{ByteSpool, Content, SpillDirectory, Store, disk_refusal};
@@ -42,7 +44,7 @@ pub struct SealLimits {
     pub rows_max: u64,
     /// Bytes in the tail, compressed.
     pub bytes_max: u64,
-    /// Age of the oldest row, processing time. Zero seals whatever there is.
+    /// Age of the oldest row. Zero seals whatever there is.
     pub age_max: Duration,
 }
 
@@ -57,28 +59,27 @@ pub struct SealNames<'a> {
 /// The next files to write from an output's tail; `None` while nothing is due.
 ///
 /// `date_column`: the column that dates a row (see [`tail_entry`]). `through`: the last checkpoint that may be sealed,
-/// where a later one still has to stay. Pure: record the answer with [`OutputState::begin_seal`] and commit it first.
+/// where a later one still has to stay. `age`: for how long an entry has been there, by steady time. Pure: record the answer with
+/// [`OutputState::begin_seal`] and commit it first.
 pub fn plan_seal(
     output: &OutputState,
     limits: SealLimits,
     names: SealNames<'_>,
     date_column: Option<&str>,
     through: Option<u64>,
-    now: Micros,
+    age: impl FnOnce(&TailEntry) -> Duration,
 ) -> Option<SealIntent> {
     let intended = output.intents.last().map_or(0, |intent| intent.to);
     let may = |entry: &&TailEntry| entry.checkpoint > intended && through.is_none_or(|last| entry.checkpoint <= last);
     let free: Vec<_> = output.tail.iter().filter(may).collect();
-    let first = free.first()?;
+    let first = *free.first()?;
     let rows: u64 = free.iter().map(|entry| entry.section.rows).sum();
     let bytes: u64 = free.iter().map(|entry| entry.section.length).sum();
-    let age = duration_of(now.saturating_sub(first.created_at));
-    if rows < limits.rows_max && bytes < limits.bytes_max && age < limits.age_max {
+    if rows < limits.rows_max && bytes < limits.bytes_max && age(first) < limits.age_max {
         return None;
     }
 
     let (mut rows, mut bytes, mut to) = (0, 0, first.checkpoint);
-    let mut dates: BTreeMap<&str, u64> = BTreeMap::new();
     for entry in &free {
         rows += entry.section.rows;
         bytes += entry.section.length;
@@ -86,15 +87,13 @@ pub fn plan_seal(
             break;
         }
         to = entry.checkpoint;
-        for (date, rows) in &entry.dates {
-            *dates.entry(date).or_default() += rows;
-        }
     }
     let seal = output.next_seal;
-    let files = dates.into_iter().enumerate().map(|(part, (date, rows))| IntentFile {
-        path: names.paths.sealed_file(names.output, date, names.generation, seal, part),
-        event_date: date.to_owned(),
-        rows,
+    let taken: Vec<&TailEntry> = free.into_iter().filter(|entry| entry.checkpoint <= to).collect();
+    let files = days_of_seal(&taken).into_iter().enumerate().map(|(part, (day, rows))| {
+        let date = day.text();
+        let path = names.paths.sealed_file(names.output, &date, names.generation, seal, part);
+        IntentFile { path, event_date: date, rows }
     });
     let (files, date_column) = (files.collect(), date_column.map(str::to_owned));
     Some(SealIntent { seal, from: first.checkpoint, to, date_column, files, watermarks: BTreeMap::new() })
@@ -144,7 +143,8 @@ impl OutputState {
 /// The tail entry for the rows that a checkpoint adds to an output. `None` without rows.
 ///
 /// `section` is where `batches` are stored. `date_column` names a timestamp, a date or a window struct with such a
-/// `start`; rows where it is null or outside the years 1 to 9999, and all rows without it, belong to the day of `created_at`.
+/// `start`; rows where it is null or outside the years 1 to 9999, and all rows without it, belong to the day of `created_at`, and so do
+/// those of the smallest days where there are too many: [`days_of_checkpoint`].
 ///
 /// # Errors
 /// `Invalid` where the column is missing or has no date.
@@ -158,14 +158,14 @@ pub fn tail_entry(
     if section.rows == 0 {
         return Ok(None);
     }
-    let fallback = Day::of(created_at).unwrap_or(Day::EPOCH);
+    let fallback = Day::of_checkpoint(created_at);
     let mut days: BTreeMap<Day, u64> = BTreeMap::new();
     for batch in batches {
         for (day, _) in dated_rows(&batch?, date_column, fallback)? {
             *days.entry(day).or_default() += 1;
         }
     }
-    let dates = days.into_iter().map(|(day, rows)| (day.text(), rows)).collect();
+    let dates = days_of_checkpoint(days, fallback).into_iter().map(|(day, rows)| (day.text(), rows)).collect();
     Ok(Some(TailEntry { checkpoint, created_at, section, dates }))
 }
 
@@ -189,8 +189,13 @@ pub async fn write_sealed(
         return Err(other_rows(query, intent, &format!("{found} rows, planned were {intended}")));
     }
     let mut files = Vec::with_capacity(intent.files.len());
+    let filing = Filing::of(intent);
+    let inputs: Vec<Input> = inputs
+        .iter()
+        .map(|(entry, rows)| Input { entry: entry.clone(), own: filing.own_days(entry).into(), rows: Arc::clone(rows) })
+        .collect();
     for file in &intent.files {
-        let dated = inputs.iter().filter(|(entry, _)| entry.dates.contains_key(&file.event_date));
+        let dated = inputs.iter().filter(|input| filing.rows(&input.entry, &file.event_date) > 0);
         let day = DayOfRows {
             inputs: dated.cloned().collect(),
             date_column: intent.date_column.clone(),
@@ -224,9 +229,18 @@ struct Row {
     row: usize,
 }
 
+/// The rows of one checkpoint.
+#[derive(Clone)]
+struct Input {
+    entry: TailEntry,
+    /// Its days that have files of their own, ascending; rows of others are filed under the checkpoint's day.
+    own: Arc<[Day]>,
+    rows: Arc<[Rows]>,
+}
+
 /// The rows of one day among those of some checkpoints.
 struct DayOfRows {
-    inputs: Vec<(TailEntry, Arc<[Rows]>)>,
+    inputs: Vec<Input>,
     date_column: Option<String>,
     date: String,
 }
@@ -236,13 +250,16 @@ impl DayOfRows {
     fn encode(&self, spool: ByteSpool, metadata: Vec<KeyValue>) -> Result<(Content, u64)> {
         let (mut file, mut spool): (Option<SealedWriter>, _) = (None, spool);
         let day = Day::parse(&self.date);
-        for (entry, rows) in &self.inputs {
-            let fallback = Day::of(entry.created_at).unwrap_or(Day::EPOCH);
+        for Input { entry, own, rows } in &self.inputs {
+            let fallback = Day::of_checkpoint(entry.created_at);
+            let filed_under = |day: Day| if own.binary_search(&day).is_ok() { day } else { fallback };
             for batch in rows.iter().flat_map(Rows::batches) {
                 let batch = batch?;
                 let dated = dated_rows(&batch, self.date_column.as_deref(), fallback)?.enumerate();
-                let times: Vec<_> =
-                    dated.filter(|(_, (of, _))| Some(*of) == day).map(|(row, (_, time))| (row, time)).collect();
+                let times: Vec<_> = dated
+                    .filter(|(_, (of, _))| Some(filed_under(*of)) == day)
+                    .map(|(row, (_, time))| (row, time))
+                    .collect();
                 if times.is_empty() {
                     continue;
                 }
@@ -402,35 +419,6 @@ fn to_public(column: &ArrayRef, field: &Field) -> Result<ArrayRef> {
         return Ok(column.clone());
     }
     Ok(cast(column, field.data_type())?)
-}
-
-/// A day of the calendar, UTC, in days since the Unix epoch. Years 1 to 9999: its text has a fixed width.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Day(i64);
-
-impl Day {
-    const EPOCH: Day = Day(0);
-    /// 0001-01-01
-    const FIRST: Day = Day(-719_162);
-    /// 9999-12-31
-    const LAST: Day = Day(2_932_896);
-
-    fn of(time: Micros) -> Option<Day> {
-        let day = Day(time.div_euclid(DAY_MICROS));
-        (Day::FIRST..=Day::LAST).contains(&day).then_some(day)
-    }
-
-    /// As [`Day::text`] writes it.
-    fn parse(text: &str) -> Option<Day> {
-        let date: NaiveDate = text.parse().ok()?;
-        Day::of(date.and_time(NaiveTime::MIN).and_utc().timestamp_micros())
-    }
-
-    /// `YYYY-MM-DD`
-    fn text(self) -> String {
-        let date = DateTime::from_timestamp_micros(self.0 * DAY_MICROS).unwrap_or(DateTime::UNIX_EPOCH);
-        date.format("%Y-%m-%d").to_string()
-    }
 }
 
 /// Day and event time of each row, in order.

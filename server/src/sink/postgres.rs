@@ -2,32 +2,43 @@
 //!
 //! The rows of a checkpoint range and the marker in `touchline_commits` change in one transaction, so a range that is applied
 //! again, by this server after a lost answer or by the next one after a crash, is recognised by the marker and left alone.
-//! Because the marker lives in the same database, a database that was restored from a backup says so itself.
+//! Because the marker lives in the same database, a database that was restored from a backup says so itself; because it names the history
+//! of the query's chain, so does one that is of another history.
 
 mod apply;
+mod careful;
+mod carry;
 mod changes;
 mod connection;
 mod ddl;
+mod ledger;
 mod marker;
 mod owner;
 mod prepare;
 mod read;
+mod rebuild;
+mod refuse;
 mod retain;
 mod settings;
 mod text;
+mod write;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use arrow::datatypes::SchemaRef;
+use tokio::sync::Semaphore;
+use tokio_postgres::Row;
 use tokio_postgres::types::Type;
+use uuid::Uuid;
 
-pub use self::marker::{Marker, Verdict, decide_marker, kind_of_sqlstate, retry_delay};
+pub use self::marker::{Claim, Marker, Verdict, decide_marker, kind_of_sqlstate, retry_delay};
 pub use self::read::TableRows;
+pub use self::rebuild::Rebuild;
 pub use self::settings::PostgresSettings;
 
 use self::connection::{Lease, Pool, failed, timed_out};
-use self::ddl::{MARKER_TABLE, SET_ASIDE_TABLE};
+use self::ddl::{MARKER_TABLE, SET_ASIDE_TABLE, TableSql};
 use crate::changelog::Changes;
 use crate::clock::Micros;
 use crate::error::{Error, Result};
@@ -72,8 +83,8 @@ impl HotTable {
 /// What became of a checkpoint range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Applied {
-    /// The range is in the table. `rows`: written and deleted. `expired`: rows left out because their day lies before the retention boundary, or beyond what
-    /// Postgres can hold.
+    /// The range is in the table, or in the ledger of refused rows. `rows`: written and deleted. `expired`: rows left out because their day
+    /// lies before the retention boundary.
     Written { rows: u64, expired: u64 },
     /// The marker already stood at `at`, which is not before `to`: an earlier attempt was committed.
     AlreadyApplied { at: u64 },
@@ -109,7 +120,14 @@ struct Inner {
     pool: Pool,
     /// As `server_version_num`: 150018 is 15.18. Known once a table has been prepared.
     version: AtomicU32,
+    refused: ledger::Counts,
+    /// Statements that read the ledger of refused rows, each on a connection of its own.
+    readers: Arc<Semaphore>,
+    retaining: retain::UnderWay,
 }
+
+/// Statements that may read the ledger of refused rows at once; others wait.
+const LEDGER_READERS_MAX: usize = 2;
 
 impl PostgresSink {
     /// Reads the settings. Nothing is opened yet: a database that is away keeps no server from starting, and what it has to say
@@ -120,7 +138,15 @@ impl PostgresSink {
     pub fn try_new(settings: PostgresSettings) -> Result<Self> {
         ddl::quote(&settings.schema)?;
         let pool = Pool::new(&settings)?;
-        Ok(PostgresSink { inner: Arc::new(Inner { settings, pool, version: AtomicU32::new(0) }) })
+        let inner = Inner {
+            settings,
+            pool,
+            version: AtomicU32::new(0),
+            refused: ledger::Counts::default(),
+            readers: Arc::new(Semaphore::new(LEDGER_READERS_MAX)),
+            retaining: retain::UnderWay::default(),
+        };
+        Ok(PostgresSink { inner: Arc::new(inner) })
     }
 
     /// Looks whether the database is one that can hold tables: asked each time, because another one may answer now.
@@ -163,6 +189,11 @@ impl PostgresSink {
         &self.inner.settings
     }
 
+    /// How many rows of a version of a query, by [`HotTable::query`], were refused since this process began.
+    pub fn refused_rows(&self, query: &str) -> u64 {
+        self.inner.refused.refused(query)
+    }
+
     /// `host:port/database`, without the login.
     pub fn target(&self) -> &str {
         &self.inner.pool.target
@@ -184,12 +215,12 @@ impl PostgresSink {
     async fn read_marker(&self, db: &Lease<'_>, hot: &HotTable) -> Result<Option<Marker>> {
         let row = db
             .query_typed_opt(
-                &format!("SELECT checkpoint, generation FROM {} WHERE query = $1", self.marker_table()?),
+                &format!("SELECT {MARKER_COLUMNS} FROM {} WHERE query = $1", self.marker_table()?),
                 &[(&hot.query, Type::TEXT)],
             )
             .await
             .map_err(|error| failed(format!("read the marker of query {}", hot.query), &error))?;
-        Ok(row.map(|row| Marker { checkpoint: unsigned(row.get(0)), generation: unsigned(row.get(1)) }))
+        Ok(row.as_ref().map(marker_of))
     }
 
     fn marker_table(&self) -> Result<String> {
@@ -209,28 +240,58 @@ impl PostgresSink {
     }
 }
 
-/// Refuses to go on where the database has seen more checkpoints than the manifest chain has: the object store was set back, and
-/// the checkpoints to come would not be the ones that are already in the table.
-///
-/// # Errors
-/// `Corrupt`, with both checkpoints and the ways out.
-pub fn refuse_older_store(hot: &HotTable, applied: u64, head: u64) -> Result<()> {
-    if applied <= head {
-        return Ok(());
-    }
-    Err(Error::corrupt(format!("the checkpoints of query {} are older than its hot table", hot.query))
-        .detail(format!("the newest manifest is {head}; touchline_commits says that {applied} has been applied"))
-        .hint(format!(
-            "the object store was restored, or postgres.url names another server's database; restore the newer manifests, or \
-             start the table again: DROP TABLE {}; DELETE FROM {MARKER_TABLE} WHERE query = {};",
-            ddl::quote(&hot.table)?,
-            ddl::literal(&hot.query)
-        )))
+/// What [`marker_of`] reads, in its order.
+const MARKER_COLUMNS: &str = "checkpoint, generation, lineage::text, instance::text";
+
+fn marker_of(row: &Row) -> Marker {
+    let id = |at: usize| Uuid::try_parse(row.get::<_, Option<&str>>(at)?).ok();
+    Marker { checkpoint: unsigned(row.get(0)), generation: unsigned(row.get(1)), lineage: id(2), instance: id(3) }
 }
 
+/// The table is of another history than the query's chain: nothing is written to it until somebody has looked.
+fn foreign(hot: &HotTable, sql: &TableSql, claim: &Claim, marker: &Marker) -> Error {
+    let Claim { lineage, head, .. } = claim;
+    Error::corrupt(format!("hot table {} is not of the history of query {}", sql.qualified, hot.query))
+        .detail(format!(
+            "{MARKER_TABLE} says {marker}; the checkpoints in the state store are of lineage {} and end at {head}, and that one is not among \
+             them",
+            lineage.id
+        ))
+        .hint(format!(
+            "the state store was restored from a backup or made anew, or postgres.url names another server's database. Nothing is \
+             written to the table. {}",
+            ways_out(sql)
+        ))
+}
+
+/// The table has rows, and nothing says which.
+fn unmarked(hot: &HotTable, sql: &TableSql) -> Error {
+    Error::corrupt(format!("hot table {} has rows, and {MARKER_TABLE} does not say which", sql.qualified))
+        .detail(format!("there is no row for query {}", hot.query))
+        .hint(format!(
+            "it was deleted, or not restored with the table. Nothing is written to the table. {}",
+            ways_out(sql)
+        ))
+}
+
+/// The store alone says whose a query is: a marker of a newer generation stops the writing of its table, and nothing else.
 fn fenced(hot: &HotTable, generation: u64, by: u64) -> Error {
-    Error::fenced(format!("another server has taken over query {}", hot.query))
-        .detail(format!("touchline_commits is at generation {by}, this server at {generation}"))
+    Error::fenced(format!("the hot table of query {} belongs to a newer server", hot.query))
+        .detail(format!("{MARKER_TABLE} is at generation {by}, this server at {generation}"))
+        .hint(format!(
+            "let each server write a database or a postgres.schema of its own. If the state store was set back to a time before generation \
+             {by}, have the table made anew from the query's rows: DROP TABLE {};",
+            ddl::quote(&hot.table).unwrap_or_else(|_| hot.table.clone())
+        ))
+}
+
+fn ways_out(sql: &TableSql) -> String {
+    let kept = ddl::cut(&sql.table, "_kept");
+    let kept = sql.in_schema(&kept).unwrap_or(kept);
+    format!(
+        "To have it made anew from the query's rows: DROP TABLE {0}; to keep what it has: CREATE TABLE {kept} AS TABLE {0}; before that",
+        sql.qualified
+    )
 }
 
 /// Checkpoints and generations count from 0 and are `bigint` in the table.

@@ -1,32 +1,36 @@
 //! The embedded log: durable topics inside this process, for installations that have no Kafka.
 //!
 //! Appends are grouped: one thread takes all that wait, stores each partition's records as one chunk and makes them
-//! durable with one transaction. When an append returns, its records survive a crash of the process and a power cut.
+//! durable with one transaction. When an append returns, its records survive a crash of the process and a power cut. Where it fails
+//! while they are made durable, they may be there or not, and the error says so.
 //! The file does not shrink: space that retention frees is used again.
 
 mod chunk;
+mod file;
 mod source;
 #[cfg(test)]
 mod tests;
 mod writer;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use parking_lot::{Condvar, Mutex};
-use redb::{Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageError, TableDefinition};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use uuid::Uuid;
 
 pub use self::source::EmbeddedSource;
 
+use self::file::{Open, StoreFile, open_file};
+
 use super::{Offset, Offsets, Partition};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::store::with_disk_hint;
+use crate::store::{create_durably, sync_directory, unwritable, with_disk_hint};
 
 /// Topic name → (id, number of partitions).
 const TOPICS: TableDefinition<&str, (u32, u32)> = TableDefinition::new("topics");
@@ -47,7 +51,6 @@ const PENDING_KBYTES: usize = 64 * 1024;
 const APPEND_BYTES_MAX: usize = 16 << 20;
 const PENDING_APPENDS: usize = 4096;
 const PARTITIONS_MAX: u32 = 1024;
-const CACHE_BYTES: usize = 64 << 20;
 
 /// `[embedded_log]` of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,8 +89,7 @@ pub struct EmbeddedLog {
 }
 
 struct Shared {
-    database: Database,
-    path: PathBuf,
+    file: StoreFile,
     /// Tells it from another log in its place.
     id: String,
     state: Mutex<State>,
@@ -114,6 +116,27 @@ struct Extent {
     bytes: u64,
 }
 
+impl Shared {
+    /// Uses the store, which is opened anew where it has failed.
+    fn with_store<T>(&self, access: impl FnOnce(&Database) -> Result<T>) -> Result<T> {
+        let reopened = |database: &Database| -> Result<()> {
+            let found = identify(database)?;
+            if found != self.id {
+                return Err(Error::corrupt(format!(
+                    "{} is not the embedded log that it was",
+                    self.file.path().display()
+                ))
+                .detail(format!("its id is {found}, it was {}", self.id))
+                .hint("put the file back, or start the server again to go on with the one that is there"));
+            }
+            *self.state.lock() = load(database)?;
+            self.grown.notify_all();
+            Ok(())
+        };
+        self.file.with(reopened, access)
+    }
+}
+
 /// An append on its way to the writer.
 struct Append {
     topic: u32,
@@ -127,7 +150,7 @@ struct Append {
 
 impl std::fmt::Debug for EmbeddedLog {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("EmbeddedLog").field("path", &self.shared.path).finish_non_exhaustive()
+        f.debug_struct("EmbeddedLog").field("path", &self.shared.file.path()).finish_non_exhaustive()
     }
 }
 
@@ -135,31 +158,35 @@ impl EmbeddedLog {
     /// Opens the log in `dir`, which is made where it does not exist.
     ///
     /// # Errors
-    /// `Invalid` where another process has it open, `Unavailable` where the folder cannot be used, `Corrupt` where the
-    /// file is not what was written.
+    /// `Invalid` where another process has it open, or somebody else owns the folder; `OverBudget` for a full disk, `Unavailable` for one
+    /// that is read-only; `Corrupt` where the file is not what was written.
     pub fn open(dir: &Path, settings: EmbeddedSettings, clock: Clock) -> Result<Arc<Self>> {
+        EmbeddedLog::open_by(dir, settings, clock, Box::new(open_file))
+    }
+
+    fn open_by(dir: &Path, settings: EmbeddedSettings, clock: Clock, open: Open) -> Result<Arc<Self>> {
         if !(1..=PARTITIONS_MAX).contains(&settings.partitions) {
             return Err(Error::invalid(format!(
                 "partitions of the embedded log is {}; it must be 1 to {PARTITIONS_MAX}",
                 settings.partitions
             )));
         }
-        std::fs::create_dir_all(dir).map_err(|error| {
-            let told = Error::unavailable(format!("cannot use {} for the embedded log", dir.display()))
-                .hint("choose a data directory that the server may write to");
-            with_disk_hint(told, &error).caused_by(error)
-        })?;
+        let unusable = |error: std::io::Error| unwritable(dir, error).detail("the embedded log is there");
+        create_durably(dir).map_err(unusable)?;
         let path = dir.join(FILE);
-        let database = redb::Builder::new().set_cache_size(CACHE_BYTES).create(&path).map_err(|error| match error {
+        let file = StoreFile::try_new(path.clone(), open).map_err(|error| match error {
             DatabaseError::DatabaseAlreadyOpen => {
                 Error::invalid(format!("another process uses the embedded log {}", path.display()))
                     .hint("stop it, or choose another data directory")
             }
+            DatabaseError::Storage(StorageError::Io(error)) => unusable(error),
             error => store_error(error),
         })?;
-        let id = identify(&database)?;
-        let state = load(&database)?;
-        let shared = Arc::new(Shared { database, path, id, state: Mutex::new(state), grown: Condvar::new() });
+        // The store makes its file durable, and not that the file has this name.
+        sync_directory(dir).map_err(unusable)?;
+        let nothing_read = |_: &Database| -> Result<()> { Ok(()) };
+        let (id, state) = file.with(nothing_read, |database| Ok((identify(database)?, load(database)?)))?;
+        let shared = Arc::new(Shared { file, id, state: Mutex::new(state), grown: Condvar::new() });
         let (sender, receiver) = mpsc::channel(PENDING_APPENDS);
         let writer = writer::spawn(Arc::clone(&shared), receiver, settings.clone(), clock)?;
         let room = Arc::new(Semaphore::new(PENDING_KBYTES));
@@ -184,23 +211,7 @@ impl EmbeddedLog {
         if let Some(topic) = self.shared.state.lock().topics.get(name) {
             return Ok(topic.partitions.len() as u32);
         }
-        // The store allows one writer at a time: who comes second finds the topic made.
-        let mut write = self.shared.database.begin_write().map_err(store_error)?;
-        write.set_durability(Durability::Immediate).map_err(store_error)?;
-        let (id, partitions) = {
-            let mut topics = write.open_table(TOPICS).map_err(store_error)?;
-            let existing = topics.get(name).map_err(store_error)?.map(|found| found.value());
-            match existing {
-                Some(found) => found,
-                None => {
-                    let id = redb::ReadableTableMetadata::len(&topics).map_err(store_error)?;
-                    let id = u32::try_from(id).map_err(|_| Error::over_budget("too many topics"))?;
-                    topics.insert(name, (id, partitions)).map_err(store_error)?;
-                    (id, partitions)
-                }
-            }
-        };
-        write.commit().map_err(store_error)?;
+        let (id, partitions) = self.shared.with_store(|database| make_topic(database, name, partitions))?;
         let topic = Topic { id, partitions: vec![Extent::default(); partitions as usize] };
         self.shared.state.lock().topics.entry(name.to_owned()).or_insert(topic);
         Ok(partitions)
@@ -219,7 +230,7 @@ impl EmbeddedLog {
     ///
     /// # Errors
     /// `OverBudget` above 16 MiB at once, `Invalid` for a partition that does not exist, `Unavailable` where the disk
-    /// refuses; none of the records is then readable.
+    /// refuses. None of the records is then readable, unless the error says that this is not known.
     pub fn append(&self, topic: &str, partition: Partition, records: &[NewRecord<'_>]) -> Result<Offset> {
         // Unconstrained: called from within a task whose budget is spent, the future would wait for the task's own
         // scheduler, which waits for us.
@@ -293,6 +304,28 @@ impl Drop for EmbeddedLog {
             let _ = writer.join();
         }
     }
+}
+
+/// Number and partitions of a topic, which is made where there is none.
+fn make_topic(database: &Database, name: &str, partitions: u32) -> Result<(u32, u32)> {
+    // The store allows one writer at a time: who comes second finds the topic made.
+    let mut write = database.begin_write().map_err(store_error)?;
+    write.set_durability(Durability::Immediate).map_err(store_error)?;
+    let made = {
+        let mut topics = write.open_table(TOPICS).map_err(store_error)?;
+        let existing = topics.get(name).map_err(store_error)?.map(|found| found.value());
+        match existing {
+            Some(found) => found,
+            None => {
+                let id = redb::ReadableTableMetadata::len(&topics).map_err(store_error)?;
+                let id = u32::try_from(id).map_err(|_| Error::over_budget("too many topics"))?;
+                topics.insert(name, (id, partitions)).map_err(store_error)?;
+                (id, partitions)
+            }
+        }
+    };
+    write.commit().map_err(store_error)?;
+    Ok(made)
 }
 
 /// The log's id. One without, new or of an earlier version, is given one.

@@ -30,7 +30,7 @@ pub use self::parquet::parquet_schema;
 use super::{Offset, Offsets, Partition, Progress, SourceBatch};
 use crate::catalog::{Connector, Format, TableDef};
 use crate::clock::Clock;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Longest record of a text file, in bytes.
 const RECORD_BYTES_MAX: usize = 16 << 20;
@@ -97,7 +97,7 @@ pub fn path_of(def: &TableDef) -> Result<&Path> {
 pub fn list_files(path: &Path) -> Result<Vec<PathBuf>> {
     let metadata = std::fs::metadata(path).map_err(|error| {
         if error.kind() == std::io::ErrorKind::NotFound {
-            Error::invalid(format!("no such file or folder: {}", path.display()))
+            Error::invalid(format!("{MISSING}: {}", path.display()))
                 .hint("correct 'path' in the table's WITH (…); relative paths count from the statement's file")
         } else {
             unreadable(path, error)
@@ -118,6 +118,22 @@ pub fn list_files(path: &Path) -> Result<Vec<PathBuf>> {
     }
     files.sort_unstable();
     Ok(files)
+}
+
+/// How [`list_files`] says that a path does not exist.
+const MISSING: &str = "no such file or folder";
+
+/// The error for one who tries again: a path that does not exist may do so by then, and is no mistake of the definition before.
+pub fn awaited(error: Error) -> Error {
+    if error.kind() != ErrorKind::Invalid || !error.primary().starts_with(MISSING) {
+        return error;
+    }
+    let awaited = Error::unavailable(error.primary())
+        .hint("put it there, and it is read by itself; or correct 'path' in the table's WITH (…)");
+    match error.location() {
+        Some(place) => awaited.at(place.clone()),
+        None => awaited,
+    }
 }
 
 fn unreadable(path: &Path, error: std::io::Error) -> Error {

@@ -221,9 +221,18 @@ impl KafkaSource {
                 self.in_doubt &= is_of_before;
             }
             Some(Answer::Untold) => self.in_doubt &= is_of_before,
+            Some(Answer::Failed(_)) if self.in_doubt => self.ask_who_leads_now(),
             Some(Answer::Failed(_)) | None => {}
         }
         Ok(!self.in_doubt)
+    }
+
+    /// Who led the topic before may not come back with the others, and a topic without new records brings nothing that would show who does
+    /// now: the doubt would last.
+    fn ask_who_leads_now(&mut self) {
+        if let Ok(metadata) = self.queue.consumer().fetch_metadata(Some(&self.topic.name), REQUEST_SLICE) {
+            self.question.ask_of(leader_of(&metadata, &self.topic));
+        }
     }
 
     /// Adds partitions that have appeared, each from its beginning: they are younger than the table.
@@ -608,11 +617,10 @@ fn begin_at(topic: &Topic, resume: &Offsets, start: StartAt, found: &[Found]) ->
 
 fn check_range(topic: &Topic, partition: Partition, position: Offset, low: Offset, high: Offset) -> Result<()> {
     if position < low {
-        return Err(topic.lost(
-            partition,
-            position,
-            &format!("offsets {position} to {} are gone: the partition now begins at {low}", low - 1),
-        ));
+        let range = format!("offsets {position} to {}", low - 1);
+        let what = format!("{range} are gone: the partition now begins at {low}");
+        let gone = format!("topic \"{}\", partition {partition}, {range}", topic.name);
+        return Err(topic.lost(partition, position, &what).losing(gone));
     }
     if position > high {
         return Err(topic.lost(

@@ -12,7 +12,7 @@ mod origin;
 mod postgres;
 pub mod reader;
 mod shared;
-mod view;
+pub(crate) mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -120,6 +120,8 @@ pub struct SourceBatch {
     pub extra_rows: u64,
     /// Records of such tables without any row.
     pub empty_records: u64,
+    /// Where these were read, of what is decoded for several queries: each of them may begin behind some.
+    pub empty_at: Vec<(Partition, Offset)>,
     /// Bounded input has ended: there is nothing after this batch.
     pub finished: bool,
     /// Bytes of its rows and bad records, about.
@@ -159,9 +161,9 @@ pub struct ViewProgress {
 pub struct Known {
     /// Where it ended when it last answered.
     pub end: Offset,
-    /// Processing time of the first answer after it had been silent, in trouble, or not known at all.
+    /// Steady time of the first answer after it had been silent, in trouble, or not known at all.
     pub since: Micros,
-    /// Processing time of the last answer.
+    /// Steady time of the last answer.
     pub at: Micros,
 }
 

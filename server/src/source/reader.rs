@@ -6,6 +6,8 @@
 
 #[cfg(test)]
 pub(crate) mod by_hand;
+mod side_by_side;
+mod takers;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +21,9 @@ use arrow::array::RecordBatch;
 use parking_lot::Mutex;
 use tokio::sync::mpsc::{self, error::TryRecvError};
 
+use self::side_by_side::{Ended, Lane};
+use self::takers::Takers;
+pub(super) use self::takers::{Gone, Queue, counted, may_wait};
 use super::embedded::{EmbeddedLog, EmbeddedSource};
 use super::filesystem::{self, BatchReader, NdjsonSource};
 use super::kafka::{self, KafkaSettings, KafkaSource};
@@ -26,12 +31,12 @@ use super::postgres::PostgresSource;
 use super::shared::{Hub, SharedTopics, Subscriber, can_be_shared};
 use super::view;
 use super::{Identity, Known, Offset, Offsets, Partition, PollLimits, Polled, Progress, Source, SourceBatch};
-use crate::catalog::{Connector, Format, KafkaTopic, RecordRows, StartAt, TableDef};
+use crate::catalog::{ColumnKind, Connector, Format, KafkaTopic, MetadataKey, RecordRows, StartAt, TableDef};
 use crate::clock::{Clock, Micros};
 use crate::decode::{Doubtful, TableDecoder};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::postgres::PostgresSettings;
-use crate::state::{Account, Reservation};
+use crate::state::Account;
 use crate::store::Store;
 use crate::tables::Published;
 
@@ -86,7 +91,7 @@ pub struct ViewDeps {
     pub public: Store,
 }
 
-/// Bounds the memory of one reader: about `(queue_batches + 1) × batch_bytes_max`, and what the source prefetches.
+/// Bounds the memory of one reader: about `(queue_batches + 2 × decoders) × batch_bytes_max`, and what the source prefetches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReaderLimits {
     /// Records per batch.
@@ -95,6 +100,8 @@ pub struct ReaderLimits {
     pub batch_bytes_max: usize,
     /// Batches that wait for the query.
     pub queue_batches: usize,
+    /// Threads that decode batches at the same time, as long as these are full.
+    pub decoders: usize,
 }
 
 impl ReaderLimits {
@@ -110,7 +117,7 @@ const BATCH_SHARE: usize = 128;
 
 impl Default for ReaderLimits {
     fn default() -> Self {
-        ReaderLimits { batch_rows_max: 64 * 1024, batch_bytes_max: 32 << 20, queue_batches: 4 }
+        ReaderLimits { batch_rows_max: 64 * 1024, batch_bytes_max: 32 << 20, queue_batches: 4, decoders: 1 }
     }
 }
 
@@ -292,91 +299,10 @@ struct Task {
     open: OpenSpec,
     rows_max: usize,
     bytes_max: usize,
+    decoders: usize,
     deps: SourceDeps,
     takers: Takers,
     answers: Arc<Mutex<Answers>>,
-}
-
-/// Who reads what the thread decodes.
-enum Takers {
-    Query { columns: Vec<usize>, queue: Queue, account: Option<Arc<Account>> },
-    Shared(Arc<Hub>),
-}
-
-impl Takers {
-    fn is_gone(&self) -> bool {
-        match self {
-            Takers::Query { queue, .. } => queue.is_closed(),
-            Takers::Shared(hub) => hub.is_closed(),
-        }
-    }
-
-    fn may_be_several(&self) -> bool {
-        matches!(self, Takers::Shared(_))
-    }
-
-    /// The columns to decode from now on, where they change.
-    fn other_columns(&self) -> Result<Option<Vec<usize>>, Gone> {
-        match self {
-            Takers::Query { .. } => Ok(None),
-            Takers::Shared(hub) => {
-                hub.gather()?;
-                Ok(hub.other_columns())
-            }
-        }
-    }
-
-    /// How long to wait for more records while there are some.
-    fn wait(&self) -> Duration {
-        match self {
-            Takers::Query { .. } => WAIT_FOR_ROOM,
-            Takers::Shared(hub) => hub.wait(),
-        }
-    }
-
-    /// Whether a batch of so many bytes that is not full should be put in.
-    fn wants(&self, bytes: usize) -> Result<bool, Gone> {
-        match self {
-            Takers::Query { queue, .. } if queue.is_closed() => Err(Gone),
-            Takers::Query { queue, account, .. } => {
-                Ok(queue.capacity() > 0 && may_wait(queue, account.as_ref(), bytes))
-            }
-            Takers::Shared(hub) => hub.wants(bytes),
-        }
-    }
-
-    /// Waits for room, and for memory as long as another batch waits there.
-    fn wait_for_room(&self, bytes: usize) -> Result<(), Gone> {
-        match self {
-            Takers::Query { queue, account, .. } => {
-                while !may_wait(queue, account.as_ref(), bytes) {
-                    if queue.is_closed() {
-                        return Err(Gone);
-                    }
-                    thread::sleep(WAIT_FOR_ROOM);
-                }
-                Ok(())
-            }
-            Takers::Shared(hub) => hub.wait_for_room(bytes),
-        }
-    }
-
-    fn put(&self, (batch, doubtful): (SourceBatch, Vec<Doubtful>)) -> Result<(), Gone> {
-        match self {
-            Takers::Query { queue, account, .. } => {
-                queue.blocking_send(Ok(counted(batch, account.as_ref()))).map_err(|_| Gone)
-            }
-            Takers::Shared(hub) => hub.put(batch, doubtful),
-        }
-    }
-
-    fn fail(&self, error: Error) {
-        match self {
-            // Fails only where nobody listens any more.
-            Takers::Query { queue, .. } => _ = queue.blocking_send(Err(error)),
-            Takers::Shared(hub) => hub.fail(error),
-        }
-    }
 }
 
 /// What the source has to say beside records, for the query to see at any time.
@@ -430,9 +356,6 @@ enum Input {
 /// Which files they are that are read, where somebody wants to know.
 type Files = Option<Arc<Identity>>;
 
-/// The query is gone: nobody is left to tell.
-pub(super) struct Gone;
-
 impl Task {
     fn new(
         def: Arc<TableDef>,
@@ -443,7 +366,8 @@ impl Task {
         answers: Arc<Mutex<Answers>>,
     ) -> Self {
         let rows_max = limits.batch_rows_max.min(open.epoch_rows.unwrap_or(usize::MAX)).max(1);
-        Task { def, open, rows_max, bytes_max: limits.batch_bytes_max.max(1), deps, takers, answers }
+        let (bytes_max, decoders) = (limits.batch_bytes_max.max(1), limits.decoders.max(1));
+        Task { def, open, rows_max, bytes_max, decoders, deps, takers, answers }
     }
 
     fn run(self) {
@@ -561,6 +485,8 @@ impl Task {
         let mut told: Option<Offsets> = None;
         // Records and news since the last batch that was sent.
         let (mut records, mut news) = (0, false);
+        let mut lanes: Vec<Lane> = Vec::new();
+        let mut was_full = false;
         loop {
             if self.takers.is_gone() {
                 return Err(Gone);
@@ -574,6 +500,18 @@ impl Task {
                     Ok(other) => decoder = other,
                     Err(error) => return Ok(Err(error)),
                 }
+                lanes.clear();
+            }
+            if let (Some(at), true, false) = (&mut told, std::mem::take(&mut was_full), waiting_for_room)
+                && self.decodes_side_by_side(&decoder)
+            {
+                match self.read_side_by_side(source.as_mut(), &decoder, &mut lanes, at)? {
+                    Ok(Ended { finished: true, .. }) => return Ok(Ok(())),
+                    Ok(ended) => news = ended.news,
+                    Err(error) => return Ok(Err(error)),
+                }
+                decoder.start_at(at);
+                continue;
             }
             let limits = PollLimits {
                 records_max: match &told {
@@ -613,30 +551,40 @@ impl Task {
             {
                 let mut answers = self.answers.lock();
                 news |= answers.set_trouble(polled.trouble.clone());
-                answers.note(&polled, self.deps.clock.now());
+                answers.note(&polled, self.deps.clock.steady());
             }
             news |= records > 0 || polled.finished || told.as_ref() != Some(&polled.positions);
             if !news {
                 continue;
             }
-            let full =
-                records.max(decoder.rows()) >= self.rows_max || decoder.bytes() >= self.bytes_max || polled.finished;
-            if !full && !self.takers.wants(decoder.bytes())? {
+            let full = records.max(decoder.rows()) >= self.rows_max || decoder.bytes() >= self.bytes_max;
+            let whole = full || polled.finished;
+            if !whole && !self.takers.wants(decoder.bytes())? {
                 continue;
             }
             // Of files once: there may be thousands.
             let identity = files.take().or_else(|| source.identity());
             let finished = finish(&mut decoder, &polled);
             match finished.map(|(batch, doubtful)| (SourceBatch { identity, ..batch }, doubtful)) {
-                Ok(batch) if full => self.send(batch)?,
+                Ok(batch) if whole => self.send(batch)?,
                 Ok(batch) => self.takers.put(batch)?,
                 Err(error) => return Ok(Err(error)),
             }
-            (records, news, told) = (0, false, Some(polled.positions));
+            (records, news, told, was_full) = (0, false, Some(polled.positions), full);
             if polled.finished {
                 return Ok(Ok(()));
             }
         }
+    }
+
+    /// Whether full batches are decoded by several threads. Of small ones there would be more to hand over than to decode, and headers are
+    /// not copied.
+    fn decodes_side_by_side(&self, decoder: &TableDecoder) -> bool {
+        let columns = decoder.schema().fields();
+        let has_headers = self.def.columns.iter().any(|column| {
+            matches!(column.kind, ColumnKind::Metadata(MetadataKey::Headers)) && columns.find(&column.name).is_some()
+        });
+        self.decoders > 1 && self.rows_max >= ROWS_SIDE_BY_SIDE && !has_headers
     }
 
     fn read_batches(&self, mut reader: Box<dyn BatchReader>, identity: Files) -> Result<Result<()>, Gone> {
@@ -647,7 +595,7 @@ impl Task {
             match reader.next(self.rows_max.min(BATCH_FILE_ROWS)) {
                 Ok(mut batch) => {
                     batch.bytes = batch.batches.iter().map(RecordBatch::get_array_memory_size).sum();
-                    let (finished, now) = (batch.finished, self.deps.clock.now());
+                    let (finished, now) = (batch.finished, self.deps.clock.steady());
                     let ends =
                         batch.progress.iter().filter_map(|(partition, progress)| Some((*partition, progress.end?)));
                     ends.for_each(|(partition, end)| self.answers.lock().answered(partition, end, now));
@@ -678,24 +626,8 @@ impl Task {
     }
 }
 
-/// A queue of batches that a reader fills.
-pub(super) type Queue = mpsc::Sender<Result<SourceBatch>>;
-
-/// Whether a batch of so many bytes may be put into the queue: there is memory for it, or nothing is in the queue.
-pub(super) fn may_wait(queue: &Queue, account: Option<&Arc<Account>>, bytes: usize) -> bool {
-    let Some(account) = account else { return true };
-    queue.capacity() == queue.max_capacity() || account.hold(bytes).is_some()
-}
-
-/// The batch with its bytes on the account, as long as it waits and is worked on.
-pub(super) fn counted(mut batch: SourceBatch, account: Option<&Arc<Account>>) -> SourceBatch {
-    if let Some(account) = account {
-        let mut held = Reservation::empty(account);
-        held.count(batch.bytes);
-        batch.held = Some(Arc::new(held));
-    }
-    batch
-}
+/// Rows of a batch from which on it is worth a thread of its own.
+const ROWS_SIDE_BY_SIDE: usize = 4096;
 
 /// Rows of a CSV or Parquet batch: DataFusion's own batch size.
 const BATCH_FILE_ROWS: usize = 8192;

@@ -11,7 +11,7 @@ use super::parser::StatementParser;
 use super::peers;
 use crate::catalog::{
     CSV_DELIMITER_DEFAULT, Compression, Connector, FieldPath, FilesystemPath, Format, KafkaTopic, OnBadRow,
-    PostgresAddress, PostgresTable, RecordRows, StartAt, TimestampFormat, ViewOptions,
+    ParquetRows, PostgresAddress, PostgresTable, RecordRows, StartAt, TimestampFormat, ViewOptions,
 };
 use crate::error::{Error, Location, Result};
 
@@ -34,7 +34,8 @@ const TABLE: &[&str] = &[
 ];
 /// Options about one column, whose name stands behind these.
 const OF_COLUMNS: &[&str] = &["aliases.", "timestamp-format.", "json.path."];
-const VIEW: &[&str] = &["primary-key", TIME_COLUMN, "allowed-lateness", "postgres", SESSION_MAX_LENGTH, STATE_TTL];
+const VIEW: &[&str] =
+    &["primary-key", TIME_COLUMN, "allowed-lateness", "postgres", PARQUET_ROWS, SESSION_MAX_LENGTH, STATE_TTL];
 
 /// An option of a static table.
 const REFRESH_INTERVAL: &str = "refresh-interval";
@@ -43,6 +44,7 @@ const REFRESH_INTERVAL: &str = "refresh-interval";
 pub(crate) const SESSION_MAX_LENGTH: &str = "session-max-length";
 pub(crate) const TIME_COLUMN: &str = "time-column";
 pub(crate) const STATE_TTL: &str = "state-ttl";
+pub(crate) const PARQUET_ROWS: &str = "parquet.rows";
 
 const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 const MAX_FUTURE_DEFAULT: Duration = Duration::from_secs(300);
@@ -149,6 +151,11 @@ impl Options {
         }
         self.given.push(option);
         Ok(())
+    }
+
+    /// Where an option's name stands, if it is given.
+    pub(crate) fn place_of(&self, key: &str) -> Option<Location> {
+        self.given.iter().find(|given| given.key == key).map(|given| given.key_at.clone())
     }
 
     fn take(&mut self, key: &str) -> Option<GivenOption> {
@@ -693,6 +700,12 @@ pub(crate) fn view_options(mut given: Options, errors: &mut Vec<Error>) -> ViewO
             "true" => Ok(Some(true)),
             "false" => Ok(Some(false)),
             _ => Err(option.wrong("it is 'true' or 'false'")),
+        }),
+        parquet_rows: read(given.take(PARQUET_ROWS), ParquetRows::Final, errors, |option| {
+            let declared = ParquetRows::DECLARED.into_iter().find(|(name, _)| *name == option.value);
+            declared.map(|(_, rows)| rows).ok_or_else(|| {
+                option.wrong("it is 'final', or 'changes' for files of the rows that may change again, too")
+            })
         }),
         session_max_length: read(given.take(SESSION_MAX_LENGTH), None, errors, |option| {
             option.duration_above_zero("leave it out for sessions as long as rows come").map(Some)

@@ -21,7 +21,7 @@ use super::source_text::{RECURSION_MAX, SourceText, StatementTokens, is_end};
 use super::spelling::respell_tokens;
 use super::subquery_levels::{SUBQUERY_LEVELS_HINT, too_deep_message, too_deep_subquery};
 use super::window_calls::{LENGTH_HINT, wrong_length};
-use crate::catalog::{Explained, PlainView, Statement, ViewDef, ViewOptions};
+use crate::catalog::{Explained, ParquetRows, PlainView, Statement, ViewDef, ViewOptions};
 use crate::error::{Error, Location, Result};
 
 /// Bytes of a name: Postgres cuts longer ones off.
@@ -249,16 +249,25 @@ impl<'a> StatementParser<'a> {
 
     fn create_view(&mut self) -> Result<ViewDef, Vec<Error>> {
         let name = self.view_name().map_err(alone)?;
-        let mut errors = Vec::new();
+        let (mut errors, mut files_at) = (Vec::new(), None);
         let options = match self.parser.parse_keyword(Keyword::WITH) {
             true => {
                 let given = Options::parse(self).map_err(alone)?;
+                files_at = given.place_of(options::PARQUET_ROWS);
                 options::view_options(given, &mut errors)
             }
             false => ViewOptions::default(),
         };
         self.expect_keyword(Keyword::AS).map_err(alone)?;
-        match self.view(name, options) {
+        let view = self.view(name, options).and_then(|view| match (view.options.parquet_rows, view.emit.early) {
+            (ParquetRows::Changes, None) => Err(Error::invalid(
+                "option \"parquet.rows\" is 'changes', and the rows of this view do not change",
+            )
+            .hint("add EMIT CHANGES, EMIT EVERY or EMIT ON WINDOW CLOSE WITH LATE CORRECTIONS, or leave the option out")
+            .at(files_at.unwrap_or_else(|| view.location.clone()))),
+            _ => Ok(view),
+        });
+        match view {
             Ok(view) if errors.is_empty() => Ok(view),
             Ok(_) => Err(errors),
             Err(error) => {

@@ -11,6 +11,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 
 use super::spill::SpillSpace;
+use super::tail::Tails;
 use crate::error::{Error, Result};
 
 /// The share of the limit up to which memory is given to what could be on disk, as a fraction.
@@ -26,6 +27,7 @@ pub struct Budget {
     used: AtomicUsize,
     disk: Option<Arc<dyn SpillSpace>>,
     accounts: Mutex<Vec<Weak<Account>>>,
+    tails: Tails,
 }
 
 impl fmt::Debug for Budget {
@@ -37,7 +39,7 @@ impl fmt::Debug for Budget {
 impl Budget {
     /// `disk`: where what has no room goes; `None`: nothing can be put away, and the limit is an end.
     pub fn new(limit: usize, disk: Option<Arc<dyn SpillSpace>>) -> Arc<Self> {
-        Arc::new(Budget { limit, used: AtomicUsize::new(0), disk, accounts: Mutex::default() })
+        Arc::new(Budget { limit, used: AtomicUsize::new(0), disk, accounts: Mutex::default(), tails: Tails::default() })
     }
 
     pub fn limit(&self) -> usize {
@@ -47,6 +49,15 @@ impl Budget {
     /// Bytes taken, by whomever.
     pub fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
+    }
+
+    /// The room on local disk; 0 where there is none.
+    pub(super) fn disk_bytes_max(&self) -> u64 {
+        self.disk.as_ref().map_or(0, |disk| disk.bytes_max())
+    }
+
+    pub(super) fn tails(&self) -> &Tails {
+        &self.tails
     }
 
     /// A new holder of memory, named in refusals.

@@ -9,6 +9,7 @@
 //! segment  one immutable piece of operator state, divided by the hash of its key where it is in a file
 //! parts    rows divided by the hash of their key
 //! panes    segments by event time, merged in tiers
+//! tail     how many results may wait for their public files
 //! ```
 
 mod budget;
@@ -20,6 +21,7 @@ mod pool;
 mod rows;
 mod segment;
 mod spill;
+mod tail;
 
 pub use budget::{Account, Budget, Reservation};
 pub use compact::{compact, tight};
@@ -32,6 +34,7 @@ pub use pool::AccountPool;
 pub use rows::{Rows, Spool};
 pub use segment::{PartReader, Segment};
 pub use spill::{BatchReader, SpillFile, SpillSpace, SpillWriter};
+pub use tail::TailBytes;
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, SchemaRef};

@@ -10,6 +10,9 @@ use crate::error::Result;
 
 /// A place on local disk, bounded in bytes.
 pub trait SpillSpace: fmt::Debug + Send + Sync {
+    /// How much room there is in all.
+    fn bytes_max(&self) -> u64;
+
     /// A new file for batches of one schema.
     ///
     /// # Errors

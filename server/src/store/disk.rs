@@ -1,6 +1,7 @@
-//! Why a directory cannot be written to, and what to do about it: its disk, or somebody's rights.
+//! Directories that are made so that they stay; why one cannot be written to, and what to do about it: its disk, or somebody's rights.
 
 use std::error::Error as Cause;
+use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
@@ -10,7 +11,7 @@ use crate::error::Error;
 ///
 /// `OverBudget` where its disk is full, `Unavailable` where it is read-only, as a disk becomes that fails: both pass without a change of
 /// the configuration. Else `Invalid`.
-pub(super) fn unwritable(directory: &Path, error: impl Cause + Send + Sync + 'static) -> Error {
+pub fn unwritable(directory: &Path, error: impl Cause + Send + Sync + 'static) -> Error {
     let what = format!("cannot write to directory {:?}", directory.display().to_string());
     let told = match trouble(&error) {
         Some(Trouble::Full) => Error::over_budget(what),
@@ -32,6 +33,33 @@ pub fn with_disk_hint(told: Error, cause: &(dyn Cause + 'static)) -> Error {
         ),
         None => told,
     }
+}
+
+/// Makes a directory with those above it, so that they are still there after a power cut: each directory that has got an entry is synced.
+///
+/// # Errors
+/// Those of the file system.
+pub fn create_durably(directory: &Path) -> io::Result<()> {
+    create_with(directory, &mut sync_directory)
+}
+
+fn create_with(directory: &Path, sync: &mut dyn FnMut(&Path) -> io::Result<()>) -> io::Result<()> {
+    let missing: Vec<&Path> = directory.ancestors().take_while(|path| !path.is_dir()).collect();
+    fs::create_dir_all(directory)?;
+    missing.into_iter().rev().try_for_each(|made| match made.parent() {
+        // Of a relative path the parent is the working directory, and of that there is nothing.
+        Some(parent) if parent.as_os_str().is_empty() => sync(Path::new(".")),
+        Some(parent) => sync(parent),
+        None => Ok(()),
+    })
+}
+
+/// Makes durable which entries a directory has.
+///
+/// # Errors
+/// Those of the file system.
+pub fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +108,23 @@ mod tests {
                 assert_eq!(error.kind().exit_code(), code, "{error:?}");
                 assert!(error.hint_text().is_some_and(|text| text.starts_with(hint)), "{error:?}");
             }
+        }
+    }
+
+    #[test]
+    fn of_a_new_directory_every_entry_is_made_durable_and_nothing_else() {
+        let root = tempfile::tempdir().unwrap();
+        let deep = root.path().join("a/b/c");
+        for expected in [vec![root.path().to_owned(), root.path().join("a"), root.path().join("a/b")], vec![]] {
+            let mut synced = Vec::new();
+            let mut sync = |path: &Path| {
+                // Only now: a directory that is not there yet has no entry.
+                assert!(deep.is_dir());
+                synced.push(path.to_owned());
+                Ok(())
+            };
+            create_with(&deep, &mut sync).unwrap();
+            assert_eq!(synced, expected);
         }
     }
 

@@ -3,7 +3,7 @@
 //! `object_store`'s own local store neither calls fsync nor keeps its staging files out of the target's folder, where
 //! an outside reader with a glob would meet them. Here an object is written under a private name in
 //! `<root>/.touchline-staging`, fsynced, then linked (create) or renamed (overwrite) to its place, whose folder is
-//! fsynced too. Reads, listings and deletions are `LocalFileSystem`'s.
+//! fsynced too. Reads, listings and deletions are `LocalFileSystem`'s. Writes have threads of their own: `writers`.
 
 use std::collections::HashSet;
 use std::fs::{self, File, TryLockError};
@@ -23,6 +23,9 @@ use object_store::{
 };
 use parking_lot::Mutex;
 use uuid::Uuid;
+
+use super::disk::create_durably;
+use super::writers::on_writer;
 
 const STAGING: &str = ".touchline-staging";
 
@@ -48,7 +51,7 @@ struct Disk {
 impl DurableDirectory {
     /// Makes the directory if needed. Staging files of processes that are gone are removed.
     pub(super) fn open(directory: &FilePath) -> io::Result<Self> {
-        fs::create_dir_all(directory)?;
+        create_durably(directory)?;
         let root = directory.canonicalize()?;
         let all_staging = root.join(STAGING);
         fs::create_dir_all(&all_staging)?;
@@ -185,7 +188,7 @@ impl MultipartUpload for Upload {
         let (file, location, begin) = (Arc::clone(&self.file), self.location.clone(), self.next);
         self.next += data.content_length() as u64;
         Box::pin(async move {
-            let writing = tokio::task::spawn_blocking(move || {
+            let writing = on_writer(move || {
                 data.iter().try_fold(begin, |at, bytes| file.write_all_at(bytes, at).map(|()| at + bytes.len() as u64))
             });
             writing.await?.map(|_| ()).map_err(|error| failed(&location, error))
@@ -195,7 +198,7 @@ impl MultipartUpload for Upload {
     async fn complete(&mut self) -> Result<PutResult> {
         let (disk, file) = (Arc::clone(&self.disk), Arc::clone(&self.file));
         let (staged, target) = (self.staged.clone(), self.target.clone());
-        let placing = tokio::task::spawn_blocking(move || {
+        let placing = on_writer(move || {
             let folder = target.parent().unwrap_or(&disk.root);
             disk.make_durable_folder(folder)?;
             file.sync_all()?;
@@ -247,7 +250,7 @@ impl ObjectStore for DurableDirectory {
         }
         let target = self.files.path_to_filesystem(location)?;
         let disk = Arc::clone(&self.disk);
-        let written = tokio::task::spawn_blocking(move || disk.put(&target, &payload, create)).await?;
+        let written = on_writer(move || disk.put(&target, &payload, create)).await?;
         written.map_err(|error| failed(location, error))?;
         Ok(PutResult { e_tag: None, version: None })
     }

@@ -225,6 +225,10 @@ impl Write for SpilledBytes {
 }
 
 impl SpillSpace for SpillDirectory {
+    fn bytes_max(&self) -> u64 {
+        self.0.bytes_max
+    }
+
     fn create(&self, schema: &SchemaRef) -> Result<Box<dyn SpillWriter>> {
         let directory = Arc::clone(&self.0);
         let file = BufWriter::with_capacity(BUFFER_BYTES, self.bytes()?);

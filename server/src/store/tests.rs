@@ -50,6 +50,25 @@ async fn of_many_who_create_one_key_exactly_one_succeeds() {
     assert_eq!(first.get(&key).await.unwrap().unwrap(), winners[0].to_string());
 }
 
+/// Else what waits for a disk, or for anything else that blocks, would wait for one another.
+#[test]
+fn the_store_writes_although_all_threads_of_the_server_are_taken() {
+    let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (_directory, store) = directory().await;
+        let (free, taken) = std::sync::mpsc::channel::<()>();
+        let other = tokio::task::spawn_blocking(move || taken.recv());
+        let key = Path::from("a");
+        store.put(&key, Bytes::from_static(b"x")).await.unwrap();
+        let mut upload = store.objects().put_multipart(&key).await.unwrap();
+        upload.put_part(Bytes::from_static(b"y").into()).await.unwrap();
+        upload.complete().await.unwrap();
+        drop(free);
+        assert!(other.await.unwrap().is_err());
+        assert_eq!(store.get(&key).await.unwrap().unwrap(), "y");
+    });
+}
+
 #[tokio::test]
 async fn nothing_but_whole_objects_stands_in_the_public_folder_and_staging_is_swept() {
     let (directory, store) = directory().await;

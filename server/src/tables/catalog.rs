@@ -12,6 +12,7 @@ use datafusion::common::TableReference;
 use datafusion::error::Result;
 use datafusion::logical_expr::TableType;
 
+use super::refused::{RefusedTable, refused_schema};
 use super::source::{SnapshotReader, SourceTable};
 use super::system::{SystemTable, SystemTableKind};
 use super::view::{NamedView, ViewTable};
@@ -28,6 +29,9 @@ pub const SYSTEM_SCHEMA: &str = "touchline";
 
 /// Ledgers are published per query, as `touchline.<ledger>.<query>`, and read as one table over all queries.
 const LEDGERS: [&str; 2] = ["late", "dead_letters"];
+
+/// The ledger that a sink keeps.
+const REFUSED: &str = "refused";
 
 /// See the module's first lines. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -101,6 +105,9 @@ impl Catalog {
                 tables.push(listed(SYSTEM_SCHEMA, ledger, TableType::View, &table.schema()));
             }
         }
+        if self.published.refused().is_some() {
+            tables.push(listed(SYSTEM_SCHEMA, REFUSED, TableType::View, &refused_schema()));
+        }
         tables.sort_by(|a, b| (a.schema, &a.name).cmp(&(b.schema, &b.name)));
         tables
     }
@@ -139,6 +146,9 @@ impl Catalog {
     fn system_table(&self, name: &str) -> Option<Arc<dyn TableProvider>> {
         if let Some(kind) = SystemTableKind::ALL.into_iter().find(|kind| kind.name() == name) {
             return Some(Arc::new(SystemTable::new(kind, Arc::clone(&self.published))));
+        }
+        if name == REFUSED {
+            return Some(Arc::new(RefusedTable::new(self.published.refused()?)));
         }
         let ledger = LEDGERS.into_iter().find(|ledger| *ledger == name)?;
         let schema = self.ledger(ledger)?.schema();

@@ -11,6 +11,8 @@ use datafusion::execution::object_store::{ObjectStoreRegistry, ObjectStoreUrl};
 use object_store::ObjectStore;
 use url::Url;
 
+use super::patient::{Patient, READ_WITHIN};
+
 /// The name under which plans ask for the store of the public tables.
 const PUBLIC: &str = "touchline://public/";
 
@@ -26,7 +28,7 @@ pub struct PublicStore {
 
 impl PublicStore {
     pub fn new(store: Arc<dyn ObjectStore>) -> Self {
-        PublicStore { store }
+        PublicStore { store: Arc::new(Patient::new(store, READ_WITHIN)) }
     }
 }
 

@@ -15,13 +15,13 @@ use datafusion::physical_plan::ExecutionPlan;
 
 use super::Published;
 use crate::clock::Micros;
-use crate::status::{PartitionStatus, QueryStatus, SourceStatus};
+use crate::status::{PartitionStatus, QueryStatus, SourceStatus, Standing};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SystemTableKind {
     /// One row a query, also for one whose file is wrong.
     Queries,
-    /// How far each partition is behind its end.
+    /// How far each partition is behind its end; NULL where that is not known.
     Lag,
     /// How far event time has got in each partition, and which one holds the watermark back.
     Watermarks,
@@ -51,12 +51,14 @@ impl SystemTableKind {
             SystemTableKind::Queries => vec![
                 text("name", false),
                 text("state", false),
+                text("arguments", true),
                 text("reason", true),
                 text("file", false),
                 count("rows_in"),
                 count("rows_out"),
                 count("rows_late"),
                 count("rows_dead"),
+                count("restarts"),
                 count("epochs"),
                 count("checkpoint"),
                 time("checkpoint_at"),
@@ -70,14 +72,15 @@ impl SystemTableKind {
                 count("postgres_waiting_rows"),
                 count("postgres_waiting_bytes"),
                 count("postgres_waiting_seconds"),
+                count("postgres_refused_rows"),
             ],
             SystemTableKind::Lag => vec![
                 text("query", false),
                 text("source", false),
                 partition,
                 count("position"),
-                count("end"),
-                count("lag"),
+                Field::new("end", DataType::Int64, true),
+                Field::new("lag", DataType::Int64, true),
             ],
             SystemTableKind::Watermarks => vec![
                 text("query", false),
@@ -133,16 +136,18 @@ fn checkpoint_at(query: &QueryStatus) -> Option<Micros> {
 }
 
 fn query_rows(queries: &[Arc<QueryStatus>]) -> Vec<ArrayRef> {
-    let states: Vec<_> = queries.iter().map(|query| query.get()).collect();
+    let standing: Vec<Standing> = queries.iter().map(|query| query.standing()).collect();
     vec![
         texts(queries.iter().map(|query| query.name.as_str())),
-        texts(states.iter().map(|(state, _)| state.name())),
-        Arc::new(StringArray::from_iter(states.iter().map(|(_, reason)| reason.as_deref()))),
+        texts(standing.iter().map(|standing| standing.state.name())),
+        Arc::new(StringArray::from_iter(standing.iter().map(|standing| standing.arguments.as_deref()))),
+        Arc::new(StringArray::from_iter(standing.iter().map(|standing| standing.reason.as_deref()))),
         texts(queries.iter().map(|query| query.file.as_str())),
         counts(queries, |query| int(query.rows_in.load(Relaxed))),
         counts(queries, |query| int(query.rows_out.load(Relaxed))),
         counts(queries, |query| int(query.rows_late.load(Relaxed))),
         counts(queries, |query| int(query.rows_dead.load(Relaxed))),
+        counts(queries, |query| int(query.restarts.load(Relaxed))),
         counts(queries, |query| int(query.epochs.load(Relaxed))),
         counts(queries, |query| int(query.checkpoint.load(Relaxed))),
         times(queries, |query| checkpoint_at(query)),
@@ -156,6 +161,7 @@ fn query_rows(queries: &[Arc<QueryStatus>]) -> Vec<ArrayRef> {
         counts(queries, |query| int(query.postgres_waiting_rows.load(Relaxed))),
         counts(queries, |query| int(query.postgres_waiting_bytes.load(Relaxed))),
         counts(queries, |query| int(query.postgres_waiting_micros.load(Relaxed) / 1_000_000)),
+        counts(queries, |query| int(query.postgres_refused_rows.load(Relaxed))),
     ]
 }
 
@@ -217,8 +223,8 @@ fn lag_rows(queries: &[Arc<QueryStatus>]) -> Vec<ArrayRef> {
         texts(rows.iter().map(|row| row.source.as_str())),
         Arc::new(Int32Array::from_iter_values(rows.iter().map(|row| row.partition))),
         counts(&rows, |row| row.status.position),
-        counts(&rows, |row| row.status.end),
-        counts(&rows, |row| row.status.end.saturating_sub(row.status.position).max(0)),
+        Arc::new(Int64Array::from_iter(rows.iter().map(|row| row.status.end))),
+        Arc::new(Int64Array::from_iter(rows.iter().map(|row| row.status.lag()))),
     ]
 }
 

@@ -283,8 +283,8 @@ pub fn not_readable(query: &QueryStatus) -> Error {
             Error::unavailable(format!("view \"{name}\" is still being restored from its checkpoint"))
                 .hint("try again soon; /readyz says what is missing")
         }
-        QueryState::Degraded => {
-            Error::unavailable(format!("view \"{name}\" cannot be read yet: its query is degraded"))
+        QueryState::Degraded | QueryState::Stalled => {
+            Error::unavailable(format!("view \"{name}\" cannot be read yet: its query is {}", state.name()))
         }
         other => Error::invalid(format!("view \"{name}\" cannot be read: its query is {}", other.name())),
     };
@@ -316,6 +316,10 @@ impl TableProvider for NamedView {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
+        // Where another server has taken over, the snapshot that would be taken now is an old one.
+        if let Some(standing) = self.published.upgrade().and_then(|published| published.standing()) {
+            standing.check().await?;
+        }
         self.now(projection)?.scan(state, projection, filters, limit).await
     }
 }

@@ -178,7 +178,7 @@ def sealed(server):
     """Whether all rows that have been emitted are in public files."""
     rows = server.sql("SELECT name, state, reason, tail_rows FROM touchline.queries")
     for row in rows:
-        if row["state"] != "running":
+        if row["state"] not in ("RUNNING", "IDLE"):
             raise Failure(f"a query is not as it should be: {row}")
     return len(rows) == len(answers.VIEWS) and not any(row["tail_rows"] for row in rows)
 

@@ -179,7 +179,7 @@ def finish(server, expected):
 
     def complete():
         lost[:] = compare(server, expected, ("parquet", "postgres", "flight"))
-        return not lost and not any(row["lag"] for row in server.sql("SELECT lag FROM touchline.lag"))
+        return not lost and all(row["lag"] == 0 for row in server.sql("SELECT lag FROM touchline.lag"))
 
     def state():
         rows = [row for table in ("queries", "lag", "watermarks") for row in server.sql(f"SELECT * FROM touchline.{table}")]
@@ -187,7 +187,7 @@ def finish(server, expected):
 
     until(RESULT_LIMIT_S, complete, state)
     for row in server.sql("SELECT name, state, reason, rows_late FROM touchline.queries"):
-        if row["state"] != "running" or row["rows_late"]:
+        if row["state"] not in ("RUNNING", "IDLE") or row["rows_late"]:
             raise Failure(f"a query is not as it should be: {row}")
 
 

@@ -343,6 +343,52 @@ async fn clean_up_may_be_cut_off_anywhere() {
     }
 }
 
+// In order: that a parent is there says that its child was never deleted.
+#[tokio::test]
+async fn bundles_are_deleted_by_one_request_and_manifests_one_by_one() {
+    let faulty = FaultyStore::new();
+    let Opened { mut chain, .. } = start(&faulty.store()).await;
+    for n in 0..40 {
+        commit_segment(&mut chain, vec![], n).await;
+    }
+    let collected = chain.collect_garbage(10).await.unwrap();
+    assert_eq!((collected.manifests, collected.bundles), (31, 30));
+    assert_eq!(*faulty.deleted.lock(), [vec![1; 31], vec![30]].concat());
+}
+
+#[tokio::test]
+async fn a_clean_up_that_checkpoints_overtake_takes_nothing_from_them() {
+    let store = memory();
+    let Opened { mut chain, .. } = start(&store).await;
+    let mut segments = Vec::new();
+    for n in 0..12 {
+        segments.push(commit_segment(&mut chain, segments.clone(), n).await);
+    }
+    let clean_up = chain.clean_up(2).unwrap();
+    for n in 12..20 {
+        segments.push(commit_segment(&mut chain, segments.clone(), n).await);
+    }
+    let cleaned = clean_up.run().await.unwrap();
+    assert_eq!(cleaned.collected.manifests, 11, "of those there were when it began");
+    chain.cleaned_up(&cleaned);
+    for segment in &segments {
+        read_section(&store, &segment.section).await.unwrap();
+    }
+    commit(&mut chain, 20).await.unwrap();
+    assert_eq!(chain.collect_garbage(2).await.unwrap().manifests, 22 - 2 - 11);
+    assert_eq!(start(&store).await.manifest.unwrap().accounting.rows_in, 20);
+}
+
+#[tokio::test]
+async fn a_manifest_that_is_not_answered_for_is_found_out_like_one_that_failed() {
+    let faulty = FaultyStore::new();
+    let store = faulty.store().answering_within(Duration::from_millis(20));
+    let Opened { mut chain, .. } = start(&store).await;
+    faulty.fail_puts("/ckpt/", [Fault::Hang]);
+    commit(&mut chain, 1).await.unwrap();
+    assert_eq!(start(&faulty.sound()).await.manifest.unwrap().accounting.rows_in, 1);
+}
+
 #[tokio::test]
 async fn a_zombie_that_cleans_up_takes_nothing_its_successor_needs() {
     let store = memory();
@@ -495,6 +541,39 @@ async fn sealed_files_move_to_lists_and_all_of_them_are_found_again() {
     damaged[30] ^= 1;
     store.put(&key, damaged.into()).await.unwrap();
     assert_eq!(read_sealed_files(&store, &index).await.unwrap_err().kind(), ErrorKind::Corrupt);
+}
+
+#[tokio::test]
+async fn a_chain_lists_each_start_that_has_committed_to_it() {
+    let store = memory();
+    let Opened { mut chain, .. } = start(&store).await;
+    let first = chain.generation();
+    let born = chain.head().lineage.clone();
+    assert!(!born.is_unknown());
+    commit(&mut chain, 1).await.unwrap();
+    // Opened again by the same start, as where its file was changed.
+    let Opened { mut chain, .. } = open_as(&store, first).await.unwrap();
+    commit(&mut chain, 2).await.unwrap();
+    assert_eq!(chain.head().lineage, born);
+    let Opened { chain, .. } = start(&store).await;
+    let lineage = &chain.head().lineage;
+    assert_eq!((lineage.id, lineage.before), (born.id, 0));
+    let listed: Vec<_> = lineage.incarnations.iter().map(|start| (start.instance, start.first)).collect();
+    assert_eq!(listed, [(first.instance, 1), (chain.generation().instance, 5)]);
+    assert_eq!(chain.draft(0).lineage, *lineage);
+}
+
+#[tokio::test]
+async fn a_chain_of_an_older_server_gets_a_lineage_with_the_first_manifest_of_a_newer_one() {
+    let store = memory();
+    let Opened { chain, .. } = start(&store).await;
+    let old = Manifest { lineage: Lineage::default(), ..chain.draft(0) };
+    store.put(&chain.paths.manifest(old.id), old.encode().unwrap().bytes).await.unwrap();
+    let Opened { chain, .. } = start(&store).await;
+    let lineage = &chain.head().lineage;
+    assert_eq!((old.id, lineage.is_unknown(), lineage.before), (2, false, 2));
+    let listed: Vec<_> = lineage.incarnations.iter().map(|start| (start.instance, start.first)).collect();
+    assert_eq!(listed, [(old.instance, 1), (chain.generation().instance, 3)]);
 }
 
 #[tokio::test]

@@ -22,8 +22,8 @@ fn rows(number: i64) -> Vec<RecordBatch> {
     vec![RecordBatch::try_from_iter([("n", column)]).unwrap()]
 }
 
-/// A chain with something of every kind: state, a tail, rows that wait, rows that may change, sealed files in lists and beside them what
-/// they are of. Some of its checkpoints are cleaned up.
+/// A chain with something of every kind: state, a tail, rows that wait, also in lists, rows that may change, sealed files in lists and
+/// beside them what they are of. Some of its checkpoints are cleaned up.
 pub(in super::super) async fn every_kind(private: &Store, public: &Store) -> Chain {
     let generation = Generation::claim(private).await.unwrap();
     let mut chain = Chain::open(private, "v", generation, "f1", &Clock::manual(7)).await.unwrap().chain;
@@ -48,7 +48,10 @@ pub(in super::super) async fn every_kind(private: &Store, public: &Store) -> Cha
         let dates = BTreeMap::from([("1970-01-01".to_owned(), 3)]);
         let entry = TailEntry { checkpoint, created_at: number, section: tail, dates };
         output.tail = vec![entry.clone()];
-        output.hot_runs = vec![HotRun { from: checkpoint, to: checkpoint, created_at: number, section: run }];
+        let run = HotRun { from: checkpoint, to: checkpoint, created_at: number, until: Some(number), section: run };
+        // Enough for a list of them, all of which the table has had.
+        output.hot_runs = vec![run; if number == 3 { 40 } else { 1 }];
+        output.hot_table.get_or_insert_default().applied = checkpoint;
         output.early =
             Some(EarlyState { final_through: None, sections: vec![EarlySection { until: 9, section: early }] });
         let path = chain.paths().sealed_file("v", "1970-01-01", generation, number as u64, 0);
@@ -73,6 +76,7 @@ pub(in super::super) async fn every_kind(private: &Store, public: &Store) -> Cha
         // Enough for a list of them.
         output.sealed.recent.extend(std::iter::repeat_n(file, if number == 2 { 300 } else { 1 }));
         chain.fold_sealed(&mut draft).await.unwrap();
+        chain.fold_hot_runs(&mut draft).await.unwrap();
         chain.put_bundle(bundle).await.unwrap();
         chain.commit(draft).await.unwrap();
         if number == 4 {
@@ -132,7 +136,10 @@ async fn a_flipped_byte_in_any_stored_object_is_found_and_said_by_its_name() {
         }
     }
     let kinds: Vec<&str> = kinds.iter().map(String::as_str).collect();
-    assert!(["bundle", "ckpt", "def", "kept", "runs", "sealed"].iter().all(|kind| kinds.contains(kind)), "{kinds:?}");
+    assert!(
+        ["bundle", "ckpt", "def", "kept", "replay", "runs", "sealed"].iter().all(|kind| kinds.contains(kind)),
+        "{kinds:?}"
+    );
     assert!(kinds.iter().any(|kind| kind.ends_with(".parquet")), "{kinds:?}");
 }
 

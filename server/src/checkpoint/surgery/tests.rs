@@ -6,8 +6,9 @@ use object_store::memory::InMemory;
 
 use super::*;
 use crate::checkpoint::inspect::tests::every_kind;
-use crate::checkpoint::{Chain, find_chain, read_section, verify};
+use crate::checkpoint::{Chain, Heartbeat, find_chain, read_section, verify};
 use crate::clock::Clock;
+use crate::tables::Standing;
 
 fn store() -> Store {
     Store::over(Arc::new(InMemory::new()), "memory://")
@@ -48,6 +49,12 @@ async fn behind_a_damaged_manifest_only_a_drop_goes_on() {
     plan.carry_out(&private, &public, by, 10).await.unwrap();
     let head = opened(&private).await.unwrap();
     assert_eq!((head.id, head.generation), (6, by.number));
+    // A hot table that has rows of what is given up is of another history, one that has none is not.
+    let (given_up, lineage) = (chain.head(), &head.lineage);
+    let believed = |checkpoint, instance| lineage.believes(7, Some(given_up.lineage.id), instance, checkpoint);
+    assert!(believed(5, given_up.lineage.instance_of(5)));
+    assert!(!believed(6, given_up.lineage.instance_of(6)));
+    assert!(believed(6, Some(by.instance)));
     // Its rows and state are those of checkpoint 5, and what came after is in no folder that anybody reads.
     assert_eq!(head.operators[0].segments[0].id, 5);
     let found = find_chain(&private, "v").await.unwrap();
@@ -91,11 +98,17 @@ async fn where_the_whole_chain_is_damaged_a_kept_checkpoint_is_gone_on_from() {
 async fn a_drop_fences_a_server_that_still_runs_the_query() {
     let (private, public) = (store(), store());
     let mut running = every_kind(&private, &public).await;
+    let clock = Clock::manual(0);
+    let heartbeat = Heartbeat::new(private.clone(), running.generation(), clock.clone());
+    heartbeat.watch("v", &running);
     let found = find_chain(&private, "v").await.unwrap();
     assert_eq!(plan_drop(&private, &public, &found, 8).await.unwrap_err().kind(), ErrorKind::Invalid);
     let plan = plan_drop(&private, &public, &found, 7).await.unwrap();
     let by = Generation::claim(&private).await.unwrap();
     plan.carry_out(&private, &public, by, 10).await.unwrap();
+    // Also where it has nothing to commit.
+    clock.set(60_000_000);
+    assert_eq!(heartbeat.check().await.unwrap_err().kind(), ErrorKind::Fenced);
     let draft = running.draft(11);
     assert_eq!(running.commit(draft).await.unwrap_err().kind(), ErrorKind::Fenced);
     // And leaves nothing behind that would be taken for the head.
@@ -120,8 +133,11 @@ async fn a_fork_has_its_own_state_and_none_of_the_results() {
     let opened = Chain::open(&private, "w", by, "f1", &Clock::manual(12)).await.unwrap();
     let head = opened.manifest.expect("the fork");
     assert_eq!((head.id, &head.sources, head.accounting), (1, &from.sources, from.accounting));
+    assert_ne!(head.lineage.id, from.lineage.id);
+    assert_eq!(head.lineage.incarnations.len(), 1, "{:?}", head.lineage);
     let output = &head.outputs["w"];
     assert!(output.tail.is_empty() && output.sealed.recent.is_empty() && output.hot_runs.is_empty());
+    assert_eq!(output.hot_table, None);
     for section in head.sections() {
         read_section(&private, section).await.unwrap();
     }

@@ -30,6 +30,7 @@ pub(super) fn of_chains(chains: &[FoundChain], now: Micros) -> Result<RecordBatc
         ("age_seconds", Arc::new(Int64Array::from(ages)) as ArrayRef, true),
         ("generation", numbers(newest().map(|of| of.map(|of| of.generation)).collect()), true),
         ("version", texts(newest().map(|of| of.map(|of| of.fingerprint.chars().take(8).collect())).collect()), true),
+        ("lineage", texts(newest().map(|of| of.map(lineage_of)).collect()), true),
         ("format", numbers(newest().map(|of| of.map(|of| of.format_version.into())).collect()), true),
         ("checkpoints", numbers(chains.iter().map(|chain| Some(chain.ids.len() as u64)).collect()), false),
         ("kept", numbers(chains.iter().map(|chain| Some(chain.kept.len() as u64)).collect()), false),
@@ -47,6 +48,7 @@ pub(super) fn of_checkpoint(manifest: &Manifest, meaning: Option<&str>) -> Resul
     say("checkpoint", "written", moment(manifest.created_at));
     say("checkpoint", "by", format!("touchline {}, generation {}", manifest.engine_version, manifest.generation));
     say("checkpoint", "instance", manifest.instance.to_string());
+    say("checkpoint", "lineage", lineage_of(manifest));
     say("checkpoint", "format", manifest.format_version.to_string());
     say("checkpoint", "query version", manifest.fingerprint.clone());
     meaning.into_iter().flat_map(str::lines).for_each(|line| say("query", "means", line.to_owned()));
@@ -114,7 +116,15 @@ fn of_output(name: &str, output: &OutputState, say: &mut dyn FnMut(&str, &str, S
     let runs = output.hot_runs.iter().map(|run| run.section.rows);
     let hot: u64 = output.hot.iter().map(|entry| entry.section.rows).chain(runs).sum();
     if hot > 0 {
-        say(&of, "waits for the hot table", format!("{hot} rows"));
+        say(&of, "kept for the hot table", format!("{hot} rows"));
+    }
+    if let Some(table) = &output.hot_table {
+        let listed: u64 = table.lists.iter().map(|list| list.runs).sum();
+        let value = format!(
+            "has had all rows up to checkpoint {}; all of those after {} are there, {listed} runs of them in lists",
+            table.applied, table.floor
+        );
+        say(&of, "hot table", value);
     }
     if let Some(early) = &output.early {
         let rows: u64 = early.sections.iter().map(|early| early.section.rows).sum();
@@ -137,6 +147,14 @@ pub(super) fn of_findings(findings: &[(String, Finding)]) -> Result<RecordBatch>
         ("damage", text(|(_, finding)| finding.detail.clone())),
         ("needed_by", text(|(_, finding)| ranges(&finding.needed_by))),
     ])?)
+}
+
+/// Its id.
+fn lineage_of(manifest: &Manifest) -> String {
+    match manifest.lineage.is_unknown() {
+        true => "none yet".to_owned(),
+        false => manifest.lineage.id.to_string(),
+    }
 }
 
 fn marked(at: Option<Micros>) -> String {

@@ -64,7 +64,11 @@ impl<'a> Cursor<'a> {
     #[inline(always)]
     pub(super) fn skip_space(&mut self) {
         if self.peek() <= b' ' {
-            self.skip_space_run();
+            // Most writers put one space behind a comma and a colon, or none.
+            self.pos += usize::from(self.peek() == b' ');
+            if self.peek() <= b' ' {
+                self.skip_space_run();
+            }
         }
     }
 

@@ -24,7 +24,7 @@ fn entry(checkpoint: u64, bytes: u64, rows: &[i64]) -> Waiting {
     let section =
         Section { object: String::new(), offset: 0, length: bytes, rows: rows.len() as u64, sha256: String::new() };
     let rows: Arc<[Rows]> = Arc::new([vec![batch(rows)].into()]);
-    Waiting { from: checkpoint, to: checkpoint, created_at: 7, section, run: false, rows: Some(rows) }
+    Waiting { from: checkpoint, to: checkpoint, created_at: 7, until: 7, section, run: false, rows: Some(rows) }
 }
 
 /// What a checkpoint makes of what waits, without the rows.
@@ -51,7 +51,7 @@ fn the_number_of_entries_is_bounded_by_the_bytes_that_wait_and_not_by_the_checkp
             assert!(waiting.len() <= full + 1 + SAVED_MIN + 1, "{} entries of {bytes} bytes", waiting.len());
             most = most.max(waiting.len());
         }
-        assert_eq!(measure(&waiting).rows, 2_000, "nothing is lost");
+        assert_eq!(measure(&waiting, 0).rows, 2_000, "nothing is lost");
         assert!(waiting.windows(2).all(|pair| pair[0].to + 1 == pair[1].from), "in order, without a gap");
         assert!(bytes > 10_000 || most < 80, "{most} entries of {bytes} bytes");
     }
@@ -65,6 +65,20 @@ fn a_few_entries_are_left_as_they_are() {
     assert_eq!(plan_runs(&more), vec![0..64]);
 }
 
+#[test]
+fn a_run_spans_an_hour_at_the_most() {
+    let mut waiting: Vec<Waiting> = (1..=200).map(|checkpoint| entry(checkpoint, 10, &[1])).collect();
+    for (at, waiting) in waiting.iter_mut().enumerate() {
+        let minute = 60_000_000 * at as Micros;
+        (waiting.created_at, waiting.until) = (minute, minute);
+    }
+    assert_eq!(plan_runs(&waiting), [0..61, 61..122, 122..183, 183..200]);
+    let section = waiting[0].section.clone();
+    let run = run_of(&waiting[..61], section).expect("not empty");
+    assert_eq!((run.created_at, run.last_at()), (0, 3_600_000_000));
+    assert_eq!(of_run(&run).until, 3_600_000_000);
+}
+
 #[tokio::test]
 async fn a_run_that_was_applied_in_part_goes_on_in_its_middle() {
     let store = store();
@@ -72,7 +86,7 @@ async fn a_run_that_was_applied_in_part_goes_on_in_its_middle() {
     let together = put_together(&store, &entries).await.expect("in memory");
     let rows: Arc<[Rows]> = Arc::new([vec![together].into()]);
     let section = Section { length: 30, rows: 4, ..entries[0].section.clone() };
-    let run = Waiting { from: 3, to: 6, created_at: 7, section, run: true, rows: Some(rows) };
+    let run = Waiting { from: 3, to: 6, created_at: 7, until: 7, section, run: true, rows: Some(rows) };
     let waiting = [run, entry(9, 10, &[90])];
     for (applied, expected) in [(0, vec![30, 31, 50, 60, 90]), (3, vec![50, 60, 90]), (5, vec![60, 90]), (6, vec![90])]
     {

@@ -57,7 +57,7 @@ impl Played {
 
     /// Every source answers that it ends where it has been read to.
     fn answer(&self) {
-        let now = self.clock.now();
+        let now = self.clock.steady();
         self.hands.iter().zip(&self.at).for_each(|(hand, at)| hand.answer(&[*at], now));
     }
 
@@ -177,6 +177,30 @@ async fn silence_closes_what_is_open_and_only_where_it_is_proven() {
     assert_eq!(played.driver.pipeline.open_panes(), 0);
 }
 
+// Ahead, then right; behind, then right.
+#[tokio::test]
+async fn a_clock_that_is_set_neither_makes_a_silence_nor_hides_one() {
+    let query = "SELECT window_end, count(*) AS c FROM TUMBLE(clicks, ts, INTERVAL '10 seconds') GROUP BY window_end
+        EMIT TIMEOUT INTERVAL '30 seconds'";
+    for wrong_by in [500 * SECOND, -500 * SECOND] {
+        let mut played = played(query, false, None).await;
+        played.clock.set_wall(START + wrong_by);
+        played.put(0, (1, "a", 1, 5), 0);
+        played.answer();
+        assert_eq!(played.turns().await, (0, 0));
+        played.clock.set_wall(START);
+        for _ in 0..29 {
+            played.pass(1);
+            played.answer();
+        }
+        assert_eq!(played.turns().await, (0, 0), "wrong by {wrong_by}");
+        assert_eq!(played.driver.until_due(Duration::from_secs(60)), Duration::from_secs(1));
+        played.pass(1);
+        played.answer();
+        assert_eq!(played.turns().await, (1, 0), "wrong by {wrong_by}");
+    }
+}
+
 #[tokio::test]
 async fn silence_closes_windows_over_windows_and_those_that_wait_for_late_rows() {
     let inner = "SELECT window_end, window_time AS t, count(*) AS c FROM TUMBLE(clicks, ts, INTERVAL '10 seconds')
@@ -264,6 +288,25 @@ async fn what_leaves_in_intervals_leaves_without_a_row() {
     assert_eq!(played.driver.until_due(Duration::from_secs(60)), Duration::from_secs(60));
 }
 
+#[tokio::test]
+async fn what_leaves_in_intervals_does_not_wait_for_a_clock_that_was_ahead() {
+    let query = "SELECT window_end, count(*) AS c FROM TUMBLE(clicks, ts, INTERVAL '10 seconds') GROUP BY window_end
+        EMIT EVERY INTERVAL '5 seconds'";
+    let mut played = played(query, false, None).await;
+    let early = async |played: &mut Played| match played.driver.turn(Duration::ZERO).await.unwrap() {
+        Turn::Epoch(result) => result.output.early.num_rows(),
+        Turn::Quiet | Turn::Finished => 0,
+    };
+    played.clock.set_wall(START + 500 * SECOND);
+    played.put(0, (1, "a", 1, 5), 0);
+    assert_eq!(early(&mut played).await, 1);
+    played.put(0, (2, "a", 1, 6), 0);
+    assert_eq!(early(&mut played).await, 0);
+    played.clock.set_wall(START);
+    assert_eq!(early(&mut played).await, 1);
+    assert_eq!(early(&mut played).await, 0);
+}
+
 // Its first records would never be read.
 #[tokio::test]
 async fn rows_of_another_topic_than_the_one_that_was_read_are_refused() {
@@ -282,4 +325,20 @@ async fn rows_of_another_topic_than_the_one_that_was_read_are_refused() {
     assert_eq!(error.kind(), crate::error::ErrorKind::Corrupt);
     assert!(error.report().contains("removed and made anew"), "{}", error.report());
     assert_eq!(played.driver.offsets[0], Offsets::from([(0, 7)]));
+}
+
+// It would be taken for 0, and the query for one that has read everything.
+#[tokio::test]
+async fn the_end_of_a_partition_that_does_not_answer_is_not_known() {
+    let mut played = played("SELECT id FROM clicks", false, None).await;
+    assert_eq!(played.driver.known_ends(0), Offsets::new(), "nobody has said it yet");
+    played.put(0, (1, "a", 1, 5), 8);
+    played.answer();
+    played.turn().await;
+    assert_eq!(played.driver.known_ends(0), Offsets::from([(0, 9)]), "the rows have said more than the answer");
+    played.hands[0].trouble(Some("the broker does not answer"));
+    assert_eq!(played.driver.known_ends(0), Offsets::new());
+    played.hands[0].trouble(None);
+    played.hands[0].answer(&[12], START);
+    assert_eq!(played.driver.known_ends(0), Offsets::from([(0, 12)]));
 }

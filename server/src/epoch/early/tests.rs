@@ -64,7 +64,7 @@ impl Place {
         let mut draft = self.chain.draft(7);
         let mut bundle = self.chain.bundle(&draft, None);
         self.output.put_hot_together(&self.private, &mut draft, &mut bundle).await.unwrap();
-        self.output.stage(&mut draft, &mut bundle, true).unwrap();
+        self.output.stage(&mut draft, &mut bundle, Some(86_400_000_000)).unwrap();
         let size = bundle.len();
         self.chain.put_bundle(bundle).await.unwrap();
         self.chain.commit(draft).await.unwrap();

@@ -144,6 +144,21 @@ fn titled(title: &str) -> String {
 }
 
 #[tokio::test]
+async fn a_file_that_is_not_there_yet_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pages.csv");
+    let (pipeline, _account) = planned_over(&path, TITLES, "1 hour", usize::MAX).await;
+    let status = Arc::new(QueryStatus::new("v", "test.sql"));
+    let error = Refresh::start(&pipeline, &Clock::System, &status).await.unwrap_err();
+    // What is tried again is not what has failed.
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", error.report());
+    assert!(error.report().contains("no such file or folder: ") && error.hint_text().is_some(), "{}", error.report());
+    replace(&path, &titled("one"));
+    let _refresh = Refresh::start(&pipeline, &Clock::System, &status).await.unwrap();
+    assert_eq!(step(&pipeline, &[("a", 1)]).await, ["0,one"]);
+}
+
+#[tokio::test]
 async fn a_changed_file_is_seen_by_a_later_epoch_once_it_has_been_looked_at() {
     let mut site = Site::new(TITLES, Some(&titled("one")), usize::MAX).await;
     assert_eq!(site.epoch(&[("a", 1)]).await, ["0,one"]);

@@ -33,7 +33,8 @@ async fn recomputed(site: &Site, name: &str) -> Result<Option<QueryLoop>> {
     let view = Arc::clone(site.catalog.views.get(name).expect(name));
     let plan = planned(view, Arc::clone(&site.catalog), PLANS).await?;
     let status = Arc::new(QueryStatus::new(name, "test.sql"));
-    QueryLoop::open_recomputed(plan, site.deps(site.generation().await), status).await
+    let deps = QueryDeps { state_store: state_store_id(&site.private).await?, ..site.deps(site.generation().await) };
+    QueryLoop::open_recomputed(plan, deps, status).await
 }
 
 async fn flip(store: &Store, section: &Section) {

@@ -81,6 +81,41 @@ async fn a_session_ends_when_it_is_closed_when_it_is_idle_and_after_twelve_hours
 }
 
 #[tokio::test]
+async fn users_that_are_read_anew_count_at_once_and_sessions_of_others_end() {
+    let of = |users: &[(&str, &str)]| -> Vec<(String, String)> {
+        users.iter().map(|(name, password)| ((*name).to_owned(), (*password).to_owned())).collect()
+    };
+    // In plain text, too: that has another salt each time, and means the same.
+    let (a, b, c) = ("plain", cheap("b"), cheap("c"));
+    let auth = Auth::try_new(of(&[("ana", a), ("ben", &b), ("cem", &c)])).expect("users");
+    let basic = |text: &str| format!("Basic {}", STANDARD.encode(text));
+    let mut sessions = Vec::new();
+    for text in ["ana:plain", "ben:b", "cem:c"] {
+        let caller = login(&auth, &basic(text)).await.expect(text);
+        sessions.push(bearer(&auth.open_session(&caller).expect("a session")));
+    }
+    let other = cheap("other");
+    auth.replace(of(&[("ana", a), ("ben", &other), ("dov", &c)])).expect("users");
+    for (sent, may) in [
+        (sessions[0].clone(), true),
+        (basic("ana:plain"), true),
+        (sessions[1].clone(), false),
+        (basic("ben:b"), false),
+        (basic("ben:other"), true),
+        (sessions[2].clone(), false),
+        (basic("cem:c"), false),
+        (basic("dov:c"), true),
+    ] {
+        assert_eq!(login(&auth, &sent).await.is_ok(), may, "{sent}");
+    }
+    // A change for the worse is none.
+    for users in [of(&[]), of(&[("ana", "$2b$12$nothing")])] {
+        assert_eq!(auth.replace(users).expect_err("refused").kind(), crate::error::ErrorKind::Invalid);
+    }
+    assert!(login(&auth, &sessions[0]).await.is_ok());
+}
+
+#[tokio::test]
 async fn an_unknown_token_is_not_called_a_wrong_password() {
     let auth = Auth::try_new([("ana".to_owned(), cheap("a"))]).expect("users");
     for (sent, said) in [

@@ -37,6 +37,25 @@ async fn columns_are_called_as_they_are_written_and_may_be_called_the_same() {
 }
 
 #[tokio::test]
+async fn whatever_can_be_selected_can_be_explained() {
+    let server = Server::open().await;
+    for sql in [
+        "SELECT match_id, match_id FROM scores ORDER BY match_id",
+        "SELECT 1, 1 UNION ALL SELECT 2, 2",
+        "SELECT *, goals FROM scores ORDER BY goals",
+    ] {
+        for explain in ["EXPLAIN", "EXPLAIN ANALYZE"] {
+            let plan = server.ok(&format!("{explain} {sql}")).await;
+            assert_eq!(names(&plan), ["plan_type", "plan"], "{explain} {sql}");
+            assert!(plan.num_rows() > 0);
+        }
+    }
+    // What can not be selected can not be explained either.
+    let status = server.query("EXPLAIN SELECT nope, nope FROM scores").await.expect_err("no such column");
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+}
+
+#[tokio::test]
 async fn a_parameter_leaves_the_names_as_they_are() {
     let server = Server::open().await;
     let mut client = server.client();

@@ -83,11 +83,11 @@ async fn a_view_that_is_not_whole_names_its_state_and_the_reason() {
     server.published.set_plain_views([("above".to_owned(), plain)].into());
     let damaged = "bundle 7 is not what was written";
     for (state, reason, said, code) in [
-        (QueryState::Failed, Some(damaged), "view \"lost\" cannot be read: its query is failed", Code::NotFound),
+        (QueryState::Failed, Some(damaged), "view \"lost\" cannot be read: its query is FAILED", Code::NotFound),
         (
             QueryState::Degraded,
             Some("the store does not answer"),
-            "view \"lost\" cannot be read yet: its query is degraded",
+            "view \"lost\" cannot be read yet: its query is DEGRADED",
             Code::Unavailable,
         ),
     ] {
@@ -133,4 +133,36 @@ async fn a_statement_waits_for_each_view_that_it_names() {
         status.set(QueryState::Running, None);
     }
     assert_eq!(ints(&asked.await.expect("both are there")), [8]);
+}
+
+/// A server that has been thrown out, once it knows.
+#[derive(Debug)]
+struct Lost(crate::error::ErrorKind);
+
+#[async_trait]
+impl crate::tables::Standing for Lost {
+    async fn check(&self) -> Result<()> {
+        Err(Error::new(self.0, "another server may have taken over"))
+    }
+}
+
+/// Not even those of a ticket or of a prepared statement from before.
+#[tokio::test]
+async fn no_rows_are_sent_by_a_server_that_may_have_been_taken_over() {
+    let server = Server::open().await;
+    let mut client = server.client();
+    let sql = "SELECT goals FROM scores";
+    let ticket = client.execute(sql.to_owned(), None).await.expect("a ticket");
+    let mut prepared = client.prepare(sql.to_owned(), None).await.expect("prepares");
+    server.published.put_standing(Arc::new(Lost(crate::error::ErrorKind::Fenced)));
+    let status = fetch(&mut client, ticket).await.expect_err("it was taken over");
+    assert_eq!(status.code(), Code::FailedPrecondition);
+    assert!(status.message().starts_with("another server may"), "{status}");
+    server.published.put_standing(Arc::new(Lost(crate::error::ErrorKind::Unavailable)));
+    let info = prepared.execute().await.expect("a ticket");
+    assert_eq!(fetch(&mut client, info).await.expect_err("nobody knows").code(), Code::Unavailable);
+    let status = server.query("SELECT count(*) FROM touchline.dead_letters").await.expect_err("nobody knows");
+    assert_eq!(status.code(), Code::Unavailable);
+    // What is no view's says how it is.
+    assert_eq!(ints(&server.ok("SELECT count(*) FROM touchline.queries").await), [1]);
 }

@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::operator::contract::{Deadline, Emission, Operator, RestoredSegment, StateKind, StoredSegment, emission};
 use crate::operator::epoch_cell::{Epoch, PLACE, RowId};
 use crate::operator::keys::{columns, nulls};
+use crate::operator::late::{FAR_MAX, note_too_far};
 use crate::operator::rows::{restored, row_ids, types_sha256, without_places};
 use crate::state::{Account, Reservation, Segment, batch_of};
 use crate::watermark::{END, InputMarks};
@@ -97,6 +98,11 @@ impl Waiting {
         self.store.bytes() + self.index.bytes()
     }
 
+    /// How many rows are due after this.
+    fn due_after(&self, due: Ticks) -> usize {
+        self.due.iter().filter(|Reverse((of, _))| *of > due).count()
+    }
+
     /// Ends the waiting of the rows that are certain now; returns those that come out. `stale`: those before it came out before the checkpoint
     /// that they have been restored from.
     fn release(&mut self, passed: Ticks, stale: Option<Ticks>, running: &mut Running) -> Vec<u32> {
@@ -159,7 +165,7 @@ impl AsOfJoinOperator {
     }
 
     /// The rows of a batch that are not late, as its side keeps them. Those that have no key or no time find no partner: where such rows come
-    /// out, they are in `alone`.
+    /// out, they are in `alone`. `waits`: of the left, where the rows would wait, and room for those too far ahead once it is known.
     fn admit(
         &self,
         side: usize,
@@ -167,6 +173,7 @@ impl AsOfJoinOperator {
         watermark: Micros,
         epoch: &Epoch,
         alone: &mut Vec<RecordBatch>,
+        waits: Option<(&Waiting, &mut Option<usize>)>,
     ) -> Result<Option<RecordBatch>> {
         let of = &self.shape.sides[side];
         let nulls = nulls(&columns(&of.keys, batch));
@@ -178,7 +185,10 @@ impl AsOfJoinOperator {
         } else {
             epoch.effects.count_without_time(rows.alone.len() as u64);
         }
-        let kept = rows.kept;
+        let kept = match waits {
+            Some((waiting, room)) => self.without_far(rows.kept, &times, batch, epoch, waiting, room)?,
+            None => rows.kept,
+        };
         if kept.is_empty() {
             return Ok(None);
         }
@@ -187,6 +197,36 @@ impl AsOfJoinOperator {
             true => stored,
             false => take_record_batch(&stored, &UInt32Array::from(kept))?,
         }))
+    }
+
+    /// Leaves out rows whose times are not to be believed, where many such wait already: none of them comes out before its time has come.
+    fn without_far(
+        &self,
+        kept: Vec<u32>,
+        times: &[Ticks],
+        batch: &RecordBatch,
+        epoch: &Epoch,
+        waiting: &Waiting,
+        room: &mut Option<usize>,
+    ) -> Result<Vec<u32>> {
+        let far = self.shape.passed(LEFT, epoch.far_after);
+        if kept.iter().all(|row| times[*row as usize] <= far) {
+            return Ok(kept);
+        }
+        let due = self.shape.due(self.shape.sought(far));
+        let room = room.get_or_insert_with(|| FAR_MAX.saturating_sub(waiting.due_after(due)));
+        let mut admitted = Vec::with_capacity(kept.len());
+        for row in kept {
+            if times[row as usize] > far {
+                let Some(less) = room.checked_sub(1) else {
+                    note_too_far(epoch, batch, row as usize, "rows that wait for a partner")?;
+                    continue;
+                };
+                *room = less;
+            }
+            admitted.push(row);
+        }
+        Ok(admitted)
     }
 
     /// Rows as their side keeps them: without the numbers that mean something in this epoch alone, those of the right with their place.
@@ -298,15 +338,17 @@ impl Operator for AsOfJoinOperator {
         let sides = state.sides.as_mut().ok_or_else(|| Error::bug("a join runs without having been planned"))?;
         let (mut alone, mut certain) = (Vec::new(), VecDeque::new());
         for batch in of_right {
-            if let Some(batch) = self.admit(RIGHT, &batch, right.late, epoch, &mut alone)? {
+            if let Some(batch) = self.admit(RIGHT, &batch, right.late, epoch, &mut alone, None)? {
                 sides.right.add(batch)?;
             }
         }
         sides.right.put_in_order();
         let passed = self.shape.passed(RIGHT, right.close);
         let far = self.shape.passed(LEFT, epoch.far_after);
+        let mut room = None;
         for batch in of_left {
-            let Some(batch) = self.admit(LEFT, &batch, left.late, epoch, &mut alone)? else { continue };
+            let waits = Some((&sides.waiting, &mut room));
+            let Some(batch) = self.admit(LEFT, &batch, left.late, epoch, &mut alone, waits)? else { continue };
             let believed = self.shape.times(LEFT, &batch)?.into_iter().filter(|time| *time <= far);
             state.newest = believed.fold(state.newest, Ticks::max);
             let now = self.wait(batch, passed, &mut sides.waiting, running)?;

@@ -5,6 +5,7 @@
 //! the bucket, and a bit that says whether a partner has been found. Buckets go as a whole, with everything in them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, UInt32Array};
@@ -82,8 +83,14 @@ impl Buffer {
         self.schema.fields().len()
     }
 
-    fn bucket_of(&self, time: Micros) -> Micros {
+    /// The start of the bucket that a time lies in.
+    pub(super) fn bucket_of(&self, time: Micros) -> Micros {
         time.div_euclid(self.width).saturating_mul(self.width)
+    }
+
+    /// The buckets that begin after `at`, those of the running epoch included.
+    pub(super) fn buckets_after(&self, at: Micros) -> BTreeSet<Micros> {
+        self.buckets.range((Bound::Excluded(at), Bound::Unbounded)).map(|(start, _)| *start).collect()
     }
 
     /// Adds rows for this epoch until [`Buffer::commit`], each with its time and the hash of its key.

@@ -24,6 +24,7 @@ use crate::operator::contract::{
 };
 use crate::operator::epoch_cell::{Epoch, micros};
 use crate::operator::keys::{columns, equal, hash, nulls};
+use crate::operator::late::{FAR_MAX, note_too_far};
 use crate::operator::rows::{json_rows, restored, types_sha256, without_places};
 use crate::state::{Account, batch_of};
 use crate::watermark::{END, InputMarks, NONE};
@@ -181,7 +182,7 @@ impl IntervalJoinOperator {
         } else {
             epoch.effects.count_without_time(rows.alone.len() as u64);
         }
-        let kept = rows.kept;
+        let kept = without_far(rows.kept, &times, batch, epoch, buffer)?;
         if kept.is_empty() {
             return Ok(None);
         }
@@ -303,6 +304,32 @@ impl IntervalJoinOperator {
     fn output(&self, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
         Ok(batch_of(Arc::clone(&self.schema), columns, rows)?)
     }
+}
+
+/// Leaves out rows whose times are not to be believed, where many buckets are open for such already: none of them goes before its time
+/// has come.
+fn without_far(
+    kept: Vec<u32>,
+    times: &[Micros],
+    batch: &RecordBatch,
+    epoch: &Epoch,
+    buffer: &Buffer,
+) -> Result<Vec<u32>> {
+    if kept.iter().all(|row| times[*row as usize] <= epoch.far_after) {
+        return Ok(kept);
+    }
+    let mut open = buffer.buckets_after(epoch.far_after);
+    let mut admitted = Vec::with_capacity(kept.len());
+    for row in kept {
+        let bucket = buffer.bucket_of(times[row as usize]);
+        let is_near = bucket <= epoch.far_after;
+        if is_near || open.contains(&bucket) || (open.len() < FAR_MAX && open.insert(bucket)) {
+            admitted.push(row);
+        } else {
+            note_too_far(epoch, batch, row as usize, "parts of one side of a join")?;
+        }
+    }
+    Ok(admitted)
 }
 
 fn owned<T: Clone, U: Clone>((a, b): (&T, &U)) -> (T, U) {

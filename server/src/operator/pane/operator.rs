@@ -120,7 +120,7 @@ impl OverOperator {
     pub(super) fn named(&self, rows: &RecordBatch, end: Micros) -> Result<String> {
         let keys = rows.schema_ref().fields().iter().zip(rows.columns()).take(self.keys()?);
         let keys = keys.map(|(field, values)| (field.name().clone(), values.slice(0, 1)));
-        result_as_json(&self.id, (self.windows.start_of(end), end), keys)
+        result_as_json(&self.id, Some((self.windows.start_of(end), end)), keys)
     }
 }
 

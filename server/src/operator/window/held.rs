@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::iter::Peekable;
 use std::vec::IntoIter;
 
-use arrow::array::{RecordBatch, UInt32Array};
-use arrow::compute::take_record_batch;
+use arrow::array::{BooleanArray, RecordBatch, UInt32Array};
+use arrow::compute::{filter_record_batch, not, take_record_batch};
 
 use super::panes::Windows;
 use crate::clock::Micros;
@@ -47,6 +47,26 @@ pub(in crate::operator) fn by_pane(
             _ => take_record_batch(&held, &UInt32Array::from(run.to_vec()))?,
         };
         append(panes[run[0] as usize], part);
+    }
+    Ok(())
+}
+
+/// What closes with the windows that end up to `to` as one, in the pane of the last of them, and the rest as [`by_pane`]: of rows whose keys
+/// say their windows. `batches`: all that one close is over, since rows of one key can be in several.
+pub(super) fn by_close(
+    batches: &[RecordBatch],
+    to: Micros,
+    rows: impl Fn(&RecordBatch) -> Result<RecordBatch>,
+    mut append: impl FnMut(Micros, RecordBatch),
+) -> Result<()> {
+    let panes = batches.iter().map(|batch| micros(batch.column(0))).collect::<Result<Vec<_>>>()?;
+    let last = panes.iter().flat_map(|panes| panes.iter()).copied().filter(|pane| *pane <= to).max();
+    for (batch, panes) in batches.iter().zip(&panes) {
+        let closes: BooleanArray = panes.iter().map(|pane| Some(*pane <= to)).collect();
+        if let Some(last) = last.filter(|_| closes.has_true()) {
+            append(last, rows(&filter_record_batch(batch, &closes)?)?);
+        }
+        by_pane(&filter_record_batch(batch, &not(&closes)?)?, &rows, &mut append)?;
     }
     Ok(())
 }

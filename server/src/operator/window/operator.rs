@@ -1,6 +1,7 @@
 //! The state of one windowed aggregate and what closing its windows emits. Knows no plan and no stream.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::mem;
 use std::sync::{Arc, OnceLock};
 
 use arrow::array::{
@@ -18,7 +19,7 @@ use super::definition::OutputColumn;
 use super::early::{Early, Leaving, Progress};
 use super::held::{self, WindowParts};
 use super::merge::StateMerge;
-use super::panes::Windows;
+use super::panes::{RowWindows, Windows};
 use super::spans::Spans;
 use crate::catalog::EarlyWhen;
 use crate::clock::Micros;
@@ -41,6 +42,8 @@ pub(super) struct WindowOperator {
     schema: SchemaRef,
     /// Key columns of the partial aggregation, the pane not counted.
     keys: usize,
+    /// The keys say the window: what closes together is computed together.
+    by_keys: bool,
     /// Known when planning has ended: the optimizer may still turn an aggregate into its mirror image.
     merge: OnceLock<StateMerge>,
     pub(super) state: Mutex<Inner>,
@@ -49,6 +52,8 @@ pub(super) struct WindowOperator {
 #[derive(Debug)]
 pub(super) struct Inner {
     pub(super) panes: PaneState,
+    /// Taken in the running epoch, where the close says which rows belong together.
+    taken: Vec<RecordBatch>,
     /// Where windows overlap: what they share.
     spans: Option<Spans>,
     /// Set by a close in the running epoch: what commit forgets.
@@ -67,8 +72,11 @@ impl WindowOperator {
     ) -> Self {
         let spans = windows.overlap().then(|| Spans::new(windows));
         let panes = PaneState::new(&Account::unlimited());
-        let state = Mutex::new(Inner { panes, spans, done_through: None, early: None });
-        WindowOperator { id, windows, columns, schema, keys, merge: OnceLock::new(), state }
+        let says_no_window =
+            |column: &OutputColumn| matches!(column, OutputColumn::Key(_) | OutputColumn::Aggregate(_));
+        let by_keys = windows.rows == RowWindows::ByEnd && keys > 0 && columns.iter().all(says_no_window);
+        let state = Mutex::new(Inner { panes, taken: vec![], spans, done_through: None, early: None });
+        WindowOperator { id, windows, columns, schema, keys, by_keys, merge: OnceLock::new(), state }
     }
 
     /// The same with results before they are final.
@@ -79,6 +87,15 @@ impl WindowOperator {
 
     pub(super) fn merge(&self) -> Result<&StateMerge> {
         self.merge.get().ok_or_else(|| Error::bug("a windowed aggregate ran before its plan was finished"))
+    }
+
+    /// Makes a batch of what is kept of a batch of the partial aggregation.
+    fn states(&self) -> Result<impl Fn(&RecordBatch) -> Result<RecordBatch>> {
+        let schema = self.merge()?.schema();
+        Ok(move |partial: &RecordBatch| {
+            let columns = partial.columns()[1..].to_vec();
+            Ok(batch_of(Arc::clone(schema), columns, partial.num_rows())?)
+        })
     }
 
     /// The rows of the window that ends at `end`, as they are kept.
@@ -154,7 +171,7 @@ impl WindowOperator {
             OutputColumn::Key(at) => Some((field.name().clone(), Arc::clone(&keys[*at]))),
             _ => None,
         });
-        result_as_json(&self.id, (start, end), keys)
+        result_as_json(&self.id, (!self.by_keys).then_some((start, end)), keys)
     }
 
     /// `values`: one array for each key, then one for each aggregate.
@@ -225,12 +242,10 @@ impl Operator for WindowOperator {
 
     /// Takes one batch of the partial aggregation, `(pane, key…, state…)`.
     fn take(&self, _: usize, partial: RecordBatch) -> Result<Vec<RecordBatch>> {
-        let schema = self.merge()?.schema();
-        let states = |partial: &RecordBatch| -> Result<RecordBatch> {
-            let columns = partial.columns()[1..].to_vec();
-            Ok(batch_of(Arc::clone(schema), columns, partial.num_rows())?)
-        };
-        held::by_pane(&partial, states, |pane, rows| self.state.lock().append(pane, rows))?;
+        match self.by_keys {
+            true => self.state.lock().taken.push(partial),
+            false => held::by_pane(&partial, self.states()?, |pane, rows| self.state.lock().append(pane, rows))?,
+        }
         Ok(vec![])
     }
 
@@ -239,6 +254,8 @@ impl Operator for WindowOperator {
         let (closed, to) = held::closes(&self.windows, marks);
         let panes = {
             let mut inner = self.state.lock();
+            let taken = mem::take(&mut inner.taken);
+            held::by_close(&taken, to, self.states()?, |pane, rows| inner.append(pane, rows))?;
             let panes = inner.panes.pane_starts();
             inner.done_through = held::done_through(&self.windows, &panes, to);
             panes
@@ -261,7 +278,7 @@ impl Operator for WindowOperator {
     fn commit(&self) -> Result<()> {
         let merge = self.merge()?;
         let mut inner = self.state.lock();
-        let Inner { panes, spans, done_through, early } = &mut *inner;
+        let Inner { panes, spans, done_through, early, .. } = &mut *inner;
         let done_through = done_through.take().unwrap_or(NONE);
         if let Some(early) = early {
             early.commit(done_through)?;
@@ -282,6 +299,7 @@ impl Operator for WindowOperator {
     fn abort(&self) {
         let mut inner = self.state.lock();
         inner.done_through = None;
+        inner.taken.clear();
         inner.panes.abort();
         if let Some(early) = &mut inner.early {
             early.abort();

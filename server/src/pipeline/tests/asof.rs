@@ -1,5 +1,6 @@
 //! As-of joins and temporal joins, against what a walk over all pairs says, and against the same query over everything at once.
 
+mod far;
 mod plans;
 mod ttl;
 

@@ -353,6 +353,35 @@ async fn a_pair_that_a_condition_cannot_take_is_left_out_and_told() {
     assert!(bad.reason.contains("division by zero in \"6 / (n - n)\""), "{}", bad.reason);
 }
 
+// Each of them would wait until its time has come, in a bucket with a segment of its own.
+#[tokio::test]
+async fn buckets_too_far_ahead_are_a_thousand_on_a_side_at_most() {
+    let query = format!("SELECT c.id, t.id AS tap FROM clicks c LEFT JOIN taps t ON t.page = c.page AND {BOUND}");
+    let pipeline = planned(&query, 1).await;
+    let step = async |clicks: &[Row], taps: &[Row]| {
+        let origins = |of: &[Row]| of.first().map(|row| Origins::records(0, row.0, of.len())).into_iter().collect();
+        let input = StepInput {
+            epoch: 1,
+            batches: read(&pipeline, clicks, taps),
+            origins: vec![origins(clicks), origins(taps)],
+            sources: vec![Mark::NONE; 2],
+            ..StepInput::default()
+        };
+        let output = Emitted::of(pipeline.step(input).await.unwrap());
+        pipeline.commit().unwrap();
+        output
+    };
+    // A bucket is two seconds: a quarter of the interval.
+    let far = |from: i64, rows: i64| (from..from + rows).map(|at| (at, "a", 1, 1_000_000 + 2 * at)).collect::<Vec<_>>();
+    assert_eq!(step(&far(0, 700), &[]).await.bad.len(), 0);
+    let output = step(&far(700, 400), &far(0, 10)).await;
+    assert_eq!((output.bad.len(), pipeline.open_panes()), (100, 1_010));
+    assert!(output.bad[0].reason.contains("too far ahead"), "{}", output.bad[0].reason);
+    // What falls into one that is open, or is not far, is taken.
+    assert_eq!(step(&[(5, "a", 1, 1_000_010), (6, "a", 1, 1)], &[]).await.bad.len(), 0);
+    assert_eq!((pipeline.open_panes(), pipeline.operators()[0].segments().len() < 1_100), (1_011, true));
+}
+
 #[tokio::test]
 async fn a_join_keeps_the_columns_that_somebody_reads() {
     let views = "CREATE VIEW all_taps AS SELECT id, upper(page) AS page, n, ts FROM taps;";

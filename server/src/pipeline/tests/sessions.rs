@@ -270,6 +270,43 @@ async fn a_row_that_comes_once_for_each_of_its_windows_is_late_once() {
 }
 
 #[tokio::test]
+async fn sessions_that_close_together_are_computed_together_wherever_they_end() {
+    let pipeline = planned(PER_PAGE, 1).await;
+    // Fifty sessions, each with an end of its own.
+    let rows: Vec<Row> = (0..50).map(|at| (at, "a", 1, at * 10)).collect();
+    let output = step(&pipeline, vec![read(&pipeline, 0, &rows)], vec![Mark::END]).await;
+    let mut found = values(&output.batches);
+    found.sort();
+    let time = |second: i64| format!("{:02}:{:02}", second / 60, second % 60);
+    let want: Vec<String> = (0..50).map(|at| format!("{},{},a,1,1", time(at * 10), time(at * 10 + 5))).collect();
+    assert_eq!(found, want);
+    assert!(output.batches.len() <= 8, "{} batches", output.batches.len());
+}
+
+#[tokio::test]
+async fn of_sessions_that_have_come_only_those_behind_all_sources_are_counted() {
+    let of = |table: &str| {
+        format!("SELECT window_end, page FROM SESSION({table} PARTITION BY page, ts, INTERVAL '5 seconds')")
+    };
+    let query = format!(
+        "SELECT window_end, page, count(*) AS c FROM ({} UNION ALL {}) GROUP BY window_end, page",
+        of("clicks"),
+        of("taps")
+    );
+    let pipeline = planned(&query, 1).await;
+    let rows = [(1, "a", 0, 1), (2, "b", 0, 20)];
+    // What closes last is not the same in both: those of a are one result all the same.
+    let more = [(1, "a", 0, 1), (2, "b", 0, 20), (3, "c", 0, 3)];
+    let batches = vec![read(&pipeline, 0, &rows), read(&pipeline, 1, &more)];
+    let output = step(&pipeline, batches, vec![Mark::new(30 * SECOND), Mark::new(10 * SECOND)]).await;
+    // That of 20 s has come from one of them alone.
+    assert_eq!(values(&output.batches), ["00:06,a,2", "00:08,c,1"]);
+    let output = step(&pipeline, vec![vec![], vec![]], vec![Mark::new(30 * SECOND); 2]).await;
+    assert_eq!(values(&output.batches), ["00:25,b,2"]);
+    assert_eq!((pipeline.open_panes(), pipeline.state_bytes()), (0, 0));
+}
+
+#[tokio::test]
 async fn rows_without_a_time_are_in_no_session() {
     let pipeline = planned("SELECT id, window_end FROM SESSION(clicks, ts, INTERVAL '5 seconds')", 1).await;
     let slot = &pipeline.slots[0];

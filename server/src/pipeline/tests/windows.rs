@@ -251,6 +251,23 @@ async fn a_row_with_its_windows_is_late_once() {
     assert_eq!(missed, [((at(-5), at(15)), false, Some(at(7))), ((at(-10), at(15)), true, Some(at(1)))]);
 }
 
+// However many windows a row misses: else a few hundred of them were gigabytes.
+#[tokio::test]
+async fn rows_that_are_late_for_thousands_of_windows_are_noted_once_each() {
+    let query = "SELECT window_end, max(page) AS p FROM HOP(clicks, ts, INTERVAL '1 second', INTERVAL '1 hour')
+        GROUP BY window_end";
+    let pipeline = planned(query, 1).await;
+    let page = "x".repeat(2_000);
+    let of: Vec<(i64, &str, i64, i64)> = (0..380).map(|id| (id, page.as_str(), 0, 8_000 + id)).collect();
+    let output = epoch(&pipeline, vec![rows(&pipeline, 0, &of)], 11_000 * SECOND, 11_000 * SECOND).await;
+    assert_eq!(output.late.len(), 380);
+    let bytes: usize = output.late.iter().map(|row| row.row.len()).sum();
+    assert!(bytes < 380 * 2_200, "{bytes} bytes");
+    // The first row has missed the windows that end up to the watermark, and counts in the others.
+    let first = &output.late[0];
+    assert_eq!((first.missed, first.wholly), (Some((4_401 * SECOND, 11_000 * SECOND)), false));
+}
+
 // The form that sums of whole numbers had before: a checkpoint with it is gone on from.
 #[tokio::test]
 async fn a_sum_of_64_bits_goes_on_in_128() {

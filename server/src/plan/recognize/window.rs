@@ -110,14 +110,12 @@ enum Group {
 }
 
 impl Group {
-    /// Whether its value is kept as a key. Of a session nothing but the end says when it is complete, and the end does not say the start.
+    /// Whether its value is kept as a key. So is all that is said of a session: its rows come when it is complete, so those that close
+    /// together are computed together, wherever they end.
     fn is_key(&self) -> bool {
         match self {
             Group::Key => true,
-            Group::Window { column, .. } => {
-                matches!(column.kind, WindowKind::Session { .. })
-                    && matches!(column.part, WindowPart::Start | WindowPart::Struct)
-            }
+            Group::Window { column, .. } => matches!(column.kind, WindowKind::Session { .. }),
         }
     }
 }

@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 use super::*;
 use crate::checkpoint::faulty::{Fault, FaultyStore};
-use crate::checkpoint::{BundleBuilder, Chain, Opened, read_section};
-use crate::clock::Clock;
+use crate::checkpoint::{BundleBuilder, Chain, DAYS_MAX, Opened, read_section};
+use crate::clock::{Clock, DAY_MICROS, duration_of};
 use crate::error::ErrorKind;
 
 const DAY: i64 = DAY_MICROS;
@@ -46,7 +46,8 @@ fn of(batches: Vec<RecordBatch>) -> Arc<[Rows]> {
 fn plan(output: &OutputState, limits: SealLimits, through: Option<u64>, now: i64) -> Option<SealIntent> {
     let generation = Generation { number: 3, instance: Uuid::from_u128(0x1234_5678 << 96) };
     let names = SealNames { paths: &QueryPaths::new(QUERY), output: QUERY, generation };
-    plan_seal(output, limits, names, Some("window_start"), through, now)
+    let age = |entry: &TailEntry| duration_of(now.saturating_sub(entry.created_at));
+    plan_seal(output, limits, names, Some("window_start"), through, age)
 }
 
 fn public() -> Store {
@@ -81,7 +82,7 @@ fn a_seal_is_due_by_rows_bytes_or_age_and_not_before() {
     let aged = SealLimits { age_max: Duration::from_secs(60), ..NEVER };
     assert_eq!(range(aged, None, 60_999_999), None);
     assert_eq!(range(aged, None, 61_000_000), Some((1, 5)));
-    assert_eq!(range(aged, None, i64::MIN), None, "a clock that went back seals nothing");
+    assert_eq!(range(aged, None, i64::MIN), None, "an age that is none seals nothing");
     assert_eq!(range(NOW, Some(3), 0), Some((1, 3)));
     assert_eq!(range(NOW, Some(0), 2_000_000), None);
 }
@@ -92,6 +93,38 @@ fn rows_are_filed_by_their_utc_date_and_without_one_by_the_checkpoints() {
     let dates = entry(1, 5 * DAY, &[batch]).dates;
     let dates: Vec<_> = dates.iter().map(|(date, rows)| (date.as_str(), *rows)).collect();
     assert_eq!(dates, [("1969-12-31", 1), ("1970-01-01", 2), ("1970-01-02", 1), ("1970-01-06", 3)]);
+}
+
+// As of records whose times are made up.
+#[tokio::test]
+async fn rows_of_a_thousand_days_are_in_few_files_and_each_in_one() {
+    let today = 100_000 * DAY;
+    let times: Vec<_> = (0..1_000).map(|day| Some(day * DAY)).collect();
+    let batches = [rows(&times, 0), rows(&[Some(3 * DAY), Some(999 * DAY), None], 1_000)];
+    let tail: Vec<_> = (1..).zip(&batches).map(|(n, batch)| entry(n, today, std::slice::from_ref(batch))).collect();
+    assert_eq!(tail[0].dates.len(), DAYS_MAX + 1);
+    let output = OutputState { tail, ..OutputState::default() };
+    let intent = plan(&output, NOW, None, today).unwrap();
+    let inputs: Vec<_> = output.tail.iter().cloned().zip(batches.map(|batch| of(vec![batch]))).collect();
+    let store = public();
+    let files = write_sealed(&store, None, QUERY, &intent, &inputs).await.unwrap();
+    assert!(files.len() <= DAYS_MAX + 1, "{} files", files.len());
+    let mut found = Vec::new();
+    for (file, intended) in files.iter().zip(&intent.files) {
+        let rows = column(&read(&store, &file.path).await);
+        assert_eq!(rows.len() as u64, intended.rows);
+        if intended.event_date == Day::of_checkpoint(today).text() {
+            // What has no day of its own, and what has no time.
+            assert!(rows.len() > 500 && rows.contains(&1_002), "{rows:?}");
+        }
+        found.extend(rows);
+    }
+    found.sort_unstable();
+    assert_eq!(found, (0..1_003).collect::<Vec<_>>());
+    let mut sealed = output;
+    sealed.begin_seal(intent);
+    sealed.mark_sealed(0, files).unwrap();
+    assert!(sealed.tail.is_empty());
 }
 
 #[test]
@@ -326,7 +359,7 @@ async fn live(private: &Store, public: &Store, mut steps: u32, next: &mut i64) -
         let output = draft.outputs.entry(QUERY.to_owned()).or_default();
         output.tail.extend(tail_entry(draft.id, 0, section, batches.map(Ok), Some("window_start"))?);
         let names = SealNames { paths: chain.paths(), output: QUERY, generation };
-        let intent = plan_seal(output, NOW, names, Some("window_start"), None, 0);
+        let intent = plan_seal(output, NOW, names, Some("window_start"), None, |_| Duration::ZERO);
         intent.into_iter().for_each(|intent| output.begin_seal(intent));
         chain.commit(draft).await?;
         *next += 2;

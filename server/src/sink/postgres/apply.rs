@@ -4,16 +4,19 @@ use std::collections::BTreeSet;
 
 use arrow::array::Array;
 use arrow::record_batch::RecordBatch;
-use bytes::Bytes;
-use futures::SinkExt;
-use tokio_postgres::types::{ToSql, Type};
+use tokio::time::Instant;
+use tokio_postgres::types::Type;
 
-use super::changes::{Netted, delete, netted};
-use super::connection::{Lease, failed};
+use super::careful;
+use super::changes::{Deletion, Netted, deletions, netted};
+use super::connection::{Lease, failed, timed_out};
 use super::ddl::{self, Day, Layout, TableSql};
+use super::ledger::{Ledger, Operation};
 use super::marker::{Verdict, decide_marker};
-use super::text::{self, RowWriter};
-use super::{Applied, HotTable, PostgresSink, fenced, signed};
+use super::refuse::{Blame, Refusal, altered_keys};
+use super::text;
+use super::write::{Piece, WriteError, delete_keys, write_rows};
+use super::{Applied, Claim, HotTable, PostgresSink, fenced, signed};
 use crate::clock::Micros;
 use crate::error::{Error, Result};
 
@@ -21,16 +24,25 @@ use crate::error::{Error, Result};
 const DAYS_AHEAD: Day = 2;
 /// Ten years of days. A delta that needs more has event times that are no times, and would fill the catalog with tables.
 const PARTITIONS_MAX: usize = 3_660;
-/// Up to this many rows travel as parameters of one statement. A temporary table for each would leave dead rows in the catalog,
-/// several times a second for every query, and costs three more round trips.
-const PARAMETER_ROWS_MAX: u64 = 1_000;
-/// Bytes of text handed to the connection at once.
-const COPY_CHUNK_BYTES: usize = 256 * 1024;
+/// As many limits of a statement may pass while rows that are refused are looked for.
+const CAREFUL_PATIENCE: u32 = 60;
+
+/// How rows are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Care {
+    /// As if each could be taken, which costs nothing where it can.
+    AllAtOnce,
+    /// So that those that cannot are told from the others.
+    EachRow,
+}
 
 impl PostgresSink {
     /// Applies the rows of checkpoints `from + 1 ..= to` and moves the marker, in one transaction.
     ///
     /// Within the range the last row of a key wins, also where it says that there is none any more. An empty range only moves the marker. Safe to repeat after any error.
+    ///
+    /// A row that Postgres cannot take, because of its values or of somebody's constraint, goes into the ledger of refused rows in the same
+    /// transaction, and stops no other one. What its key held before stays.
     ///
     /// # Errors
     /// `Fenced` where a newer generation owns the table, `Unavailable` where a retry may help ([`super::retry_delay`]), `Invalid`
@@ -38,42 +50,71 @@ impl PostgresSink {
     pub async fn apply(
         &self,
         hot: &HotTable,
-        generation: u64,
+        claim: &Claim,
         from: u64,
         to: u64,
         batches: &[RecordBatch],
     ) -> Result<Applied> {
         let sql = TableSql::new(&self.inner.settings.schema, hot)?;
-        self.patiently("write to a hot table", self.apply_now(hot, &sql, generation, from..to, batches)).await
+        self.apply_now(hot, &sql, claim, from..to, batches).await
     }
 
+    /// One transaction, or two: where the first finds that a row cannot be taken, another one looks for all such rows.
     async fn apply_now(
         &self,
         hot: &HotTable,
         sql: &TableSql,
-        generation: u64,
+        claim: &Claim,
         range: std::ops::Range<u64>,
         batches: &[RecordBatch],
     ) -> Result<Applied> {
+        let at_once = self.apply_as(Care::AllAtOnce, hot, sql, claim, range.clone(), batches);
+        if let Some(applied) = self.patiently("write to a hot table", at_once).await? {
+            return Ok(applied);
+        }
+        let by_parts = self.apply_as(Care::EachRow, hot, sql, claim, range, batches);
+        // Each statement has its own limit; a range of which most rows are refused has many.
+        let patience = self.inner.settings.statement_timeout.saturating_mul(CAREFUL_PATIENCE);
+        match tokio::time::timeout(patience, by_parts).await {
+            Ok(applied) => applied?.ok_or_else(|| Error::bug("rows that were looked for one by one were not found")),
+            Err(_) => Err(timed_out("write to a hot table", patience)),
+        }
+    }
+
+    /// `None`: a row cannot be taken, and nothing has happened.
+    async fn apply_as(
+        &self,
+        care: Care,
+        hot: &HotTable,
+        sql: &TableSql,
+        claim: &Claim,
+        range: std::ops::Range<u64>,
+        batches: &[RecordBatch],
+    ) -> Result<Option<Applied>> {
         let what = || format!("write checkpoint {} to hot table {}", range.end, sql.qualified);
         let db = self.inner.pool.lease().await?;
         self.begin(&db).await?;
         let marker = self.marker_table()?;
+        let ((lineage, by), (_, by_before)) = (claim.names(range.end), claim.names(range.start));
         // The row lock taken here holds back everyone else with this query until the commit. The table's name is another one once
         // this version of the view has been replaced: its rows must not go into its successor's table.
         let moved = db
             .query_typed_opt(
                 &format!(
-                    "UPDATE {marker} SET checkpoint = $2, updated_at = now()
+                    "UPDATE {marker} SET checkpoint = $2, instance = $7::uuid, updated_at = now()
                      WHERE query = $1 AND checkpoint = $3 AND generation = $4 AND table_name = $5
+                       AND lineage = $6::uuid AND instance IS NOT DISTINCT FROM $8::uuid
                      RETURNING (EXTRACT(epoch FROM retained_from) * 1000000)::bigint"
                 ),
                 &[
                     (&hot.query, Type::TEXT),
                     (&signed(range.end)?, Type::INT8),
                     (&signed(range.start)?, Type::INT8),
-                    (&signed(generation)?, Type::INT8),
+                    (&signed(claim.generation)?, Type::INT8),
                     (&hot.table, Type::TEXT),
+                    (&lineage, Type::TEXT),
+                    (&by, Type::TEXT),
+                    (&by_before, Type::TEXT),
                 ],
             )
             .await
@@ -82,29 +123,46 @@ impl PostgresSink {
             let row = self.read_marker(&db, hot).await?;
             db.batch_execute("ROLLBACK").await.map_err(|error| failed(what(), &error))?;
             db.give_back();
-            return match decide_marker(row, range.start, range.end, generation) {
-                Verdict::AlreadyApplied { at } => Ok(Applied::AlreadyApplied { at }),
-                Verdict::Behind { at } => Ok(Applied::Behind { at }),
-                Verdict::Ahead { at } => Ok(Applied::Ahead { at }),
-                Verdict::Fenced { by } => Err(fenced(hot, generation, by)),
+            return match decide_marker(row, range.start, range.end, claim) {
+                Verdict::AlreadyApplied { at } => Ok(Some(Applied::AlreadyApplied { at })),
+                Verdict::Behind { at } => Ok(Some(Applied::Behind { at })),
+                Verdict::Ahead { at } => Ok(Some(Applied::Ahead { at })),
+                Verdict::Fenced { by } => Err(fenced(hot, claim.generation, by)),
             };
         };
         let boundary: Option<Micros> = moved.get(0);
         let Netted { rows: shown, gone } = netted(hot, sql, batches)?;
-        let deleted = delete(&db, sql, &gone).await?;
+        let deletions = deletions(sql, &gone)?;
         let placed = shown.iter().map(|batch| place(hot, sql, batch, boundary)).collect::<Result<Vec<_>>>()?;
-        let rows: u64 = placed.iter().map(|batch| batch.rows.len() as u64).sum();
         let expired: u64 = placed.iter().map(|batch| batch.expired).sum();
-        if rows > 0 {
-            let days = placed.iter().flat_map(|batch| batch.days.iter().copied()).collect();
-            self.ensure_partitions(&db, sql, days).await?;
-            let written = if rows <= PARAMETER_ROWS_MAX {
-                self.insert_rows(&db, sql, &placed).await
-            } else {
-                self.copy_rows(&db, sql, &placed).await
-            };
-            written.map_err(|error| error.or(what()))?;
+        let days = placed.iter().flat_map(|batch| batch.days.iter().copied()).collect();
+        let pieces: Vec<Piece> =
+            placed.iter().map(|placed| Piece { batch: placed.batch.clone(), rows: placed.rows.clone() }).collect();
+        let mut ledger = Ledger::new(&db, hot, sql, range.end)?;
+        let written = match care {
+            Care::AllAtOnce => match self.write_at_once(&db, sql, &deletions, days, &pieces).await {
+                Ok(written) => written,
+                Err(error) if error.blame() == Blame::Elsewhere => return Err(error.or(what())),
+                Err(_) => {
+                    drop(ledger);
+                    db.batch_execute("ROLLBACK").await.map_err(|error| failed(what(), &error))?;
+                    db.give_back();
+                    return Ok(None);
+                }
+            },
+            Care::EachRow => {
+                careful::begin(&db, sql).await?;
+                let deleted = careful::delete(&db, sql, &deletions, &mut ledger).await?;
+                self.ensure_partitions(&db, sql, days).await?;
+                deleted + careful::write(&db, sql, &pieces, &mut ledger).await?
+            }
+        };
+        for placed in &placed {
+            for (row, refusal) in &placed.refused {
+                ledger.refuse(Operation::Write, placed.batch, *row, refusal.clone()).await?;
+            }
         }
+        let added = ledger.finish().await?;
         if expired > 0 {
             db.execute_typed(
                 &format!("UPDATE {marker} SET expired_rows = expired_rows + $2 WHERE query = $1"),
@@ -113,9 +171,37 @@ impl PostgresSink {
             .await
             .map_err(|error| failed(what(), &error))?;
         }
-        db.batch_execute("COMMIT").await.map_err(|error| failed(what(), &error))?;
+        let committed = db.batch_execute("COMMIT").await;
+        if let Err(error) = committed {
+            let error = WriteError::Database(error);
+            // What a constraint may look at late it looks at here, and has undone everything.
+            if care == Care::AllAtOnce && error.blame() != Blame::Elsewhere {
+                db.give_back();
+                return Ok(None);
+            }
+            return Err(error.or(what()));
+        }
         db.give_back();
-        Ok(Applied::Written { rows: rows + deleted, expired })
+        self.inner.refused.note(hot, range.end, &added, Instant::now());
+        Ok(Some(Applied::Written { rows: written, expired }))
+    }
+
+    /// Returns how many rows were deleted and written.
+    async fn write_at_once(
+        &self,
+        db: &Lease<'_>,
+        sql: &TableSql,
+        deletions: &[Deletion],
+        days: BTreeSet<Day>,
+        pieces: &[Piece],
+    ) -> Result<u64, WriteError> {
+        let mut written = 0;
+        for deletion in deletions {
+            written += delete_keys(db, sql, &deletion.keys, &deletion.nulls).await?;
+        }
+        self.ensure_partitions(db, sql, days).await?;
+        write_rows(db, sql, pieces).await?;
+        Ok(written + pieces.iter().map(|piece| piece.rows.len() as u64).sum::<u64>())
     }
 
     async fn ensure_partitions(&self, db: &Lease<'_>, sql: &TableSql, mut days: BTreeSet<Day>) -> Result<()> {
@@ -147,81 +233,6 @@ impl PostgresSink {
         }
         Ok(())
     }
-
-    async fn insert_rows(&self, db: &Lease<'_>, sql: &TableSql, placed: &[Placed<'_>]) -> Result<(), CopyError> {
-        let mut columns: Vec<Vec<Option<String>>> = vec![Vec::new(); sql.columns.len()];
-        for batch in placed {
-            let mut writer = RowWriter::try_new(batch.batch)?;
-            for (at, column) in columns.iter_mut().enumerate() {
-                writer.texts(at, &batch.rows, column)?;
-            }
-        }
-        let parameters: Vec<(&(dyn ToSql + Sync), Type)> =
-            columns.iter().map(|column| (column as &(dyn ToSql + Sync), Type::TEXT_ARRAY)).collect();
-        db.execute_typed(&sql.merge_arrays(), &parameters).await?;
-        Ok(())
-    }
-
-    async fn copy_rows(&self, db: &Lease<'_>, sql: &TableSql, placed: &[Placed<'_>]) -> Result<(), CopyError> {
-        let keyed = !sql.key.is_empty();
-        let copy = if keyed {
-            db.batch_execute(&sql.create_delta()).await?;
-            sql.copy_delta()
-        } else {
-            sql.copy_rows()
-        };
-        let sink = db.copy_in::<_, Bytes>(copy.as_str()).await?;
-        let mut sink = std::pin::pin!(sink);
-        let mut buffer = Vec::with_capacity(COPY_CHUNK_BYTES + COPY_CHUNK_BYTES / 4);
-        let mut number = 0;
-        for batch in placed {
-            let mut writer = RowWriter::try_new(batch.batch)?;
-            for &row in &batch.rows {
-                writer.write(row, keyed.then_some(number), &mut buffer)?;
-                number += 1;
-                if buffer.len() >= COPY_CHUNK_BYTES {
-                    let chunk =
-                        std::mem::replace(&mut buffer, Vec::with_capacity(COPY_CHUNK_BYTES + COPY_CHUNK_BYTES / 4));
-                    sink.send(chunk.into()).await?;
-                }
-            }
-        }
-        if !buffer.is_empty() {
-            sink.send(buffer.into()).await?;
-        }
-        sink.finish().await?;
-        if keyed {
-            db.execute_typed(&sql.merge_delta(), &[]).await?;
-        }
-        Ok(())
-    }
-}
-
-/// An error while rows are copied: the database's, which still lacks the words, or ours, which has them.
-enum CopyError {
-    Database(tokio_postgres::Error),
-    Ours(Error),
-}
-
-impl CopyError {
-    fn or(self, what: String) -> Error {
-        match self {
-            CopyError::Database(error) => failed(what, &error),
-            CopyError::Ours(error) => error,
-        }
-    }
-}
-
-impl From<tokio_postgres::Error> for CopyError {
-    fn from(error: tokio_postgres::Error) -> Self {
-        CopyError::Database(error)
-    }
-}
-
-impl From<Error> for CopyError {
-    fn from(error: Error) -> Self {
-        CopyError::Ours(error)
-    }
 }
 
 /// The rows of a batch that go into the table, and the days they fall on.
@@ -231,9 +242,11 @@ pub(super) struct Placed<'a> {
     pub(super) rows: Vec<usize>,
     pub(super) days: BTreeSet<Day>,
     pub(super) expired: u64,
+    /// Rows that need not be tried.
+    pub(super) refused: Vec<(usize, Refusal)>,
 }
 
-/// Leaves out rows before `boundary`: inserted, they would bring back a day that was dropped.
+/// Leaves out rows before `boundary`: inserted, they would bring back a day that was dropped. And those that cannot be there at all.
 pub(super) fn place<'a>(
     hot: &HotTable,
     sql: &TableSql,
@@ -243,33 +256,45 @@ pub(super) fn place<'a>(
     if batch.num_columns() != sql.columns.len() {
         return Err(Error::bug(format!("a batch of view {} has {} columns", hot.query, batch.num_columns())));
     }
-    let all = Placed { batch, rows: (0..batch.num_rows()).collect(), days: BTreeSet::new(), expired: 0 };
+    let mut placed = Placed {
+        batch,
+        rows: Vec::with_capacity(batch.num_rows()),
+        days: BTreeSet::new(),
+        expired: 0,
+        refused: altered_keys(sql, batch, &sql.key)?,
+    };
+    let altered: BTreeSet<usize> = placed.refused.iter().map(|(row, _)| *row).collect();
+    let rest = (0..batch.num_rows()).filter(|row| !altered.contains(row));
     let (column, daily) = match sql.layout {
         Layout::Daily { column } => (column, true),
         Layout::Plain { time: Some(column) } if boundary.is_some() => (column, false),
-        Layout::Plain { .. } => return Ok(all),
+        Layout::Plain { .. } => {
+            placed.rows.extend(rest);
+            return Ok(placed);
+        }
     };
     let array = batch.column(column);
     let moment = text::moments(array)?;
-    let mut placed = Placed { rows: Vec::with_capacity(batch.num_rows()), ..all };
-    for row in 0..batch.num_rows() {
+    for row in rest {
         if array.is_null(row) {
-            if daily {
-                return Err(Error::invalid(format!("a row of view {} has no {}", hot.query, sql.columns[column].name))
-                    .detail("the hot table is partitioned by it")
-                    .hint("leave such rows out with WHERE … IS NOT NULL, or take the column out of 'primary-key'"));
+            match daily {
+                true => placed.refused.push((row, Refusal::no_day(&sql.columns[column].name))),
+                false => placed.rows.push(row),
             }
-            placed.rows.push(row);
             continue;
         }
         let micros = moment(row);
-        let day = ddl::day_of(micros);
-        if boundary.is_some_and(|boundary| micros < boundary) || (daily && day.is_none()) {
+        if boundary.is_some_and(|boundary| micros < boundary) {
             placed.expired += 1;
             continue;
         }
-        if let Some(day) = day.filter(|_| daily) {
-            placed.days.insert(day);
+        match ddl::day_of(micros) {
+            Some(day) if daily => _ = placed.days.insert(day),
+            None if daily => {
+                placed.refused.push((row, Refusal::beyond_all_days(&sql.columns[column].name)));
+                continue;
+            }
+            _ => {}
         }
         placed.rows.push(row);
     }

@@ -1,16 +1,15 @@
 //! Rows that replace one another: of a range of checkpoints for each key its newest row, or that there is none any more.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::{Array, RecordBatch, UInt64Array};
 use arrow::compute::take_record_batch;
-use tokio_postgres::types::{ToSql, Type};
 
 use super::HotTable;
-use super::connection::{Lease, failed};
 use super::ddl::TableSql;
-use super::text::RowWriter;
+use super::refuse::altered_keys;
+use super::write::Piece;
 use crate::changelog::Changes;
 use crate::changelog::early::EarlyForm;
 use crate::error::Result;
@@ -39,31 +38,30 @@ pub(super) fn netted<'a>(hot: &HotTable, sql: &TableSql, batches: &'a [RecordBat
     Ok(Netted { rows: Cow::Owned(rows), gone })
 }
 
-/// Deletes the rows of some keys. Returns how many there were.
-pub(super) async fn delete(db: &Lease<'_>, sql: &TableSql, gone: &[RecordBatch]) -> Result<u64> {
-    let mut deleted = 0;
+/// Keys whose rows one statement deletes.
+pub(super) struct Deletion {
+    /// Which columns of the key are NULL in all of them.
+    pub(super) nulls: Vec<bool>,
+    pub(super) keys: Piece,
+}
+
+/// The statements that delete rows by their keys. Left out are keys that cannot be in the table, because Postgres would hold another one in
+/// their place: that would be another row's.
+pub(super) fn deletions(sql: &TableSql, gone: &[RecordBatch]) -> Result<Vec<Deletion>> {
+    let mut deletions = Vec::new();
     for batch in gone {
         for first in (0..batch.num_rows()).step_by(KEYS_AT_ONCE) {
             let some = batch.slice(first, KEYS_AT_ONCE.min(batch.num_rows() - first));
-            for (nulls, keys) in by_nulls(&some)? {
-                deleted += delete_keys(db, sql, &keys, &nulls).await?;
+            for (nulls, batch) in by_nulls(&some)? {
+                let columns: Vec<usize> = (0..batch.num_columns()).collect();
+                let altered: BTreeSet<usize> =
+                    altered_keys(sql, &batch, &columns)?.into_iter().map(|(row, _)| row).collect();
+                let rows = (0..batch.num_rows()).filter(|row| !altered.contains(row)).collect();
+                deletions.push(Deletion { nulls, keys: Piece { batch, rows } });
             }
         }
     }
-    Ok(deleted)
-}
-
-async fn delete_keys(db: &Lease<'_>, sql: &TableSql, keys: &RecordBatch, nulls: &[bool]) -> Result<u64> {
-    let rows: Vec<usize> = (0..keys.num_rows()).collect();
-    let mut writer = RowWriter::try_new(keys)?;
-    let mut columns: Vec<Vec<Option<String>>> = vec![Vec::new(); keys.num_columns()];
-    for (at, column) in columns.iter_mut().enumerate() {
-        writer.texts(at, &rows, column)?;
-    }
-    let parameters: Vec<(&(dyn ToSql + Sync), Type)> =
-        columns.iter().map(|column| (column as &(dyn ToSql + Sync), Type::TEXT_ARRAY)).collect();
-    let deleted = db.execute_typed(&sql.delete_arrays(nulls), &parameters).await;
-    deleted.map_err(|error| failed(format!("delete rows of hot table {}", sql.qualified), &error))
+    Ok(deletions)
 }
 
 /// The keys by which of their columns are NULL, with that: what the same columns name is found by an index, or by a hash.

@@ -42,12 +42,13 @@ impl std::fmt::Debug for Pool {
 pub(crate) struct Lease<'a> {
     client: Client,
     pool: &'a Pool,
-    _permit: SemaphorePermit<'a>,
+    /// `None` for one that counts among none of the pool's.
+    permit: Option<SemaphorePermit<'a>>,
 }
 
 impl Lease<'_> {
     pub(crate) fn give_back(self) {
-        if !self.client.is_closed() {
+        if self.permit.is_some() && !self.client.is_closed() {
             self.pool.idle.lock().push(self.client);
         }
     }
@@ -117,7 +118,12 @@ impl Pool {
             Some(client) => client,
             None => self.open().await?,
         };
-        Ok(Lease { client, pool: self, _permit: permit })
+        Ok(Lease { client, pool: self, permit: Some(permit) })
+    }
+
+    /// A connection beside those of the pool, for work that may have to wait for others. It is closed when it is given back.
+    pub(super) async fn lease_apart(&self) -> Result<Lease<'_>> {
+        Ok(Lease { client: self.open().await?, pool: self, permit: None })
     }
 
     /// A connection of its own, which counts among none and does not come back.

@@ -173,7 +173,7 @@ impl TableSql {
             table: hot.table.clone(),
             query: hot.query.clone(),
         };
-        if [MARKER_TABLE, SET_ASIDE_TABLE].contains(&hot.table.as_str()) {
+        if [MARKER_TABLE, SET_ASIDE_TABLE, REFUSED_TABLE].contains(&hot.table.as_str()) {
             return Err(Error::invalid(format!("the name {} is taken by a table of the server's own", hot.table)));
         }
         Ok(sql)
@@ -206,11 +206,16 @@ impl TableSql {
         self.columns.iter().map(|column| column.quoted.as_str()).collect::<Vec<_>>().join(", ")
     }
 
-    /// The temporary table that takes a delta, with the row's number within it.
+    /// The temporary table that takes a delta, with the row's number within it. Also where another part of the rows had one before, in the
+    /// same transaction.
     pub(crate) fn create_delta(&self) -> String {
         let columns: Vec<String> =
             self.columns.iter().map(|column| format!("{} {}", column.quoted, column.data_type)).collect();
-        format!("CREATE TEMPORARY TABLE {DELTA_TABLE} ({}, {DELTA_ROW} bigint) ON COMMIT DROP", columns.join(", "))
+        format!(
+            "DROP TABLE IF EXISTS pg_temp.{DELTA_TABLE}; \
+             CREATE TEMPORARY TABLE {DELTA_TABLE} ({}, {DELTA_ROW} bigint) ON COMMIT DROP",
+            columns.join(", ")
+        )
     }
 
     pub(crate) fn copy_delta(&self) -> String {
@@ -322,6 +327,8 @@ impl TableSql {
 pub(crate) const MARKER_TABLE: &str = "touchline_commits";
 /// The table that holds a row for each table that has been set aside, in the same schema.
 pub(crate) const SET_ASIDE_TABLE: &str = "touchline_set_aside";
+/// The table that holds the rows that were refused, in the same schema.
+pub(crate) const REFUSED_TABLE: &str = "touchline_refused";
 const DELTA_TABLE: &str = "touchline_delta";
 /// Not a name a view's column is likely to have; a clash is an error of `CREATE TABLE`, not a wrong row.
 const DELTA_ROW: &str = "\"touchline delta row\"";

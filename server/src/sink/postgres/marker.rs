@@ -1,7 +1,11 @@
 //! What the marker row and an error code mean: the decisions of the Postgres sink, without a database.
 
+use std::fmt;
 use std::time::Duration;
 
+use uuid::Uuid;
+
+use crate::checkpoint::Lineage;
 use crate::error::ErrorKind;
 
 /// The row of `touchline_commits` that belongs to one query.
@@ -11,6 +15,45 @@ pub struct Marker {
     pub checkpoint: u64,
     /// The server generation that may move it.
     pub generation: u64,
+    /// Which history the checkpoint is of: its chain, and who has committed it. `None` where an older server wrote the marker, and of
+    /// checkpoint 0 nobody has committed.
+    pub lineage: Option<Uuid>,
+    pub instance: Option<Uuid>,
+}
+
+impl fmt::Display for Marker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = |id: Option<Uuid>| id.map_or_else(|| "none".to_owned(), |id| id.to_string());
+        let Marker { checkpoint, generation, lineage, instance } = *self;
+        write!(
+            f,
+            "checkpoint {checkpoint}, generation {generation}, lineage {}, instance {}",
+            named(lineage),
+            named(instance)
+        )
+    }
+}
+
+/// In whose name a hot table is written, and what is believed of its marker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// Which start of a server this is.
+    pub generation: u64,
+    /// The history of the query's chain, and its newest checkpoint.
+    pub lineage: Lineage,
+    pub head: u64,
+}
+
+impl Claim {
+    /// Whether what the marker says has happened in the history of this chain.
+    pub fn believes(&self, marker: &Marker) -> bool {
+        self.lineage.believes(self.head, marker.lineage, marker.instance, marker.checkpoint)
+    }
+
+    /// The lineage and who has committed a checkpoint, as the marker's columns have it.
+    pub(super) fn names(&self, checkpoint: u64) -> (String, Option<String>) {
+        (self.lineage.id.to_string(), self.lineage.instance_of(checkpoint).map(|instance| instance.to_string()))
+    }
 }
 
 /// Why the marker did not move from `from` to `to`.
@@ -18,7 +61,7 @@ pub struct Marker {
 pub enum Verdict {
     /// An earlier attempt was committed and its answer was lost.
     AlreadyApplied { at: u64 },
-    /// A newer server owns the table: this process must stop.
+    /// A newer server owns the table: this one must not write it.
     Fenced { by: u64 },
     /// The database knows less than we thought: restored from a backup, failed over, or the row is gone.
     Behind { at: u64 },
@@ -26,16 +69,16 @@ pub enum Verdict {
     Ahead { at: u64 },
 }
 
-/// Reads the marker after a compare-and-set of `from → to` under `generation` has hit no row.
-pub fn decide_marker(row: Option<Marker>, from: u64, to: u64, generation: u64) -> Verdict {
+/// Reads the marker after a compare-and-set of `from → to` under `claim` has hit no row.
+pub fn decide_marker(row: Option<Marker>, from: u64, to: u64, claim: &Claim) -> Verdict {
     let Some(row) = row else { return Verdict::Behind { at: 0 } };
-    if row.generation > generation {
+    if row.generation > claim.generation {
         return Verdict::Fenced { by: row.generation };
     }
     let at = row.checkpoint;
-    // A lower generation means that our claim is gone, so the database was set back. Whatever the marker says then,
-    // the claim has to be made again before anything may be applied.
-    if row.generation < generation || at <= from {
+    // A lower generation means that our claim is gone, so the database was set back; another history, that it was exchanged. Whatever
+    // the marker says then, the claim has to be made again before anything may be applied.
+    if row.generation < claim.generation || !claim.believes(&row) || at <= from {
         return Verdict::Behind { at };
     }
     if at >= to { Verdict::AlreadyApplied { at } } else { Verdict::Ahead { at } }
@@ -69,29 +112,46 @@ pub fn retry_delay(attempt: u32, random: f64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkpoint::Incarnation;
+
+    const LINEAGE: Uuid = Uuid::from_u128(100);
+
+    /// Checkpoints 1 to 6 are of the first instance, those after them of the second.
+    fn claim() -> Claim {
+        let incarnations = [(1, 1), (2, 7)].map(|(id, first)| Incarnation { instance: Uuid::from_u128(id), first });
+        let lineage = Lineage { id: LINEAGE, before: 0, incarnations: incarnations.to_vec() };
+        Claim { generation: 3, lineage, head: 9 }
+    }
 
     #[test]
     fn the_marker_says_what_became_of_a_range() {
-        let row = |checkpoint, generation| Some(Marker { checkpoint, generation });
+        let row = |checkpoint, generation| {
+            let instance = claim().lineage.instance_of(checkpoint);
+            Some(Marker { checkpoint, generation, lineage: Some(LINEAGE), instance })
+        };
+        let other = |marker: Option<Marker>, lineage: u128, instance: u128| {
+            let (lineage, instance) = (Some(Uuid::from_u128(lineage)), Some(Uuid::from_u128(instance)));
+            marker.map(|marker| Marker { lineage, instance, ..marker })
+        };
         let cases = [
-            // (row, from, to, generation) → verdict
-            (row(8, 3), 5, 8, 3, Verdict::AlreadyApplied { at: 8 }),
-            (row(9, 3), 5, 8, 3, Verdict::AlreadyApplied { at: 9 }),
-            (row(6, 3), 5, 8, 3, Verdict::Ahead { at: 6 }),
-            (row(4, 3), 5, 8, 3, Verdict::Behind { at: 4 }),
-            (row(5, 3), 5, 8, 3, Verdict::Behind { at: 5 }),
-            (row(8, 4), 5, 8, 3, Verdict::Fenced { by: 4 }),
-            (row(0, 4), 5, 8, 3, Verdict::Fenced { by: 4 }),
-            (row(8, 2), 5, 8, 3, Verdict::Behind { at: 8 }),
-            (row(5, 2), 5, 8, 3, Verdict::Behind { at: 5 }),
-            (None, 5, 8, 3, Verdict::Behind { at: 0 }),
+            // (row, from, to) → verdict
+            (row(8, 3), 5, 8, Verdict::AlreadyApplied { at: 8 }),
+            (row(9, 3), 5, 8, Verdict::AlreadyApplied { at: 9 }),
+            (row(6, 3), 5, 8, Verdict::Ahead { at: 6 }),
+            (row(4, 3), 5, 8, Verdict::Behind { at: 4 }),
+            (row(5, 3), 5, 8, Verdict::Behind { at: 5 }),
+            (row(8, 4), 5, 8, Verdict::Fenced { by: 4 }),
+            (row(0, 4), 5, 8, Verdict::Fenced { by: 4 }),
+            (row(8, 2), 5, 8, Verdict::Behind { at: 8 }),
+            (row(5, 2), 5, 8, Verdict::Behind { at: 5 }),
+            (None, 5, 8, Verdict::Behind { at: 0 }),
+            // The same numbers in another chain, by another instance, and beyond the head.
+            (other(row(8, 3), 101, 2), 5, 8, Verdict::Behind { at: 8 }),
+            (other(row(8, 3), 100, 1), 5, 8, Verdict::Behind { at: 8 }),
+            (row(10, 3), 5, 8, Verdict::Behind { at: 10 }),
         ];
-        for (row, from, to, generation, verdict) in cases {
-            assert_eq!(
-                decide_marker(row, from, to, generation),
-                verdict,
-                "{row:?} {from}..{to} generation {generation}"
-            );
+        for (row, from, to, verdict) in cases {
+            assert_eq!(decide_marker(row, from, to, &claim()), verdict, "{row:?} {from}..{to}");
         }
     }
 

@@ -25,7 +25,12 @@ impl TableSql {
     }
 
     pub(crate) fn comment_on(&self) -> String {
-        format!("COMMENT ON TABLE {} IS {};", self.qualified, literal(&self.comment()))
+        self.comment_with("")
+    }
+
+    /// With what somebody has added to it.
+    pub(crate) fn comment_with(&self, added: &str) -> String {
+        format!("COMMENT ON TABLE {} IS {};", self.qualified, literal(&(self.comment() + added)))
     }
 
     /// Sixteen hex digits over everything but the columns outside the key, which may be added to.

@@ -6,9 +6,8 @@ use tokio_postgres::types::Type;
 
 use super::connection::{Lease, failed};
 use super::ddl::{self, ColumnSql, TableSql};
-use super::marker::Marker;
 use super::owner::Standing;
-use super::{HotTable, PostgresSink, fenced, signed, unsigned};
+use super::{Claim, HotTable, MARKER_COLUMNS, PostgresSink, fenced, foreign, marker_of, signed, unmarked, unsigned};
 use crate::error::{Error, Result};
 
 /// Tables of one view that may be set aside under one name before somebody has to look: each change makes one, and each is dropped
@@ -22,23 +21,24 @@ pub(super) struct Found {
 }
 
 impl PostgresSink {
-    /// Makes the table ready for `generation` and returns the checkpoint up to which it is written, 0 for a new one.
+    /// Makes the table ready for `claim` and returns the checkpoint up to which it is written, 0 for a new one.
     ///
-    /// Creates what is missing, refuses a table that belongs to someone else, and raises the marker's generation, so that a
-    /// server that was taken over can no longer apply anything. A table of another version of the view, or in a form that does
-    /// not take the rows, is renamed and kept for `retention_days`; one of this version that was set aside comes back. Safe to
-    /// repeat. Where the returned checkpoint lies beyond the head of the query's manifest chain, the object store was set back:
-    /// see [`super::refuse_older_store`].
+    /// Creates what is missing, refuses a table that belongs to someone else or is of another history, and raises the marker's
+    /// generation, so that a server that was taken over can no longer apply anything. A table of another version of the view, or in a
+    /// form that does not take the rows, is renamed and kept for `retention_days`; one of this version that was set aside comes back.
+    /// Whoever drops a table gets a new one, whatever the marker says. Safe to repeat.
     ///
     /// # Errors
-    /// `Fenced` where a newer generation owns the table, `Invalid` with the statement to run where it is someone else's, and for a
-    /// login, database, schema or version that will not do, `Unavailable` where a retry may help.
-    pub async fn prepare(&self, hot: &HotTable, generation: u64) -> Result<u64> {
+    /// `Fenced` where a newer generation owns the table: this one must not be written, all else may go on. `Corrupt` where its marker is of
+    /// another history, or is gone. `Invalid` with the statement to run where it is someone else's, and for a login, database, schema or
+    /// version that will not do, `Unavailable` where a retry may help.
+    pub async fn prepare(&self, hot: &HotTable, claim: &Claim) -> Result<u64> {
         let sql = TableSql::new(&self.inner.settings.schema, hot)?;
-        self.patiently("prepare a hot table", self.prepare_now(hot, &sql, generation)).await
+        self.patiently("prepare a hot table", self.prepare_now(hot, &sql, claim)).await
     }
 
-    async fn prepare_now(&self, hot: &HotTable, sql: &TableSql, generation: u64) -> Result<u64> {
+    async fn prepare_now(&self, hot: &HotTable, sql: &TableSql, claim: &Claim) -> Result<u64> {
+        let generation = claim.generation;
         let what = || format!("prepare hot table {}", sql.qualified);
         let db = self.inner.pool.lease().await?;
         self.look_at_database(&db).await?;
@@ -52,6 +52,8 @@ impl PostgresSink {
                table_name text NOT NULL,
                checkpoint bigint NOT NULL,
                generation bigint NOT NULL,
+               lineage uuid,
+               instance uuid,
                retained_from timestamp with time zone,
                expired_rows bigint NOT NULL DEFAULT 0,
                updated_at timestamp with time zone NOT NULL DEFAULT now()
@@ -67,32 +69,46 @@ impl PostgresSink {
         .await
         .map_err(|error| failed(what(), &error))?;
 
+        self.add_marker_columns(&db, &marker).await?;
+
         let row = db
             .query_typed_opt(
-                &format!("SELECT checkpoint, generation, table_name FROM {marker} WHERE query = $1 FOR UPDATE"),
+                &format!("SELECT {MARKER_COLUMNS}, table_name FROM {marker} WHERE query = $1 FOR UPDATE"),
                 &[(&hot.query, Type::TEXT)],
             )
             .await
             .map_err(|error| failed(what(), &error))?;
-        let lies_in: Option<String> = row.as_ref().map(|row| row.get(2));
-        let row = row.map(|row| Marker { checkpoint: unsigned(row.get(0)), generation: unsigned(row.get(1)) });
-        if let Some(by) = row.map(|row| row.generation).filter(|by| *by > generation) {
+        let lies_in: Option<String> = row.as_ref().map(|row| row.get(4));
+        let row = row.as_ref().map(marker_of);
+        if let Some(by) = row.map(|row| row.generation).filter(|by| *by > generation)
+            && self.has_table(&db, sql, lies_in.as_deref()).await?
+        {
             return Err(fenced(hot, generation, by));
         }
         let created = self.ensure_table(&db, hot, sql, lies_in.as_deref(), generation).await?;
-        // A table that is made anew holds nothing, whatever the marker of its predecessor says.
-        let checkpoint = if created { 0 } else { row.map_or(0, |row| row.checkpoint) };
+        let checkpoint = match row {
+            // A table that is made anew holds nothing, whatever the marker of its predecessor says.
+            _ if created => 0,
+            Some(marker) if claim.believes(&marker) => marker.checkpoint,
+            Some(marker) => return Err(foreign(hot, sql, claim, &marker)),
+            None if self.is_empty(&db, sql).await? => 0,
+            None => return Err(unmarked(hot, sql)),
+        };
+        let (lineage, by) = claim.names(checkpoint);
         db.execute_typed(
             &format!(
-                "INSERT INTO {marker} (query, table_name, checkpoint, generation) VALUES ($1, $2, $3, $4)
+                "INSERT INTO {marker} (query, table_name, checkpoint, generation, lineage, instance)
+                 VALUES ($1, $2, $3, $4, $5::uuid, $6::uuid)
                  ON CONFLICT (query) DO UPDATE SET table_name = excluded.table_name, checkpoint = excluded.checkpoint,
-                   generation = excluded.generation, updated_at = now()"
+                   generation = excluded.generation, lineage = excluded.lineage, instance = excluded.instance, updated_at = now()"
             ),
             &[
                 (&hot.query, Type::TEXT),
                 (&hot.table, Type::TEXT),
                 (&signed(checkpoint)?, Type::INT8),
                 (&signed(generation)?, Type::INT8),
+                (&lineage, Type::TEXT),
+                (&by, Type::TEXT),
             ],
         )
         .await
@@ -100,6 +116,46 @@ impl PostgresSink {
         db.batch_execute("COMMIT").await.map_err(|error| failed(what(), &error))?;
         db.give_back();
         Ok(checkpoint)
+    }
+
+    /// Older servers made the marker table without a history. Asked for first: `IF NOT EXISTS` alone would lock out every writer.
+    async fn add_marker_columns(&self, db: &Lease<'_>, marker: &str) -> Result<()> {
+        let what = || format!("add columns to {marker}");
+        let found: i64 = db
+            .query_typed_one(
+                "SELECT count(*) FROM pg_attribute
+                 WHERE attrelid = to_regclass($1) AND attname IN ('lineage', 'instance') AND NOT attisdropped",
+                &[(&marker, Type::TEXT)],
+            )
+            .await
+            .map_err(|error| failed(what(), &error))?
+            .get(0);
+        if found >= 2 {
+            return Ok(());
+        }
+        let add = format!(
+            "ALTER TABLE {marker} ADD COLUMN IF NOT EXISTS lineage uuid, ADD COLUMN IF NOT EXISTS instance uuid"
+        );
+        db.batch_execute(&add).await.map_err(|error| failed(what(), &error))
+    }
+
+    /// Whether there is a table under the view's name, or under that which the marker names.
+    async fn has_table(&self, db: &Lease<'_>, sql: &TableSql, lies_in: Option<&str>) -> Result<bool> {
+        if self.look(db, &sql.qualified).await?.is_some() {
+            return Ok(true);
+        }
+        match lies_in {
+            Some(name) => Ok(self.look(db, &sql.in_schema(name)?).await?.is_some()),
+            None => Ok(false),
+        }
+    }
+
+    async fn is_empty(&self, db: &Lease<'_>, sql: &TableSql) -> Result<bool> {
+        let row = db
+            .query_typed_one(&format!("SELECT NOT EXISTS (SELECT 1 FROM {})", sql.qualified), &[])
+            .await
+            .map_err(|error| failed(format!("look at hot table {}", sql.qualified), &error))?;
+        Ok(row.get(0))
     }
 
     /// Puts a table that takes the view's rows under the view's name. True where it is new and empty.
@@ -127,6 +183,7 @@ impl PostgresSink {
                     .map_err(|error| failed(format!("bring back hot table {}", sql.qualified), &error))?;
                 tracing::info!(table = hot.table, from = aside, "hot table of this version of the view is back");
                 if self.fit(db, hot, sql, generation).await? {
+                    self.carry_from_set_aside(db, hot, sql).await?;
                     return Ok(false);
                 }
             }
@@ -134,6 +191,7 @@ impl PostgresSink {
         db.batch_execute(&sql.create(self.version()))
             .await
             .map_err(|error| failed(format!("create hot table {}", sql.qualified), &error))?;
+        self.carry_from_set_aside(db, hot, sql).await?;
         Ok(true)
     }
 
@@ -231,7 +289,7 @@ impl PostgresSink {
     }
 
     /// Renames a table and its days' partitions, whose names begin with its own and would be in the way of its successor's.
-    async fn rename(&self, db: &Lease<'_>, sql: &TableSql, from: &str, to: &str) -> Result<()> {
+    pub(super) async fn rename(&self, db: &Lease<'_>, sql: &TableSql, from: &str, to: &str) -> Result<()> {
         let mut statements = format!("ALTER TABLE {} RENAME TO {};", sql.in_schema(from)?, ddl::quote(to)?);
         for (name, _) in self.partitions(db, &sql.in_schema(from)?).await? {
             if let Some(day) = ddl::partition_day(&name) {

@@ -37,12 +37,17 @@ pub struct PostgresSettings {
     /// How long to wait for a lock that another session holds, before the transaction is given up and tried again.
     #[serde(with = "duration")]
     pub lock_timeout: Duration,
-    /// Connections at most, shared by all queries. Each can write one query's rows at a time.
+    /// Connections at most, shared by all queries. Each can write one query's rows at a time. Beside them there is one on which old days are
+    /// dropped, while they are, and one for each of at most two statements that read `touchline.refused`.
     pub connections_max: usize,
     /// Bytes of rows, compressed in the checkpoints, that may wait for Postgres, for each query. They wait in the store and not in
     /// memory. A query that has more waiting takes no more input in until a quarter of it is written: its Parquet files and Flight
     /// SQL then stand still, too, and nothing is dropped. More bridges a longer outage and takes that room in `storage.state_url`.
     pub backlog_bytes: ByteSize,
+    /// Hours for which rows that a hot table has had are kept, compressed, in `storage.state_url`. A database that was set back by less
+    /// gets what it lacks from them; below that, its hot tables are made anew from the Parquet files, which reads all of these days.
+    /// More takes that room; 0 keeps none.
+    pub replay_hours: u32,
 }
 
 impl Default for PostgresSettings {
@@ -57,6 +62,7 @@ impl Default for PostgresSettings {
             lock_timeout: Duration::from_secs(5),
             connections_max: 4,
             backlog_bytes: ByteSize::gib(1),
+            replay_hours: 24,
         }
     }
 }

@@ -12,12 +12,14 @@ use arrow::datatypes::{DataType, Field, Int32Type, Schema, TimeUnit};
 use arrow::record_batch::RecordBatch;
 
 use super::apply::place;
-use super::changes::{by_nulls, netted};
+use super::changes::{by_nulls, deletions, netted};
 use super::ddl::{ColumnSql, Layout, TableSql, civil, partition_day, postgres_type, quote};
 use super::owner::{Standing, is_ours};
+use super::refuse::Refusal;
 use super::text::RowWriter;
 use super::*;
 use crate::changelog::early::{EarlyForm, IS_FINAL};
+use crate::checkpoint::Lineage;
 use crate::clock::DAY_MICROS;
 use crate::config::Secret;
 
@@ -307,16 +309,32 @@ fn a_table_of_the_view_that_does_not_take_its_rows_is_set_aside_under_a_name_tha
 }
 
 #[test]
-fn rows_before_the_boundary_or_beyond_all_days_are_left_out_and_counted() {
+fn rows_before_the_boundary_are_counted_and_those_beyond_all_days_or_without_one_refused() {
     let schema = Schema::new(vec![Field::new("window_start", DataType::Timestamp(TimeUnit::Microsecond, None), false)]);
     let hot = hot(schema, &[], Some("window_start"));
     let table = sql(&hot);
     let array: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![3 * DAY, 2 * DAY, 2 * DAY - 1, i64::MAX]));
     let batch = RecordBatch::try_new(Arc::clone(&hot.schema), vec![array]).expect("one column");
-    let placed = place(&hot, &table, &batch, Some(2 * DAY)).expect("no nulls");
-    assert_eq!((placed.rows, placed.days, placed.expired), (vec![0, 1], BTreeSet::from([2, 3]), 2));
-    let placed = place(&hot, &table, &batch, None).expect("no nulls");
-    assert_eq!((placed.rows, placed.expired), (vec![0, 1, 2], 1));
+    let placed = place(&hot, &table, &batch, Some(2 * DAY)).expect("of the view");
+    let refused = |placed: &[(usize, Refusal)]| -> Vec<(usize, String)> {
+        placed.iter().map(|(row, refusal)| (*row, refusal.sqlstate.clone())).collect()
+    };
+    assert_eq!(refused(&placed.refused), [(3, "22008".to_owned())]);
+    assert_eq!((placed.rows, placed.days, placed.expired), (vec![0, 1], BTreeSet::from([2, 3]), 1));
+    let placed = place(&hot, &table, &batch, None).expect("of the view");
+    assert_eq!((placed.rows, placed.expired), (vec![0, 1, 2], 0));
+
+    // A NULL has no day: it stops no other row.
+    let columns = Schema::new(vec![time(true), Field::new("k", DataType::Utf8, false)]);
+    let hot = self::hot(columns, &["window_start", "k"], Some("window_start"));
+    let arrays: Vec<ArrayRef> = vec![
+        Arc::new(TimestampMillisecondArray::from(vec![None, Some(0), Some(0)])),
+        Arc::new(StringArray::from(vec!["a", "b", "c\0"])),
+    ];
+    let batch = RecordBatch::try_new(Arc::clone(&hot.schema), arrays).expect("of the view");
+    let placed = place(&hot, &sql(&hot), &batch, None).expect("of the view");
+    assert_eq!(refused(&placed.refused), [(2, "22021".to_owned()), (0, "23502".to_owned())]);
+    assert_eq!((placed.rows, placed.expired), (vec![1], 0));
 }
 
 #[test]
@@ -404,6 +422,14 @@ fn a_range_of_checkpoints_writes_or_deletes_each_key_once() {
     assert_eq!(kinds(&netted.gone[0]), [kind(false, 0), kind(true, 1)]);
     assert_eq!(kinds(&netted.gone[0].slice(0, 1)), [kind(false, 0)]);
     assert!(kinds(&netted.gone[0].slice(0, 0)).is_empty());
+
+    // A key with U+0000 cannot be in the table; what it would become there is another row's.
+    let altered = [form.gone(&keys(&[Some("d\0"), Some("d\u{FFFD}")]), 9).expect("gone")];
+    let gone = super::changes::netted(&hot, &table, &altered).expect("of the view's form").gone;
+    let deleted = deletions(&table, &gone).expect("keys");
+    assert_eq!(deleted.iter().map(|deletion| deletion.keys.rows.len()).sum::<usize>(), 1);
+    let kept = &deleted[0].keys;
+    assert!(written(&kept.batch)[kept.rows[0]].starts_with("d\u{FFFD}\t"));
 }
 
 /// The rows of a batch as they are copied.
@@ -415,11 +441,23 @@ fn written(batch: &RecordBatch) -> Vec<String> {
 }
 
 #[test]
-fn an_object_store_that_is_older_than_the_table_is_refused() {
+fn a_table_of_another_history_is_named_with_both_and_the_ways_out() {
     let hot = hot(Schema::new(vec![time(false)]), &[], None);
-    assert!(refuse_older_store(&hot, 7, 7).is_ok());
-    let error = refuse_older_store(&hot, 8, 7).expect_err("the table is ahead");
+    let lineage = Lineage { id: Uuid::from_u128(1), before: 0, incarnations: vec![] };
+    let claim = Claim { generation: 3, lineage, head: 40 };
+    let marker = Marker { checkpoint: 1_010, generation: 9, lineage: Some(Uuid::from_u128(2)), instance: None };
+    let error = foreign(&hot, &sql(&hot), &claim, &marker);
     assert_eq!(error.kind(), crate::error::ErrorKind::Corrupt);
+    let report = error.report();
+    for said in [
+        "hot table \"public\".\"momentum\" is not of the history of query momentum",
+        "checkpoint 1010, generation 9, lineage 00000000-0000-0000-0000-000000000002, instance none",
+        "lineage 00000000-0000-0000-0000-000000000001 and end at 40",
+        "DROP TABLE \"public\".\"momentum\"; to keep what it has: CREATE TABLE \"public\".\"momentum_kept\" AS TABLE \"public\".\"momentum\"",
+    ] {
+        assert!(report.contains(said), "{said}\n{report}");
+    }
+    assert!(fenced(&hot, 3, 9).report().contains("is at generation 9, this server at 3"));
 }
 
 #[test]

@@ -124,7 +124,8 @@ fn escape_copy(text: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(rest);
 }
 
-/// Postgres text cannot hold U+0000. One such character in somebody's comment must not stop the table, so it becomes U+FFFD.
+/// Postgres text cannot hold U+0000. One such character in somebody's comment must not stop the table, so it becomes U+FFFD. A row with one in
+/// its key does not come here: see `refuse::altered_keys`.
 fn push_text(text: &str, out: &mut Vec<u8>) {
     if text.as_bytes().contains(&0) {
         out.extend_from_slice(text.replace('\0', "\u{FFFD}").as_bytes());

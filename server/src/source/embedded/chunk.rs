@@ -1,15 +1,21 @@
 //! How the records of one chunk lie in a byte string: written once, walked forward.
 //!
-//! `version u8 · count u32 · appended_at i64 (ms) · records`, little endian; a record is `timestamp i64 · key length u32 ·
-//! value length u32 · key · value`. A length of `u32::MAX` is a null field, `i64::MIN` a missing timestamp.
-//! Checksums are the store's: it keeps one for every page.
+//! `version u8 · count u32 · appended_at i64 (ms) · CRC-32 u32 · records`, little endian; a record is `timestamp i64 · key length u32 ·
+//! value length u32 · key · value`. A length of `u32::MAX` is a null field, `i64::MIN` a missing timestamp. The CRC is of all bytes but the
+//! version and itself, and is checked when somebody begins to read the chunk: the store has checksums of its pages, and checks them only
+//! where it was not closed in order. Version 1, which is read, has none.
+
+use flate2::Crc;
 
 use super::NewRecord;
 use crate::error::{Error, Result};
 use crate::source::{Offset, Partition, Record};
 
-const VERSION: u8 = 1;
-pub(super) const HEADER_BYTES: usize = 13;
+const VERSION: u8 = 2;
+const WITHOUT_CRC: u8 = 1;
+pub(super) const HEADER_BYTES: usize = 17;
+/// Up to the CRC: all of it in version 1.
+const COUNTED_BYTES: usize = 13;
 const RECORD_HEADER_BYTES: usize = 16;
 const NULL: u32 = u32::MAX;
 const NO_TIMESTAMP: i64 = i64::MIN;
@@ -30,18 +36,30 @@ pub(super) fn encode(records: &[NewRecord<'_>], out: &mut Vec<u8>) {
     }
 }
 
-pub(super) fn header(count: u32, appended_at_ms: i64) -> [u8; HEADER_BYTES] {
+/// `records`: as [`encode`] has written them.
+pub(super) fn header(count: u32, appended_at_ms: i64, records: &[u8]) -> [u8; HEADER_BYTES] {
     let mut header = [0; HEADER_BYTES];
     header[0] = VERSION;
     header[1..5].copy_from_slice(&count.to_le_bytes());
-    header[5..13].copy_from_slice(&appended_at_ms.to_le_bytes());
+    header[5..COUNTED_BYTES].copy_from_slice(&appended_at_ms.to_le_bytes());
+    let crc = crc_of(&header[1..COUNTED_BYTES], records);
+    header[COUNTED_BYTES..].copy_from_slice(&crc.to_le_bytes());
     header
+}
+
+fn crc_of(counted: &[u8], records: &[u8]) -> u32 {
+    let mut crc = Crc::new();
+    crc.update(counted);
+    crc.update(records);
+    crc.sum()
 }
 
 /// A stored chunk, checked as it is walked.
 #[derive(Clone, Copy)]
 pub(super) struct Chunk<'a> {
     bytes: &'a [u8],
+    /// Where its records begin.
+    first: usize,
     pub(super) base: Offset,
     pub(super) count: u32,
     pub(super) appended_at_ms: i64,
@@ -56,12 +74,31 @@ pub(super) struct Place {
 
 impl<'a> Chunk<'a> {
     pub(super) fn parse(bytes: &'a [u8], base: Offset) -> Result<Self> {
-        if bytes.len() < HEADER_BYTES || bytes[0] != VERSION {
-            return Err(damaged(base, "it is not a chunk of version 1"));
+        let first = match bytes.first() {
+            Some(&VERSION) => HEADER_BYTES,
+            Some(&WITHOUT_CRC) => COUNTED_BYTES,
+            _ => return Err(damaged(base, "it is not a chunk of version 1 or 2")),
+        };
+        if bytes.len() < first {
+            return Err(damaged(base, "it ends within its header"));
         }
         let count = u32::from_le_bytes(array(&bytes[1..5]));
         let appended_at_ms = i64::from_le_bytes(array(&bytes[5..13]));
-        Ok(Chunk { bytes, base, count, appended_at_ms })
+        Ok(Chunk { bytes, first, base, count, appended_at_ms })
+    }
+
+    /// # Errors
+    /// `Corrupt` where it is not what was written, as far as its version can tell.
+    pub(super) fn verify(&self) -> Result<()> {
+        let Some(written) = self.bytes[..self.first].get(COUNTED_BYTES..HEADER_BYTES) else { return Ok(()) };
+        let (written, found) =
+            (u32::from_le_bytes(array(written)), crc_of(&self.bytes[1..COUNTED_BYTES], &self.bytes[self.first..]));
+        match written == found {
+            true => Ok(()),
+            false => {
+                Err(damaged(self.base, &format!("its bytes have CRC {found:08x}, it was written with {written:08x}")))
+            }
+        }
     }
 
     pub(super) fn end(&self) -> Offset {
@@ -69,7 +106,7 @@ impl<'a> Chunk<'a> {
     }
 
     pub(super) fn begin(&self) -> Place {
-        Place { offset: self.base, byte: HEADER_BYTES }
+        Place { offset: self.base, byte: self.first }
     }
 
     /// The record at `place`, and the place behind it; `None` at the end.

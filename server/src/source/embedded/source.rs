@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use redb::{ReadOnlyTable, ReadableDatabase};
+use redb::{Database, ReadOnlyTable, ReadableDatabase};
 
 use super::chunk::{Chunk, Place};
 use super::{CHUNKS, EmbeddedLog, Extent, store_error};
@@ -83,7 +83,8 @@ impl EmbeddedSource {
             let mut at_hand = false;
             for (partition, reading) in &mut self.partitions {
                 let extent = topic.partitions.get(*partition as usize).copied().unwrap_or_default();
-                if reading.position < extent.begin as Offset {
+                // Behind the end: a disk that failed may have come back without what it had.
+                if !(extent.begin as Offset..=extent.end as Offset).contains(&reading.position) {
                     check_range(&self.topic, *partition, reading.position, extent)?;
                 }
                 reading.end = extent.end as Offset;
@@ -126,7 +127,15 @@ impl Source for EmbeddedSource {
         if self.partitions.values().all(|reading| reading.wants() <= reading.position) {
             return Ok(self.polled());
         }
-        let read = self.log.shared.database.begin_read().map_err(store_error)?;
+        let shared = Arc::clone(&self.log.shared);
+        shared.with_store(|database| self.read(database, limits, visit))?;
+        Ok(self.polled())
+    }
+}
+
+impl EmbeddedSource {
+    fn read(&mut self, database: &Database, limits: PollLimits, visit: &mut dyn FnMut(Record<'_>)) -> Result<()> {
+        let read = database.begin_read().map_err(store_error)?;
         let chunks = read.open_table(CHUNKS).map_err(store_error)?;
         let mut left = Left { records: limits.records_max, bytes: limits.bytes_max };
         let ids = self.partitions.keys().copied().collect::<Vec<_>>();
@@ -144,7 +153,7 @@ impl Source for EmbeddedSource {
             read_chunk(&chunks, (self.id, partition), reading, &mut left, visit)
                 .map_err(|error| error.unwrap_or_else(|| gone(&self.topic, partition, reading.position)))?;
         }
-        Ok(self.polled())
+        Ok(())
     }
 }
 
@@ -171,7 +180,10 @@ fn read_chunk(
     }
     let mut at = match reading.stopped {
         Some((base, place)) if base == chunk.base && place.offset == reading.position => place,
-        _ => chunk.begin(),
+        _ => {
+            chunk.verify().map_err(Some)?;
+            chunk.begin()
+        }
     };
     let until = reading.wants();
     while left.records > 0 && left.bytes > 0 && at.offset < until {
@@ -193,8 +205,10 @@ fn read_chunk(
 fn check_range(topic: &str, partition: Partition, position: Offset, extent: Extent) -> Result<()> {
     let (begin, end) = (extent.begin as Offset, extent.end as Offset);
     if position < begin {
-        let gone = format!("offsets {position} to {} are gone: the partition now begins at {begin}", begin - 1);
-        return Err(lost(topic, partition, position, &gone));
+        let range = format!("offsets {position} to {}", begin - 1);
+        let gone = format!("{range} are gone: the partition now begins at {begin}");
+        let range = format!("topic \"{topic}\", partition {partition}, {range}");
+        return Err(lost(topic, partition, position, &gone).losing(range));
     }
     if position > end {
         let ahead =
@@ -206,6 +220,7 @@ fn check_range(topic: &str, partition: Partition, position: Offset, extent: Exte
 
 fn gone(topic: &str, partition: Partition, position: Offset) -> Error {
     lost(topic, partition, position, "retention has dropped this offset while it was being read")
+        .losing(format!("topic \"{topic}\", partition {partition}, from offset {position}"))
 }
 
 fn lost(topic: &str, partition: Partition, position: Offset, what: &str) -> Error {

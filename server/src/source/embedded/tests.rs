@@ -1,6 +1,9 @@
 //! The embedded log as its users see it: what was appended is read, once and in order, whatever happens between.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+use redb::StorageBackend;
 
 use super::*;
 use crate::catalog::{KafkaTopic, StartAt};
@@ -255,6 +258,7 @@ fn retention_by_bytes_drops_the_oldest_and_names_what_is_gone() {
     let error = EmbeddedSource::open(&log, &topic("t"), &Offsets::from([(0, 1)]), None).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     assert!(error.report().contains("offsets 1 to 2 are gone: the partition now begins at 3"), "{error:?}");
+    assert!(error.lost().is_some_and(|range| range.contains("offsets 1 to 2")), "{:?}", error.lost());
     let error = EmbeddedSource::open(&log, &topic("t"), &Offsets::from([(0, 7)]), None).unwrap_err();
     assert!(error.report().contains("the partition ends at 6"), "{error:?}");
 
@@ -313,14 +317,195 @@ fn a_million_small_records_are_read_back() {
 fn a_damaged_chunk_is_an_error_and_not_a_panic() {
     use chunk::Chunk;
     let record = NewRecord { timestamp_ms: Some(1), key: Some(b"key"), value: Some(b"value") };
-    let mut bytes = chunk::header(1, 0).to_vec();
-    chunk::encode(&[record], &mut bytes);
-    for length in 0..bytes.len() {
-        let walked = Chunk::parse(&bytes[..length], 0).and_then(|chunk| chunk.record(0, chunk.begin()).map(|_| ()));
-        assert_eq!(walked.unwrap_err().kind(), ErrorKind::Corrupt, "cut to {length}");
+    let mut records = Vec::new();
+    chunk::encode(&[record], &mut records);
+    let whole = [&chunk::header(1, 0, &records)[..], &records].concat();
+    // Of version 1, which has no checksum.
+    let of_before = [&[1_u8][..], &whole[1..13], &records].concat();
+    for bytes in [&whole, &of_before] {
+        for length in 0..bytes.len() {
+            let walked = Chunk::parse(&bytes[..length], 0).and_then(|chunk| chunk.record(0, chunk.begin()).map(|_| ()));
+            assert_eq!(walked.unwrap_err().kind(), ErrorKind::Corrupt, "cut to {length}");
+        }
+        let chunk = Chunk::parse(bytes, 0).unwrap();
+        chunk.verify().unwrap();
+        assert_eq!(chunk.record(0, chunk.begin()).unwrap().unwrap().0.value, Some(&b"value"[..]));
     }
-    let chunk = Chunk::parse(&bytes, 0).unwrap();
-    assert_eq!(chunk.record(0, chunk.begin()).unwrap().unwrap().0.value, Some(&b"value"[..]));
+    for at in 1..whole.len() {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 0x10;
+        let error = Chunk::parse(&flipped, 0).and_then(|chunk| chunk.verify()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "byte {at}");
+    }
+}
+
+#[test]
+fn a_record_that_has_changed_on_disk_is_never_handed_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    log.create_topic("t", 1).unwrap();
+    append(&log, "t", 0, 0..3);
+    let forged = log.shared.with_store(|database| {
+        let write = database.begin_write().map_err(store_error)?;
+        {
+            let mut chunks = write.open_table(CHUNKS).map_err(store_error)?;
+            let mut bytes = chunks.get((0, 0, 0)).map_err(store_error)?.unwrap().value().to_vec();
+            *bytes.last_mut().unwrap() ^= 1;
+            chunks.insert((0, 0, 0), bytes.as_slice()).map_err(store_error)?;
+        }
+        write.commit().map_err(store_error)
+    });
+    forged.unwrap();
+    let mut source = EmbeddedSource::open(&log, &topic("t"), &Offsets::new(), None).unwrap();
+    let error = source.poll(limits(10), &mut |record| panic!("offset {} was read", record.offset)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.report().contains("CRC"), "{}", error.report());
+}
+
+/// A disk that refuses to write or to make durable when it is told to.
+#[derive(Debug)]
+struct FailingDisk {
+    file: redb::backends::FileBackend,
+    trouble: Arc<Trouble>,
+}
+
+#[derive(Debug, Default)]
+struct Trouble {
+    write: AtomicBool,
+    sync: AtomicBool,
+}
+
+impl FailingDisk {
+    fn unless(trouble: &AtomicBool) -> std::io::Result<()> {
+        match trouble.load(Ordering::SeqCst) {
+            true => Err(std::io::Error::other("the disk fails")),
+            false => Ok(()),
+        }
+    }
+}
+
+impl StorageBackend for FailingDisk {
+    fn len(&self) -> std::io::Result<u64> {
+        self.file.len()
+    }
+    fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
+        self.file.read(offset, out)
+    }
+    fn set_len(&self, len: u64) -> std::io::Result<()> {
+        FailingDisk::unless(&self.trouble.write)?;
+        self.file.set_len(len)
+    }
+    fn sync_data(&self) -> std::io::Result<()> {
+        FailingDisk::unless(&self.trouble.sync)?;
+        self.file.sync_data()
+    }
+    fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
+        FailingDisk::unless(&self.trouble.write)?;
+        self.file.write(offset, data)
+    }
+}
+
+fn open_failing(dir: &Path) -> (Arc<EmbeddedLog>, Arc<Trouble>) {
+    let trouble = Arc::new(Trouble::default());
+    let of_disk = Arc::clone(&trouble);
+    let open = move |path: &Path, create: bool| -> std::result::Result<Database, DatabaseError> {
+        let file = std::fs::OpenOptions::new().read(true).write(true).create(create).truncate(false).open(path)?;
+        let disk = FailingDisk { file: redb::backends::FileBackend::new(file)?, trouble: Arc::clone(&of_disk) };
+        redb::Builder::new().create_with_backend(disk)
+    };
+    let log = EmbeddedLog::open_by(dir, EmbeddedSettings::default(), Clock::manual(0), Box::new(open)).unwrap();
+    (log, trouble)
+}
+
+#[test]
+fn a_disk_that_is_full_at_the_start_is_called_full() {
+    let dir = tempfile::tempdir().unwrap();
+    for (kind, code, said) in [
+        (std::io::ErrorKind::StorageFull, 75, "its disk is full"),
+        (std::io::ErrorKind::ReadOnlyFilesystem, 69, "read-only"),
+        (std::io::ErrorKind::PermissionDenied, 64, "give the directory to the user"),
+    ] {
+        let open = move |_: &Path, _: bool| -> std::result::Result<Database, DatabaseError> {
+            Err(DatabaseError::Storage(StorageError::Io(kind.into())))
+        };
+        let opened = EmbeddedLog::open_by(dir.path(), EmbeddedSettings::default(), Clock::manual(0), Box::new(open));
+        let error = opened.unwrap_err();
+        assert_eq!(error.kind().exit_code(), code, "{}", error.report());
+        assert!(error.report().contains(said), "{}", error.report());
+    }
+}
+
+/// Appends again until it is taken: the log opens its file anew after a pause of its own.
+fn append_at_last(log: &EmbeddedLog, text: &str) -> Offset {
+    let record = NewRecord { value: Some(text.as_bytes()), ..Default::default() };
+    let until = std::time::Instant::now() + Duration::from_secs(60);
+    loop {
+        match log.append("t", 0, &[record]) {
+            Ok(offset) => return offset,
+            Err(error) if std::time::Instant::now() < until => {
+                assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", error.report());
+                std::thread::yield_now();
+            }
+            Err(error) => panic!("{}", error.report()),
+        }
+    }
+}
+
+#[test]
+fn a_log_whose_disk_has_failed_goes_on_by_itself_and_an_append_in_doubt_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, trouble) = open_failing(dir.path());
+    log.create_topic("t", 1).unwrap();
+    append(&log, "t", 0, 0..3);
+    let mut source = EmbeddedSource::open(&log, &topic("t"), &Offsets::new(), None).unwrap();
+    assert_eq!(poll(&mut source, limits(10)).0, seen(0, 0..3, 0));
+
+    let record = NewRecord { value: Some(b"doubtful"), ..Default::default() };
+    trouble.sync.store(true, Ordering::SeqCst);
+    let error = log.append("t", 0, &[record]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.primary().starts_with("it is not known whether"), "{}", error.report());
+    // From now on nothing is even tried, and that is certain.
+    let error = log.append("t", 0, &[record]).unwrap_err();
+    assert!(!error.primary().contains("not known"), "{}", error.report());
+
+    trouble.sync.store(false, Ordering::SeqCst);
+    let offset = append_at_last(&log, "certain");
+    let mut texts = Vec::new();
+    while texts.last().is_none_or(|text| text != "certain") {
+        let (read, _) = poll(&mut source, PollLimits { wait: Duration::from_secs(10), ..limits(10) });
+        texts.extend(read.into_iter().map(|(_, at, text)| {
+            assert!(at >= 3 && at <= offset);
+            text
+        }));
+    }
+    // The one in doubt is there or it is not; the one that was refused is not, and offsets have no gap.
+    let doubtful: Vec<&str> = texts.iter().map(String::as_str).filter(|text| *text == "doubtful").collect();
+    assert!(doubtful.len() <= 1 && offset == 3 + doubtful.len() as Offset, "{texts:?} up to {offset}");
+    drop((source, log));
+    assert_eq!(open(dir.path()).ends("t").unwrap()[&0], offset + 1);
+}
+
+#[test]
+fn a_reader_alone_opens_a_failed_log_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, trouble) = open_failing(dir.path());
+    log.create_topic("t", 1).unwrap();
+    append(&log, "t", 0, 0..3);
+    trouble.write.store(true, Ordering::SeqCst);
+    let record = NewRecord { value: Some(b"x"), ..Default::default() };
+    assert_eq!(log.append("t", 0, &[record]).unwrap_err().kind(), ErrorKind::Unavailable);
+    trouble.write.store(false, Ordering::SeqCst);
+    let mut source = EmbeddedSource::open(&log, &topic("t"), &Offsets::new(), None).unwrap();
+    let mut offsets = Vec::new();
+    let until = std::time::Instant::now() + Duration::from_secs(60);
+    while offsets.len() < 3 && std::time::Instant::now() < until {
+        match source.poll(limits(10), &mut |record| offsets.push(record.offset)) {
+            Ok(_) => {}
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", error.report()),
+        }
+    }
+    assert_eq!(offsets, [0, 1, 2]);
 }
 
 #[test]

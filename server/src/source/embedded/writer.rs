@@ -27,6 +27,8 @@ pub(super) fn spawn(
     clock: Clock,
 ) -> Result<JoinHandle<()>> {
     let run = move || {
+        // Why it fails, as last said.
+        let mut said = None;
         while let Some(first) = appends.blocking_recv() {
             let mut bytes = first.body.len();
             let mut groups = Groups::new();
@@ -37,7 +39,7 @@ pub(super) fn spawn(
                 bytes += next.body.len();
                 groups.entry((next.topic, next.partition)).or_default().push(next);
             }
-            commit(&shared, groups, &settings, clock.now() / 1000);
+            commit(&shared, groups, &settings, clock.now() / 1000, &mut said);
         }
     };
     thread::Builder::new()
@@ -47,10 +49,12 @@ pub(super) fn spawn(
 }
 
 /// Stores and answers one group. Readers see it, and appenders are told, only after it is durable.
-fn commit(shared: &Shared, groups: Groups, settings: &EmbeddedSettings, now_ms: i64) {
+fn commit(shared: &Shared, groups: Groups, settings: &EmbeddedSettings, now_ms: i64, said: &mut Option<String>) {
     let mut answers: Vec<(oneshot::Sender<Result<Offset>>, Offset)> = Vec::new();
     match store(shared, groups, settings, now_ms, &mut answers) {
         Ok(extents) => {
+            shared.file.is_well();
+            *said = None;
             {
                 let mut state = shared.state.lock();
                 for topic in state.topics.values_mut() {
@@ -68,11 +72,13 @@ fn commit(shared: &Shared, groups: Groups, settings: &EmbeddedSettings, now_ms: 
             }
         }
         Err(error) => {
-            tracing::error!(path = %shared.path.display(), error = error.report(), "cannot write the embedded log");
+            // Not for each group of a producer that tries again at once.
+            if said.as_deref() != Some(error.primary()) {
+                *said = Some(error.primary().to_owned());
+                tracing::error!(path = %shared.file.path().display(), error = error.report(), "cannot write the embedded log");
+            }
             for (done, _) in answers {
-                let copy =
-                    Error::new(error.kind(), error.primary()).hint("check the disk that holds the data directory");
-                let _ = done.send(Err(copy));
+                let _ = done.send(Err(error.duplicate()));
             }
         }
     }
@@ -98,32 +104,56 @@ fn store(
             count += append.count;
             body.extend_from_slice(&append.body);
         }
-        body[..chunk::HEADER_BYTES].copy_from_slice(&chunk::header(count, now_ms));
+        let (header, records) = body.split_at_mut(chunk::HEADER_BYTES);
+        header.copy_from_slice(&chunk::header(count, now_ms, records));
         bodies.push((place, count, body, first_answer..answers.len()));
     }
 
-    let mut write = shared.database.begin_write().map_err(store_error)?;
-    write.set_durability(Durability::Immediate).map_err(store_error)?;
-    let mut changed = BTreeMap::new();
-    for ((topic, partition), count, body, answered) in bodies {
-        let extent = append_chunk(&write, (topic, partition), count, &body)?;
-        for (_, base) in &mut answers[answered] {
-            *base += (extent.end - u64::from(count)) as Offset;
+    shared.with_store(|database| {
+        let mut write = database.begin_write().map_err(not_written)?;
+        write.set_durability(Durability::Immediate).map_err(not_written)?;
+        let mut changed = BTreeMap::new();
+        for ((topic, partition), count, body, answered) in bodies {
+            let extent = append_chunk(&write, (topic, partition), count, &body)?;
+            for (_, base) in &mut answers[answered] {
+                *base += (extent.end - u64::from(count)) as Offset;
+            }
+            let extent = retain(&write, (topic, partition), extent, settings, now_ms)?;
+            let mut extents = write.open_table(EXTENTS).map_err(not_written)?;
+            extents.insert((topic, partition), (extent.begin, extent.end, extent.bytes)).map_err(not_written)?;
+            changed.insert((topic, partition), extent);
         }
-        let extent = retain(&write, (topic, partition), extent, settings, now_ms)?;
-        let mut extents = write.open_table(EXTENTS).map_err(store_error)?;
-        extents.insert((topic, partition), (extent.begin, extent.end, extent.bytes)).map_err(store_error)?;
-        changed.insert((topic, partition), extent);
-    }
-    write.commit().map_err(store_error)?;
-    Ok(changed)
+        write.commit().map_err(in_doubt)?;
+        Ok(changed)
+    })
+}
+
+/// Before the commit: the transaction is gone, and its records with it.
+fn not_written(error: impl Into<redb::Error>) -> Error {
+    let hint = "look after the disk that holds the data directory, then append them again";
+    told("the records were not written to the embedded log", hint, &store_error(error))
+}
+
+/// The commit has failed somewhere: what it wrote may have reached the disk.
+fn in_doubt(error: impl Into<redb::Error>) -> Error {
+    let hint =
+        "look for them in the topic before they are appended again, or append them again where duplicates do no harm";
+    let failed = store_error(error);
+    // Not what to do about the disk: the log says that, and who has appended has another question.
+    told("it is not known whether the records are in the embedded log", hint, &failed).hint(hint)
+}
+
+/// `hint`: where the failure has none of its own.
+fn told(primary: &str, hint: &str, error: &Error) -> Error {
+    let why = error.detail_text().unwrap_or(error.primary()).to_owned();
+    Error::new(error.kind(), primary).detail(why).hint(error.hint_text().unwrap_or(hint).to_owned())
 }
 
 fn append_chunk(write: &WriteTransaction, place: (u32, u32), count: u32, body: &[u8]) -> Result<Extent> {
-    let extents = write.open_table(EXTENTS).map_err(store_error)?;
-    let (begin, end, bytes) = extents.get(place).map_err(store_error)?.map_or((0, 0, 0), |extent| extent.value());
-    let mut chunks = write.open_table(CHUNKS).map_err(store_error)?;
-    chunks.insert((place.0, place.1, end), body).map_err(store_error)?;
+    let extents = write.open_table(EXTENTS).map_err(not_written)?;
+    let (begin, end, bytes) = extents.get(place).map_err(not_written)?.map_or((0, 0, 0), |extent| extent.value());
+    let mut chunks = write.open_table(CHUNKS).map_err(not_written)?;
+    chunks.insert((place.0, place.1, end), body).map_err(not_written)?;
     Ok(Extent { begin, end: end + u64::from(count), bytes: bytes + body.len() as u64 })
 }
 
@@ -139,13 +169,13 @@ fn retain(
     let bytes_max = settings.retention_mbytes.saturating_mul(1 << 20);
     let hours = i64::try_from(settings.retention_hours).unwrap_or(i64::MAX);
     let oldest_ms = now_ms.saturating_sub(hours.saturating_mul(3_600_000));
-    let mut chunks = write.open_table(CHUNKS).map_err(store_error)?;
+    let mut chunks = write.open_table(CHUNKS).map_err(not_written)?;
     while let Some(oldest) = oldest(&chunks, place, extent)? {
         let last = oldest.end == extent.end;
         if last || (extent.bytes <= bytes_max && oldest.appended_at_ms >= oldest_ms) {
             break;
         }
-        chunks.remove((place.0, place.1, extent.begin)).map_err(store_error)?;
+        chunks.remove((place.0, place.1, extent.begin)).map_err(not_written)?;
         extent.begin = oldest.end;
         extent.bytes = extent.bytes.saturating_sub(oldest.bytes);
     }
@@ -163,7 +193,7 @@ fn oldest(
     place: (u32, u32),
     extent: Extent,
 ) -> Result<Option<Oldest>> {
-    let Some(stored) = chunks.get((place.0, place.1, extent.begin)).map_err(store_error)? else { return Ok(None) };
+    let Some(stored) = chunks.get((place.0, place.1, extent.begin)).map_err(not_written)? else { return Ok(None) };
     let chunk = Chunk::parse(stored.value(), extent.begin as Offset)?;
     Ok(Some(Oldest {
         end: chunk.end() as u64,

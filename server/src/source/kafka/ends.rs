@@ -8,6 +8,7 @@ use std::time::Duration;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::events::Events;
@@ -22,7 +23,8 @@ pub(super) type Answer = std::result::Result<Vec<(Partition, Option<Offset>)>, K
 pub(super) struct Ends {
     questions: Sender<Vec<Partition>>,
     answers: Receiver<(Vec<Partition>, Answer)>,
-    under_way: bool,
+    /// The partitions that have been asked for.
+    under_way: Option<Vec<Partition>>,
 }
 
 impl Ends {
@@ -44,25 +46,37 @@ impl Ends {
         thread::Builder::new().name("kafka-ends".to_owned()).spawn(work).map_err(|error| {
             Error::unavailable("cannot start a thread that asks where partitions end").caused_by(error)
         })?;
-        Ok(Ends { questions, answers, under_way: false })
+        Ok(Ends { questions, answers, under_way: None })
     }
 
     pub(super) fn is_asking(&self) -> bool {
-        self.under_way
+        self.under_way.is_some()
     }
 
     /// Begins a question, where none is under way.
     pub(super) fn ask(&mut self, partitions: Vec<Partition>) {
-        if !self.under_way && !partitions.is_empty() {
-            self.under_way = self.questions.try_send(partitions).is_ok();
+        if self.under_way.is_none() && !partitions.is_empty() {
+            // Where the thread is gone, the answer is that nobody knows.
+            let _ = self.questions.try_send(partitions.clone());
+            self.under_way = Some(partitions);
         }
     }
 
     /// Who was asked, and the answer, once it is there.
     pub(super) fn answered(&mut self) -> Option<(Vec<Partition>, Answer)> {
-        let answer = self.answers.try_recv().ok()?;
-        self.under_way = false;
-        Some(answer)
+        match self.answers.try_recv() {
+            Ok(answer) => {
+                self.under_way = None;
+                Some(answer)
+            }
+            Err(TryRecvError::Empty) => None,
+            // The thread has panicked. Ends as they were last seen must not be taken for those of now.
+            Err(TryRecvError::Disconnected) => {
+                let asked = self.under_way.take()?;
+                let unknown = asked.iter().map(|partition| (*partition, None)).collect();
+                Some((asked, Ok(unknown)))
+            }
+        }
     }
 }
 
@@ -83,4 +97,23 @@ fn ask(consumer: &BaseConsumer<Events>, topic: &str, partitions: &[Partition], p
         (found.partition(), end)
     });
     Ok(each.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // The thread panicked: lag by the ends that it saw last would look like progress.
+    #[test]
+    fn where_the_thread_is_gone_nobody_knows_where_partitions_end() {
+        let (questions, asked) = channel(1);
+        let (answer, answers) = channel(1);
+        drop((asked, answer));
+        let mut ends = Ends { questions, answers, under_way: None };
+        ends.ask(vec![3]);
+        assert!(ends.is_asking());
+        let (asked, found) = ends.answered().expect("an answer");
+        assert_eq!((asked, found.expect("no error of Kafka's")), (vec![3], vec![(3, None)]));
+        assert!(!ends.is_asking());
+    }
 }

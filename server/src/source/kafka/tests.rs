@@ -250,6 +250,7 @@ fn an_offset_outside_the_log_names_the_lost_range() {
     let topic = Topic { name: TOPIC.into(), name_c: c"events".into(), brokers: "b:9092".into() };
     let error = check_range(&topic, 3, 100, 120, 200).unwrap_err();
     assert!(error.report().contains("offsets 100 to 119 are gone: the partition now begins at 120"), "{error:?}");
+    assert_eq!(error.lost().map(|range| range.ends_with(", partition 3, offsets 100 to 119")), Some(true));
     assert!(check_range(&topic, 3, 120, 120, 200).is_ok());
     assert!(check_range(&topic, 3, 200, 120, 200).is_ok());
 }
@@ -436,4 +437,28 @@ fn which_topic_it_is_is_asked_of_who_leads_it_now() {
         assert!(Instant::now() < deadline);
         source.poll(limits(), &mut |_| ()).unwrap();
     }
+}
+
+// A topic without new records shows nothing of who leads it.
+#[test]
+fn a_doubt_ends_although_who_led_the_topic_stays_away() {
+    let mut cluster = cluster(1);
+    let mock = MockCluster::new(2).unwrap();
+    mock.create_topic(TOPIC, 1, 2).unwrap();
+    mock.partition_leader(TOPIC, 0, Some(1)).unwrap();
+    cluster.settings.brokers = mock.bootstrap_servers();
+    let mut source = cluster.open(&Offsets::new(), None).unwrap();
+    mock.partition_leader(TOPIC, 0, Some(2)).unwrap();
+    mock.broker_down(1).unwrap();
+    (source.trouble, source.in_doubt, source.question_due) = (Some("away".to_owned()), true, Instant::now());
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let poll_while = |source: &mut KafkaSource, so: fn(&KafkaSource) -> bool| {
+        while so(source) {
+            assert!(Instant::now() < deadline);
+            source.poll(limits(), &mut |_| ()).unwrap();
+        }
+    };
+    poll_while(&mut source, |source| source.in_doubt);
+    assert_eq!(source.question.broker(), Some(2));
+    poll_while(&mut source, |source| source.trouble.is_some());
 }

@@ -224,6 +224,71 @@ async fn bad_records_travel_beside_the_rows() {
     assert_eq!(dead[0].topic, Some(path.display().to_string()));
 }
 
+/// All that a reader says of a table, batch by batch.
+async fn said(def: &Arc<TableDef>, open: OpenSpec, decoders: usize, log: Option<&Arc<EmbeddedLog>>) -> Vec<String> {
+    let limits = ReaderLimits { batch_rows_max: ROWS_SIDE_BY_SIDE, decoders, ..Default::default() };
+    let (mut reader, mut all) = (spawn(def, open, limits, log), Vec::new());
+    while let Some(batch) = reader.next().await {
+        all.push(match batch {
+            Ok(batch) => format!(
+                "{:?} {:?} {:?} {:?} {}",
+                ids(&batch.batches),
+                batch.origins.iter().flat_map(|of| (0..of.len()).map(|row| of.of(row))).collect::<Vec<_>>(),
+                batch.progress,
+                batch.dead_letters,
+                batch.finished
+            ),
+            Err(error) => error.report(),
+        });
+    }
+    all
+}
+
+#[tokio::test]
+async fn several_threads_decode_what_one_does() {
+    let dir = tempfile::tempdir().unwrap();
+    // Seven batches and a part of one, over three files, with bad records here and there.
+    for (file, lines) in [("a", 0..13_000), ("b", 13_000..13_001), ("c", 13_001..30_000)] {
+        let line = |id: i64| if id % 977 == 3 { format!("nonsense {id}\n") } else { format!("{{\"id\":{id}}}\n") };
+        std::fs::write(dir.path().join(file), lines.map(line).collect::<String>()).unwrap();
+    }
+    let files = Connector::Filesystem(FilesystemPath { path: dir.path().display().to_string() });
+    for on_bad_row in [OnBadRow::DeadLetter, OnBadRow::Fail] {
+        let def = table(files.clone(), Format::Json);
+        let def = Arc::new(TableDef { on_bad_row, ..def.as_ref().clone() });
+        for resume in [Offsets::new(), Offsets::from([(0, 13_000), (1, 1), (2, 4_000)])] {
+            let open = || OpenSpec { resume: resume.clone(), ..OpenSpec::default() };
+            let one = said(&def, open(), 1, None).await;
+            for decoders in [2, 3, 16] {
+                assert_eq!(said(&def, open(), decoders, None).await, one, "{decoders} threads");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn several_threads_decode_the_partitions_of_a_topic_in_their_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = log(dir.path());
+    for round in 0..6 {
+        append(&log, 0, round * 5_000..(round + 1) * 5_000);
+        append(&log, 1, 100_000 + round * 3_000..100_000 + (round + 1) * 3_000);
+    }
+    let limits = ReaderLimits { batch_rows_max: ROWS_SIDE_BY_SIDE, decoders: 3, ..Default::default() };
+    let open = OpenSpec { until: Some(log.ends("t").unwrap()), ..Default::default() };
+    let (rows, _, at) = read(&mut spawn(&topic(), open, limits, Some(&log)), usize::MAX).await;
+    let (first, second): (Vec<i64>, Vec<i64>) = rows.into_iter().partition(|id| *id < 100_000);
+    assert_eq!(first, (0..30_000).collect::<Vec<_>>());
+    assert_eq!(second, (100_000..118_000).collect::<Vec<_>>());
+    assert_eq!(at, Offsets::from([(0, 30_000), (1, 18_000)]));
+    // And what comes afterwards, by the reader's own thread.
+    let mut reader = spawn(&topic(), OpenSpec::default(), limits, Some(&log));
+    assert_eq!(read(&mut reader, 48_000).await.0.len(), 48_000);
+    append(&log, 0, 30_000..30_005);
+    assert_eq!(read(&mut reader, 5).await.0, (30_000..30_005).collect::<Vec<_>>());
+    reader.stop();
+}
+
 #[tokio::test]
 async fn csv_files_come_through_the_same_reader() {
     let dir = tempfile::tempdir().unwrap();

@@ -275,6 +275,11 @@ impl Hub {
         Some(wanted.to_vec())
     }
 
+    /// Whether queries have come or gone since that was looked at.
+    pub(in crate::source) fn is_stale(&self) -> bool {
+        self.state.lock().stale
+    }
+
     /// Whether a batch of so many bytes that is not full should be put in: somebody waits for it.
     pub(in crate::source) fn wants(&self, bytes: usize) -> Result<bool, Gone> {
         let mut state = self.state.lock();

@@ -28,7 +28,7 @@ use self::hub::Taken;
 use self::own::Own;
 use super::reader::{Answers, OpenSpec, ReaderLimits, SourceDeps, standing, start_shared};
 use super::{Offsets, Partition, SourceBatch};
-use crate::catalog::{ColumnKind, Connector, Format, MetadataKey, RecordRows, TableDef};
+use crate::catalog::{ColumnKind, Connector, Format, MetadataKey, TableDef};
 use crate::decode::{Doubtful, TableDecoder};
 use crate::error::Result;
 
@@ -41,7 +41,7 @@ struct Decoded {
     /// Indices into the table's columns, ascending: those of the rows.
     columns: Arc<[usize]>,
     rows: SourceBatch,
-    /// Records that are no rows of all these columns.
+    /// Records that are no rows of all these columns, or of which one of several is none. Some of the latter's may be among `rows`.
     doubtful: Vec<Doubtful>,
 }
 
@@ -53,15 +53,13 @@ pub struct SharedTopics {
     ids: AtomicU64,
 }
 
-/// Whether a table is read by shared readers. Not where a record has several rows, of which each may be bad by itself; nor where
-/// a computed column could refuse a record whose headers are then gone.
+/// Whether a table is read by shared readers. Not where a computed column could refuse a record whose headers are then gone.
 pub(super) fn can_be_shared(def: &TableDef, open: &OpenSpec) -> bool {
     let has = |is: fn(&ColumnKind) -> bool| def.columns.iter().any(|column| is(&column.kind));
     let loses_headers = has(|kind| matches!(kind, ColumnKind::Computed(_)))
         && has(|kind| matches!(kind, ColumnKind::Metadata(MetadataKey::Headers)));
     matches!(def.connector, Connector::Kafka(_))
         && def.format == Format::Json
-        && def.rows == RecordRows::One
         && !loses_headers
         && open.until.is_none()
         && open.start.is_none()

@@ -1,6 +1,6 @@
 //! What one query makes of batches that were decoded for several: its own columns, from its own offsets on, by its own judgement.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
@@ -8,7 +8,7 @@ use arrow::compute::interleave;
 use arrow::datatypes::{Schema, SchemaRef};
 
 use super::Decoded;
-use crate::catalog::TableDef;
+use crate::catalog::{RecordRows, TableDef};
 use crate::clock::Clock;
 use crate::decode::TableDecoder;
 use crate::error::{Error, Result};
@@ -22,6 +22,8 @@ pub(super) struct Own {
     schema: SchemaRef,
     clock: Clock,
     reads_times: bool,
+    /// Its records have several rows.
+    has_several: bool,
     /// Judges what is no row of all columns; made for the first such record.
     decoder: Option<TableDecoder>,
 }
@@ -35,7 +37,8 @@ impl Own {
             columns.iter().filter_map(|at| def.columns.get(*at)).map(|column| column.field()).collect();
         let time = def.watermark.as_ref().and_then(|watermark| def.column_index(&watermark.column));
         let reads_times = time.is_some_and(|time| columns.contains(&time));
-        Own { def, columns, schema: Arc::new(Schema::new(fields)), clock, reads_times, decoder: None }
+        let has_several = def.rows != RecordRows::One;
+        Own { def, columns, schema: Arc::new(Schema::new(fields)), clock, reads_times, has_several, decoder: None }
     }
 
     pub(super) fn columns(&self) -> &[usize] {
@@ -66,7 +69,9 @@ impl Own {
         };
         let rows = decoded.rows.batches.iter().map(project).collect::<Result<Vec<_>>>()?;
         let judged = self.judge(decoded, at)?;
-        let mut batch = if overlaps || !judged.batches.is_empty() {
+        // Rows of a record that is judged again may be among the others.
+        let is_mixed = self.has_several && !decoded.doubtful.is_empty();
+        let mut batch = if overlaps || is_mixed || !judged.batches.is_empty() {
             self.put_together(decoded, rows, judged, at)?
         } else {
             let progress = decoded.rows.progress.iter().map(|(partition, progress)| match self.reads_times {
@@ -78,6 +83,8 @@ impl Own {
                 origins: decoded.rows.origins.clone(),
                 progress: progress.collect(),
                 dead_letters: judged.dead_letters,
+                extra_rows: decoded.rows.extra_rows,
+                empty_records: decoded.rows.empty_records,
                 bytes: judged.bytes,
                 ..SourceBatch::default()
             }
@@ -127,33 +134,41 @@ impl Own {
         at: &Offsets,
     ) -> Result<SourceBatch> {
         let new = |partition: Partition, offset: Offset| at.get(&partition).is_none_or(|next| offset >= *next);
-        let mut judged_rows: BTreeMap<Partition, VecDeque<(Offset, At)>> = BTreeMap::new();
+        let mut judged_rows: BTreeMap<Partition, VecDeque<(Offset, i32, At)>> = BTreeMap::new();
         for (batch, origins) in (rows.len()..).zip(&judged.origins) {
-            for (row, (partition, offset, _)) in places(origins) {
-                judged_rows.entry(partition).or_default().push_back((offset, (batch, row)));
+            for (row, (partition, offset, position)) in places(origins) {
+                judged_rows.entry(partition).or_default().push_back((offset, position, (batch, row)));
             }
         }
         let (mut picked, mut origins) = (Vec::<At>::new(), Origins::default());
-        let mut pick = |partition: Partition, offset: Offset, row: At| {
-            origins.push(partition, offset);
+        let mut pick = |partition: Partition, offset: Offset, position: i32, row: At| {
+            origins.push_at(partition, offset, position);
             picked.push(row);
         };
+        let doubted: BTreeSet<(Partition, Offset)> = match self.has_several {
+            true => decoded.doubtful.iter().map(|record| (record.partition, record.offset)).collect(),
+            false => BTreeSet::new(),
+        };
+        let mut counted = Counted::of(&judged);
         for (batch, of) in decoded.rows.origins.iter().enumerate() {
-            for (row, (partition, offset, _)) in places(of) {
-                if !new(partition, offset) {
+            for (row, (partition, offset, position)) in places(of) {
+                if !new(partition, offset) || doubted.contains(&(partition, offset)) {
                     continue;
                 }
                 if let Some(before) = judged_rows.get_mut(&partition) {
-                    while let Some((earlier, at)) = before.pop_front_if(|(earlier, _)| *earlier < offset) {
-                        pick(partition, earlier, at);
+                    while let Some((earlier, position, at)) = before.pop_front_if(|(earlier, ..)| *earlier < offset) {
+                        pick(partition, earlier, position, at);
                     }
                 }
-                pick(partition, offset, (batch, row));
+                pick(partition, offset, position, (batch, row));
+                counted.row(partition, offset);
             }
         }
         for (partition, rest) in judged_rows {
-            rest.into_iter().for_each(|(offset, at)| pick(partition, offset, at));
+            rest.into_iter().for_each(|(offset, position, at)| pick(partition, offset, position, at));
         }
+        let empty = decoded.rows.empty_at.iter().filter(|(partition, offset)| new(*partition, *offset));
+        empty.for_each(|(partition, _)| counted.empty(*partition));
         let whole = match picked.is_empty() {
             true => None,
             false => {
@@ -170,10 +185,7 @@ impl Own {
             Some(batch) => self.decoder()?.times_of(batch, &origins)?,
             None => BTreeMap::new(),
         };
-        let mut records: BTreeMap<Partition, u64> = BTreeMap::new();
-        let rows_of = places(&origins).map(|(_, (partition, ..))| partition);
-        let dead = judged.dead_letters.iter().filter_map(|letter| letter.partition);
-        rows_of.chain(dead).for_each(|partition| *records.entry(partition).or_default() += 1);
+        let Counted { records, extra_rows, empty_records, .. } = counted;
         let progress = decoded.rows.progress.iter().map(|(partition, progress)| {
             let next = at.get(partition).copied().unwrap_or(progress.from);
             let to = progress.to.max(next);
@@ -188,7 +200,48 @@ impl Own {
             None => (vec![], vec![]),
         };
         let SourceBatch { dead_letters, bytes, .. } = judged;
-        Ok(SourceBatch { batches, origins, progress, dead_letters, bytes, ..SourceBatch::default() })
+        Ok(SourceBatch {
+            batches,
+            origins,
+            progress,
+            dead_letters,
+            extra_rows,
+            empty_records,
+            bytes,
+            ..SourceBatch::default()
+        })
+    }
+}
+
+/// How many records there are, and of tables whose records have several rows or none how that adds up.
+#[derive(Debug, Default)]
+struct Counted {
+    records: BTreeMap<Partition, u64>,
+    extra_rows: u64,
+    empty_records: u64,
+    /// The last record of each partition of which a row was seen.
+    last: BTreeMap<Partition, Offset>,
+}
+
+impl Counted {
+    /// Begins with those that the query has judged itself.
+    fn of(judged: &SourceBatch) -> Self {
+        let records = judged.progress.iter().map(|(partition, progress)| (*partition, progress.records)).collect();
+        let SourceBatch { extra_rows, empty_records, .. } = *judged;
+        Counted { records, extra_rows, empty_records, last: BTreeMap::new() }
+    }
+
+    /// A row that was decoded for all; those of a record come one behind the other.
+    fn row(&mut self, partition: Partition, offset: Offset) {
+        match self.last.insert(partition, offset) == Some(offset) {
+            true => self.extra_rows += 1,
+            false => *self.records.entry(partition).or_default() += 1,
+        }
+    }
+
+    fn empty(&mut self, partition: Partition) {
+        *self.records.entry(partition).or_default() += 1;
+        self.empty_records += 1;
     }
 }
 

@@ -1,5 +1,7 @@
 //! Shared readers beside readers of one query, which are the oracle.
 
+mod several;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::RecordBatch;
@@ -8,7 +10,7 @@ use arrow::util::display::array_value_to_string;
 use proptest::prelude::*;
 
 use super::*;
-use crate::catalog::{CSV_DELIMITER_DEFAULT, Column, KafkaTopic, OnBadRow, StartAt, WatermarkDef};
+use crate::catalog::{CSV_DELIMITER_DEFAULT, Column, KafkaTopic, OnBadRow, RecordRows, StartAt, WatermarkDef};
 use crate::clock::{Clock, Micros};
 use crate::decode::TableDecoder;
 use crate::error::{Error, ErrorKind, Location};
@@ -58,9 +60,13 @@ type Dead = (Option<Partition>, Option<Offset>, Option<String>, String);
 #[derive(Debug, Default, PartialEq)]
 struct Got {
     rows: BTreeMap<Partition, Vec<(Offset, Vec<String>)>>,
+    /// The place of each row within its record.
+    positions: BTreeMap<Partition, Vec<i32>>,
     dead: BTreeSet<Dead>,
     letters: usize,
     records: BTreeMap<Partition, u64>,
+    extra_rows: u64,
+    empty_records: u64,
     latest: BTreeMap<Partition, Option<Micros>>,
     far_future: BTreeMap<Partition, u64>,
 }
@@ -71,8 +77,9 @@ impl Got {
         for (rows, origins) in batch.batches.iter().zip(&batch.origins) {
             assert_eq!(rows.num_rows(), origins.len());
             for row in 0..rows.num_rows() {
-                let (partition, offset, _) = origins.of(row).unwrap();
+                let (partition, offset, position) = origins.of(row).unwrap();
                 self.rows.entry(partition).or_default().push((offset, shown(rows, row)));
+                self.positions.entry(partition).or_default().push(position);
             }
         }
         for letter in &batch.dead_letters {
@@ -80,6 +87,8 @@ impl Got {
             self.dead.insert((letter.partition, letter.offset, column, reason));
             self.letters += 1;
         }
+        self.extra_rows += batch.extra_rows;
+        self.empty_records += batch.empty_records;
         for (partition, progress) in &batch.progress {
             *self.records.entry(*partition).or_default() += progress.records;
             *self.far_future.entry(*partition).or_default() += progress.far_future;
@@ -99,7 +108,11 @@ fn shown(rows: &RecordBatch, row: usize) -> Vec<String> {
 
 /// The texts of each partition, as one query alone reads them.
 fn alone(log: &[Vec<String>], columns: &[usize]) -> Got {
-    let mut decoder = TableDecoder::try_new(&table(), columns, Clock::manual(NOW)).unwrap();
+    alone_of(&table(), log, columns)
+}
+
+fn alone_of(def: &TableDef, log: &[Vec<String>], columns: &[usize]) -> Got {
+    let mut decoder = TableDecoder::try_new(def, columns, Clock::manual(NOW)).unwrap();
     for (partition, texts) in (0..).zip(log) {
         for (offset, text) in (0..).zip(texts) {
             decoder.push(&record(partition, offset, text)).unwrap();
@@ -133,8 +146,8 @@ struct Query {
     got: Got,
 }
 
-#[derive(Default)]
 struct Readers {
+    def: Arc<TableDef>,
     log: Vec<Vec<String>>,
     all: Vec<ByHand>,
     queries: Vec<Query>,
@@ -153,16 +166,20 @@ enum Step {
 }
 
 impl Readers {
+    fn over(def: Arc<TableDef>, log: Vec<Vec<String>>) -> Self {
+        Readers { def, log, all: Vec::new(), queries: Vec::new() }
+    }
+
     fn limits() -> ReaderLimits {
         ReaderLimits { batch_bytes_max: 1 << 10, queue_batches: 2, ..ReaderLimits::default() }
     }
 
     /// A reader of its own for a query.
     fn begin(&mut self, query: u64, at: &Offsets, columns: &[usize], wake: &Arc<Notify>) -> usize {
-        let hub = Arc::new(Hub::new(self.all.len() as u64, table(), at.clone(), Self::limits(), None));
+        let hub = Arc::new(Hub::new(self.all.len() as u64, Arc::clone(&self.def), at.clone(), Self::limits(), None));
         assert!(hub.join(query, at, columns, wake, false));
         let positions = (0..PARTITIONS).map(|id| (id, at.get(&id).copied().unwrap_or(0))).collect();
-        let decoder = TableDecoder::try_new(&table(), columns, Clock::manual(NOW)).unwrap().for_several();
+        let decoder = TableDecoder::try_new(&self.def, columns, Clock::manual(NOW)).unwrap().for_several();
         self.all.push(ByHand { hub, decoder, positions, told: false });
         self.all.len() - 1
     }
@@ -170,7 +187,7 @@ impl Readers {
     fn read(&mut self, reader: usize, partition: Partition, records: usize) {
         let Some(ByHand { hub, decoder, positions, told }) = self.all.get_mut(reader) else { return };
         if let Some(columns) = hub.other_columns() {
-            *decoder = TableDecoder::try_new(&table(), &columns, Clock::manual(NOW)).unwrap().for_several();
+            *decoder = TableDecoder::try_new(&self.def, &columns, Clock::manual(NOW)).unwrap().for_several();
             decoder.start_at(positions);
         }
         // The first batch tells where the partitions stand.
@@ -206,7 +223,7 @@ impl Readers {
                 let at = Offsets::new();
                 let found = self.all.iter().position(|reader| reader.hub.join(id, &at, &columns, &wake, false));
                 let reader = found.unwrap_or_else(|| self.begin(id, &at, &columns, &wake));
-                let own = Own::new(table(), columns, Clock::manual(NOW));
+                let own = Own::new(Arc::clone(&self.def), columns, Clock::manual(NOW));
                 self.queries.push(Query { own, at, reader, wake, got: Got::default() });
             }
             Step::Read(reader, partition, records) => self.read(reader, partition, records),
@@ -260,10 +277,9 @@ fn text() -> impl Strategy<Value = String> {
     })
 }
 
-fn step() -> impl Strategy<Value = Step> {
-    let columns = prop::sample::select(vec![vec![0], vec![0, 3], vec![1, 3], vec![2, 3], vec![0, 1, 2, 3], vec![]]);
+fn step(columns: Vec<Vec<usize>>) -> impl Strategy<Value = Step> {
     prop_oneof![
-        1 => columns.prop_map(Step::Begin),
+        1 => prop::sample::select(columns).prop_map(Step::Begin),
         6 => (0..6_usize, 0..PARTITIONS, 1..6_usize).prop_map(|(reader, of, records)| Step::Read(reader, of, records)),
         6 => (0..4_usize).prop_map(Step::Take),
         1 => (0..4_usize).prop_map(Step::LeaveBehind),
@@ -279,17 +295,31 @@ proptest! {
     fn a_query_gets_what_it_would_get_alone(
         log in prop::collection::vec(prop::collection::vec(text(), 0..40), PARTITIONS as usize),
         first in prop::sample::select(vec![vec![0, 3], vec![1, 3], vec![0, 1, 2, 3]]),
-        steps in prop::collection::vec(step(), 0..120),
+        steps in prop::collection::vec(
+            step(vec![vec![0], vec![0, 3], vec![1, 3], vec![2, 3], vec![0, 1, 2, 3], vec![]]),
+            0..120,
+        ),
     ) {
-        let mut readers = Readers { log, ..Readers::default() };
-        readers.step(Step::Begin(first));
-        steps.into_iter().for_each(|step| readers.step(step));
-        readers.finish();
-        for query in &readers.queries {
-            let expected = alone(&readers.log, query.own.columns());
-            prop_assert_eq!(&query.got, &expected);
-        }
+        as_alone(table(), log, first, steps)?;
     }
+}
+
+/// What every query has got when all have read to the end is what it would have got alone.
+fn as_alone(
+    def: Arc<TableDef>,
+    log: Vec<Vec<String>>,
+    first: Vec<usize>,
+    steps: Vec<Step>,
+) -> Result<(), TestCaseError> {
+    let mut readers = Readers::over(def, log);
+    readers.step(Step::Begin(first));
+    steps.into_iter().for_each(|step| readers.step(step));
+    readers.finish();
+    for query in &readers.queries {
+        let expected = alone_of(&readers.def, &readers.log, query.own.columns());
+        prop_assert_eq!(&query.got, &expected);
+    }
+    Ok(())
 }
 
 struct Site {
@@ -411,7 +441,7 @@ async fn who_is_too_slow_for_the_others_reads_alone_and_loses_nothing() {
     let site = Site::new();
     let texts = good(0..3_000);
     texts.chunks(500).for_each(|texts| site.append(0, texts));
-    let limits = ReaderLimits { batch_rows_max: 50, batch_bytes_max: 2_000, queue_batches: 1 };
+    let limits = ReaderLimits { batch_rows_max: 50, batch_bytes_max: 2_000, queue_batches: 1, decoders: 1 };
     let (mut slow, mut fast) = (site.read(&[0, 3], &[], limits), site.read(&[0, 1, 3], &[], limits));
     let log = [texts, vec![]];
     assert_eq!(take(&mut fast, 3_000).await, alone(&log, &[0, 1, 3]));

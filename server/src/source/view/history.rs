@@ -1,6 +1,7 @@
 //! The sealed rows of a view: which files come next, and in them the rows of one checkpoint after those of the one before.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -12,7 +13,7 @@ use crate::source::reader::ViewDeps;
 use crate::tables::{CheckpointRange, SealedFile};
 
 /// How far the sealed files have been read.
-pub(super) struct History {
+pub(crate) struct History {
     deps: ViewDeps,
     /// Of the columns that are read.
     columns: SchemaRef,
@@ -23,9 +24,9 @@ pub(super) struct History {
 }
 
 /// The files that were sealed together: each has rows of any of these checkpoints.
-pub(super) struct Seal {
-    pub(super) range: CheckpointRange,
-    files: Vec<SealedFile>,
+pub(crate) struct Seal {
+    pub(crate) range: CheckpointRange,
+    files: Vec<Arc<SealedFile>>,
     /// It is known which row is of which checkpoint.
     known: bool,
 }
@@ -38,7 +39,7 @@ impl Seal {
 }
 
 impl History {
-    pub(super) fn new(deps: ViewDeps, columns: SchemaRef) -> Self {
+    pub(crate) fn new(deps: ViewDeps, columns: SchemaRef) -> Self {
         History { deps, columns, done: None, said: HashMap::new() }
     }
 
@@ -51,7 +52,7 @@ impl History {
     ///
     /// # Errors
     /// `Corrupt` where `next` lies inside a file that does not say which of its rows are of which checkpoint; `Unavailable`.
-    pub(super) async fn next_seal(&mut self, sealed: &[SealedFile], next: u64) -> Result<Option<Seal>> {
+    pub(crate) async fn next_seal(&mut self, sealed: &[Arc<SealedFile>], next: u64) -> Result<Option<Seal>> {
         let mut at = match self.done {
             Some(done) => done,
             None => self.first_unread(sealed, next).await?,
@@ -80,7 +81,7 @@ impl History {
     }
 
     /// Where the files begin that hold something from `next` on. From the newest back: those of before have to be asked one by one.
-    async fn first_unread(&mut self, sealed: &[SealedFile], next: u64) -> Result<usize> {
+    async fn first_unread(&mut self, sealed: &[Arc<SealedFile>], next: u64) -> Result<usize> {
         if next <= 1 {
             return Ok(0);
         }
@@ -107,7 +108,7 @@ impl History {
     ///
     /// # Errors
     /// `Unavailable`; `Corrupt` where a file or what lies beside it is gone or damaged.
-    pub(super) async fn open(&self, seal: &Seal, next: u64) -> Result<SealReading> {
+    pub(crate) async fn open(&self, seal: &Seal, next: u64) -> Result<SealReading> {
         let mut reading = SealReading {
             files: Vec::new(),
             columns: self.columns.clone(),
@@ -128,7 +129,7 @@ impl History {
             while let Some((_, rows)) = runs.pop_front_if(|(checkpoint, _)| *checkpoint < next) {
                 skip = skip.saturating_add(rows);
             }
-            reading.files.push(FileReading { file: file.clone(), skip, runs, rows: None });
+            reading.files.push(FileReading { file: Arc::clone(file), skip, runs, rows: None });
         }
         Ok(reading)
     }
@@ -144,7 +145,7 @@ fn within_a_file(file: &SealedFile, CheckpointRange { from, to }: CheckpointRang
 }
 
 /// The rows of a seal, checkpoint by checkpoint.
-pub(super) struct SealReading {
+pub(crate) struct SealReading {
     files: Vec<FileReading>,
     columns: SchemaRef,
     deps: ViewDeps,
@@ -152,7 +153,7 @@ pub(super) struct SealReading {
 }
 
 struct FileReading {
-    file: SealedFile,
+    file: Arc<SealedFile>,
     /// Rows at its beginning that have been read before.
     skip: u64,
     /// What is left of it: checkpoint and rows.
@@ -166,7 +167,7 @@ impl SealReading {
     ///
     /// # Errors
     /// As [`History::open`].
-    pub(super) async fn next(&mut self) -> Result<Option<(u64, RecordBatch)>> {
+    pub(crate) async fn next(&mut self) -> Result<Option<(u64, RecordBatch)>> {
         let first = |file: &FileReading| file.runs.front().map(|(checkpoint, _)| *checkpoint);
         let Some(checkpoint) = self.files.iter().filter_map(first).min() else { return Ok(None) };
         let Some(file) = self.files.iter_mut().find(|file| first(file) == Some(checkpoint)) else { return Ok(None) };

@@ -16,7 +16,8 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 
 use gathered::Gathered;
-use history::{History, Seal};
+pub(crate) use history::History;
+use history::Seal;
 
 use super::reader::{
     Answers, OpenSpec, Queue, Reader, ReaderLimits, ViewDeps, WAIT_FOR_ROOM, counted, may_wait, standing,
@@ -303,7 +304,7 @@ impl Follower {
             Some(_) if other_version => Some("of which another version runs".to_owned()),
             Some(status) => status.stands_still().map(|why| format!("which {why}")),
         };
-        let now = self.clock.now();
+        let now = self.clock.steady();
         let going_on = status.filter(|status| status.goes_on());
         // That nothing comes to a view is what it says itself: it may emit once an hour, and commit when it likes.
         let silence = going_on.map(|status| status.silence().unwrap_or(Silence { since: now, until: now }));

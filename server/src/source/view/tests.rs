@@ -88,7 +88,7 @@ impl Played {
     fn show(&self) {
         self.shown.publish(ViewSnapshot {
             checkpoint: self.checkpoint,
-            sealed: self.sealed.clone().into(),
+            sealed: self.sealed.iter().cloned().map(Arc::new).collect(),
             tail: self.tail.clone().into(),
             early: None,
             marks: BTreeMap::from([("ts".to_owned(), self.mark)]),
@@ -121,8 +121,8 @@ impl Played {
         let generation = Generation { number: 1, instance: Uuid::nil() };
         let names = SealNames { paths: &paths, output: "up", generation };
         let limits = SealLimits { rows_max: u64::MAX, bytes_max: u64::MAX, age_max: Duration::ZERO };
-        let mut intent =
-            plan_seal(&self.output, limits, names, Some("ts"), Some(through), 1).expect("something to seal");
+        let mut intent = plan_seal(&self.output, limits, names, Some("ts"), Some(through), |_| Duration::ZERO)
+            .expect("something to seal");
         intent.watermarks = BTreeMap::from([("ts".to_owned(), self.mark.into())]);
         self.output.begin_seal(intent.clone());
         let rows_of = |checkpoint| -> Arc<[Rows]> {

@@ -200,7 +200,7 @@ fn a_watermark_is_any_function_of_its_column_that_never_falls() {
 #[test]
 fn a_view_has_its_options_its_query_and_its_text() {
     let text = "CREATE MATERIALIZED VIEW momentum_5m WITH ('primary-key' = 'match_id, team_id , window_start',
-  'allowed-lateness' = '10 seconds', postgres = false, 'session-max-length' = '4 hours', 'time-column' = 'window_start', 'state-ttl' = '1 day') AS
+  'allowed-lateness' = '10 seconds', postgres = false, 'parquet.rows' = 'final', 'session-max-length' = '4 hours', 'time-column' = 'window_start', 'state-ttl' = '1 day') AS
 SELECT window_start, match_id, count(*) AS shots
 FROM TUMBLE(match_events, ts, INTERVAL '5 minutes')
 WHERE event_type IN ('shot', 'goal')
@@ -210,7 +210,7 @@ EMIT ON WINDOW CLOSE";
     assert_eq!(view.name, "momentum_5m");
     assert_eq!(view.options.primary_key, ["match_id", "team_id", "window_start"]);
     assert_eq!(view.options.allowed_lateness, Duration::from_secs(10));
-    assert_eq!(view.options.postgres, Some(false));
+    assert_eq!((view.options.postgres, view.options.parquet_rows), (Some(false), ParquetRows::Final));
     assert_eq!(view.options.state_ttl, Some(Duration::from_secs(24 * 3600)));
     assert_eq!(view.options.time_column.as_deref(), Some("window_start"));
     assert_eq!(view.options.session_max_length, Some(Duration::from_secs(4 * 3600)));
@@ -218,6 +218,19 @@ EMIT ON WINDOW CLOSE";
     assert_eq!(view.text, text);
     assert_eq!((view.location.line, view.location.column), (1, 9));
     assert!(view.query.to_string().starts_with("SELECT window_start, match_id"));
+}
+
+#[test]
+fn files_of_changes_are_for_a_view_whose_rows_change() {
+    let text = |option: &str, emit: &str| {
+        format!("CREATE MATERIALIZED VIEW v WITH ('parquet.rows' = '{option}') AS SELECT a FROM t {emit}")
+    };
+    assert_eq!(view(&text("changes", "EMIT CHANGES")).options.parquet_rows, ParquetRows::Changes);
+    assert_eq!(view(&text("final", "")).options.parquet_rows, ParquetRows::Final);
+    let errors = mistakes(&text("changes", "EMIT ON WINDOW CLOSE"));
+    assert!(errors.contains("test.sql:1:34: ") && errors.contains("the rows of this view do not change"), "{errors}");
+    let errors = mistakes(&text("all", "EMIT CHANGES"));
+    assert!(errors.contains("it is 'final', or 'changes'"), "{errors}");
 }
 
 #[test]
