@@ -124,9 +124,10 @@ async fn behind_a_read() -> Outcome {
     let hold =
         format!("BEGIN; SELECT * FROM \"{}\".touchline_commits WHERE query = 'momentum' FOR UPDATE", place.schema);
     reader.batch_execute(&hold).await?;
+    let ours = claim(1);
     let retained = tokio::select! {
         biased;
-        _ = sink.apply(&hot, &claim(1), 21, 22, &more) => return Err("the marker is held, and the write ended".into()),
+        _ = sink.apply(&hot, &ours, 21, 22, &more) => return Err("the marker is held, and the write ended".into()),
         retained = sink.retain(&other, 1, 20_012 * DAY) => retained?,
     };
     assert_eq!(retained.dropped, ["other_p20241004"]);

@@ -304,7 +304,8 @@ async fn a_query_does_not_begin_without_a_first_version() {
     let (pipeline, _) = planned_over(&folder.path().join("pages.csv"), TITLES, "1 hour", usize::MAX).await;
     let status = Arc::new(QueryStatus::new("v", "test.sql"));
     let error = Refresh::start(&pipeline, &Clock::System, &status).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Invalid, "{}", error.report());
+    // It may come yet.
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", error.report());
 }
 
 #[tokio::test]

@@ -15,6 +15,15 @@ fn attempts(faulty: &FaultyStore) -> usize {
     faulty.attempts.load(Ordering::Relaxed)
 }
 
+/// The query, whose folder is its own by now.
+async fn opened(site: &Site, faulty: &FaultyStore) -> Result<QueryLoop> {
+    let kept = site.open("kept", site.generation().await).await?;
+    kept.folder.look().await?;
+    assert!(kept.folder.is_ours());
+    faulty.attempts.store(0, Ordering::Relaxed);
+    Ok(kept)
+}
+
 /// Everything that there is has been taken in.
 async fn taken(query: &mut QueryLoop) {
     let mut quiet = 0;
@@ -41,7 +50,7 @@ async fn a_public_store_that_fails_is_asked_after_a_pause_and_costs_no_row_and_n
         let mut site = Site::new(folder.path(), &VIEWS);
         let faulty = FaultyStore::new();
         site.public = faulty.store().answering_within(Duration::from_millis(20));
-        let mut kept = site.open("kept", site.generation().await).await?;
+        let mut kept = opened(&site, &faulty).await?;
         faulty.break_writes(fault);
         site.append(40);
         settled(slice::from_mut(&mut kept)).await;
@@ -95,7 +104,7 @@ async fn no_epoch_and_no_checkpoint_waits_for_a_public_store_that_hangs() -> Res
     let mut site = Site::new(folder.path(), &VIEWS);
     let faulty = FaultyStore::new();
     site.public = faulty.store();
-    let mut kept = site.open("kept", site.generation().await).await?;
+    let mut kept = opened(&site, &faulty).await?;
     faulty.break_writes(Fault::Hang);
     let rounds = async {
         for _ in 0..6 {
@@ -119,7 +128,7 @@ async fn a_query_whose_tail_is_full_takes_nothing_in_until_files_can_be_written(
     site.budget = Budget::new(8 << 20, None);
     let faulty = FaultyStore::new();
     site.public = faulty.store();
-    let mut kept = site.open("kept", site.generation().await).await?;
+    let mut kept = opened(&site, &faulty).await?;
     faulty.break_writes(Fault::Full);
     site.append(30);
     settled(slice::from_mut(&mut kept)).await;
@@ -160,7 +169,7 @@ async fn no_checkpoint_waits_for_a_clean_up_and_old_ones_go_all_the_same() -> Re
         let mut site = Site::new(folder.path(), &VIEWS);
         let faulty = FaultyStore::new();
         site.private = faulty.store();
-        let mut kept = site.open("kept", site.generation().await).await?;
+        let mut kept = opened(&site, &faulty).await?;
         if hangs {
             faulty.fail_deletes("/ckpt/", [Fault::Hang]);
         }

@@ -25,12 +25,12 @@ fn rows(times: &[Option<i64>], first: i64) -> RecordBatch {
     let times: TimestampMicrosecondArray = times.iter().copied().collect();
     let n = times.len() as i64;
     let names = StringViewArray::from_iter_values((first..first + n).map(|n| format!("a name longer than inline {n}")));
-    let columns: Vec<(&str, ArrayRef)> = vec![
-        ("window_start", Arc::new(times)),
-        ("n", Arc::new((first..first + n).collect::<Int64Array>())),
-        ("name", Arc::new(names)),
+    let columns: Vec<(&str, ArrayRef, bool)> = vec![
+        ("window_start", Arc::new(times), true),
+        ("n", Arc::new((first..first + n).collect::<Int64Array>()), false),
+        ("name", Arc::new(names), false),
     ];
-    RecordBatch::try_from_iter(columns).unwrap()
+    RecordBatch::try_from_iter_with_nullable(columns).unwrap()
 }
 
 fn entry(checkpoint: u64, created_at: i64, batches: &[RecordBatch]) -> TailEntry {
@@ -202,8 +202,9 @@ async fn files_hold_their_date_checkpoint_by_checkpoint_in_order_of_time_as_plai
 #[tokio::test]
 async fn rows_other_than_those_planned_are_not_written() {
     let batch = rows(&[Some(0), Some(1)], 0);
-    let output = OutputState { tail: vec![entry(1, 0, std::slice::from_ref(&batch))], ..OutputState::default() };
-    let intent = plan(&output, NOW, None, 1).unwrap();
+    // A row without a day among those planned would be filed under the checkpoint's, which is none of them either.
+    let output = OutputState { tail: vec![entry(1, 5 * DAY, std::slice::from_ref(&batch))], ..OutputState::default() };
+    let intent = plan(&output, NOW, None, 5 * DAY + 1).unwrap();
     let store = public();
     for wrong in [batch.slice(0, 1), rows(&[Some(0), Some(DAY)], 0)] {
         let inputs = [(output.tail[0].clone(), of(vec![wrong]))];
