@@ -173,6 +173,15 @@ fn other(at: &Manifest, what: &str, found: &str, said: &str) -> Error {
         ))
 }
 
+/// Input that is no longer there is lost to the damaged checkpoint alone: what is to be done is another thing than for a query that would read on.
+fn gone(at: &Manifest, error: Error) -> Error {
+    let Some(range) = error.lost().map(str::to_owned) else { return error };
+    Error::corrupt(format!("checkpoint {} of query {:?} is damaged and cannot be computed again", at.id, at.query))
+        .detail(format!("what had been read is gone: {range}"))
+        .hint(format!("`touchline state verify {}` names the objects: restore them from a backup", at.query))
+        .caused_by(error)
+}
+
 /// The way from one checkpoint to the next.
 struct Recompute<'a> {
     pipeline: &'a Pipeline,
@@ -246,7 +255,7 @@ impl Recompute<'_> {
         let thread = format!("{}/{} again", self.view, slot.table.name);
         let (columns, limits, sources) = (slot.columns().to_vec(), self.deps.reader_limits, self.deps.sources.clone());
         let mut reader = spawn_reader(&thread, Arc::clone(&slot.table), columns, open, limits, sources)?;
-        let located = |error: Error| error.at(slot.table.location.clone());
+        let located = |error: Error| gone(to, error).at(slot.table.location.clone());
         loop {
             self.steps.enter(Step::Reading);
             let Some(batch) = reader.next().await else { break };
