@@ -109,6 +109,16 @@ fn described(table: &ListedTable) -> Schema {
     Schema::new(fields.collect::<Vec<_>>())
 }
 
+/// A type as one writes it in a CAST.
+pub(super) fn sql_type(data_type: &DataType) -> String {
+    match data_type {
+        DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale) => {
+            format!("DECIMAL({precision}, {scale})")
+        }
+        other => type_name(other).to_owned(),
+    }
+}
+
 /// The name under which [`XDBC_TYPES`] describes a type.
 fn type_name(data_type: &DataType) -> &'static str {
     match data_type {

@@ -17,6 +17,7 @@ pub mod handles;
 mod kept;
 pub mod metadata;
 pub mod options;
+mod parameters;
 mod place;
 pub mod service;
 pub mod session;
