@@ -160,7 +160,14 @@ pub(super) async fn prepare(state: &SessionState, catalog: &Catalog, sql: &str) 
             };
             match plan {
                 Some(plan) => plan,
-                None => return Err(explain(error, &statement, state, catalog).await),
+                None => {
+                    let untyped = error.to_string().contains("Null");
+                    let error = explain(error, &statement, state, catalog).await;
+                    return Err(match parameters.first() {
+                        Some(parameter) if untyped => with_cast(error, parameter),
+                        _ => error,
+                    });
+                }
             }
         }
     };
@@ -201,6 +208,16 @@ async fn planned_apart(statement: &Statement, columns: &mut Columns, state: &Ses
 /// The plan of a statement in which parameters are spans of time that are added or subtracted.
 async fn planned_with_intervals(statement: &Statement, state: &SessionState) -> Option<LogicalPlan> {
     state.statement_to_plan(parameters::with_intervals(statement)?).await.ok()
+}
+
+/// An error of a statement in which the types of parameters may be missing.
+fn with_cast(error: StatementError, parameter: &str) -> StatementError {
+    match error {
+        StatementError::Failed(error) if error.hint_text().is_none() => StatementError::Failed(error.hint(format!(
+            "a parameter has the type of its place; where that has none, write CAST({parameter} AS BIGINT), or what it is"
+        ))),
+        other => other,
+    }
 }
 
 /// A query whose rows are these lines.

@@ -2,6 +2,7 @@
 
 mod limits;
 mod names;
+mod parameters;
 mod readers;
 mod sessions;
 mod shorthand;
