@@ -66,8 +66,8 @@ fn jdbc() -> Outcome {
         ran.stdout,
         "\
 product: Touchline | true
-table: public | e | BASE TABLE
-table: public | kept | VIEW
+table: public | e | TOPIC
+table: public | kept | MATERIALIZED VIEW
 column: id | BIGINT | true | 1
 column: price | DECIMAL | true | 2
 column: ok | BOOLEAN | true | 3
@@ -94,7 +94,7 @@ bound: id FROM kept WHERE at = ? | [1]
 bound: id FROM kept WHERE CAST(at AS TIMESTAMP(6)) = ? | [1]
 bound: id FROM kept WHERE CAST(at AS TIME) = ? | [3]
 bound: id FROM kept WHERE score = ? | [1]
-bound: id FROM kept WHERE CAST(score AS REAL) = ? | [1]
+bound: id FROM kept WHERE CAST(id AS REAL) = ? | [2]
 bound: id FROM kept WHERE CAST(id AS SMALLINT) = ? | [2]
 bound: id FROM kept WHERE CAST(note AS BYTEA) = ? | [1]
 bound: id FROM kept ORDER BY id LIMIT ? OFFSET ? | [3]

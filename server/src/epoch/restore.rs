@@ -16,7 +16,8 @@ use super::{LoopSettings, QueryLoop};
 use crate::catalog::ViewDef;
 use crate::changelog::Changes;
 use crate::checkpoint::{
-    Chain, DEAD_LETTER_LEDGER, Generation, LATE_LEDGER, Manifest, Section, SegmentRef, SourceState, segment_home,
+    Chain, DEAD_LETTER_LEDGER, Generation, LATE_LEDGER, Manifest, Section, SegmentRef, SourceState, public_folder,
+    segment_home,
 };
 use crate::clock::{Clock, Micros};
 use crate::error::{Error, ErrorKind, Result};
@@ -29,7 +30,7 @@ use crate::source::{Identity, Offsets, SharedTopics};
 use crate::state::{Account, Budget, Reservation};
 use crate::status::QueryStatus;
 use crate::store::{SpillDirectory, Store};
-use crate::tables::{Published, PublishedView};
+use crate::tables::{About, Published, PublishedView};
 use crate::watermark::{Mark, NONE, SlotWatermark, SourceWatermark, ViewWatermark};
 
 /// A segment of more bytes, compressed, is not read at a start but when a window first needs it. A large state is a few of these for the
@@ -124,7 +125,13 @@ impl QueryLoop {
             offsets.push(resume);
         }
 
-        let mut outputs = outputs(&view, &name, &pipeline, &account, &fingerprint);
+        let about = About {
+            text: view.text.clone(),
+            primary_key: primary_key(&view, &pipeline),
+            folder: public_folder(&name),
+            hot_table: (deps.postgres.is_some() && view.options.postgres != Some(false)).then(|| view.name.clone()),
+        };
+        let mut outputs = outputs(&view, &name, &pipeline, &account, &fingerprint, about);
         for output in &mut outputs {
             output.restore(&deps.private, &head, &account, deps.disk.as_ref()).await?;
         }
@@ -268,7 +275,14 @@ fn restored_watermark(slot: &StreamSlot, state: Option<&SourceState>, now: Micro
 }
 
 /// The view and its two ledgers. `version`: names what the view computes.
-fn outputs(view: &ViewDef, name: &str, pipeline: &Pipeline, account: &Arc<Account>, version: &str) -> Vec<Output> {
+fn outputs(
+    view: &ViewDef,
+    name: &str,
+    pipeline: &Pipeline,
+    account: &Arc<Account>,
+    version: &str,
+    about: About,
+) -> Vec<Output> {
     let ledger = |kind: &str, schema| {
         let shown = Arc::new(PublishedView::new(format!("{kind}.{}", view.name), schema));
         Output::new(kind.to_owned(), None, &Changes::Append, shown)
@@ -276,7 +290,7 @@ fn outputs(view: &ViewDef, name: &str, pipeline: &Pipeline, account: &Arc<Accoun
     let late = ledger(LATE_LEDGER, late_schema());
     let dead_letters = ledger(DEAD_LETTER_LEDGER, dead_letter_schema());
     let shown = PublishedView::new(view.name.clone(), Arc::clone(&pipeline.schema)).of_version(version);
-    let shown = Arc::new(shown);
+    let shown = Arc::new(shown.described(about));
     let main = Output::new(name.to_owned(), date_column(&pipeline.schema, false), pipeline.all_changes(), shown);
     let main = match pipeline.early() {
         Some(form) => main.with_early(form, account),

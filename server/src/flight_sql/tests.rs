@@ -1,6 +1,7 @@
 //! The door as clients see it: a real server on a loopback port, asked by arrow-flight's client and by raw calls.
 
 mod limits;
+mod metadata;
 mod names;
 mod parameters;
 mod readers;
@@ -41,7 +42,7 @@ use crate::catalog::{
 use crate::error::Location;
 use crate::status::{PartitionStatus, QueryState, QueryStatus, SourceStatus};
 use crate::tables::source::SnapshotBatches;
-use crate::tables::{PublishedView, SealedFile, StreamPlans, TailRows, ViewSnapshot};
+use crate::tables::{About, PublishedView, SealedFile, StreamPlans, TailRows, ViewSnapshot};
 
 /// A topic of 10 batches of 100 rows, numbered from 0.
 #[derive(Debug)]
@@ -106,7 +107,7 @@ fn events() -> TableDef {
         rows: RecordRows::One,
         on_bad_row: OnBadRow::Fail,
         refresh_interval: None,
-        text: String::new(),
+        text: "CREATE TABLE events (n BIGINT)".to_owned(),
         location: Location { file: "schemas/events.sql".to_owned(), line: 1, column: 1 },
     }
 }
@@ -122,7 +123,12 @@ async fn published(store: &InMemory) -> Arc<Published> {
     store.put(&Path::parse(path).expect("a path"), file.into()).await.expect("puts");
 
     let published = Published::default();
-    let view = PublishedView::new("scores", scores_schema());
+    let view = PublishedView::new("scores", scores_schema()).described(About {
+        text: "CREATE MATERIALIZED VIEW scores AS SELECT 1".to_owned(),
+        primary_key: vec!["match_id".to_owned(), "at".to_owned()],
+        folder: "scores".to_owned(),
+        hot_table: Some("scores".to_owned()),
+    });
     let tail = Arc::new([TailRows { checkpoint: 7, rows: vec![scores(&[("m3", 3)])].into() }]);
     view.publish(ViewSnapshot { checkpoint: 7, sealed: Arc::new([sealed]), tail, ..ViewSnapshot::default() });
     published.put_view(Arc::new(view));
@@ -426,7 +432,10 @@ async fn metadata_answers_with_and_without_filters() {
         }
     }
     let info = client.get_table_types().await.expect("types");
-    assert_eq!(texts(&fetch(&mut client, info).await.expect("rows"), "table_type"), ["BASE TABLE", "VIEW"]);
+    assert_eq!(
+        texts(&fetch(&mut client, info).await.expect("rows"), "table_type"),
+        ["BASE TABLE", "MATERIALIZED VIEW", "SYSTEM TABLE", "TOPIC", "VIEW"]
+    );
     let info = client.get_sql_info(vec![]).await.expect("all");
     assert!(fetch(&mut client, info).await.expect("rows").num_rows() > 80);
     let info = client.get_sql_info(vec![SqlInfo::FlightSqlServerTransaction]).await.expect("one");

@@ -10,7 +10,6 @@ use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
 use datafusion::common::TableReference;
 use datafusion::error::Result;
-use datafusion::logical_expr::TableType;
 
 use super::source::{SnapshotReader, SourceTable};
 use super::system::{SystemTable, SystemTableKind};
@@ -52,10 +51,25 @@ impl WatermarkColumns for Catalog {
 pub struct ListedTable {
     pub schema: &'static str,
     pub name: String,
-    pub table_type: TableType,
+    pub kind: TableKind,
     pub columns: SchemaRef,
     /// `COMMENT`s, beside `columns`.
     pub comments: Vec<Option<String>>,
+    /// As declared; empty where none is.
+    pub primary_key: Vec<String>,
+}
+
+/// What stands behind a table's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TableKind {
+    /// A source of rows that goes on: a topic, or a folder to which files come.
+    Topic,
+    /// A static table.
+    Table,
+    MaterializedView,
+    /// A query under a name.
+    View,
+    System,
 }
 
 impl Catalog {
@@ -83,22 +97,26 @@ impl Catalog {
     pub fn list(&self) -> Vec<ListedTable> {
         let mut tables = Vec::new();
         for view in self.public_views() {
-            tables.push(listed(PUBLIC_SCHEMA, &view.name, TableType::View, &view.schema));
+            let mut table = listed(PUBLIC_SCHEMA, &view.name, TableKind::MaterializedView, &view.schema);
+            table.primary_key = view.about.primary_key.clone();
+            tables.push(table);
         }
         for (name, view) in self.published.plain_views() {
-            tables.push(listed(PUBLIC_SCHEMA, &name, TableType::View, &view.schema()));
+            tables.push(listed(PUBLIC_SCHEMA, &name, TableKind::View, &view.schema()));
         }
         for source in self.published.sources() {
-            let mut table = listed(PUBLIC_SCHEMA, &source.name, TableType::Base, &source.schema());
+            let kind = if source.is_stream() { TableKind::Topic } else { TableKind::Table };
+            let mut table = listed(PUBLIC_SCHEMA, &source.name, kind, &source.schema());
+            table.primary_key = source.primary_key.clone();
             table.comments = source.columns.iter().map(|column| column.comment.clone()).collect();
             tables.push(table);
         }
         for kind in SystemTableKind::ALL {
-            tables.push(listed(SYSTEM_SCHEMA, kind.name(), TableType::View, &kind.schema()));
+            tables.push(listed(SYSTEM_SCHEMA, kind.name(), TableKind::System, &kind.schema()));
         }
         for ledger in LEDGERS {
             if let Some(table) = self.ledger(ledger) {
-                tables.push(listed(SYSTEM_SCHEMA, ledger, TableType::View, &table.schema()));
+                tables.push(listed(SYSTEM_SCHEMA, ledger, TableKind::System, &table.schema()));
             }
         }
         tables.sort_by(|a, b| (a.schema, &a.name).cmp(&(b.schema, &b.name)));
@@ -127,7 +145,8 @@ impl Catalog {
         // By name, so that a statement that was prepared reads what stands there when it runs.
         if let Some(view) = self.published.view(name) {
             let schema = Arc::clone(&view.schema);
-            return Some(Arc::new(NamedView::new(name, schema, Arc::downgrade(&self.published))));
+            let named = NamedView::new(name, schema, Arc::downgrade(&self.published));
+            return Some(Arc::new(named.defined_as(&view.about.text)));
         }
         if let Some(view) = self.published.plain_view(name) {
             return Some(view);
@@ -146,13 +165,14 @@ impl Catalog {
     }
 }
 
-fn listed(schema: &'static str, name: &str, table_type: TableType, columns: &SchemaRef) -> ListedTable {
+fn listed(schema: &'static str, name: &str, kind: TableKind, columns: &SchemaRef) -> ListedTable {
     ListedTable {
         schema,
         name: name.to_owned(),
-        table_type,
+        kind,
         columns: Arc::clone(columns),
         comments: vec![None; columns.fields().len()],
+        primary_key: Vec::new(),
     }
 }
 

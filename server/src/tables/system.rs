@@ -13,7 +13,7 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
-use super::Published;
+use super::{About, Published};
 use crate::clock::Micros;
 use crate::status::{PartitionStatus, QueryStatus, SourceStatus};
 
@@ -70,6 +70,8 @@ impl SystemTableKind {
                 count("postgres_waiting_rows"),
                 count("postgres_waiting_bytes"),
                 count("postgres_waiting_seconds"),
+                text("public_folder", true),
+                text("hot_table", true),
             ],
             SystemTableKind::Lag => vec![
                 text("query", false),
@@ -102,7 +104,7 @@ impl SystemTableKind {
     fn rows(self, published: &Published) -> Result<RecordBatch> {
         let queries = published.queries();
         let columns = match self {
-            SystemTableKind::Queries => query_rows(&queries),
+            SystemTableKind::Queries => query_rows(&queries, published),
             SystemTableKind::Lag => lag_rows(&queries),
             SystemTableKind::Watermarks => watermark_rows(&queries),
             SystemTableKind::Checkpoints => checkpoint_rows(&queries),
@@ -132,8 +134,12 @@ fn checkpoint_at(query: &QueryStatus) -> Option<Micros> {
     Some(query.checkpoint_at.load(Relaxed)).filter(|at| *at != 0)
 }
 
-fn query_rows(queries: &[Arc<QueryStatus>]) -> Vec<ArrayRef> {
+fn query_rows(queries: &[Arc<QueryStatus>], published: &Published) -> Vec<ArrayRef> {
     let states: Vec<_> = queries.iter().map(|query| query.get()).collect();
+    // Of a query that has not been restored yet nobody has said where its rows go.
+    let abouts: Vec<_> =
+        queries.iter().map(|query| published.view(&query.name).map(|view| view.about.clone())).collect();
+    let folder = |about: &Option<About>| Some(about.as_ref()?.folder.clone()).filter(|folder| !folder.is_empty());
     vec![
         texts(queries.iter().map(|query| query.name.as_str())),
         texts(states.iter().map(|(state, _)| state.name())),
@@ -156,6 +162,8 @@ fn query_rows(queries: &[Arc<QueryStatus>]) -> Vec<ArrayRef> {
         counts(queries, |query| int(query.postgres_waiting_rows.load(Relaxed))),
         counts(queries, |query| int(query.postgres_waiting_bytes.load(Relaxed))),
         counts(queries, |query| int(query.postgres_waiting_micros.load(Relaxed) / 1_000_000)),
+        Arc::new(StringArray::from_iter(abouts.iter().map(folder))),
+        Arc::new(StringArray::from_iter(abouts.iter().map(|about| about.as_ref()?.hot_table.clone()))),
     ]
 }
 

@@ -64,7 +64,7 @@ public final class Client {
                 s -> s.setTimestamp(1, Timestamp.valueOf("2026-01-01 12:00:00.25")));
         bind(connection, "id FROM kept WHERE CAST(at AS TIME) = ?", s -> s.setTime(1, Time.valueOf("00:00:01")));
         bind(connection, "id FROM kept WHERE score = ?", s -> s.setDouble(1, 0.1));
-        bind(connection, "id FROM kept WHERE CAST(score AS REAL) = ?", s -> s.setFloat(1, 0.1f));
+        bind(connection, "id FROM kept WHERE CAST(id AS REAL) = ?", s -> s.setFloat(1, 2f));
         bind(connection, "id FROM kept WHERE CAST(id AS SMALLINT) = ?", s -> s.setShort(1, (short) 2));
         bind(connection, "id FROM kept WHERE CAST(note AS BYTEA) = ?", s -> s.setBytes(1, "Müller's".getBytes(java.nio.charset.StandardCharsets.UTF_8)));
         bind(connection, "id FROM kept ORDER BY id LIMIT ? OFFSET ?", s -> { s.setInt(1, 1); s.setLong(2, 2); });
