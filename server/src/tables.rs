@@ -4,6 +4,7 @@
 //! `view`, `source` and `system` make plans that read it. `stores` is the one object store that such a plan can reach.
 
 pub mod catalog;
+mod dead_letters;
 mod early;
 pub mod snapshot;
 pub mod source;

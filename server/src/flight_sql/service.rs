@@ -575,8 +575,8 @@ impl FlightService for FlightSql {
             ("ClosePreparedStatement", "forgets a prepared statement"),
             ("CancelFlightInfo", "stops the statement that a FlightInfo stands for"),
             ("CancelQuery", "the same, for older clients"),
-            ("SetSessionOptions", "sets catalog or schema"),
-            ("GetSessionOptions", "answers with catalog and schema"),
+            ("SetSessionOptions", "sets catalog, schema or time zone"),
+            ("GetSessionOptions", "answers with catalog, schema and time zone"),
             ("CloseSession", "forgets the caller's token"),
         ];
         let actions =

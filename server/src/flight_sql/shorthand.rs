@@ -152,14 +152,19 @@ fn ends_plainly(rest: &[&str]) -> bool {
     matches!(rest, [] | ["AND", "NO", "CHAIN"])
 }
 
+/// Whether a time zone is the one that sessions have, or what they have anyway.
+pub(super) fn is_utc(zone: &str) -> bool {
+    let same = ["utc", "etc/utc", "gmt", "z", "zulu", "universal", "+00:00", "+00", "00:00", "0", "default", "local"];
+    same.contains(&zone.to_lowercase().as_str())
+}
+
 fn time_zone(value: &Token) -> Result<Option<Instead>> {
     let text = match value {
         Token::SingleQuotedString(text) => text.clone(),
         Token::Word(word) => word.value.clone(),
         other => other.to_string(),
     };
-    let same = ["utc", "etc/utc", "gmt", "z", "zulu", "universal", "+00:00", "+00", "00:00", "0", "default", "local"];
-    match same.contains(&text.to_lowercase().as_str()) {
+    match is_utc(&text) {
         true => Ok(Instead::accepted("SET")),
         false => Err(Error::invalid(format!("the time zone of a session is UTC, and cannot be \"{text}\""))
             .hint("convert where it is shown: column AT TIME ZONE 'Europe/Berlin'")),

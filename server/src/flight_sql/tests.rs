@@ -404,7 +404,20 @@ async fn metadata_answers_with_and_without_filters() {
         );
     }
     for (name, types, expected) in [
-        (None, vec![], vec!["events", "scores", "checkpoints", "dead_letters", "lag", "queries", "watermarks"]),
+        (
+            None,
+            vec![],
+            vec![
+                "events",
+                "scores",
+                "checkpoints",
+                "dead_letters",
+                "dead_letters_whole",
+                "lag",
+                "queries",
+                "watermarks",
+            ],
+        ),
         (Some("%s"), vec!["BASE TABLE"], vec!["events"]),
         (Some("score_"), vec!["VIEW"], vec!["scores"]),
         (Some("s%"), vec!["BASE TABLE", "table"], vec!["scores"]),
@@ -703,6 +716,8 @@ async fn a_session_keeps_its_schema() {
         session_options: [
             ("schema".to_owned(), text("touchline")),
             ("catalog".to_owned(), text("none")),
+            ("time_zone".to_owned(), text("Europe/Berlin")),
+            ("timezone".to_owned(), text("UTC")),
             ("x".to_owned(), text("y")),
         ]
         .into(),
@@ -711,7 +726,8 @@ async fn a_session_keeps_its_schema() {
     let answer =
         options::SetSessionOptionsResult::decode(answer.message().await.expect("an answer").expect("an answer").body)
             .expect("the message");
-    assert_eq!(answer.errors.len(), 2);
+    assert_eq!(answer.errors.len(), 3);
+    assert_eq!(answer.errors["time_zone"].value(), options::OptionErrorKind::InvalidValue);
     assert_eq!(answer.errors["catalog"].value(), options::OptionErrorKind::InvalidValue);
     assert_eq!(answer.errors["x"].value(), options::OptionErrorKind::InvalidName);
     let info = client.execute("SELECT * FROM queries".to_owned(), None).await.expect("the session's schema");

@@ -11,6 +11,7 @@ use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, 
 use datafusion::common::TableReference;
 use datafusion::error::Result;
 
+use super::dead_letters;
 use super::source::{SnapshotReader, SourceTable};
 use super::system::{SystemTable, SystemTableKind};
 use super::view::{NamedView, ViewTable};
@@ -26,7 +27,10 @@ pub const PUBLIC_SCHEMA: &str = "public";
 pub const SYSTEM_SCHEMA: &str = "touchline";
 
 /// Ledgers are published per query, as `touchline.<ledger>.<query>`, and read as one table over all queries.
-const LEDGERS: [&str; 2] = ["late", "dead_letters"];
+const LEDGERS: [&str; 2] = ["late", DEAD_LETTERS];
+const DEAD_LETTERS: &str = "dead_letters";
+/// The same ledger, with records of any length.
+const DEAD_LETTERS_WHOLE: &str = "dead_letters_whole";
 
 /// See the module's first lines. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -114,8 +118,8 @@ impl Catalog {
         for kind in SystemTableKind::ALL {
             tables.push(listed(SYSTEM_SCHEMA, kind.name(), TableKind::System, &kind.schema()));
         }
-        for ledger in LEDGERS {
-            if let Some(table) = self.ledger(ledger) {
+        for ledger in LEDGERS.into_iter().chain([DEAD_LETTERS_WHOLE]) {
+            if let Some(table) = self.ledger_table(ledger) {
                 tables.push(listed(SYSTEM_SCHEMA, ledger, TableKind::System, &table.schema()));
             }
         }
@@ -159,9 +163,19 @@ impl Catalog {
         if let Some(kind) = SystemTableKind::ALL.into_iter().find(|kind| kind.name() == name) {
             return Some(Arc::new(SystemTable::new(kind, Arc::clone(&self.published))));
         }
-        let ledger = LEDGERS.into_iter().find(|ledger| *ledger == name)?;
+        self.ledger_table(name)
+    }
+
+    fn ledger_table(&self, name: &str) -> Option<Arc<dyn TableProvider>> {
+        let whole = name == DEAD_LETTERS_WHOLE;
+        let ledger = LEDGERS.into_iter().find(|ledger| *ledger == name || (whole && *ledger == DEAD_LETTERS))?;
         let schema = self.ledger(ledger)?.schema();
-        Some(Arc::new(NamedView::ledger(ledger, schema, Arc::downgrade(&self.published))))
+        let table: Arc<dyn TableProvider> = Arc::new(NamedView::ledger(ledger, schema, Arc::downgrade(&self.published)));
+        match ledger {
+            // All of its columns are there, so that nothing can be wrong with it.
+            DEAD_LETTERS => dead_letters::readable(table, whole).ok(),
+            _ => Some(table),
+        }
     }
 }
 
