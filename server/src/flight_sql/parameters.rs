@@ -84,11 +84,13 @@ pub(super) fn hint_for_open(parameters: &[Parameter]) -> Option<String> {
 
 /// NULLs of the types of their places: what a plan's result is, before values are bound.
 pub(super) fn typed_nulls(parameters: &[Parameter]) -> Result<ParamValues> {
-    let null = |parameter: &Parameter| {
+    let mut nulls = Vec::with_capacity(parameters.len());
+    for parameter in parameters {
+        // What is open is announced as a text.
         let data_type = parameter.data_type.as_ref().unwrap_or(&DataType::Utf8);
-        Ok((parameter, ScalarValue::try_new_null(data_type)?))
-    };
-    Ok(values_of(parameters.iter().map(null).collect::<Result<Vec<_>>>()?))
+        nulls.push((parameter, ScalarValue::try_new_null(data_type)?));
+    }
+    Ok(values_of(nulls))
 }
 
 /// Values by number or by name, as the statement writes its parameters.
