@@ -159,6 +159,9 @@ fn choice(function: &Function) -> Option<Expr> {
         && list.duplicate_treatment.is_none()
         && function.over.is_none()
         && function.filter.is_none();
+    if !is_plain {
+        return None;
+    }
     let argument = |argument: &FunctionArg| match argument {
         FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
         _ => None,
@@ -171,7 +174,7 @@ fn choice(function: &Function) -> Option<Expr> {
             Err(_) => return None,
         },
     };
-    is_plain.then(|| Expr::Case {
+    Some(Expr::Case {
         // Its place is that of the name, for errors.
         case_token: AttachedToken(TokenWithSpan::new(Token::EOF, name.span)),
         end_token: AttachedToken::empty(),

@@ -17,9 +17,6 @@ use datafusion::logical_expr::{ColumnarValue, Expr, LogicalPlanBuilder, ScalarUD
 const PREVIEW_BYTES: usize = 64 * 1024;
 
 /// The ledger with the columns `text`, the value where it is UTF-8, and `value_bytes`, its length. `whole`: keys and values are not cut.
-///
-/// # Errors
-/// None for a ledger whose columns can be read.
 pub(super) fn readable(ledger: Arc<dyn TableProvider>, whole: bool) -> Result<Arc<dyn TableProvider>> {
     let most = if whole { usize::MAX } else { PREVIEW_BYTES };
     let column = |name: &str| Expr::Column(Column::new_unqualified(name));
