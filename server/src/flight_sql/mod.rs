@@ -3,7 +3,7 @@
 //! An [`Entrance`] is made of what can be wrong in the settings, a [`Door`] of all it needs, and only then it is opened.
 //!
 //! `session` runs statements and knows nothing of gRPC, with `gate` and `place` for who may run; `statement` plans one
-//! and binds its parameters; `guard` says what it may be, `shorthand` what it stands for, `columns` what its columns are
+//! and binds its parameters, whose types `parameters` finds; `guard` says what it may be, `shorthand` what it stands for, `columns` what its columns are
 //! called; `wire` says how rows are sent. `service` is the protocol, with `metadata`, `options`, `auth`, `handles` (on `kept`) and `status` for its parts.
 //! `connections` and `calls` stand before it: who is let in, and how much he may send.
 

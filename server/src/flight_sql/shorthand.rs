@@ -65,6 +65,10 @@ pub(super) fn instead(sql: &str) -> Result<Option<Instead>> {
                          WHERE table_type = 'VIEW' AND table_schema <> 'information_schema'";
             shown(views, "table_name", &tokens[2..])
         }
+        ["SHOW", "TRANSACTION", "ISOLATION", "LEVEL"] | ["SHOW", "TRANSACTION_ISOLATION"] => {
+            Instead::query("SELECT 'read committed' AS transaction_isolation")
+        }
+        ["SHOW", "SEARCH_PATH"] => Instead::query("SELECT current_schema() AS search_path"),
         ["TABLE", _, ..] if is_name(&tokens[1..]) => {
             let (first, last) = (tokens[1].span.start, tokens[tokens.len() - 1].span.end);
             Instead::query(format!("SELECT * FROM {}", source.slice(first, last)))
@@ -76,6 +80,7 @@ pub(super) fn instead(sql: &str) -> Result<Option<Instead>> {
         | ["SET", "SESSION" | "LOCAL", "TIME", "ZONE", _]
         | ["SET", "TIMEZONE", "=" | "TO", _]
         | ["SET", "SESSION" | "LOCAL", "TIMEZONE", "=" | "TO", _] => time_zone(&tokens[tokens.len() - 1].token)?,
+        ["SET", "SEARCH_PATH", "=" | "TO", _] if is_name(&tokens[3..]) => used(&names(&tokens[3..]), true)?,
         ["USE", "SCHEMA", ..] if is_name(&tokens[2..]) => used(&names(&tokens[2..]), true)?,
         ["USE", "DATABASE" | "CATALOG", ..] if is_name(&tokens[2..]) => used(&names(&tokens[2..]), false)?,
         ["USE", ..] if is_name(&tokens[1..]) => used(&names(&tokens[1..]), false)?,
@@ -277,6 +282,7 @@ mod tests {
         assert_eq!(schema("USE SCHEMA touchline"), Some("touchline"));
         assert_eq!(schema("USE touchline.touchline"), Some("touchline"));
         assert_eq!(schema("USE CATALOG touchline"), Some("public"));
+        assert_eq!(schema("SET search_path TO touchline"), Some("touchline"));
         for none in ["USE nothing", "USE \"PUBLIC\"", "USE a.b.c", "USE touchline.x"] {
             assert!(instead(none).is_err(), "{none}");
         }
