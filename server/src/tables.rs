@@ -5,6 +5,7 @@
 //! `patient` how long it waits for it.
 
 pub mod catalog;
+mod dead_letters;
 mod early;
 mod patient;
 pub mod refused;
@@ -79,7 +80,21 @@ pub struct PublishedView {
     /// Names what it computes; empty for what nobody reads on from.
     pub version: String,
     pub schema: SchemaRef,
+    pub about: About,
     snapshot: watch::Sender<Arc<ViewSnapshot>>,
+}
+
+/// What is said of a view beside its rows.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct About {
+    /// The statement as written.
+    pub text: String,
+    /// As declared, or what names a row where rows replace one another; empty where rows are only ever added.
+    pub primary_key: Vec<String>,
+    /// Its folder below `storage.tables_url`.
+    pub folder: String,
+    /// Its table in Postgres, in the schema `postgres.schema`.
+    pub hot_table: Option<String>,
 }
 
 /// A view at one committed checkpoint. Immutable: a statement that pinned it reads the same rows to its end.
@@ -138,7 +153,17 @@ pub struct CheckpointRange {
 
 impl PublishedView {
     pub fn new(name: impl Into<String>, schema: SchemaRef) -> Self {
-        PublishedView { name: name.into(), version: String::new(), schema, snapshot: watch::Sender::default() }
+        PublishedView {
+            name: name.into(),
+            version: String::new(),
+            schema,
+            about: About::default(),
+            snapshot: watch::Sender::default(),
+        }
+    }
+
+    pub fn described(self, about: About) -> Self {
+        PublishedView { about, ..self }
     }
 
     /// `version`: names what it computes, for those that read on from its rows.

@@ -67,8 +67,8 @@ fn jdbc() -> Outcome {
         ran.stdout,
         "\
 product: Touchline | true
-table: public | e | BASE TABLE
-table: public | kept | VIEW
+table: public | e | TOPIC
+table: public | kept | MATERIALIZED VIEW
 column: id | BIGINT | true | 1
 column: price | DECIMAL | true | 2
 column: ok | BOOLEAN | true | 3
@@ -84,6 +84,27 @@ mistake: true
 parameters: 2
 prepared: id=1 | note=Müller's
 prepared: id=2 | note=
+bound: id FROM kept WHERE id = ? | [2]
+bound: id FROM kept WHERE id = ? | [2]
+bound: id FROM kept WHERE id = ? | [2]
+bound: id FROM kept WHERE note = ? | [1]
+bound: id FROM kept WHERE ok = ? | [1]
+bound: id FROM kept WHERE price = ? | [1]
+bound: id FROM kept WHERE born = ? | [1]
+bound: id FROM kept WHERE at = ? | [1]
+bound: id FROM kept WHERE CAST(at AS TIMESTAMP(6)) = ? | [1]
+bound: id FROM kept WHERE CAST(at AS TIME) = ? | [3]
+bound: id FROM kept WHERE score = ? | [1]
+bound: id FROM kept WHERE CAST(id AS REAL) = ? | [2]
+bound: id FROM kept WHERE CAST(id AS SMALLINT) = ? | [2]
+bound: id FROM kept WHERE CAST(note AS BYTEA) = ? | [1]
+bound: id FROM kept ORDER BY id LIMIT ? OFFSET ? | [3]
+bound: CAST(? AS BIGINT) AS n | [7]
+bound: id FROM kept WHERE id BETWEEN ? AND ? ORDER BY id | [2, 3]
+bound: id FROM kept WHERE id IN (?, ?) ORDER BY id | [1, 3]
+bound: id FROM kept WHERE note LIKE ? | [1]
+bound: id FROM kept WHERE id = ? OR id = 3 | [3]
+bound: id FROM kept WHERE at + ? > TIMESTAMP '2026-07-02 00:00:00' | [3]
 "
     );
     Ok(())
@@ -129,7 +150,7 @@ fn tls_and_login() -> Outcome {
     let lines: Vec<&str> = ran.stdout.lines().collect();
     for (line, name, said) in [
         (0, "right password: [(1, 'ü')]", ""),
-        (1, "many: INVALID_ARGUMENT: ", "run a SELECT as a query, once for each set of parameters"),
+        (1, "many: 2", ""),
         (2, "wrong password: UNAUTHENTICATED: ", "are required and were not right"),
         (3, "no login: UNAUTHENTICATED: ", "are required and were not right"),
         (4, "not trusted: IO: ", "certificate"),

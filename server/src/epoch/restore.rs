@@ -23,7 +23,7 @@ use crate::changelog::Changes;
 use crate::changelog::published::ChangeForm;
 use crate::checkpoint::{
     CHANGES, Chain, DEAD_LETTER_LEDGER, Generation, Heartbeat, LATE_LEDGER, Manifest, Owner, Section, SegmentRef,
-    SourceState, chain_of, definition_of, keep_definition, segment_home, version_before,
+    SourceState, chain_of, definition_of, keep_definition, public_folder, segment_home, version_before,
 };
 use crate::clock::{Clock, Micros};
 use crate::error::{Error, ErrorKind, Result};
@@ -36,7 +36,7 @@ use crate::source::{Identity, Offsets, SharedTopics};
 use crate::state::{Account, Budget, Reservation};
 use crate::status::{QueryStatus, Step};
 use crate::store::{SpillDirectory, Store};
-use crate::tables::{Published, PublishedView};
+use crate::tables::{About, Published, PublishedView};
 use crate::watermark::{Mark, NONE, SlotWatermark, SourceWatermark, ViewWatermark};
 
 /// A segment of more bytes, compressed, is not read at a start but when a window first needs it. A large state is a few of these for the
@@ -174,7 +174,13 @@ impl QueryLoop {
             offsets.push(resume);
         }
 
-        let mut outputs = outputs(&view, &name, &pipeline, &account, &version.name, &head)?;
+        let about = About {
+            text: view.text.clone(),
+            primary_key: primary_key(&view, &pipeline),
+            folder: public_folder(&name),
+            hot_table: (deps.postgres.is_some() && view.options.postgres != Some(false)).then(|| view.name.clone()),
+        };
+        let mut outputs = outputs(&view, &name, &pipeline, &account, &version.name, &head, about)?;
         for output in &mut outputs {
             status.steps.enter(Step::Restoring);
             output.put_in_place(rows.remove(output.name()).unwrap_or_default());
@@ -366,6 +372,7 @@ fn outputs(
     account: &Arc<Account>,
     version: &str,
     head: &Manifest,
+    about: About,
 ) -> Result<Vec<Output>> {
     let ledger = |kind: &str, schema| {
         let shown = Arc::new(PublishedView::new(format!("{kind}.{}", view.name), schema));
@@ -374,7 +381,7 @@ fn outputs(
     let late = ledger(LATE_LEDGER, late_schema());
     let dead_letters = ledger(DEAD_LETTER_LEDGER, dead_letter_schema());
     let shown = PublishedView::new(view.name.clone(), Arc::clone(&pipeline.schema)).of_version(version);
-    let shown = Arc::new(shown);
+    let shown = Arc::new(shown.described(about));
     let main = Output::new(name.to_owned(), date_column(&pipeline.schema, false), pipeline.all_changes(), shown);
     let Some(form) = pipeline.early() else { return Ok(vec![main, late, dead_letters]) };
     let main = main.with_early(form, account);

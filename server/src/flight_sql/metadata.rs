@@ -5,25 +5,29 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, Int32Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::error::ArrowError;
 use arrow_flight::sql::metadata::{
     SqlInfoData, SqlInfoDataBuilder, XdbcTypeInfo, XdbcTypeInfoData, XdbcTypeInfoDataBuilder,
 };
 use arrow_flight::sql::{
-    Command, CommandGetTables, Nullable, Searchable, SqlInfo, SqlNullOrdering as NullOrdering,
+    Command, CommandGetPrimaryKeys, CommandGetTables, Nullable, Searchable, SqlInfo, SqlNullOrdering as NullOrdering,
     SqlOuterJoinsSupportLevel as OuterJoins, SqlSupportedCaseSensitivity, SqlSupportedSubqueries as Subqueries,
     SqlSupportedTransaction, SqlSupportedUnions as Unions, SupportedSqlGrammar, XdbcDataType, XdbcDatetimeSubcode,
 };
-use datafusion::logical_expr::TableType;
 
 use super::guard::SQL_BYTES_MAX;
 use super::wire::wire_type;
 use crate::error::{Error, Result};
-use crate::tables::catalog::{CATALOG, Catalog, ListedTable, PUBLIC_SCHEMA, SYSTEM_SCHEMA};
+use crate::tables::catalog::{CATALOG, Catalog, ListedTable, PUBLIC_SCHEMA, SYSTEM_SCHEMA, TableKind};
 
 const BASE_TABLE: &str = "BASE TABLE";
+const MATERIALIZED_VIEW: &str = "MATERIALIZED VIEW";
+const SYSTEM_TABLE: &str = "SYSTEM TABLE";
+const TOPIC: &str = "TOPIC";
 const VIEW: &str = "VIEW";
+const TABLE_TYPES: [&str; 5] = [BASE_TABLE, MATERIALIZED_VIEW, SYSTEM_TABLE, TOPIC, VIEW];
 
 /// The answer to a metadata command; `None` for a command that is something else.
 ///
@@ -45,13 +49,12 @@ pub fn answer(catalog: &Catalog, command: &Command) -> Option<Result<RecordBatch
         Command::CommandGetTables(command) => tables(catalog, command.clone()),
         Command::CommandGetTableTypes(command) => {
             let mut builder = command.into_builder();
-            builder.append(BASE_TABLE);
-            builder.append(VIEW);
+            TABLE_TYPES.into_iter().for_each(|kind| builder.append(kind));
             builder.build()
         }
         Command::CommandGetSqlInfo(command) => SQL_INFO.record_batch(command.info.iter().copied()),
         Command::CommandGetXdbcTypeInfo(command) => XDBC_TYPES.record_batch(command.data_type),
-        Command::CommandGetPrimaryKeys(_) => Ok(RecordBatch::new_empty(primary_key_schema())),
+        Command::CommandGetPrimaryKeys(command) => primary_keys(catalog, command).map_err(Into::into),
         Command::CommandGetExportedKeys(_)
         | Command::CommandGetImportedKeys(_)
         | Command::CommandGetCrossReference(_) => Ok(RecordBatch::new_empty(foreign_key_schema())),
@@ -65,17 +68,22 @@ fn tables(catalog: &Catalog, mut command: CommandGetTables) -> arrow_flight::err
     let asked = std::mem::take(&mut command.table_types);
     for kind in asked {
         match kind.as_str() {
-            "table" => command.table_types.extend([BASE_TABLE.to_owned(), VIEW.to_owned()]),
-            "TABLE" | "STREAM" => command.table_types.push(BASE_TABLE.to_owned()),
-            "MATERIALIZED VIEW" => command.table_types.push(VIEW.to_owned()),
+            "table" => command.table_types.extend(TABLE_TYPES.map(str::to_owned)),
+            // Who knows tables and views alone is to see all that there is.
+            "TABLE" | "BASE TABLE" => command.table_types.extend([BASE_TABLE, TOPIC].map(str::to_owned)),
+            "VIEW" => command.table_types.extend([VIEW, MATERIALIZED_VIEW, SYSTEM_TABLE].map(str::to_owned)),
+            "STREAM" => command.table_types.push(TOPIC.to_owned()),
             _ => command.table_types.push(kind),
         }
     }
     let mut builder = command.into_builder();
     for table in catalog.list() {
-        let kind = match table.table_type {
-            TableType::Base => BASE_TABLE,
-            _ => VIEW,
+        let kind = match table.kind {
+            TableKind::Topic => TOPIC,
+            TableKind::Table => BASE_TABLE,
+            TableKind::MaterializedView => MATERIALIZED_VIEW,
+            TableKind::View => VIEW,
+            TableKind::System => SYSTEM_TABLE,
         };
         builder.append(CATALOG, table.schema, &table.name, kind, &described(&table))?;
     }
@@ -107,6 +115,16 @@ fn described(table: &ListedTable) -> Schema {
         Field::new(field.name(), data_type, true).with_metadata(metadata)
     });
     Schema::new(fields.collect::<Vec<_>>())
+}
+
+/// A type as one writes it in a CAST.
+pub(super) fn sql_type(data_type: &DataType) -> String {
+    match data_type {
+        DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale) => {
+            format!("DECIMAL({precision}, {scale})")
+        }
+        other => type_name(other).to_owned(),
+    }
 }
 
 /// The name under which [`XDBC_TYPES`] describes a type.
@@ -166,6 +184,30 @@ fn precision_and_scale(data_type: &DataType) -> Option<(u8, i8)> {
         },
         _ => return None,
     })
+}
+
+/// The columns of one table's key, in their order in it.
+fn primary_keys(catalog: &Catalog, asked: &CommandGetPrimaryKeys) -> std::result::Result<RecordBatch, ArrowError> {
+    let mut tables = catalog.list();
+    tables.retain(|table| {
+        table.name == asked.table
+            && asked.catalog.as_deref().is_none_or(|catalog| catalog == CATALOG)
+            && asked.db_schema.as_deref().is_none_or(|schema| schema == table.schema)
+    });
+    let keys: Vec<(&ListedTable, &String, i32)> = tables
+        .iter()
+        .flat_map(|table| table.primary_key.iter().zip(1..).map(move |(key, at)| (table, key, at)))
+        .collect();
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(StringArray::from_iter_values(keys.iter().map(|_| CATALOG))),
+        Arc::new(StringArray::from_iter_values(keys.iter().map(|(table, ..)| table.schema))),
+        Arc::new(StringArray::from_iter_values(keys.iter().map(|(table, ..)| &table.name))),
+        Arc::new(StringArray::from_iter_values(keys.iter().map(|(_, key, _)| key))),
+        // None is declared.
+        Arc::new(StringArray::from_iter(keys.iter().map(|_| None::<&str>))),
+        Arc::new(Int32Array::from_iter_values(keys.iter().map(|(.., at)| *at))),
+    ];
+    RecordBatch::try_new(primary_key_schema(), columns)
 }
 
 fn primary_key_schema() -> SchemaRef {

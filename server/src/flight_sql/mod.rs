@@ -4,7 +4,7 @@
 //! other users and another certificate up while it is open.
 //!
 //! `session` runs statements and knows nothing of gRPC, with `gate` and `place` for who may run; `statement` plans one
-//! and binds its parameters; `guard` says what it may be, `shorthand` what it stands for, `columns` what its columns are
+//! and binds its parameters, whose types `parameters` finds; `guard` says what it may be, `shorthand` what it stands for, `columns` what its columns are
 //! called; `wire` says how rows are sent. `service` is the protocol, with `metadata`, `options`, `auth`, `handles` (on `kept`) and `status` for its parts.
 //! `connections` and `calls` stand before it: who is let in, and how much he may send.
 
@@ -18,6 +18,7 @@ pub mod handles;
 mod kept;
 pub mod metadata;
 pub mod options;
+mod parameters;
 mod place;
 pub mod service;
 pub mod session;

@@ -1,8 +1,9 @@
-//! Session options of the Flight protocol: the messages that arrow-flight lacks, and the two options there are.
+//! Session options of the Flight protocol: the messages that arrow-flight lacks, and the three options there are.
 
 use std::collections::HashMap;
 
 use super::auth::{Auth, Principal};
+use super::shorthand::is_utc;
 use crate::tables::catalog::{CATALOG, PUBLIC_SCHEMA, SYSTEM_SCHEMA};
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -86,6 +87,7 @@ pub fn get(auth: &Auth, caller: &Principal) -> GetSessionOptionsResult {
         session_options: HashMap::from([
             ("catalog".to_owned(), text(CATALOG.to_owned())),
             ("schema".to_owned(), text(auth.schema(caller))),
+            ("time_zone".to_owned(), text("UTC".to_owned())),
         ]),
     }
 }
@@ -105,7 +107,8 @@ pub fn set(auth: &Auth, caller: &Principal, request: SetSessionOptionsRequest) -
                 let done = auth.set_schema(caller, schema) || schema == auth.schema(caller);
                 if done { Ok(()) } else { Err(OptionErrorKind::Error) }
             }
-            ("catalog" | "schema", _) => Err(OptionErrorKind::InvalidValue),
+            ("time_zone" | "timezone", Some(zone)) if is_utc(zone) => Ok(()),
+            ("catalog" | "schema" | "time_zone" | "timezone", _) => Err(OptionErrorKind::InvalidValue),
             _ => Err(OptionErrorKind::InvalidName),
         };
         if let Err(kind) = outcome {

@@ -21,8 +21,8 @@ use arrow_flight::error::FlightError;
 use arrow_flight::flight_service_server::FlightService;
 use arrow_flight::sql::{
     ActionClosePreparedStatementRequest, ActionCreatePreparedStatementRequest, ActionCreatePreparedStatementResult,
-    Any, Command, CommandPreparedStatementQuery, CommandStatementQuery, DoPutPreparedStatementResult, ProstMessageExt,
-    TicketStatementQuery,
+    Any, Command, CommandPreparedStatementQuery, CommandStatementQuery, DoPutPreparedStatementResult,
+    DoPutUpdateResult, ProstMessageExt, TicketStatementQuery,
 };
 use arrow_flight::{
     Action, ActionType, CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus, Criteria, Empty, FlightData,
@@ -271,7 +271,12 @@ impl FlightSql {
         })
     }
 
-    async fn put(&self, caller: &Principal, mut data: Streaming<FlightData>) -> Result<PutResult, Status> {
+    async fn put(
+        &self,
+        caller: &Principal,
+        mut data: Streaming<FlightData>,
+        deadline: Instant,
+    ) -> Result<PutResult, Status> {
         let puts = Arc::clone(
             self.puts.lock().entry(Arc::clone(&caller.name)).or_insert_with(|| Arc::new(Semaphore::new(PUTS_AT_ONCE))),
         );
@@ -280,18 +285,48 @@ impl FlightSql {
         let descriptor = first.flight_descriptor.clone();
         let descriptor = descriptor.ok_or_else(|| Status::invalid_argument("the first message has no descriptor"))?;
         let command = command(&descriptor.cmd)?;
-        let Command::CommandPreparedStatementQuery(query) = command else {
-            return Err(refusal(&command));
+        let (handle, runs) = match command {
+            Command::CommandPreparedStatementQuery(query) => (query.prepared_statement_handle, false),
+            Command::CommandPreparedStatementUpdate(update) => (update.prepared_statement_handle, true),
+            other => return Err(refusal(&other)),
         };
-        let handle = query.prepared_statement_handle;
         let statement = self.statement(caller, &handle)?;
+        // An update may come without parameters, or after them.
+        if runs && first.data_header.is_empty() {
+            let bound = statement.parameters.lock().clone();
+            return self.run_unread(caller, &statement, bound, deadline).await;
+        }
         // A client's bytes meet a decoder that was not written against hostile ones.
         let values = AssertUnwindSafe(parameters(first, data)).catch_unwind().await;
         let values = values.map_err(|_panic| Status::invalid_argument("the parameters cannot be read"))??;
+        if runs {
+            let bound = (values.num_columns() > 0).then_some(values).or_else(|| statement.parameters.lock().clone());
+            return self.run_unread(caller, &statement, bound, deadline).await;
+        }
         let bytes = statement.prepared.bytes + values.get_array_memory_size();
         *statement.parameters.lock() = Some(values);
         self.prepared.resize(caller, &handle, bytes);
         let result = DoPutPreparedStatementResult { prepared_statement_handle: Some(handle) };
+        Ok(PutResult { app_metadata: result.encode_to_vec().into() })
+    }
+
+    /// Runs a query whose rows nobody takes, as `executemany` asks for it; answers how many there were.
+    async fn run_unread(
+        &self,
+        caller: &Principal,
+        statement: &Statement,
+        values: Option<RecordBatch>,
+        deadline: Instant,
+    ) -> Result<PutResult, Status> {
+        let bound = self.adhoc.bind(Arc::clone(&statement.prepared), values, deadline).await.map_err(status)?;
+        if let Some(schema) = bound.sets_schema {
+            self.use_schema(caller, schema)?;
+        }
+        let count = |batch: RecordBatch| Ok(vec![batch.num_rows()]);
+        let rows = self.adhoc.run(&caller.name, Arc::new(bound), Cancel::default(), deadline, count).await;
+        let rows =
+            rows.map_err(status)?.map_err(status).try_fold(0_usize, |sum, rows| async move { Ok(sum + rows) }).await?;
+        let result = DoPutUpdateResult { record_count: i64::try_from(rows).unwrap_or(i64::MAX) };
         Ok(PutResult { app_metadata: result.encode_to_vec().into() })
     }
 }
@@ -400,12 +435,10 @@ fn no_transaction(id: Option<&Bytes>) -> Result<(), Status> {
 /// Why a command has no result.
 fn refusal(command: &Command) -> Status {
     match command {
-        Command::CommandStatementUpdate(_)
-        | Command::CommandPreparedStatementUpdate(_)
-        | Command::CommandStatementIngest(_) => status(
+        Command::CommandStatementUpdate(_) | Command::CommandStatementIngest(_) => status(
             Error::invalid("only queries can be run here: SQL connections are read-only")
-                .detail("the client asked for an update, as executemany and executeUpdate do")
-                .hint("run a SELECT as a query, once for each set of parameters; tables and views are defined by the files in schemas/ and queries/"),
+                .detail("the client asked for an update")
+                .hint("run a SELECT as a query; tables and views are defined by the files in schemas/ and queries/"),
         ),
         Command::CommandStatementSubstraitPlan(_) => {
             Status::unimplemented("Substrait plans are not supported; send SQL")
@@ -522,7 +555,8 @@ impl FlightService for FlightSql {
 
     async fn do_put(&self, request: Request<Streaming<FlightData>>) -> Answer<Self::DoPutStream> {
         let caller = caller(&request)?;
-        let result = self.put(&caller, request.into_inner()).await?;
+        let deadline = self.adhoc.deadline(asked_timeout(request.metadata()));
+        let result = self.put(&caller, request.into_inner(), deadline).await?;
         Ok(Response::new(stream::once(async move { Ok(result) }).boxed()))
     }
 
@@ -546,8 +580,8 @@ impl FlightService for FlightSql {
             ("ClosePreparedStatement", "forgets a prepared statement"),
             ("CancelFlightInfo", "stops the statement that a FlightInfo stands for"),
             ("CancelQuery", "the same, for older clients"),
-            ("SetSessionOptions", "sets catalog or schema"),
-            ("GetSessionOptions", "answers with catalog and schema"),
+            ("SetSessionOptions", "sets catalog, schema or time zone"),
+            ("GetSessionOptions", "answers with catalog, schema and time zone"),
             ("CloseSession", "forgets the caller's token"),
         ];
         let actions =

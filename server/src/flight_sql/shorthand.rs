@@ -65,6 +65,10 @@ pub(super) fn instead(sql: &str) -> Result<Option<Instead>> {
                          WHERE table_type = 'VIEW' AND table_schema <> 'information_schema'";
             shown(views, "table_name", &tokens[2..])
         }
+        ["SHOW", "TRANSACTION", "ISOLATION", "LEVEL"] | ["SHOW", "TRANSACTION_ISOLATION"] => {
+            Instead::query("SELECT 'read committed' AS transaction_isolation")
+        }
+        ["SHOW", "SEARCH_PATH"] => Instead::query("SELECT current_schema() AS search_path"),
         ["TABLE", _, ..] if is_name(&tokens[1..]) => {
             let (first, last) = (tokens[1].span.start, tokens[tokens.len() - 1].span.end);
             Instead::query(format!("SELECT * FROM {}", source.slice(first, last)))
@@ -76,6 +80,7 @@ pub(super) fn instead(sql: &str) -> Result<Option<Instead>> {
         | ["SET", "SESSION" | "LOCAL", "TIME", "ZONE", _]
         | ["SET", "TIMEZONE", "=" | "TO", _]
         | ["SET", "SESSION" | "LOCAL", "TIMEZONE", "=" | "TO", _] => time_zone(&tokens[tokens.len() - 1].token)?,
+        ["SET", "SEARCH_PATH", "=" | "TO", _] if is_name(&tokens[3..]) => used(&names(&tokens[3..]), true)?,
         ["USE", "SCHEMA", ..] if is_name(&tokens[2..]) => used(&names(&tokens[2..]), true)?,
         ["USE", "DATABASE" | "CATALOG", ..] if is_name(&tokens[2..]) => used(&names(&tokens[2..]), false)?,
         ["USE", ..] if is_name(&tokens[1..]) => used(&names(&tokens[1..]), false)?,
@@ -152,14 +157,19 @@ fn ends_plainly(rest: &[&str]) -> bool {
     matches!(rest, [] | ["AND", "NO", "CHAIN"])
 }
 
+/// Whether a time zone is the one that sessions have, or what they have anyway.
+pub(super) fn is_utc(zone: &str) -> bool {
+    let same = ["utc", "etc/utc", "gmt", "z", "zulu", "universal", "+00:00", "+00", "00:00", "0", "default", "local"];
+    same.contains(&zone.to_lowercase().as_str())
+}
+
 fn time_zone(value: &Token) -> Result<Option<Instead>> {
     let text = match value {
         Token::SingleQuotedString(text) => text.clone(),
         Token::Word(word) => word.value.clone(),
         other => other.to_string(),
     };
-    let same = ["utc", "etc/utc", "gmt", "z", "zulu", "universal", "+00:00", "+00", "00:00", "0", "default", "local"];
-    match same.contains(&text.to_lowercase().as_str()) {
+    match is_utc(&text) {
         true => Ok(Instead::accepted("SET")),
         false => Err(Error::invalid(format!("the time zone of a session is UTC, and cannot be \"{text}\""))
             .hint("convert where it is shown: column AT TIME ZONE 'Europe/Berlin'")),
@@ -272,6 +282,7 @@ mod tests {
         assert_eq!(schema("USE SCHEMA touchline"), Some("touchline"));
         assert_eq!(schema("USE touchline.touchline"), Some("touchline"));
         assert_eq!(schema("USE CATALOG touchline"), Some("public"));
+        assert_eq!(schema("SET search_path TO touchline"), Some("touchline"));
         for none in ["USE nothing", "USE \"PUBLIC\"", "USE a.b.c", "USE touchline.x"] {
             assert!(instead(none).is_err(), "{none}");
         }

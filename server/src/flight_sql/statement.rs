@@ -3,10 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
-use datafusion::common::metadata::ScalarAndMetadata;
-use datafusion::common::{ParamValues, ScalarValue};
+use datafusion::common::ScalarValue;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
@@ -15,8 +14,9 @@ use datafusion::sql::sqlparser::ast;
 
 use super::columns::Columns;
 use super::guard::{self, Parsed};
+use super::parameters::{self, Parameter};
 use super::shorthand::{Instead, instead};
-use super::wire::{wire_schema, wire_type};
+use super::wire::wire_schema;
 use crate::error::{Error, ErrorKind, Location, Result};
 use crate::sql::{Code, Written, at_failed_value, explained, is_too_large, nearest, not_read_by_name};
 use crate::status::QueryStatus;
@@ -90,20 +90,10 @@ pub struct Prepared {
     pub(super) bytes: usize,
 }
 
-#[derive(Debug)]
-struct Parameter {
-    name: String,
-    /// `None` where the statement leaves it open.
-    data_type: Option<DataType>,
-}
-
 impl Prepared {
     /// One nullable field a parameter; text where the statement leaves its type open.
     pub fn parameter_schema(&self) -> SchemaRef {
-        let field = |parameter: &Parameter| {
-            Field::new(&parameter.name, parameter.data_type.as_ref().map_or(DataType::Utf8, wire_type), true)
-        };
-        Arc::new(Schema::new(self.parameters.iter().map(field).collect::<Vec<_>>()))
+        parameters::schema_of(&self.parameters)
     }
 }
 
@@ -164,28 +154,40 @@ pub(super) async fn prepare(state: &SessionState, catalog: &Catalog, sql: &str) 
                 true => planned_apart(&statement, &mut columns, state).await,
                 false => None,
             };
-            match apart {
+            let plan = match apart {
+                None if !parameters.is_empty() => planned_with_intervals(&statement, state).await,
+                apart => apart,
+            };
+            match plan {
                 Some(plan) => plan,
-                None => return Err(explain(error, &statement, state, catalog).await),
+                None => {
+                    let untyped = error.to_string().contains("Null");
+                    let error = explain(error, &statement, state, catalog).await;
+                    return Err(match parameters.first() {
+                        Some(parameter) if untyped => with_cast(error, parameter),
+                        _ => error,
+                    });
+                }
             }
         }
     };
     guard::verify(&plan)?;
+    let parameters = parameters::of_plan(&plan, parameters)?;
+    let nulls = parameters::typed_nulls(&parameters)?;
+    let typed = match parameters.is_empty() {
+        true => plan.clone(),
+        false => plan.clone().replace_params_with_values(&nulls).unwrap_or_else(|_| plan.clone()),
+    };
     // The result's final types: the analyzer's coercions can change those of the plan as it was written.
-    let analyzed = state.analyzer().execute_and_check(plan.clone(), state.config_options(), |_, _| {});
+    let analyzed = state.analyzer().execute_and_check(typed, state.config_options(), |_, _| {});
     let schema = match analyzed {
         Ok(analyzed) => wire_schema(analyzed.schema().as_arrow()),
         // With open parameters it may not be analyzable yet; what is known of it must do until they are bound.
         Err(_) if !parameters.is_empty() => wire_schema(plan.schema().as_arrow()),
         Err(error) => return Err(explain(error, &statement, state, catalog).await),
     };
-    let types = plan.get_parameter_types()?;
-    let parameters = parameters.into_iter().map(|name| {
-        let data_type = types.get(&name).cloned().flatten();
-        Parameter { name, data_type }
-    });
     let (schema, bytes) = (columns.named(schema), PLAN_BYTES + PLAN_BYTES_PER_CHARACTER * sql.len());
-    let (parameters, statement) = (parameters.collect(), Arc::new(statement));
+    let statement = Arc::new(statement);
     Ok(Prepared { schema, parameters, plan, statement, columns, sets_schema, bytes })
 }
 
@@ -203,6 +205,21 @@ async fn planned_apart(statement: &Statement, columns: &mut Columns, state: &Ses
     Some(plan)
 }
 
+/// The plan of a statement in which parameters are spans of time that are added or subtracted.
+async fn planned_with_intervals(statement: &Statement, state: &SessionState) -> Option<LogicalPlan> {
+    state.statement_to_plan(parameters::with_intervals(statement)?).await.ok()
+}
+
+/// An error of a statement in which the types of parameters may be missing.
+fn with_cast(error: StatementError, parameter: &str) -> StatementError {
+    match error {
+        StatementError::Failed(error) if error.hint_text().is_none() => StatementError::Failed(error.hint(format!(
+            "a parameter has the type of its place; where that has none, write CAST({parameter} AS BIGINT), or what it is"
+        ))),
+        other => other,
+    }
+}
+
 /// A query whose rows are these lines.
 fn as_rows(lines: &[String]) -> String {
     let rows: Vec<String> = lines.iter().map(|line| format!("('{}')", line.replace('\'', "''"))).collect();
@@ -210,9 +227,22 @@ fn as_rows(lines: &[String]) -> String {
 }
 
 /// The result's schema with its final types, once values are bound.
-fn result_schema(state: &SessionState, plan: &LogicalPlan) -> SchemaRef {
+fn result_schema(state: &SessionState, plan: &LogicalPlan, parameters: &[Parameter]) -> Outcome<SchemaRef> {
     let analyzed = state.analyzer().execute_and_check(plan.clone(), state.config_options(), |_, _| {});
-    wire_schema(analyzed.as_ref().unwrap_or(plan).schema().as_arrow())
+    match analyzed {
+        Ok(analyzed) => Ok(wire_schema(analyzed.schema().as_arrow())),
+        Err(error) if parameters::hint_for_open(parameters).is_some() => Err(unfit(error, parameters)),
+        // It fails again where it is planned, and is explained there.
+        Err(_) => Ok(wire_schema(plan.schema().as_arrow())),
+    }
+}
+
+/// An error of values that do not fit where they stand. Where nothing said what they had to be, the answer is to write it.
+fn unfit(error: DataFusionError, parameters: &[Parameter]) -> StatementError {
+    match parameters::hint_for_open(parameters) {
+        Some(hint) => StatementError::Failed(Error::from(error).hint(hint)),
+        None => StatementError::from(error),
+    }
 }
 
 /// What is wrong with a statement, at its line and column, and what could be meant.
@@ -299,25 +329,21 @@ pub(super) fn bind(state: &SessionState, prepared: &Prepared, values: Option<Rec
         ))
         .into());
     }
-    let order = columns_in_order(&prepared.parameters, values.schema_ref());
+    let mut columns = Vec::with_capacity(wanted);
+    for (parameter, column) in
+        prepared.parameters.iter().zip(columns_in_order(&prepared.parameters, values.schema_ref()))
+    {
+        let bound = (0..values.num_rows()).map(|row| ScalarValue::try_from_array(values.column(column), row));
+        columns.push((parameter, parameters::values_at(parameter, bound.collect::<Result<Vec<_>, _>>()?)?.into_iter()));
+    }
     let mut plans = Vec::with_capacity(values.num_rows());
-    for row in 0..values.num_rows() {
-        let mut scalars = Vec::with_capacity(wanted);
-        for (parameter, &column) in prepared.parameters.iter().zip(&order) {
-            let mut scalar = ScalarValue::try_from_array(values.column(column), row)?;
-            if let Some(data_type) = &parameter.data_type {
-                scalar = scalar.cast_to(data_type).map_err(|error| {
-                    Error::invalid(format!("the value of parameter {} is not a {data_type}", parameter.name))
-                        .caused_by(error)
-                })?;
-            }
-            scalars.push((parameter, scalar));
-        }
-        let plan = prepared.plan.clone().replace_params_with_values(&param_values(scalars))?;
-        plans.push(plan);
+    for _ in 0..values.num_rows() {
+        let scalars = columns.iter_mut().filter_map(|(parameter, values)| Some((*parameter, values.next()?)));
+        let plan = prepared.plan.clone().replace_params_with_values(&parameters::values_of(scalars.collect()));
+        plans.push(plan.map_err(|error| unfit(error, &prepared.parameters))?);
     }
     let schema = match plans.first() {
-        Some(plan) => prepared.columns.named(result_schema(state, plan)),
+        Some(plan) => prepared.columns.named(result_schema(state, plan, &prepared.parameters)?),
         None => Arc::clone(&prepared.schema),
     };
     let bytes = plans.len() * prepared.bytes + values.get_array_memory_size();
@@ -332,15 +358,4 @@ fn columns_in_order(parameters: &[Parameter], schema: &Schema) -> Vec<usize> {
         .map(|parameter| schema.index_of(&parameter.name).or_else(|_| schema.index_of(&parameter.name[1..])).ok())
         .collect();
     by_name.unwrap_or_else(|| (0..parameters.len()).collect())
-}
-
-fn param_values(scalars: Vec<(&Parameter, ScalarValue)>) -> ParamValues {
-    let plain = |value| ScalarAndMetadata { value, metadata: None };
-    let numbered = scalars.first().is_some_and(|(parameter, _)| parameter.name[1..].parse::<usize>().is_ok());
-    if numbered {
-        return ParamValues::List(scalars.into_iter().map(|(_, value)| plain(value)).collect());
-    }
-    ParamValues::Map(
-        scalars.into_iter().map(|(parameter, value)| (parameter.name[1..].to_owned(), plain(value))).collect(),
-    )
 }

@@ -1,7 +1,9 @@
 //! The door as clients see it: a real server on a loopback port, asked by arrow-flight's client and by raw calls.
 
 mod limits;
+mod metadata;
 mod names;
+mod parameters;
 mod readers;
 mod sessions;
 mod shorthand;
@@ -40,7 +42,7 @@ use crate::catalog::{
 use crate::error::Location;
 use crate::status::{PartitionStatus, QueryState, QueryStatus, SourceStatus};
 use crate::tables::source::SnapshotBatches;
-use crate::tables::{PublishedView, SealedFile, StreamPlans, TailRows, ViewSnapshot};
+use crate::tables::{About, PublishedView, SealedFile, StreamPlans, TailRows, ViewSnapshot};
 
 /// A topic of 10 batches of 100 rows, numbered from 0.
 #[derive(Debug)]
@@ -105,7 +107,7 @@ fn events() -> TableDef {
         rows: RecordRows::One,
         on_bad_row: OnBadRow::Fail,
         refresh_interval: None,
-        text: String::new(),
+        text: "CREATE TABLE events (n BIGINT)".to_owned(),
         location: Location { file: "schemas/events.sql".to_owned(), line: 1, column: 1 },
     }
 }
@@ -122,7 +124,12 @@ async fn published(store: &InMemory) -> Arc<Published> {
     store.put(&Path::parse(path).expect("a path"), file.into()).await.expect("puts");
 
     let published = Published::default();
-    let view = PublishedView::new("scores", scores_schema());
+    let view = PublishedView::new("scores", scores_schema()).described(About {
+        text: "CREATE MATERIALIZED VIEW scores AS SELECT 1".to_owned(),
+        primary_key: vec!["match_id".to_owned(), "at".to_owned()],
+        folder: "scores".to_owned(),
+        hot_table: Some("scores".to_owned()),
+    });
     let tail = Arc::new([TailRows { checkpoint: 7, rows: vec![scores(&[("m3", 3)])].into() }]);
     view.publish(ViewSnapshot { checkpoint: 7, sealed: Arc::new([Arc::new(sealed)]), tail, ..ViewSnapshot::default() });
     published.put_view(Arc::new(view));
@@ -398,7 +405,20 @@ async fn metadata_answers_with_and_without_filters() {
         );
     }
     for (name, types, expected) in [
-        (None, vec![], vec!["events", "scores", "checkpoints", "dead_letters", "lag", "queries", "watermarks"]),
+        (
+            None,
+            vec![],
+            vec![
+                "events",
+                "scores",
+                "checkpoints",
+                "dead_letters",
+                "dead_letters_whole",
+                "lag",
+                "queries",
+                "watermarks",
+            ],
+        ),
         (Some("%s"), vec!["BASE TABLE"], vec!["events"]),
         (Some("score_"), vec!["VIEW"], vec!["scores"]),
         (Some("s%"), vec!["BASE TABLE", "table"], vec!["scores"]),
@@ -426,7 +446,10 @@ async fn metadata_answers_with_and_without_filters() {
         }
     }
     let info = client.get_table_types().await.expect("types");
-    assert_eq!(texts(&fetch(&mut client, info).await.expect("rows"), "table_type"), ["BASE TABLE", "VIEW"]);
+    assert_eq!(
+        texts(&fetch(&mut client, info).await.expect("rows"), "table_type"),
+        ["BASE TABLE", "MATERIALIZED VIEW", "SYSTEM TABLE", "TOPIC", "VIEW"]
+    );
     let info = client.get_sql_info(vec![]).await.expect("all");
     assert!(fetch(&mut client, info).await.expect("rows").num_rows() > 80);
     let info = client.get_sql_info(vec![SqlInfo::FlightSqlServerTransaction]).await.expect("one");
@@ -694,6 +717,8 @@ async fn a_session_keeps_its_schema() {
         session_options: [
             ("schema".to_owned(), text("touchline")),
             ("catalog".to_owned(), text("none")),
+            ("time_zone".to_owned(), text("Europe/Berlin")),
+            ("timezone".to_owned(), text("UTC")),
             ("x".to_owned(), text("y")),
         ]
         .into(),
@@ -702,7 +727,8 @@ async fn a_session_keeps_its_schema() {
     let answer =
         options::SetSessionOptionsResult::decode(answer.message().await.expect("an answer").expect("an answer").body)
             .expect("the message");
-    assert_eq!(answer.errors.len(), 2);
+    assert_eq!(answer.errors.len(), 3);
+    assert_eq!(answer.errors["time_zone"].value(), options::OptionErrorKind::InvalidValue);
     assert_eq!(answer.errors["catalog"].value(), options::OptionErrorKind::InvalidValue);
     assert_eq!(answer.errors["x"].value(), options::OptionErrorKind::InvalidName);
     let info = client.execute("SELECT * FROM queries".to_owned(), None).await.expect("the session's schema");

@@ -5,15 +5,17 @@
 //! | `TIMESTAMP(3) WITH LOCAL TIME ZONE` | `TIMESTAMP(3) WITH TIME ZONE` |
 //! | `ROW<a INT, …>` of a column | `STRUCT<a INT, …>` |
 //! | `INTERVAL '1:30' MINUTE TO SECOND` | `INTERVAL '1 minutes 30 seconds'` |
+//! | `IF(condition, a, b)` | `CASE WHEN condition THEN a ELSE b END` |
 //! | `TUMBLE_START(ts, size)`, `SESSION_END(ts, gap)` and their like | `tumble(ts, size)['start']`, `session(ts, gap)['end']` |
 //!
 //! Text that has a meaning of its own keeps it: nothing that was read before is read otherwise.
 
 use std::ops::ControlFlow;
 
+use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, ObjectNamePart,
-    Spanned, Subscript, Value, VisitMut, VisitorMut,
+    AccessExpr, CaseWhen, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName,
+    ObjectNamePart, Spanned, Subscript, Value, VisitMut, VisitorMut,
 };
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Span, Token, TokenWithSpan};
@@ -106,8 +108,8 @@ impl VisitorMut for Respell {
             Expr::Interval(interval) => (interval.value.span(), in_one_text(expr)),
             Expr::Function(function) => {
                 let (span, outcome) = (function.name.span(), refuse_java_format(function));
-                if let Some(bound) = bound_of_window(function) {
-                    *expr = bound;
+                if let Some(instead) = bound_of_window(function).or_else(|| choice(function)) {
+                    *expr = instead;
                 }
                 (span, outcome)
             }
@@ -144,6 +146,41 @@ fn bound_of_window(function: &Function) -> Option<Expr> {
     Some(Expr::CompoundFieldAccess {
         root: Box::new(Expr::Function(call)),
         access_chain: vec![AccessExpr::Subscript(Subscript::Index { index })],
+    })
+}
+
+/// `IF(condition, a, b)`, and `IF(condition, a)`, of MySQL, Flink and Spark.
+fn choice(function: &Function) -> Option<Expr> {
+    let [ObjectNamePart::Identifier(name)] = function.name.0.as_slice() else { return None };
+    let FunctionArguments::List(list) = &function.args else { return None };
+    let is_plain = name.quote_style.is_none()
+        && name.value.eq_ignore_ascii_case("if")
+        && list.clauses.is_empty()
+        && list.duplicate_treatment.is_none()
+        && function.over.is_none()
+        && function.filter.is_none();
+    if !is_plain {
+        return None;
+    }
+    let argument = |argument: &FunctionArg| match argument {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
+        _ => None,
+    };
+    let arguments: Vec<Expr> = list.args.iter().map(argument).collect::<Option<_>>()?;
+    let (condition, result, other) = match <[Expr; 3]>::try_from(arguments) {
+        Ok([condition, result, other]) => (condition, result, Some(Box::new(other))),
+        Err(arguments) => match <[Expr; 2]>::try_from(arguments) {
+            Ok([condition, result]) => (condition, result, None),
+            Err(_) => return None,
+        },
+    };
+    Some(Expr::Case {
+        // Its place is that of the name, for errors.
+        case_token: AttachedToken(TokenWithSpan::new(Token::EOF, name.span)),
+        end_token: AttachedToken::empty(),
+        operand: None,
+        conditions: vec![CaseWhen { condition, result }],
+        else_result: other,
     })
 }
 

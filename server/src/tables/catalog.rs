@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
 use datafusion::common::TableReference;
 use datafusion::error::Result;
-use datafusion::logical_expr::TableType;
 
+use super::dead_letters;
 use super::refused::{RefusedTable, refused_schema};
 use super::source::{SnapshotReader, SourceTable};
 use super::system::{SystemTable, SystemTableKind};
@@ -28,7 +28,10 @@ pub const PUBLIC_SCHEMA: &str = "public";
 pub const SYSTEM_SCHEMA: &str = "touchline";
 
 /// Ledgers are published per query, as `touchline.<ledger>.<query>`, and read as one table over all queries.
-const LEDGERS: [&str; 2] = ["late", "dead_letters"];
+const LEDGERS: [&str; 2] = ["late", DEAD_LETTERS];
+const DEAD_LETTERS: &str = "dead_letters";
+/// The same ledger, with records of any length.
+const DEAD_LETTERS_WHOLE: &str = "dead_letters_whole";
 
 /// The ledger that a sink keeps.
 const REFUSED: &str = "refused";
@@ -56,10 +59,25 @@ impl WatermarkColumns for Catalog {
 pub struct ListedTable {
     pub schema: &'static str,
     pub name: String,
-    pub table_type: TableType,
+    pub kind: TableKind,
     pub columns: SchemaRef,
     /// `COMMENT`s, beside `columns`.
     pub comments: Vec<Option<String>>,
+    /// As declared; empty where none is.
+    pub primary_key: Vec<String>,
+}
+
+/// What stands behind a table's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TableKind {
+    /// A source of rows that goes on: a topic, or a folder to which files come.
+    Topic,
+    /// A static table.
+    Table,
+    MaterializedView,
+    /// A query under a name.
+    View,
+    System,
 }
 
 impl Catalog {
@@ -87,26 +105,30 @@ impl Catalog {
     pub fn list(&self) -> Vec<ListedTable> {
         let mut tables = Vec::new();
         for view in self.public_views() {
-            tables.push(listed(PUBLIC_SCHEMA, &view.name, TableType::View, &view.schema));
+            let mut table = listed(PUBLIC_SCHEMA, &view.name, TableKind::MaterializedView, &view.schema);
+            table.primary_key = view.about.primary_key.clone();
+            tables.push(table);
         }
         for (name, view) in self.published.plain_views() {
-            tables.push(listed(PUBLIC_SCHEMA, &name, TableType::View, &view.schema()));
+            tables.push(listed(PUBLIC_SCHEMA, &name, TableKind::View, &view.schema()));
         }
         for source in self.published.sources() {
-            let mut table = listed(PUBLIC_SCHEMA, &source.name, TableType::Base, &source.schema());
+            let kind = if source.is_stream() { TableKind::Topic } else { TableKind::Table };
+            let mut table = listed(PUBLIC_SCHEMA, &source.name, kind, &source.schema());
+            table.primary_key = source.primary_key.clone();
             table.comments = source.columns.iter().map(|column| column.comment.clone()).collect();
             tables.push(table);
         }
         for kind in SystemTableKind::ALL {
-            tables.push(listed(SYSTEM_SCHEMA, kind.name(), TableType::View, &kind.schema()));
+            tables.push(listed(SYSTEM_SCHEMA, kind.name(), TableKind::System, &kind.schema()));
         }
-        for ledger in LEDGERS {
-            if let Some(table) = self.ledger(ledger) {
-                tables.push(listed(SYSTEM_SCHEMA, ledger, TableType::View, &table.schema()));
+        for ledger in LEDGERS.into_iter().chain([DEAD_LETTERS_WHOLE]) {
+            if let Some(table) = self.ledger_table(ledger) {
+                tables.push(listed(SYSTEM_SCHEMA, ledger, TableKind::System, &table.schema()));
             }
         }
         if self.published.refused().is_some() {
-            tables.push(listed(SYSTEM_SCHEMA, REFUSED, TableType::View, &refused_schema()));
+            tables.push(listed(SYSTEM_SCHEMA, REFUSED, TableKind::System, &refused_schema()));
         }
         tables.sort_by(|a, b| (a.schema, &a.name).cmp(&(b.schema, &b.name)));
         tables
@@ -134,7 +156,8 @@ impl Catalog {
         // By name, so that a statement that was prepared reads what stands there when it runs.
         if let Some(view) = self.published.view(name) {
             let schema = Arc::clone(&view.schema);
-            return Some(Arc::new(NamedView::new(name, schema, Arc::downgrade(&self.published))));
+            let named = NamedView::new(name, schema, Arc::downgrade(&self.published));
+            return Some(Arc::new(named.defined_as(&view.about.text)));
         }
         if let Some(view) = self.published.plain_view(name) {
             return Some(view);
@@ -150,19 +173,30 @@ impl Catalog {
         if name == REFUSED {
             return Some(Arc::new(RefusedTable::new(self.published.refused()?)));
         }
-        let ledger = LEDGERS.into_iter().find(|ledger| *ledger == name)?;
+        self.ledger_table(name)
+    }
+
+    fn ledger_table(&self, name: &str) -> Option<Arc<dyn TableProvider>> {
+        let whole = name == DEAD_LETTERS_WHOLE;
+        let ledger = LEDGERS.into_iter().find(|ledger| *ledger == name || (whole && *ledger == DEAD_LETTERS))?;
         let schema = self.ledger(ledger)?.schema();
-        Some(Arc::new(NamedView::ledger(ledger, schema, Arc::downgrade(&self.published))))
+        let table: Arc<dyn TableProvider> = Arc::new(NamedView::ledger(ledger, schema, Arc::downgrade(&self.published)));
+        match ledger {
+            // All of its columns are there, so that nothing can be wrong with it.
+            DEAD_LETTERS => dead_letters::readable(table, whole).ok(),
+            _ => Some(table),
+        }
     }
 }
 
-fn listed(schema: &'static str, name: &str, table_type: TableType, columns: &SchemaRef) -> ListedTable {
+fn listed(schema: &'static str, name: &str, kind: TableKind, columns: &SchemaRef) -> ListedTable {
     ListedTable {
         schema,
         name: name.to_owned(),
-        table_type,
+        kind,
         columns: Arc::clone(columns),
         comments: vec![None; columns.fields().len()],
+        primary_key: Vec::new(),
     }
 }
 

@@ -54,6 +54,11 @@ impl TableProvider for SourceTable {
         TableType::Base
     }
 
+    /// For SHOW CREATE TABLE.
+    fn get_table_definition(&self) -> Option<&str> {
+        Some(self.table.text.as_str()).filter(|text| !text.is_empty())
+    }
+
     async fn scan(
         &self,
         _state: &dyn Session,

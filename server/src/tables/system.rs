@@ -13,7 +13,7 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
-use super::Published;
+use super::{About, Published};
 use crate::clock::Micros;
 use crate::status::{PartitionStatus, QueryStatus, SourceStatus, Standing};
 
@@ -73,6 +73,8 @@ impl SystemTableKind {
                 count("postgres_waiting_bytes"),
                 count("postgres_waiting_seconds"),
                 count("postgres_refused_rows"),
+                text("public_folder", true),
+                text("hot_table", true),
             ],
             SystemTableKind::Lag => vec![
                 text("query", false),
@@ -105,7 +107,7 @@ impl SystemTableKind {
     fn rows(self, published: &Published) -> Result<RecordBatch> {
         let queries = published.queries();
         let columns = match self {
-            SystemTableKind::Queries => query_rows(&queries),
+            SystemTableKind::Queries => query_rows(&queries, published),
             SystemTableKind::Lag => lag_rows(&queries),
             SystemTableKind::Watermarks => watermark_rows(&queries),
             SystemTableKind::Checkpoints => checkpoint_rows(&queries),
@@ -135,8 +137,12 @@ fn checkpoint_at(query: &QueryStatus) -> Option<Micros> {
     Some(query.checkpoint_at.load(Relaxed)).filter(|at| *at != 0)
 }
 
-fn query_rows(queries: &[Arc<QueryStatus>]) -> Vec<ArrayRef> {
+fn query_rows(queries: &[Arc<QueryStatus>], published: &Published) -> Vec<ArrayRef> {
     let standing: Vec<Standing> = queries.iter().map(|query| query.standing()).collect();
+    // Of a query that has not been restored yet nobody has said where its rows go.
+    let abouts: Vec<_> =
+        queries.iter().map(|query| published.view(&query.name).map(|view| view.about.clone())).collect();
+    let folder = |about: &Option<About>| Some(about.as_ref()?.folder.clone()).filter(|folder| !folder.is_empty());
     vec![
         texts(queries.iter().map(|query| query.name.as_str())),
         texts(standing.iter().map(|standing| standing.state.name())),
@@ -162,6 +168,8 @@ fn query_rows(queries: &[Arc<QueryStatus>]) -> Vec<ArrayRef> {
         counts(queries, |query| int(query.postgres_waiting_bytes.load(Relaxed))),
         counts(queries, |query| int(query.postgres_waiting_micros.load(Relaxed) / 1_000_000)),
         counts(queries, |query| int(query.postgres_refused_rows.load(Relaxed))),
+        Arc::new(StringArray::from_iter(abouts.iter().map(folder))),
+        Arc::new(StringArray::from_iter(abouts.iter().map(|about| about.as_ref()?.hot_table.clone()))),
     ]
 }
 

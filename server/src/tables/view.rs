@@ -188,6 +188,8 @@ impl TableProvider for ViewTable {
 pub struct NamedView {
     name: Name,
     schema: SchemaRef,
+    /// The statement as written.
+    definition: Option<String>,
     /// It is itself among what is published.
     published: Weak<Published>,
 }
@@ -202,12 +204,17 @@ enum Name {
 impl NamedView {
     /// `schema`: the view's when the plan was made.
     pub fn new(name: impl Into<String>, schema: SchemaRef, published: Weak<Published>) -> Self {
-        NamedView { name: Name::View(name.into()), schema, published }
+        NamedView { name: Name::View(name.into()), schema, definition: None, published }
     }
 
     /// As [`NamedView::new`], of the ledger's parts that there are when it is read.
     pub fn ledger(ledger: &'static str, schema: SchemaRef, published: Weak<Published>) -> Self {
-        NamedView { name: Name::Ledger(ledger), schema, published }
+        NamedView { name: Name::Ledger(ledger), schema, definition: None, published }
+    }
+
+    /// `text`: the statement, empty where it is not known.
+    pub fn defined_as(self, text: &str) -> Self {
+        NamedView { definition: Some(text.to_owned()).filter(|text| !text.is_empty()), ..self }
     }
 
     /// What the name stands for now.
@@ -302,6 +309,11 @@ impl TableProvider for NamedView {
 
     fn table_type(&self) -> TableType {
         TableType::View
+    }
+
+    /// For SHOW CREATE TABLE and `information_schema.views`.
+    fn get_table_definition(&self) -> Option<&str> {
+        self.definition.as_deref()
     }
 
     /// As for [`ViewTable`].

@@ -19,6 +19,9 @@ async fn short_forms_and_session_functions_are_answered() {
         ("ROLLBACK", "status", vec!["ROLLBACK"]),
         ("SET TIME ZONE 'UTC'", "status", vec!["SET"]),
         ("USE public", "status", vec!["USE"]),
+        ("SHOW TRANSACTION ISOLATION LEVEL", "transaction_isolation", vec!["read committed"]),
+        ("SHOW search_path", "search_path", vec!["public"]),
+        ("SET search_path = public", "status", vec!["USE"]),
     ] {
         assert_eq!(texts(&server.ok(sql).await, column), expected, "{sql}");
     }

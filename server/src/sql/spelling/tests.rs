@@ -59,6 +59,19 @@ fn bounds_of_a_grouping_window_are_fields_of_its_struct() {
 }
 
 #[test]
+fn a_choice_of_two_is_a_case() {
+    for (text, read) in [
+        ("IF(a > 1, 'x', b)", "CASE WHEN a > 1 THEN 'x' ELSE b END"),
+        ("sum(if(ok, 1))", "sum(CASE WHEN ok THEN 1 END)"),
+        ("if(a, if(b, 1, 2), 3)", "CASE WHEN a THEN CASE WHEN b THEN 1 ELSE 2 END ELSE 3 END"),
+        ("if(a)", "if(a)"),
+        ("\"if\"(a, 1, 2)", "\"if\"(a, 1, 2)"),
+    ] {
+        assert_eq!(expression(text).as_deref(), Ok(read), "{text}");
+    }
+}
+
+#[test]
 fn a_format_of_java_is_refused_and_any_other_text_is_none() {
     let found = expression("to_date(s, 'yyyy-MM-dd')").expect_err("a format of Java");
     assert!(found.contains("'yyyy-MM-dd' is no format here: each part begins with %"), "{found}");
