@@ -104,6 +104,7 @@ fn a_kafka_table_with_everything_is_read_as_written() {
         rows: RecordRows::One,
         on_bad_row: OnBadRow::Fail,
         refresh_interval: None,
+        http: None,
         text: text.to_owned(),
         location: Location { file: "test.sql".into(), line: 3, column: 1 },
     };
