@@ -1,4 +1,5 @@
-//! Health, readiness and metrics over HTTP, for supervisors and Prometheus. Reads only; every answer comes from memory.
+//! Health, readiness and metrics over HTTP, for supervisors and Prometheus. Reads only; every answer comes from memory. Beside them
+//! stands what other modules answer on the same listener.
 
 mod metrics;
 
@@ -22,7 +23,8 @@ use crate::tables::Published;
 const INDEX: &str = "touchline\n\n\
     /healthz   200 while the process answers\n\
     /readyz    200 once every query has started or has failed for a stated reason; else 503 and what is missing\n\
-    /metrics   counters and gauges for Prometheus\n";
+    /metrics   counters and gauges for Prometheus\n\
+    /api/ingest/TABLE   POST: records for a table with 'http.ingest' = 'true'\n";
 
 #[derive(Debug)]
 struct Admin {
@@ -30,7 +32,7 @@ struct Admin {
     metrics: Metrics,
 }
 
-/// Answers on `listener` until `shutdown` is done, then lets requests that have begun come to their end.
+/// Answers on `listener`, together with `beside`, until `shutdown` is done, then lets requests that have begun come to their end.
 ///
 /// # Errors
 /// `Unavailable` where the listener fails.
@@ -38,9 +40,10 @@ pub async fn serve(
     listener: TcpListener,
     published: Arc<Published>,
     clock: Clock,
+    beside: Router,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<()> {
-    axum::serve(listener, router(published, clock))
+    axum::serve(listener, router(published, clock).merge(beside))
         .with_graceful_shutdown(shutdown)
         .await
         .map_err(|error| Error::unavailable("the HTTP listener failed").caused_by(error))

@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::epoch::{LoopSettings, QueryDeps};
 use crate::error::{Error, Result};
 use crate::flight_sql::{Door, Entrance, FlightDeps, Tls};
+use crate::ingest::{self, IngestDeps};
 use crate::open_files;
 use crate::pipeline::PlanSettings;
 use crate::registry::{Changes, Registry};
@@ -155,7 +156,15 @@ impl Server {
         };
         let flight = door.serve(flight_listener, shutdown(stopped.clone()));
         tasks.push(tokio::spawn(until_stopped("the Flight SQL listener", flight, stopped.clone(), fatal.clone())));
-        let http = admin::serve(http_listener, Arc::clone(&published), clock, shutdown(stopped.clone()));
+        let ways_in = ingest::router(IngestDeps {
+            published: Arc::clone(&published),
+            settings: config.http.clone(),
+            keys_file: config.auth.keys_file.clone(),
+            kafka: config.kafka.clone(),
+            embedded: embedded.clone(),
+            clock: clock.clone(),
+        });
+        let http = admin::serve(http_listener, Arc::clone(&published), clock, ways_in, shutdown(stopped.clone()));
         tasks.push(tokio::spawn(until_stopped("the HTTP listener", http, stopped, fatal)));
         Ok(Server {
             published,
