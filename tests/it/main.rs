@@ -16,6 +16,7 @@ mod functions;
 mod golden;
 mod hot_table;
 mod identity;
+mod ingest;
 mod judged_alike;
 mod kafka_login;
 mod known_answers;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
     tests.extend(functions::tests());
     tests.extend(golden::tests());
     tests.extend(identity::tests());
+    tests.extend(ingest::tests());
     tests.extend(judged_alike::tests());
     tests.extend(memory::tests());
     tests.extend(kafka_login::tests());

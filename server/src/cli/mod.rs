@@ -3,8 +3,10 @@
 mod bad_record;
 mod check;
 mod demo;
+mod demo_ingest;
 mod demo_input;
 mod infer;
+mod keys;
 pub mod output;
 mod run;
 mod serve;
@@ -63,6 +65,8 @@ enum Command {
     Infer(infer::InferArgs),
     /// Ask a running server by Flight SQL
     Sql(sql::SqlArgs),
+    /// Make, list and revoke the keys of those who send records by HTTP
+    Keys(keys::KeysArgs),
     /// Write simulated matches and their audience to files, Kafka or the embedded log
     Simulate(simulate::SimulateArgs),
 }
@@ -108,6 +112,7 @@ impl Command {
             Command::Test(args) => test::run(args).await,
             Command::Infer(args) => infer::run(args).await.map(|()| ExitCode::SUCCESS),
             Command::Sql(args) => sql::run(args).await.map(|()| ExitCode::SUCCESS),
+            Command::Keys(args) => keys::run(args),
             Command::Simulate(args) => simulate::run(&args),
         }
     }

@@ -22,7 +22,7 @@ const NOW: i64 = 1_767_268_800_000_000;
 const TABLES: &str = "
     CREATE TABLE votes (id UUID NOT NULL, voter VARCHAR NOT NULL CHECK (voter <> ''), n INT NOT NULL)
     WITH ('connector' = 'kafka', 'topic' = 'votes', 'http.path' = '/api/votes', 'http.body' = 'votes[]', 'http.key' = 'voter');
-    CREATE TABLE notes (\"noteId\" UUID NOT NULL, text VARCHAR)
+    CREATE TABLE notes (\"noteId\" UUID NOT NULL, words VARCHAR)
     WITH ('connector' = 'kafka', 'topic' = 'notes', 'http.path' = '/api/notes', 'http.body' = 'record', 'http.id' = 'noteId');
     CREATE TABLE closed (n INT) WITH ('connector' = 'kafka', 'topic' = 'closed');";
 
@@ -125,7 +125,7 @@ async fn any_open_table_takes_lists_lines_and_single_records() {
 #[tokio::test]
 async fn one_record_is_answered_by_its_id_or_by_its_field() {
     let site = Site::new(None);
-    let right = format!(r#"{{"noteId":"{}","text":"x"}}"#, id(1));
+    let right = format!(r#"{{"noteId":"{}","words":"x"}}"#, id(1));
     let expected = json!({ "noteId": id(1), "status": "accepted", "timestamp": "2026-01-01T12:00:00.000Z" });
     assert_eq!(site.post("/api/notes", &right).await, (202, expected));
     for (wrong, field) in [(r#"{"noteId":"7"}"#, json!("noteId")), ("{}", json!("noteId")), ("7", Value::Null)] {
