@@ -46,7 +46,9 @@ pub(super) fn shown(
     now: Micros,
 ) -> String {
     let tables = published.sources();
-    let has = |path: &str| tables.iter().any(|table| table.http.as_ref().is_some_and(|http| http.path.as_deref() == Some(path)));
+    let has = |path: &str| {
+        tables.iter().any(|table| table.http.as_ref().is_some_and(|http| http.path.as_deref() == Some(path)))
+    };
     let paths: Vec<_> = SHOWN.into_iter().filter(|(path, _)| has(path)).collect();
     if paths.is_empty() {
         return String::new();
@@ -99,9 +101,13 @@ mod tests {
             published.put_source(Arc::new(table));
         }
         let said = shown(&published, address, &file, Some(&key), NOW);
-        let line = format!("  curl -sS http://127.0.0.1:8080/api/events -H 'X-API-Key: {key}' -H 'Content-Type: application/json' -d '{{");
+        let line = format!(
+            "  curl -sS http://127.0.0.1:8080/api/events -H 'X-API-Key: {key}' -H 'Content-Type: application/json' -d '{{"
+        );
         assert!(said.contains(&line) && said.contains("\"timestamp\":\"2026-01-01T12:00:00.000Z\""), "{said}");
         assert!(!said.contains("/api/engagements"), "{said}");
-        assert!(shown(&published, address, &file, None, NOW).contains("touchline keys create --grant 'ingest:*' --file"));
+        assert!(
+            shown(&published, address, &file, None, NOW).contains("touchline keys create --grant 'ingest:*' --file")
+        );
     }
 }

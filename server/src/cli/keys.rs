@@ -19,7 +19,9 @@ use crate::ingest::keys::{Grant, Key, change, read};
 const RECORDS_PER_SECOND: u32 = 10_000;
 
 #[derive(Debug, Args)]
-#[command(after_help = "A key is shown once, when it is made: its file holds a digest of it. A server takes changes up at once.")]
+#[command(
+    after_help = "A key is shown once, when it is made: its file holds a digest of it. A server takes changes up at once."
+)]
 pub(super) struct KeysArgs {
     #[command(subcommand)]
     action: Action,
@@ -66,8 +68,9 @@ pub(super) fn run(args: KeysArgs) -> Result<ExitCode> {
                 Err(errors) => return Ok(fail_all(errors)),
             };
             config.auth.keys_file.ok_or_else(|| {
-                Error::invalid("no file of keys is configured")
-                    .hint("set auth.keys_file in the configuration, or TOUCHLINE_AUTH_KEYS_FILE, or name one with --file")
+                Error::invalid("no file of keys is configured").hint(
+                    "set auth.keys_file in the configuration, or TOUCHLINE_AUTH_KEYS_FILE, or name one with --file",
+                )
             })?
         }
     };
@@ -154,7 +157,9 @@ mod tests {
         let text = create(&path, grants, 1_767_268_800_000_000, Some(1_767_268_801_000), 7).unwrap();
         let id = text.split('_').nth(1).unwrap();
         let expected = |end: &str| {
-            format!("{id}  ingest:orders,ingest:game_*  7 records/s  created 2026-01-01T12:00:00Z  {end} 2026-01-01T12:00:01Z\n")
+            format!(
+                "{id}  ingest:orders,ingest:game_*  7 records/s  created 2026-01-01T12:00:00Z  {end} 2026-01-01T12:00:01Z\n"
+            )
         };
         assert_eq!(list(&path, 0).unwrap(), expected("expires"));
         assert_eq!(list(&path, 1_767_268_801_000_000).unwrap(), expected("expired"));

@@ -77,7 +77,11 @@ impl From<Error> for Refusal {
             ErrorKind::Unavailable | ErrorKind::OverBudget | ErrorKind::Fenced => Refusal::unavailable(error.primary()),
             ErrorKind::Invalid | ErrorKind::Corrupt | ErrorKind::Bug => {
                 tracing::error!(error = error.report(), "cannot take records by HTTP");
-                Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the server cannot take records of this table")
+                Refusal::new(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "internal",
+                    "the server cannot take records of this table",
+                )
             }
         }
     }

@@ -101,7 +101,8 @@ pub(super) fn announced(headers: &HeaderMap, bytes_max: usize) -> Result<(Writte
     }
     let packed = match headers.contains_key(header::CONTENT_ENCODING) {
         false => Packed::Not,
-        true => match single(headers, header::CONTENT_ENCODING).map(|name| name.trim().to_ascii_lowercase()).as_deref() {
+        true => match single(headers, header::CONTENT_ENCODING).map(|name| name.trim().to_ascii_lowercase()).as_deref()
+        {
             Some("identity") => Packed::Not,
             Some("gzip" | "x-gzip") => Packed::Gzip,
             Some("zstd") => Packed::Zstd,
@@ -192,7 +193,9 @@ fn unpacked(sent: &[u8], packed: Packed, bytes_max: usize, held: &mut Held) -> R
 }
 
 fn above(bytes_max: usize) -> Refusal {
-    Refusal::too_large(format!("the body holds more than {bytes_max} bytes, as sent or unpacked; send several requests"))
+    Refusal::too_large(format!(
+        "the body holds more than {bytes_max} bytes, as sent or unpacked; send several requests"
+    ))
 }
 
 #[cfg(test)]
@@ -258,7 +261,8 @@ mod tests {
     async fn a_body_that_does_not_come_is_not_waited_for_for_ever() {
         let room = Room::new(1 << 20);
         let endless = Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>());
-        let refused = read_within(Duration::ZERO, endless, Packed::Not, MAX, room.hold()).await.expect_err("time is up");
+        let refused =
+            read_within(Duration::ZERO, endless, Packed::Not, MAX, room.hold()).await.expect_err("time is up");
         assert_eq!(refused.status.as_u16(), 408);
     }
 

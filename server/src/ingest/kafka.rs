@@ -89,7 +89,13 @@ impl Producer {
                 self.broken.store(true, Ordering::Relaxed);
             }
             let error = first.map_or_else(|| "no answer".to_owned(), |error| error.to_string());
-            tracing::warn!(topic, brokers = self.brokers, records = failed.len(), error, "Kafka has not taken records by HTTP");
+            tracing::warn!(
+                topic,
+                brokers = self.brokers,
+                records = failed.len(),
+                error,
+                "Kafka has not taken records by HTTP"
+            );
         }
         failed.sort_unstable();
         failed

@@ -12,9 +12,9 @@ mod limits;
 mod produce;
 mod records;
 mod routes;
-mod validate;
 #[cfg(test)]
 mod tests;
+mod validate;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -145,5 +145,6 @@ impl Ingest {
 }
 
 fn rfc3339(ms: i64) -> String {
-    DateTime::from_timestamp_millis(ms).map_or_else(String::new, |time| time.to_rfc3339_opts(SecondsFormat::Millis, true))
+    DateTime::from_timestamp_millis(ms)
+        .map_or_else(String::new, |time| time.to_rfc3339_opts(SecondsFormat::Millis, true))
 }

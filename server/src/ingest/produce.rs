@@ -42,12 +42,7 @@ impl Logs {
     ///
     /// # Errors
     /// `Unavailable` where there is no log for the topic, or none of the records could be handed over.
-    pub(super) async fn append(
-        &self,
-        topic: &KafkaTopic,
-        records: &[Outgoing<'_>],
-        now_ms: i64,
-    ) -> Result<Vec<usize>> {
+    pub(super) async fn append(&self, topic: &KafkaTopic, records: &[Outgoing<'_>], now_ms: i64) -> Result<Vec<usize>> {
         if !self.kafka.is_embedded(topic.brokers.as_deref()) {
             let brokers = self.kafka.brokers_for(topic.brokers.as_deref());
             let producer = self.producer(brokers)?;
@@ -59,7 +54,10 @@ impl Logs {
             return Ok(failed);
         }
         let log = self.embedded.as_ref().ok_or_else(|| {
-            Error::unavailable(format!("topic \"{}\" is in the embedded log, which this server does not have", topic.topic))
+            Error::unavailable(format!(
+                "topic \"{}\" is in the embedded log, which this server does not have",
+                topic.topic
+            ))
         })?;
         self.append_embedded(log, &topic.topic, records, now_ms).await
     }

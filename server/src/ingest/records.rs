@@ -229,7 +229,8 @@ mod tests {
     use super::*;
 
     fn found<'a>(body: &'a str, written: Written, form: &HttpBody) -> Result<Vec<&'a str>, (u16, String)> {
-        let places = places(body.as_bytes(), written, form, 3).map_err(|refusal| (refusal.status.as_u16(), refusal.message))?;
+        let places =
+            places(body.as_bytes(), written, form, 3).map_err(|refusal| (refusal.status.as_u16(), refusal.message))?;
         Ok(places.into_iter().map(|place| &body[place]).collect())
     }
 

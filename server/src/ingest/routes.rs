@@ -76,7 +76,8 @@ impl Routes {
             .source(name)
             .ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "not_found", format!("there is no table \"{name}\"")))?;
         let (Some(http), Connector::Kafka(topic)) = (&table.http, &table.connector) else {
-            let message = format!("table \"{name}\" takes no records by HTTP; its option 'http.ingest' = 'true' would open it");
+            let message =
+                format!("table \"{name}\" takes no records by HTTP; its option 'http.ingest' = 'true' would open it");
             return Err(Refusal::new(StatusCode::FORBIDDEN, "forbidden", message));
         };
         let others = self.readers(&table, topic);

@@ -29,8 +29,14 @@ const IDLE_MAX: usize = 8;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// `key`, `id`: the text of the columns that the table names for them.
-    Right { key: Option<String>, id: Option<String> },
-    Wrong { field: Option<String>, reason: String },
+    Right {
+        key: Option<String>,
+        id: Option<String>,
+    },
+    Wrong {
+        field: Option<String>,
+        reason: String,
+    },
 }
 
 /// Judges the records of one table.
@@ -112,9 +118,10 @@ impl Judge {
         let def = TableDef { on_bad_row: OnBadRow::DeadLetter, ..published.as_ref().clone() };
         let http = def.http.as_ref();
         let named = |name: Option<&String>| name.and_then(|name| def.column_index(name));
-        let time = def.watermark.as_ref().and_then(|watermark| {
-            Some((def.column_index(&watermark.column)?, micros_of(watermark.max_future)))
-        });
+        let time = def
+            .watermark
+            .as_ref()
+            .and_then(|watermark| Some((def.column_index(&watermark.column)?, micros_of(watermark.max_future))));
         let judge = Judge {
             columns: (0..def.columns.len()).collect(),
             key: named(http.and_then(|http| http.key.as_ref())),
@@ -205,7 +212,11 @@ impl Judge {
         let DataType::Timestamp(_, zone) = column.data_type() else { return Ok(Vec::new()) };
         let times = cast(column, &DataType::Timestamp(TimeUnit::Microsecond, zone.clone()))?;
         let latest = now.saturating_add(max_future);
-        Ok(times.as_primitive::<TimestampMicrosecondType>().iter().map(|time| time.is_some_and(|time| time > latest)).collect())
+        Ok(times
+            .as_primitive::<TimestampMicrosecondType>()
+            .iter()
+            .map(|time| time.is_some_and(|time| time > latest))
+            .collect())
     }
 
     fn too_early(&self, before: &str) -> Verdict {
@@ -291,8 +302,17 @@ mod tests {
                     Verdict::Wrong { field, .. } => field.as_deref(),
                 })
                 .collect();
-            let expected =
-                [Some("right"), Some("n"), None, Some("at"), Some("note"), Some("twice"), Some("at"), Some("right"), Some("at")];
+            let expected = [
+                Some("right"),
+                Some("n"),
+                None,
+                Some("at"),
+                Some("note"),
+                Some("twice"),
+                Some("at"),
+                Some("right"),
+                Some("at"),
+            ];
             assert_eq!(fields, expected, "{verdicts:#?}");
             assert_eq!([&verdicts[0], &verdicts[7]], [&right, &right]);
             let Verdict::Wrong { reason, .. } = &verdicts[6] else { panic!("{verdicts:?}") };
@@ -317,7 +337,8 @@ mod tests {
     #[test]
     fn a_record_that_no_broker_takes_is_wrong() {
         let validator = Validator::try_new(&orders(), &[], &Clock::manual(NOW)).unwrap();
-        let body = order(&format!("\"n\":7,\"at\":\"2026-01-01T11:00:00Z\",\"x\":\"{}\"", "x".repeat(RECORD_BYTES_MAX)));
+        let body =
+            order(&format!("\"n\":7,\"at\":\"2026-01-01T11:00:00Z\",\"x\":\"{}\"", "x".repeat(RECORD_BYTES_MAX)));
         let verdicts = judged(&validator, &body);
         assert!(matches!(&verdicts[0], Verdict::Wrong { reason, .. } if reason.ends_with("the limit is 900000")));
     }

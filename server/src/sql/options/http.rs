@@ -52,9 +52,8 @@ fn path(option: &GivenOption) -> Result<String> {
         && path.len() <= PATH_BYTES_MAX
         && path.chars().all(allowed)
         && path.split('/').skip(1).all(|part| !part.is_empty());
-    let is_taken = TAKEN.iter().any(|taken| {
-        path.strip_prefix(taken).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    });
+    let is_taken =
+        TAKEN.iter().any(|taken| path.strip_prefix(taken).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
     match (is_path, is_taken) {
         (true, false) => Ok(path.to_owned()),
         (true, true) => Err(option.wrong("the server has that path itself; choose another one below /api/")),
@@ -169,7 +168,10 @@ mod tests {
             (", 'http.path' = '/api/a', 'http.body' = '[]'", "option \"http.body\" cannot be \"[]\""),
             (", 'http.key' = 'id'", "option \"http.key\" has no effect"),
             (", 'http.ingest' = 'true', 'http.key' = 'idd'", "option \"http.key\" names column \"idd\""),
-            (", 'http.ingest' = 'true', 'http.key' = 'note'", "option \"http.key\" needs a column that every record has"),
+            (
+                ", 'http.ingest' = 'true', 'http.key' = 'note'",
+                "option \"http.key\" needs a column that every record has",
+            ),
             (", 'http.ingest' = 'true', 'http.id' = 'o'", "option \"http.id\" needs a column that every record has"),
         ] {
             let errors = table(options).expect_err(options);
