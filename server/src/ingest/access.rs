@@ -110,7 +110,7 @@ mod tests {
         let access = Access::new(Some(path.clone()), true, clock.clone());
         assert_eq!(status(&access, &[&text], "t"), Ok(()));
         assert_eq!(status(&access, &[&text], "u"), Err(403));
-        for wrong in [&[][..], &["tl_nobody"], &[""], &[&text, &text]] {
+        for wrong in [&[][..], &["tl_nobody"], &[""], &[text.as_str(), text.as_str()]] {
             assert_eq!(status(&access, wrong, "t"), Err(401), "{wrong:?}");
         }
         assert_eq!(access.charge(Some(&key), 10), Ok(()));

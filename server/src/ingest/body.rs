@@ -271,7 +271,7 @@ mod tests {
         let said = |pairs: &[(&'static str, &'static str)]| {
             let mut headers = HeaderMap::new();
             for (name, value) in pairs {
-                headers.append(*name, HeaderValue::from_static(value));
+                headers.append(*name, HeaderValue::from_static(*value));
             }
             announced(&headers, MAX).map_err(|refusal| refusal.status.as_u16())
         };

@@ -96,6 +96,10 @@ impl Ingest {
             let message = format!("{} is not possible here; send records by POST", head.method);
             return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message));
         }
+        if let Some(query) = head.uri.query().filter(|query| !query.is_empty()) {
+            let name = query.split(['=', '&']).next().unwrap_or_default();
+            return Err(Refusal::bad(format!("there is no parameter \"{name}\" here")).about(name));
+        }
         let key = self.access.allow(&head.headers, &target.table)?;
         let open = self.routes.open(&target.table)?;
         let (written, packed) = announced(&head.headers, self.body_bytes_max)?;

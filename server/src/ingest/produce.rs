@@ -48,7 +48,7 @@ impl Logs {
             let producer = self.producer(brokers)?;
             let failed = producer.append(&topic.topic, records, now_ms).await;
             if producer.is_broken() {
-                // What it has lost its count of it cannot send any more; the next request connects anew.
+                // It has lost count of what it has sent, and sends no more; the next request connects anew.
                 self.producers.lock().retain(|_, known| !Arc::ptr_eq(known, &producer));
             }
             return Ok(failed);

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use axum::http::StatusCode;
 use memchr::memchr2;
 
 use super::answer::Refusal;
@@ -18,10 +19,14 @@ pub(super) enum Written {
 /// The places of the records, in their order. There is at least one.
 ///
 /// # Errors
-/// 400 where the body does not have that form or holds none, 413 for more than `max`.
+/// 400 where the body does not have that form or holds none, 413 for more than `max`, 415 for lines where one object is wanted.
 pub(super) fn places(body: &[u8], written: Written, form: &HttpBody, max: usize) -> Result<Vec<Range<usize>>, Refusal> {
     let places = match (written, form) {
-        (Written::Lines, _) => lines(body, max)?,
+        (Written::Lines, HttpBody::Records) => lines(body, max)?,
+        (Written::Lines, _) => {
+            let message = "this path takes application/json alone";
+            return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message));
+        }
         (Written::Json, HttpBody::Records) => records(body, max)?,
         (Written::Json, HttpBody::Record) => vec![whole(body)?],
         (Written::Json, HttpBody::Field(name)) => list_in(body, name, max)?,
@@ -246,7 +251,7 @@ mod tests {
         assert_eq!(json("[1]", HttpBody::Record), ["[1]"]);
         assert_eq!(json(r#"{"v":[1,{"x":2}],"events":[{"a":1},null],"w":{}}"#, events()), [r#"{"a":1}"#, "null"]);
         assert_eq!(json("{\"\\u0065vents\": [ {} ]}", events()), ["{}"]);
-        assert_eq!(found("{\"a\":1}\r\n\n  2 \n", Written::Lines, &events()).unwrap(), ["{\"a\":1}", "2"]);
+        assert_eq!(found("{\"a\":1}\r\n\n  2 \n", Written::Lines, &HttpBody::Records).unwrap(), ["{\"a\":1}", "2"]);
     }
 
     #[test]
@@ -270,6 +275,13 @@ mod tests {
         ] {
             let (status, message) = found(body, Written::Json, &form).expect_err(body);
             assert!(status == 400 && message.contains(expected), "{body}: {status} {message}");
+        }
+    }
+
+    #[test]
+    fn lines_are_no_object() {
+        for form in [HttpBody::Record, events()] {
+            assert_eq!(found("{}", Written::Lines, &form).expect_err("lines").0, 415);
         }
     }
 

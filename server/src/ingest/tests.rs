@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
-use axum::extract::Request;
 use serde_json::{Value, json};
 
 use super::*;
@@ -60,7 +59,7 @@ impl Site {
     }
 
     async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> (u16, Value) {
-        let mut request = Request::builder().method(method).uri(path);
+        let mut request = axum::http::Request::builder().method(method).uri(path);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -107,7 +106,7 @@ async fn what_is_right_of_a_request_is_in_the_log_as_it_was_sent() {
     });
     assert_eq!((status, said), (202, expected));
     assert!(reason.contains("voter"), "{reason}");
-    assert_eq!(site.records("votes"), [(Some("v1".into()), vote(1)), (Some("v3".into()), vote(3))]);
+    assert_eq!(site.records("votes"), [(Some("v1".to_owned()), vote(1)), (Some("v3".to_owned()), vote(3))]);
 }
 
 #[tokio::test]
@@ -144,6 +143,7 @@ async fn every_refusal_has_its_status_and_nothing_is_in_the_log() {
         ("/api/ingest/nothing", "{}", 404),
         ("/api/ingest/closed", "{}", 403),
         ("/api/votes", "not json", 400),
+        ("/api/votes?wait=committed", "{\"votes\":[1]}", 400),
         ("/api/votes", "{\"votes\":[]}", 400),
         ("/api/votes", "{\"votes\":[1,2]}", 400),
         ("/api/votes", "{\"votes\":[1,2,3,4,5,6]}", 413),
