@@ -270,8 +270,8 @@ mod tests {
     fn the_head_says_how_a_body_is_written_and_packed() {
         let said = |pairs: &[(&'static str, &'static str)]| {
             let mut headers = HeaderMap::new();
-            for (name, value) in pairs {
-                headers.append(*name, HeaderValue::from_static(*value));
+            for &(name, value) in pairs {
+                headers.append(name, HeaderValue::from_static(value));
             }
             announced(&headers, MAX).map_err(|refusal| refusal.status.as_u16())
         };

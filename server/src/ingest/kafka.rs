@@ -60,10 +60,10 @@ impl Producer {
         let mut failed = Vec::new();
         let mut waiting = Vec::with_capacity(records.len());
         let mut first: Option<KafkaError> = None;
-        for (index, Outgoing { key, value }) in records.iter().enumerate() {
-            let mut record = FutureRecord::<[u8], [u8]>::to(topic).payload(*value).timestamp(now_ms);
+        for (index, &Outgoing { key, value }) in records.iter().enumerate() {
+            let mut record = FutureRecord::<[u8], [u8]>::to(topic).payload(value).timestamp(now_ms);
             if let Some(key) = key {
-                record = record.key(*key);
+                record = record.key(key);
             }
             match self.producer.send_result(record) {
                 Ok(delivery) => waiting.push(async move { (index, delivery.await) }),

@@ -60,8 +60,8 @@ impl Site {
 
     async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> (u16, Value) {
         let mut request = axum::http::Request::builder().method(method).uri(path);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
+        for &(name, value) in headers {
+            request = request.header(name, value);
         }
         let request = request.body(Body::from(body.to_owned())).unwrap();
         let response = match self.ingest.take(request).await {
