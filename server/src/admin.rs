@@ -1,4 +1,5 @@
-//! Health, readiness and metrics over HTTP, for supervisors and Prometheus. Reads only; every answer comes from memory.
+//! Health, readiness and metrics over HTTP, for supervisors and Prometheus. Reads only; every answer comes from memory. Beside them
+//! stands what other modules answer on the same listener.
 
 mod metrics;
 
@@ -24,7 +25,8 @@ use crate::tables::Published;
 const INDEX: &str = "touchline\n\n\
     /healthz   200 while the process answers\n\
     /readyz    200 while requests may be sent; else 503 and why not. In both cases how every query is doing\n\
-    /metrics   counters and gauges for Prometheus\n";
+    /metrics   counters and gauges for Prometheus\n\
+     /api/ingest/TABLE   POST: records for a table with 'http.ingest' = 'true'\n";
 
 #[derive(Debug)]
 struct Admin {
@@ -35,7 +37,7 @@ struct Admin {
     was_ready: AtomicBool,
 }
 
-/// Answers on `listener` until `shutdown` is done, then lets requests that have begun come to their end.
+/// Answers on `listener`, together with `beside`, until `shutdown` is done, then lets requests that have begun come to their end.
 ///
 /// # Errors
 /// `Unavailable` where the listener fails.
@@ -44,9 +46,10 @@ pub async fn serve(
     published: Arc<Published>,
     clock: Clock,
     process: Process,
+    beside: Router,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<()> {
-    axum::serve(listener, router(published, clock, process))
+    axum::serve(listener, router(published, clock, process).merge(beside))
         .with_graceful_shutdown(shutdown)
         .await
         .map_err(|error| Error::unavailable("the HTTP listener failed").caused_by(error))

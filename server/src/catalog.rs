@@ -5,6 +5,7 @@
 
 mod check;
 mod computed;
+mod http;
 mod reading;
 mod version;
 
@@ -18,6 +19,7 @@ use datafusion::sql::sqlparser::ast::{Expr, Query};
 
 pub use self::check::{Check, Constants, Relation};
 pub use self::computed::Computed;
+pub use self::http::{HttpBody, HttpIngest};
 pub use self::reading::{DefaultValue, FieldPath, JsonPlaces, Reading, RecordRows};
 pub use self::version::QueryVersion;
 use crate::error::Location;
@@ -41,6 +43,8 @@ pub struct TableDef {
     /// How often a static table is looked at again while queries run that look things up in it: `'refresh-interval'`. `None`: it is
     /// read once.
     pub refresh_interval: Option<Duration>,
+    /// How it takes records by HTTP; `None`: it does not. What queries compute does not depend on it.
+    pub http: Option<HttpIngest>,
     /// The statement as written, for fingerprints and for showing it again.
     pub text: String,
     pub location: Location,

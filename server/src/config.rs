@@ -43,7 +43,7 @@ pub struct Config {
     pub flight: FlightSettings,
     /// Statements that clients send by Flight SQL.
     pub adhoc: AdHocSettings,
-    /// Health, readiness and metrics.
+    /// Health, readiness, metrics, and records that come by HTTP.
     pub http: HttpSettings,
     /// How queries run.
     pub engine: EngineSettings,
@@ -100,12 +100,30 @@ pub struct HttpSettings {
     /// machines can reach needs `auth.insecure_listeners`.
     #[serde(deserialize_with = "values::listen")]
     pub listen: SocketAddr,
+    /// What the body of one request may hold, as it is sent and unpacked. At most 7 MiB.
+    pub body_bytes_max: ByteSize,
+    /// Records in one request, 1 to 10000.
+    pub events_max: usize,
+    /// Bodies of all requests together, as sent and unpacked, until their records are in the log. A request for which there is no room
+    /// is answered with 503, to come again.
+    pub ingest_bytes_max: ByteSize,
 }
 
 impl Default for HttpSettings {
     fn default() -> Self {
-        HttpSettings { listen: loopback(8080) }
+        HttpSettings {
+            listen: loopback(8080),
+            body_bytes_max: ByteSize::mib(4),
+            events_max: 1_000,
+            ingest_bytes_max: ByteSize::mib(64),
+        }
     }
+}
+
+impl HttpSettings {
+    /// What an append of the embedded log holds for the largest body, each record's key beside it.
+    const BODY_BYTES_LIMIT: u64 = 7 << 20;
+    const EVENTS_LIMIT: usize = 10_000;
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -215,6 +233,12 @@ pub struct AuthSettings {
     ///
     /// Example: `[{ name = "ana", password = "${env:ANA_PASSWORD}" }]`
     pub users: Vec<User>,
+    /// Keys of those who may send records by HTTP, as `touchline keys create` writes them. Nobody but the server's user may have access
+    /// to it (mode 0600); what changes in it counts at once. Without it everyone may who reaches a listener on loopback, and on any
+    /// other nobody.
+    ///
+    /// Example: `"/etc/touchline/keys.json"`
+    pub keys_file: Option<PathBuf>,
     /// Allows listeners that other machines can reach without users and TLS. Right inside a container or behind a proxy that
     /// has both; wrong everywhere else, because everyone who can connect can then read everything.
     pub insecure_listeners: bool,
@@ -333,6 +357,22 @@ impl Config {
             !allowed && !self.http.listen.ip().is_loopback(),
             "http.listen can be reached from other machines, and has no users and no TLS",
             "listen on 127.0.0.1; where a proxy or a private network guards it, set auth.insecure_listeners = true",
+        );
+        let http = &self.http;
+        refuse(
+            !(1..=HttpSettings::BODY_BYTES_LIMIT).contains(&http.body_bytes_max.0),
+            "http.body_bytes_max is zero or above 7 MiB",
+            "write \"4MiB\", for example, and send more requests",
+        );
+        refuse(
+            !(1..=HttpSettings::EVENTS_LIMIT).contains(&http.events_max),
+            "http.events_max is not between 1 and 10000",
+            "write 1000, for example",
+        );
+        refuse(
+            http.ingest_bytes_max.0 < http.body_bytes_max.0.saturating_mul(2),
+            "http.ingest_bytes_max has no room for one body, packed and unpacked",
+            "write at least twice http.body_bytes_max",
         );
         errors.extend(self.adhoc.mistakes());
         let users = self.auth.users.iter();

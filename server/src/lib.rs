@@ -42,6 +42,7 @@ pub mod tables;
 pub mod flight_sql;
 
 pub mod admin;
+pub mod ingest;
 pub mod logging;
 
 pub mod open_files;

@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::epoch::{LoopSettings, QueryDeps};
 use crate::error::{Error, Result};
 use crate::flight_sql::{Door, Entrance, FlightDeps, Key, Tls};
+use crate::ingest::{IngestDeps, WayIn};
 use crate::open_files;
 use crate::panics;
 use crate::pipeline::PlanSettings;
@@ -102,7 +103,9 @@ impl Server {
         // First, so that it says what a start waits for. A start that fails drops `stop`, which ends it.
         let process = Process { serving: is_serving, stopping: is_stopping.clone(), fatal: fatal_seen.clone() };
         let closed = shutdown(stopped.clone());
-        let http = admin::serve(http_listener, Arc::clone(&published), clock.clone(), process, closed);
+        let way_in = WayIn::default();
+        let http =
+            admin::serve(http_listener, Arc::clone(&published), clock.clone(), process, way_in.router(), closed);
         let mut tasks = vec![tokio::spawn(until_stopped("the HTTP listener", http, stopped.clone(), fatal.clone()))];
         let public = Store::open(&config.tables_url(), &config.s3).await?;
         let private = Store::open(&config.state_url(), &config.s3).await?;
@@ -153,6 +156,14 @@ impl Server {
         let generation = claim(&private, &clock).await?;
         let heartbeat = Arc::new(Heartbeat::new(private.clone(), generation, clock.clone()));
         published.put_standing(Arc::clone(&heartbeat) as Arc<dyn Standing>);
+        way_in.open(IngestDeps {
+            published: Arc::clone(&published),
+            settings: config.http.clone(),
+            keys_file: config.auth.keys_file.clone(),
+            kafka: config.kafka.clone(),
+            embedded: embedded.clone(),
+            clock: clock.clone(),
+        });
         let deps = QueryDeps {
             private: private.clone(),
             public,

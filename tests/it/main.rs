@@ -19,6 +19,7 @@ mod hot_history;
 mod hot_table;
 mod hot_table_upkeep;
 mod identity;
+mod ingest;
 mod judged_alike;
 mod kafka_login;
 mod known_answers;
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
     tests.extend(functions::tests());
     tests.extend(golden::tests());
     tests.extend(identity::tests());
+    tests.extend(ingest::tests());
     tests.extend(judged_alike::tests());
     tests.extend(memory::tests());
     tests.extend(kafka_login::tests());

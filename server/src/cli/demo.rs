@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::Args;
 use tokio::time::{Instant, MissedTickBehavior};
 
+use super::demo_ingest::{first_key, shown};
 use super::demo_input::Simulated;
 use super::serve::{Signals, stop};
 use super::status::{Reading, block, line};
@@ -45,7 +46,7 @@ pub(super) struct DemoArgs {
     /// Port of Flight SQL on 127.0.0.1; 0 takes a free one
     #[arg(long, value_name = "PORT", default_value_t = 31337)]
     flight_port: u16,
-    /// Port of health and metrics on 127.0.0.1; 0 takes a free one
+    /// Port of health, metrics and records by HTTP on 127.0.0.1; 0 takes a free one
     #[arg(long, value_name = "PORT", default_value_t = 8080)]
     http_port: u16,
     /// Match minutes that pass in a minute, until the matches have caught up with the clock
@@ -82,6 +83,7 @@ pub(super) async fn run(args: DemoArgs) -> Result<ExitCode> {
     config.catalog.queries_dir = args.queries.clone();
     config.flight.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, args.flight_port));
     config.http.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, args.http_port));
+    let keys_file = config.auth.keys_file.get_or_insert_with(|| args.data_dir.join("keys.json")).clone();
     if config.log.level == "info" {
         // The status says what is going on; the log speaks up only when something is wrong.
         config.log.level = "warn".to_owned();
@@ -100,7 +102,11 @@ pub(super) async fn run(args: DemoArgs) -> Result<ExitCode> {
     let log = server.embedded().ok_or_else(|| Error::bug("the demo has no embedded log"))?;
     let mut simulation = Simulated::start(log, Clock::System, args.speed)?;
     let terminal = std::io::stdout().is_terminal();
+    let now = Clock::System.now();
+    // Once the storage is this server's, so that a start that fails shows no key.
+    let key = first_key(&keys_file, now)?;
     print(&welcome(&server, &args.data_dir, started.elapsed()));
+    print(&shown(server.published(), server.http_addr(), &keys_file, key.as_deref(), now));
 
     let end = args.limit.map(|limit| started + limit);
     let mut display = Display::new(Arc::clone(server.published()), terminal);

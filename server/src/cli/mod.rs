@@ -4,8 +4,10 @@ mod ask_status;
 mod bad_record;
 mod check;
 mod demo;
+mod demo_ingest;
 mod demo_input;
 mod infer;
+mod keys;
 pub mod output;
 mod run;
 mod serve;
@@ -69,6 +71,8 @@ enum Command {
     State(state::StateArgs),
     /// Say how the queries of a running server are doing
     Status(ask_status::StatusArgs),
+    /// Make, list and revoke the keys of those who send records by HTTP
+    Keys(keys::KeysArgs),
     /// Write simulated matches and their audience to files, Kafka or the embedded log
     Simulate(simulate::SimulateArgs),
 }
@@ -124,6 +128,7 @@ impl Command {
             Command::Sql(args) => sql::run(args).await.map(|()| ExitCode::SUCCESS),
             Command::State(args) => state::run(args).await,
             Command::Status(args) => ask_status::run(args).await.map(|()| ExitCode::SUCCESS),
+            Command::Keys(args) => keys::run(args),
             Command::Simulate(args) => simulate::run(&args),
         }
     }

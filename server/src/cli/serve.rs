@@ -36,7 +36,7 @@ pub(super) struct ServeArgs {
 }
 
 pub(super) async fn run(args: ServeArgs) -> Result<ExitCode> {
-    let file = args.config.or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.exists()));
+    let file = config_file(args.config.as_deref());
     let config = match Config::load(file.as_deref(), &environment()) {
         Ok(config) => config,
         Err(errors) => return Ok(fail_all(errors)),
@@ -91,6 +91,19 @@ fn reload(server: &Server, file: Option<&Path>) {
             }
         }
     }
+}
+
+/// The configuration file that is meant: the one that is named, or else the one of the working directory.
+fn config_file(named: Option<&Path>) -> Option<PathBuf> {
+    named.map(Path::to_path_buf).or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.exists()))
+}
+
+/// The configuration of a server that would be started here.
+///
+/// # Errors
+/// Those of [`Config::load`].
+pub(super) fn configured(named: Option<&Path>) -> Result<Config, Vec<Error>> {
+    Config::load(config_file(named).as_deref(), &environment())
 }
 
 /// Says when every query has started: from then on `/readyz` is 200, and all views that can be read are there. Until then

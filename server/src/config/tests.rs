@@ -140,6 +140,9 @@ fn what_contradicts_itself_is_refused() {
         ("[auth]\nusers = [{name = \"a\", password = \"$argon2id$v=19\"}]", "the password hash of user \"a\""),
         ("[adhoc]\nthreads = 0", "adhoc.threads is zero"),
         ("[engine]\nepoch_rows_max = 0", "epoch_rows_max is zero"),
+        ("[http]\nbody_bytes_max = \"8MiB\"", "http.body_bytes_max is zero or above 7 MiB"),
+        ("[http]\nevents_max = 0", "http.events_max is not between 1 and 10000"),
+        ("[http]\ningest_bytes_max = \"7MiB\"", "http.ingest_bytes_max has no room for one body"),
     ];
     for (text, expected) in cases {
         let errors = parse(text).expect_err(text);

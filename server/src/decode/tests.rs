@@ -61,6 +61,7 @@ fn orders() -> TableDef {
         rows: RecordRows::One,
         on_bad_row: OnBadRow::DeadLetter,
         refresh_interval: None,
+        http: None,
         text: String::new(),
         location: Location { file: "schemas/orders.sql".into(), line: 1, column: 1 },
     }

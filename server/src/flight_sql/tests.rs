@@ -107,6 +107,7 @@ fn events() -> TableDef {
         rows: RecordRows::One,
         on_bad_row: OnBadRow::Fail,
         refresh_interval: None,
+        http: None,
         text: "CREATE TABLE events (n BIGINT)".to_owned(),
         location: Location { file: "schemas/events.sql".to_owned(), line: 1, column: 1 },
     }

@@ -64,6 +64,7 @@ impl ViewStream {
             rows: RecordRows::default(),
             on_bad_row: on_bad_row(pipeline),
             refresh_interval: None,
+            http: None,
             text: view.text.clone(),
             location: view.location.clone(),
         };

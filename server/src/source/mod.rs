@@ -9,6 +9,7 @@ pub mod filesystem;
 mod identity;
 pub mod kafka;
 mod origin;
+mod partitioner;
 mod postgres;
 pub mod reader;
 mod shared;
@@ -22,6 +23,7 @@ use arrow::record_batch::RecordBatch;
 
 pub use identity::{FileIdentity, Identity};
 pub use origin::Origins;
+pub(crate) use partitioner::partition_of;
 pub use shared::SharedTopics;
 
 use crate::clock::Micros;

@@ -289,6 +289,7 @@ impl StatementParser<'_> {
         if let Some(option) = options.on_null {
             set_on_null(&mut columns, &option, options.format == Format::Json, &mut errors);
         }
+        let http = options.http.map(|http| http.checked(&columns, &names, &options.rows, &mut errors));
         if !errors.is_empty() {
             return Err(errors);
         }
@@ -309,6 +310,7 @@ impl StatementParser<'_> {
             rows: options.rows,
             on_bad_row: options.on_bad_row,
             refresh_interval: options.refresh_interval,
+            http,
             text: self.text(),
             location,
         })

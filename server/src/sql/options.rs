@@ -1,10 +1,14 @@
 //! `WITH (…)`: options by name, each taken once, the rest refused with the nearest known name.
 
+mod http;
+
 use std::time::Duration;
 
 use datafusion::common::utils::datafusion_strsim::levenshtein;
 use datafusion::sql::sqlparser::tokenizer::Token;
 use touchline_udfs::json::{Path, Step};
+
+pub(crate) use self::http::HttpOptions;
 
 use super::interval;
 use super::parser::StatementParser;
@@ -15,7 +19,17 @@ use crate::catalog::{
 };
 use crate::error::{Error, Location, Result};
 
-const KAFKA: &[&str] = &["topic", "brokers", "properties.bootstrap.servers", "scan.startup.mode"];
+const KAFKA: &[&str] = &[
+    "topic",
+    "brokers",
+    "properties.bootstrap.servers",
+    "scan.startup.mode",
+    "http.ingest",
+    "http.path",
+    "http.body",
+    "http.key",
+    "http.id",
+];
 const FILESYSTEM: &[&str] = &["path", "csv.delimiter", REFRESH_INTERVAL];
 const POSTGRES: &[&str] = &["table", "url-env", "url-file", REFRESH_INTERVAL];
 const TABLE: &[&str] = &[
@@ -242,6 +256,7 @@ pub(crate) struct TableOptions {
     pub(crate) csv_delimiter: u8,
     pub(crate) on_bad_row: OnBadRow,
     pub(crate) refresh_interval: Option<Duration>,
+    pub(crate) http: Option<HttpOptions>,
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) max_future: Duration,
     /// Column name → option, for `aliases.<column>`.
@@ -305,10 +320,11 @@ pub(crate) fn table_options(
         given.refuse_rest(TABLE, &[], errors);
         return None;
     };
-    let mut refresh_interval = None;
+    let (mut refresh_interval, mut http) = (None, None);
     let (connector, format, csv_delimiter) = match connector.value.as_str() {
         "kafka" => {
             let topic = kafka(&mut given, table_at, errors);
+            http = http::take(&mut given, errors);
             let format = kafka_format(format, errors);
             given.refuse_rest(&[TABLE, KAFKA].concat(), &elsewhere("kafka"), errors);
             (Connector::Kafka(topic?), format?, CSV_DELIMITER_DEFAULT)
@@ -360,6 +376,7 @@ pub(crate) fn table_options(
         csv_delimiter,
         on_bad_row,
         refresh_interval,
+        http,
         idle_timeout,
         max_future,
         aliases,

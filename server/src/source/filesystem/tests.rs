@@ -116,6 +116,7 @@ fn table(path: &Path, format: Format, on_bad_row: OnBadRow) -> TableDef {
         rows: RecordRows::One,
         on_bad_row,
         refresh_interval: None,
+        http: None,
         text: String::new(),
         location: Location { file: "t.sql".into(), line: 1, column: 1 },
     }

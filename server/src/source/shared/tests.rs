@@ -48,6 +48,7 @@ fn table() -> Arc<TableDef> {
         rows: RecordRows::One,
         on_bad_row: OnBadRow::DeadLetter,
         refresh_interval: None,
+        http: None,
         text: String::new(),
         location: Location { file: "t.sql".into(), line: 1, column: 1 },
     })

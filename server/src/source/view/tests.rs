@@ -175,6 +175,7 @@ impl Played {
             rows: RecordRows::default(),
             on_bad_row: OnBadRow::DeadLetter,
             refresh_interval: None,
+            http: None,
             text: String::new(),
             location: Location { file: "up.sql".to_owned(), line: 1, column: 1 },
         };

@@ -104,6 +104,7 @@ fn a_kafka_table_with_everything_is_read_as_written() {
         rows: RecordRows::One,
         on_bad_row: OnBadRow::Fail,
         refresh_interval: None,
+        http: None,
         text: text.to_owned(),
         location: Location { file: "test.sql".into(), line: 3, column: 1 },
     };
@@ -421,7 +422,7 @@ const GOLDEN: &[(&str, &str)] = &[
     ),
     (
         "CREATE TABLE t (a INT) WITH ('connector' = 'kafka', 'topic' = 't', 'path' = 'x')",
-        "test.sql:1:68: option \"path\" belongs to connector 'filesystem'\n  hint: known are connector, format, on-bad-row, idle-timeout, watermark-max-future, aliases.<column>, numbers-as-text, timestamp-format, timestamp-format.<column>, json.rows, json.path.<column>, on-null, topic, brokers, properties.bootstrap.servers, scan.startup.mode",
+        "test.sql:1:68: option \"path\" belongs to connector 'filesystem'\n  hint: known are connector, format, on-bad-row, idle-timeout, watermark-max-future, aliases.<column>, numbers-as-text, timestamp-format, timestamp-format.<column>, json.rows, json.path.<column>, on-null, topic, brokers, properties.bootstrap.servers, scan.startup.mode, http.ingest, http.path, http.body, http.key, http.id",
     ),
     (
         "CREATE TABLE t (a INT) WITH ('connector' = 'kafka', 'topic' = '../x')",
@@ -584,7 +585,7 @@ const GOLDEN: &[(&str, &str)] = &[
     ),
     (
         "CREATE TABLE t (a INT) WITH ('connector' = 'kafka', 'topic' = 't', 'refresh-interval' = '30 s')",
-        "test.sql:1:68: option \"refresh-interval\" belongs to connector 'filesystem'\n  hint: known are connector, format, on-bad-row, idle-timeout, watermark-max-future, aliases.<column>, numbers-as-text, timestamp-format, timestamp-format.<column>, json.rows, json.path.<column>, on-null, topic, brokers, properties.bootstrap.servers, scan.startup.mode",
+        "test.sql:1:68: option \"refresh-interval\" belongs to connector 'filesystem'\n  hint: known are connector, format, on-bad-row, idle-timeout, watermark-max-future, aliases.<column>, numbers-as-text, timestamp-format, timestamp-format.<column>, json.rows, json.path.<column>, on-null, topic, brokers, properties.bootstrap.servers, scan.startup.mode, http.ingest, http.path, http.body, http.key, http.id",
     ),
     (
         "CREATE TABLE t (a INT, ts TIMESTAMP(3), WATERMARK FOR ts AS ts) WITH ('connector' = 'filesystem', 'path' = 't.csv', 'refresh-interval' = '30 s')",
