@@ -268,16 +268,17 @@ async fn a_sleeper_cannot_commit_into_the_hole_that_clean_up_left() {
         commit(&mut third, n).await.unwrap();
     }
     third.collect_garbage(3).await.unwrap();
-    for chain in [&mut sleeper, &mut awake, &mut second_sleeper] {
+    // In the place of its parent the second has what the first has just created: what stands on that goes again.
+    for (chain, stays) in [(&mut sleeper, true), (&mut awake, false), (&mut second_sleeper, true)] {
         let key = chain.paths.manifest(chain.head().id + 1);
         assert_eq!(store.get(&key).await.unwrap(), None, "the hole must be there");
         assert_eq!(commit(chain, 99).await.unwrap_err().kind(), ErrorKind::Fenced);
-        assert!(store.get(&key).await.unwrap().is_some(), "the create itself went through");
+        assert_eq!(store.get(&key).await.unwrap().is_some(), stays, "the create itself went through");
     }
     commit(&mut third, 30).await.unwrap();
     let Opened { mut chain, manifest } = start(&store).await;
     assert_eq!(manifest.unwrap().accounting.rows_in, 30);
-    assert_eq!(chain.collect_garbage(3).await.unwrap().manifests, 3 + 2, "strays go with the next clean-up");
+    assert_eq!(chain.collect_garbage(3).await.unwrap().manifests, 2 + 2, "strays go with the next clean-up");
 }
 
 #[tokio::test]

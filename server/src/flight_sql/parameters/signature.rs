@@ -1,7 +1,7 @@
 //! Which type an argument of a function takes, by the function's signature alone.
 
 use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
-use datafusion::common::types::{LogicalType, NativeType};
+use datafusion::common::types::NativeType;
 use datafusion::logical_expr::{TIMEZONE_WILDCARD, TypeSignature, TypeSignatureClass};
 
 /// The type of the argument at `at` among `count`, by the first form of the function that has so many. `None` where the

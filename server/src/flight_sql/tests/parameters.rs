@@ -93,9 +93,10 @@ async fn what_cannot_be_bound_is_refused_with_the_cast_to_write() {
     assert_eq!(status.code(), Code::InvalidArgument);
     assert!(status.message().contains("write CAST($1 AS BIGINT)"), "{status}");
 
-    let prepared = client.prepare("SELECT ? * ?".to_owned(), None).await.map(|_| ());
-    let status = prepared.map_err(tonic::Status::from).expect_err("of which type");
-    assert!(status.message().contains("write CAST($1 AS BIGINT), or what it is"), "{status}");
+    // Nothing says what these are: a text may be either.
+    let prepared = client.prepare("SELECT ? * ?".to_owned(), None).await.expect("prepares");
+    let types: Vec<_> = prepared.parameter_schema().expect("a schema").fields().iter().map(|of| of.data_type()).collect();
+    assert_eq!(types, [&DataType::Utf8, &DataType::Utf8]);
 }
 
 /// As `executemany` and `executeUpdate` ask for it.
