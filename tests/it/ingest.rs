@@ -198,7 +198,7 @@ fn contract() -> Outcome {
     site.write("queries/a.sql", "CREATE MATERIALIZED VIEW acts AS SELECT event_id, device_type FROM engagements;\n")?;
     site.write(
         "queries/g.sql",
-        "CREATE MATERIALIZED VIEW goals AS SELECT event_id, team_side, minute FROM match_events;\n",
+        "CREATE MATERIALIZED VIEW goals AS SELECT event_id, team_side, minute FROM match_events_raw;\n",
     )?;
     let server = site.serve(&[("TOUCHLINE_CATALOG_SCHEMAS_DIR", &schemas)])?;
     let id = "7a1e4c52-0000-4000-8000-000000000001";

@@ -21,8 +21,9 @@ use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::extract::{Request, State};
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{Method, StatusCode};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, SecondsFormat};
 
 use self::access::Access;
@@ -79,6 +80,11 @@ impl WayIn {
 }
 
 async fn handle(State(WayIn(ingest)): State<WayIn>, request: Request) -> Response {
+    // A client of Flight SQL at the wrong port takes a body for a message, and says that instead of what is wrong.
+    let written = request.headers().get(CONTENT_TYPE).and_then(|written| written.to_str().ok());
+    if written.is_some_and(|written| written.starts_with("application/grpc")) {
+        return StatusCode::NOT_FOUND.into_response();
+    }
     let taken = match ingest.get() {
         Some(ingest) => ingest.take(request).await,
         None => Err(Refusal::unavailable("the server is starting")),
