@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
@@ -54,6 +54,8 @@ pub(crate) struct FaultyStore {
     lasting: Mutex<Option<Fault>>,
     /// Writes that were asked for, of objects and of whole uploads.
     pub(crate) attempts: AtomicUsize,
+    /// Listings name all that there is, and never end.
+    pub(crate) lists_hang: AtomicBool,
     /// How many keys each request to delete had.
     pub(crate) deleted: Mutex<Vec<usize>>,
     /// Keys written to, whether or not the caller was told so.
@@ -74,6 +76,7 @@ impl FaultyStore {
             deletes: Mutex::default(),
             lasting: Mutex::default(),
             attempts: AtomicUsize::new(0),
+            lists_hang: AtomicBool::new(false),
             deleted: Mutex::default(),
             log: Mutex::default(),
         })
@@ -205,7 +208,8 @@ impl ObjectStore for FaultyStore {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list(prefix)
+        let listing = self.inner.list(prefix);
+        if self.lists_hang.load(Ordering::Relaxed) { listing.chain(stream::pending()).boxed() } else { listing }
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {

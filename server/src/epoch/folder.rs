@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::task::AbortHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::outage::Outage;
 use super::outputs::Output;
 use crate::checkpoint::{Manifest, NamedFiles, Owner, QueryPaths, Strangers, find_strangers};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::status::{Part, QueryStatus};
 use crate::store::Store;
 
@@ -25,9 +25,6 @@ const ASK_AGAIN: Duration = Duration::from_secs(30);
 /// Between two looks for strangers, and what comes on top so that not all queries of a server look at once.
 const LOOK_EVERY: Duration = Duration::from_secs(3_600);
 const APART_BY: u64 = 600;
-
-/// Longest time of one look.
-const LOOK_WITHIN: Duration = Duration::from_secs(60);
 
 /// See the module's first lines. Dropping it ends the looking.
 #[derive(Debug)]
@@ -157,11 +154,8 @@ impl Shared {
     }
 
     async fn look_and_take(&self, is_ours: bool) -> Result<()> {
-        let looking = find_strangers(&self.public, &self.paths, &self.owner.query, || self.named.lock().clone());
-        let strangers = timeout(LOOK_WITHIN, looking).await.unwrap_or_else(|_| {
-            Err(Error::unavailable(format!("cannot look through {}", self.public.url()))
-                .detail(format!("it took longer than {} s", LOOK_WITHIN.as_secs())))
-        })?;
+        let named = || self.named.lock().clone();
+        let strangers = find_strangers(&self.public, &self.paths, &self.owner.query, named).await?;
         self.tell(&strangers);
         if is_ours {
             return Ok(());

@@ -1,5 +1,6 @@
 //! Public folders belong to one state: whatever becomes of it, no row is written a second time, and every row can be read.
 
+use super::sealing::until;
 use super::*;
 use crate::checkpoint::faulty::{Fault, FaultyStore};
 
@@ -124,5 +125,77 @@ async fn nothing_is_published_while_the_public_store_does_not_say_whose_the_fold
     sealed(&mut kept).await;
     assert!(!public_files(&site).await.is_empty());
     assert_eq!(blocked(&mut kept), None);
+    Ok(())
+}
+
+/// All input may end before anybody has found out whose the folder is.
+#[tokio::test]
+async fn a_query_that_has_ended_says_what_keeps_its_rows_from_their_files() -> Result<()> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut site, _) = before(folder.path()).await?;
+    (site.private, site.published) = (Store::over(Arc::new(InMemory::new()), "memory://empty"), Arc::default());
+    let mut kept = site.open("kept", site.generation().await).await?;
+    settled(std::slice::from_mut(&mut kept)).await;
+    assert!(kept.folder.look().await.is_err() && kept.outputs[VIEW].has_tail());
+    kept.settings.checkpoint_interval = Duration::from_millis(5);
+    let status = Arc::clone(&kept.status);
+    status.set(QueryState::Finished, None);
+    let (stop, mut stopped) = watch::channel(false);
+    let draining = tokio::spawn(async move { kept.drain_sinks(&mut stopped).await });
+    until("what is wrong", || status.get().0 == QueryState::Degraded).await;
+    let said = status.get().1.unwrap_or_default();
+    assert!(said.contains("writes no files into the folder memory://kept"), "{said}");
+    assert_eq!(status.stands_still(), None, "whoever reads it has all there is");
+    stop.send_replace(true);
+    draining.await.expect("it does not panic")
+}
+
+#[tokio::test]
+async fn while_the_folder_is_not_ours_checkpoints_come_less_often_and_rows_grow_old() -> Result<()> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut site, files) = before(folder.path()).await?;
+    (site.private, site.published) = (Store::over(Arc::new(InMemory::new()), "memory://empty"), Arc::default());
+    let mut kept = site.open("kept", site.generation().await).await?;
+    kept.settings.seal = SealLimits { rows_max: u64::MAX, bytes_max: u64::MAX, age_max: Duration::from_secs(60) };
+    settled(std::slice::from_mut(&mut kept)).await;
+    kept.plan_seals();
+    assert!(kept.folder.look().await.is_err() && kept.outputs[VIEW].has_tail());
+    let interval = kept.settings.checkpoint_interval;
+    assert_eq!(kept.checkpoint_interval(), interval);
+    kept.outputs[VIEW].repeat_tail(3_000);
+    assert_eq!(kept.checkpoint_interval(), 3 * interval, "manifests cost a second what they did");
+
+    for file in files.iter().map(String::as_str).chain([".touchline/kept.json"]) {
+        site.public.delete(&Path::from(file)).await?;
+    }
+    kept.folder.look().await?;
+    assert_eq!(kept.checkpoint_interval(), interval);
+    kept.outputs[VIEW].repeat_tail(1);
+    sealed(&mut kept).await;
+    assert_eq!(public_files(&site).await, Vec::<String>::new(), "they are young");
+    site.clock.set(site.clock.now() + 60_000_000);
+    sealed(&mut kept).await;
+    assert!(!public_files(&site).await.is_empty());
+    Ok(())
+}
+
+/// Nobody could look whether they are sealed while their age counts.
+#[tokio::test]
+async fn rows_are_as_old_as_they_are_when_the_folder_becomes_ours() -> Result<()> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut site, files) = before(folder.path()).await?;
+    (site.private, site.published) = (Store::over(Arc::new(InMemory::new()), "memory://empty"), Arc::default());
+    let mut kept = site.open("kept", site.generation().await).await?;
+    kept.settings.seal = SealLimits { rows_max: u64::MAX, bytes_max: u64::MAX, age_max: Duration::from_secs(60) };
+    settled(std::slice::from_mut(&mut kept)).await;
+    kept.plan_seals();
+    assert!(kept.folder.look().await.is_err() && kept.outputs[VIEW].has_tail());
+    site.clock.set(site.clock.now() + 60_000_000);
+    for file in files.iter().map(String::as_str).chain([".touchline/kept.json"]) {
+        site.public.delete(&Path::from(file)).await?;
+    }
+    kept.folder.look().await?;
+    sealed(&mut kept).await;
+    assert!(!public_files(&site).await.is_empty());
     Ok(())
 }
