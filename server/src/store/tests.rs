@@ -81,7 +81,9 @@ async fn a_directory_that_hangs_keeps_no_other_one_waiting_and_no_thread_of_the_
     let begun = Arc::new(Barrier::new(WRITERS + 1));
     for _ in 0..WRITERS {
         let begun = Arc::clone(&begun);
-        drop(hung.writers().begin(move || begun.wait()));
+        drop(hung.writers().begin(move || {
+            begun.wait();
+        }));
     }
     let key = Path::from("a");
     let waits = hung.put_multipart(&key).now_or_never();

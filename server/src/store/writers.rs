@@ -4,18 +4,27 @@
 //! that is not given back for long; and what else needs such threads would wait behind the disk. So would the writes to other disks: a folder
 //! of public files that hangs for good must not keep checkpoints from theirs.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinHandle};
 
 /// Writes at once, to one store: enough to keep a disk busy. More wait for their turn.
 pub(super) const WRITERS: usize = 8;
 
 /// The threads of one store, begun when they are first needed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Writers {
     threads: OnceLock<Runtime>,
+    /// One for each thread. Whoever gives up before it has one takes its bytes along; in the queue of the threads they would stay.
+    turns: Arc<Semaphore>,
+}
+
+impl Default for Writers {
+    fn default() -> Self {
+        Writers { threads: OnceLock::new(), turns: Arc::new(Semaphore::new(WRITERS)) }
+    }
 }
 
 impl Writers {
@@ -27,10 +36,16 @@ impl Writers {
         &self,
         write: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, JoinError> {
-        self.begin(write).await
+        // Never closed: there is always one to come.
+        let turn = Arc::clone(&self.turns).acquire_owned().await;
+        let taking_turn = move || {
+            let _turn = turn;
+            write()
+        };
+        self.begin(taking_turn).await
     }
 
-    /// The same without waiting for it.
+    /// The same without waiting for it, nor for a turn: for what carries little.
     pub(super) fn begin<T: Send + 'static>(&self, write: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
         let threads = self.threads.get_or_init(|| {
             // Nothing runs on it but what blocks: it has neither timers nor sockets, which could fail.
@@ -54,9 +69,10 @@ impl Drop for Writers {
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
-    use std::sync::{Arc, Barrier};
+    use std::sync::Barrier;
     use std::thread;
 
+    use futures::FutureExt;
     use futures::future::join_all;
 
     use super::*;
@@ -75,5 +91,26 @@ mod tests {
         });
         let threads: HashSet<_> = join_all(writes).await.into_iter().map(|thread| thread.expect("it ran")).collect();
         assert_eq!(threads.len(), WRITERS);
+    }
+
+    /// Else a disk that hangs would hold the bytes of every attempt since then.
+    #[tokio::test]
+    async fn a_write_that_is_given_up_before_its_turn_leaves_nothing_behind() {
+        let (writers, begun) = (Writers::default(), Arc::new(Barrier::new(WRITERS + 1)));
+        let hanging = (0..WRITERS).map(|_| {
+            let begun = Arc::clone(&begun);
+            writers.run(move || {
+                begun.wait();
+            })
+        });
+        let mut hanging = Box::pin(join_all(hanging));
+        assert!(hanging.as_mut().now_or_never().is_none());
+        let bytes = Arc::new([0; 9]);
+        let held = Arc::downgrade(&bytes);
+        assert!(writers.run(move || drop(bytes)).now_or_never().is_none());
+        assert!(held.upgrade().is_none());
+        begun.wait();
+        assert!(hanging.await.iter().all(Result::is_ok));
+        writers.run(|| ()).await.expect("there are turns again");
     }
 }
