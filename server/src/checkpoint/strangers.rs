@@ -5,23 +5,17 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::TryStreamExt;
 use object_store::path::Path;
-use tokio::time::timeout;
 
 use super::paths::{CHANGES, DEAD_LETTER_LEDGER, LATE_LEDGER, QueryPaths};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::store::Store;
 use crate::tables::SealedFile;
 
 /// Objects that one look goes through at most, all folders together: a hundred requests to S3.
 const LISTED_MAX: u64 = 100_000;
-
-/// A store that names no further object for so long does not answer. The whole may take as long as it takes: a folder of years on a slow
-/// store would else never be looked through, and so never be written to.
-const ANSWER: Duration = Duration::from_secs(60);
 
 /// Unknown files that are kept by name while a look lasts. With more the rest is counted only.
 const UNKNOWN_MAX: usize = 1_000;
@@ -67,7 +61,7 @@ pub async fn find_strangers(
     query: &str,
     named: impl Fn() -> NamedFiles,
 ) -> Result<Strangers> {
-    find_within(public, paths, query, named, (LISTED_MAX, ANSWER)).await
+    find_within(public, paths, query, named, LISTED_MAX).await
 }
 
 pub(super) async fn find_within(
@@ -75,7 +69,7 @@ pub(super) async fn find_within(
     paths: &QueryPaths,
     query: &str,
     named: impl Fn() -> NamedFiles,
-    (listed_max, answer): (u64, Duration),
+    listed_max: u64,
 ) -> Result<Strangers> {
     let mut found = Strangers::default();
     let (mut unknown, mut uncounted) = (Vec::new(), 0);
@@ -86,15 +80,7 @@ pub(super) async fn find_within(
             let folder = Path::from(paths.folder(output));
             let mut listing = public.objects().list(Some(&folder));
             loop {
-                let next = timeout(answer, listing.try_next()).await.map_err(|_| {
-                    Error::unavailable(format!("cannot look through {}/{folder}", public.url().trim_end_matches('/')))
-                        .detail(format!(
-                            "after {} objects there was no answer for {} s",
-                            found.listed,
-                            answer.as_secs()
-                        ))
-                })?;
-                let next = next.map_err(|error| public.failed("list", &folder, error))?;
+                let next = listing.try_next().await.map_err(|error| public.failed("list", &folder, error))?;
                 let Some(object) = next else { break };
                 if found.listed == listed_max {
                     found.is_cut = true;
@@ -122,7 +108,6 @@ pub(super) async fn find_within(
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
-    use std::sync::atomic::Ordering;
 
     use bytes::Bytes;
     use object_store::memory::InMemory;
@@ -130,8 +115,6 @@ mod tests {
 
     use super::*;
     use crate::checkpoint::Generation;
-    use crate::checkpoint::faulty::FaultyStore;
-    use crate::error::ErrorKind;
 
     fn sealed(path: String) -> SealedFile {
         SealedFile { path, bytes: 1, rows: 1, checkpoints: None, sha256: None }
@@ -162,22 +145,8 @@ mod tests {
         let found = find_strangers(&public, &paths, "v", meanwhile).await?;
         assert_eq!((found.count, found.examples), (1, vec![file(LATE_LEDGER, 4)]));
 
-        let found = find_within(&public, &paths, "v", || named.clone(), (2, ANSWER)).await?;
+        let found = find_within(&public, &paths, "v", || named.clone(), 2).await?;
         assert_eq!((found.listed, found.is_cut), (2, true));
-        Ok(())
-    }
-
-    #[tokio::test]
-    async fn a_listing_that_does_not_go_on_is_given_up_and_says_how_far_it_came() -> Result<()> {
-        let (faulty, paths) = (FaultyStore::new(), QueryPaths::new("v"));
-        let public = faulty.store();
-        public.put(&Path::from("v/notes.txt"), Bytes::from_static(b"x")).await?;
-        let look = || find_within(&public, &paths, "v", NamedFiles::default, (9, Duration::from_millis(20)));
-        assert_eq!(look().await?.listed, 1);
-        faulty.lists_hang.store(true, Ordering::Relaxed);
-        let error = look().await.expect_err("it has no end");
-        assert_eq!(error.kind(), ErrorKind::Unavailable);
-        assert!(error.report().contains("after 1 objects"), "{}", error.report());
         Ok(())
     }
 }

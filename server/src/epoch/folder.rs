@@ -3,19 +3,20 @@
 //! Asked beside the loop, because a folder of years takes many listings: until the answer is there, and for as long as it is no, rows stay
 //! in the tail, where they can be read. Every hour the folders are looked through again.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::task::AbortHandle;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use super::outage::Outage;
 use super::outputs::Output;
 use crate::checkpoint::{Manifest, NamedFiles, Owner, QueryPaths, Strangers, find_strangers};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::status::{Part, QueryStatus};
 use crate::store::Store;
 
@@ -25,6 +26,10 @@ const ASK_AGAIN: Duration = Duration::from_secs(30);
 /// Between two looks for strangers, and what comes on top so that not all queries of a server look at once.
 const LOOK_EVERY: Duration = Duration::from_secs(3_600);
 const APART_BY: u64 = 600;
+
+/// After so long the status says that the first look is not done yet. It goes on: a folder of years on a slow store takes its time, and where a
+/// disk hangs each further look would only take a thread more.
+const TELL_AFTER: Duration = if cfg!(test) { Duration::from_millis(20) } else { Duration::from_secs(60) };
 
 /// See the module's first lines. Dropping it ends the looking.
 #[derive(Debug)]
@@ -111,7 +116,7 @@ impl Shared {
         let apart = self.owner.query.bytes().fold(0, |sum: u64, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
         let every = LOOK_EVERY + Duration::from_secs(apart % APART_BY);
         loop {
-            let pause = match self.look().await {
+            let pause = match self.look_patiently().await {
                 Ok(()) => {
                     if outage.over().is_some() {
                         info!(query = self.owner.query, folder = self.owner.folder, "public files are written again");
@@ -128,6 +133,36 @@ impl Shared {
             };
             sleep(pause).await;
         }
+    }
+
+    /// As [`Shared::look`], and says so where it takes long.
+    async fn look_patiently(&self) -> Result<()> {
+        let mut look = pin!(self.look());
+        if let Ok(looked) = timeout(TELL_AFTER, look.as_mut()).await {
+            return looked;
+        }
+        let report = Error::unavailable(format!("public files of query {:?} wait for their folder", self.owner.query))
+            .detail(format!(
+                "what lies in {} has been looked through for {} s",
+                self.public.url(),
+                TELL_AFTER.as_secs()
+            ))
+            .hint(
+                "rows stay in the tail and can be read; look whether the store answers, a large folder just takes long",
+            )
+            .report();
+        let is_news = {
+            let mut answer = self.answer.lock();
+            let is_news = *answer == Answer::NotYet;
+            if is_news {
+                *answer = Answer::Refused(report.clone());
+            }
+            is_news
+        };
+        if is_news {
+            warn!(query = self.owner.query, reason = report, "no public files are written yet");
+        }
+        look.await
     }
 
     /// One look through the folders; the first time, and for as long as they are not ours, also whose they are.

@@ -199,3 +199,31 @@ async fn rows_are_as_old_as_they_are_when_the_folder_becomes_ours() -> Result<()
     assert!(!public_files(&site).await.is_empty());
     Ok(())
 }
+
+/// A large folder, or a disk that hangs: asking again would help neither.
+#[tokio::test]
+async fn a_folder_that_takes_long_to_look_through_is_waited_for_and_that_is_said() -> Result<()> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut site = Site::new(folder.path(), &VIEWS);
+    let faulty = FaultyStore::new();
+    site.public = faulty.store();
+    let (go, waits) = watch::channel(false);
+    *faulty.lists_wait.lock() = Some(waits);
+    site.append(10);
+    let mut kept = site.open("kept", site.generation().await).await?;
+    let status = Arc::clone(&kept.status);
+    let said = || {
+        kept.folder.report();
+        status.get().0 == QueryState::Degraded
+    };
+    until("what is wrong", said).await;
+    let reason = status.get().1.unwrap_or_default();
+    assert!(reason.contains("wait for their folder"), "{reason}");
+    assert!(!kept.folder.is_ours() && status.goes_on());
+    go.send_replace(true);
+    until("the end of the look", || kept.folder.is_ours()).await;
+    sealed(&mut kept).await;
+    assert_eq!(blocked(&mut kept), None);
+    assert!(!public_files(&site).await.is_empty());
+    Ok(())
+}
