@@ -1,5 +1,7 @@
 //! Public folders belong to one state: whatever becomes of it, no row is written a second time, and every row can be read.
 
+use arrow::compute::concat_batches;
+
 use super::sealing::until;
 use super::*;
 use crate::checkpoint::faulty::{Fault, FaultyStore};
@@ -225,5 +227,28 @@ async fn a_folder_that_takes_long_to_look_through_is_waited_for_and_that_is_said
     sealed(&mut kept).await;
     assert_eq!(blocked(&mut kept), None);
     assert!(!public_files(&site).await.is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_query_that_stands_still_because_of_its_folder_sends_nobody_to_the_store() -> Result<()> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut site, _) = before(folder.path()).await?;
+    (site.private, site.published) = (Store::over(Arc::new(InMemory::new()), "memory://empty"), Arc::default());
+    // Of which results may take 2 MiB.
+    site.budget = Budget::new(8 << 20, None);
+    let mut kept = site.open("kept", site.generation().await).await?;
+    settled(std::slice::from_mut(&mut kept)).await;
+    assert!(kept.folder.look().await.is_err());
+    let few = site.published.view("kept").expect("it runs").pin().tail[0].rows.batches().next().expect("rows")?;
+    let many = concat_batches(&few.schema(), vec![&few; 80_000 / few.num_rows()])?;
+    kept.outputs[VIEW].add(Rows::of(vec![many], &kept.account)?);
+    kept.dirty = true;
+    kept.checkpoint_and_sinks().await?;
+    assert!(kept.tail_is_full(), "{:?}", kept.account);
+    kept.folder.report();
+    let said = kept.status.get().1.expect("it is said");
+    assert!(said.contains("stands still") && said.contains("its public folder belongs to another state"), "{said}");
+    assert!(said.contains("move the folder"), "{said}");
     Ok(())
 }
