@@ -13,8 +13,8 @@ use crate::changelog::Changes;
 use crate::changelog::early::EarlyForm;
 use crate::changelog::published::ChangeForm;
 use crate::checkpoint::{
-    BundleBuilder, CHANGES, DEAD_LETTER_LEDGER, Generation, HotListRef, HotRun, LATE_LEDGER, Manifest, OutputChanges, OutputMark, OutputState,
-    QueryPaths, SealIntent, TailEntry, read_section_by_batches,
+    BundleBuilder, CHANGES, DEAD_LETTER_LEDGER, Generation, HotListRef, HotRun, LATE_LEDGER, Manifest, OutputChanges,
+    OutputMark, OutputState, QueryPaths, SealIntent, TailEntry, read_section_by_batches,
 };
 use crate::clock::{Clock, Micros};
 use crate::error::{Error, Result};
