@@ -207,7 +207,9 @@ impl QueryStatus {
 
     /// As [`QueryStatus::set`]; `arguments`: what belongs to the word, as in [`Standing`].
     pub fn set_with(&self, state: QueryState, arguments: Option<String>, reason: Option<String>) {
-        self.troubles.write().clear();
+        // With its input ended a query still brings rows to where they are read.
+        let stays = |part: &Part| state == QueryState::Finished && part.is_sink();
+        self.troubles.write().retain(|part, _| stays(part));
         self.note_silence(None);
         *self.pace.lock() = Pace::default();
         self.steps.leave();

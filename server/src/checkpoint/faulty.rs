@@ -17,6 +17,7 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use crate::store::Store;
 
@@ -54,6 +55,8 @@ pub(crate) struct FaultyStore {
     lasting: Mutex<Option<Fault>>,
     /// Writes that were asked for, of objects and of whole uploads.
     pub(crate) attempts: AtomicUsize,
+    /// Listings do not end before this says so.
+    pub(crate) lists_wait: Mutex<Option<watch::Receiver<bool>>>,
     /// How many keys each request to delete had.
     pub(crate) deleted: Mutex<Vec<usize>>,
     /// Keys written to, whether or not the caller was told so.
@@ -74,6 +77,7 @@ impl FaultyStore {
             deletes: Mutex::default(),
             lasting: Mutex::default(),
             attempts: AtomicUsize::new(0),
+            lists_wait: Mutex::default(),
             deleted: Mutex::default(),
             log: Mutex::default(),
         })
@@ -205,7 +209,10 @@ impl ObjectStore for FaultyStore {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list(prefix)
+        let listing = self.inner.list(prefix);
+        let Some(mut go) = self.lists_wait.lock().clone() else { return listing };
+        let end = stream::once(async move { drop(go.wait_for(|go| *go).await) });
+        listing.chain(end.filter_map(|()| future::ready(None))).boxed()
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {

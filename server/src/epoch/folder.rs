@@ -3,6 +3,7 @@
 //! Asked beside the loop, because a folder of years takes many listings: until the answer is there, and for as long as it is no, rows stay
 //! in the tail, where they can be read. Every hour the folders are looked through again.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -26,8 +27,9 @@ const ASK_AGAIN: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_secs(3_600);
 const APART_BY: u64 = 600;
 
-/// Longest time of one look.
-const LOOK_WITHIN: Duration = Duration::from_secs(60);
+/// After so long the status says that the first look is not done yet. It goes on: a folder of years on a slow store takes its time, and where a
+/// disk hangs each further look would only take a thread more.
+const TELL_AFTER: Duration = if cfg!(test) { Duration::from_millis(20) } else { Duration::from_secs(60) };
 
 /// See the module's first lines. Dropping it ends the looking.
 #[derive(Debug)]
@@ -114,7 +116,7 @@ impl Shared {
         let apart = self.owner.query.bytes().fold(0, |sum: u64, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
         let every = LOOK_EVERY + Duration::from_secs(apart % APART_BY);
         loop {
-            let pause = match self.look().await {
+            let pause = match self.look_patiently().await {
                 Ok(()) => {
                     if outage.over().is_some() {
                         info!(query = self.owner.query, folder = self.owner.folder, "public files are written again");
@@ -131,6 +133,36 @@ impl Shared {
             };
             sleep(pause).await;
         }
+    }
+
+    /// As [`Shared::look`], and says so where it takes long.
+    async fn look_patiently(&self) -> Result<()> {
+        let mut look = pin!(self.look());
+        if let Ok(looked) = timeout(TELL_AFTER, look.as_mut()).await {
+            return looked;
+        }
+        let report = Error::unavailable(format!("public files of query {:?} wait for their folder", self.owner.query))
+            .detail(format!(
+                "what lies in {} has been looked through for {} s",
+                self.public.url(),
+                TELL_AFTER.as_secs()
+            ))
+            .hint(
+                "rows stay in the tail and can be read; look whether the store answers, a large folder just takes long",
+            )
+            .report();
+        let is_news = {
+            let mut answer = self.answer.lock();
+            let is_news = *answer == Answer::NotYet;
+            if is_news {
+                *answer = Answer::Refused(report.clone());
+            }
+            is_news
+        };
+        if is_news {
+            warn!(query = self.owner.query, reason = report, "no public files are written yet");
+        }
+        look.await
     }
 
     /// One look through the folders; the first time, and for as long as they are not ours, also whose they are.
@@ -157,11 +189,8 @@ impl Shared {
     }
 
     async fn look_and_take(&self, is_ours: bool) -> Result<()> {
-        let looking = find_strangers(&self.public, &self.paths, &self.owner.query, || self.named.lock().clone());
-        let strangers = timeout(LOOK_WITHIN, looking).await.unwrap_or_else(|_| {
-            Err(Error::unavailable(format!("cannot look through {}", self.public.url()))
-                .detail(format!("it took longer than {} s", LOOK_WITHIN.as_secs())))
-        })?;
+        let named = || self.named.lock().clone();
+        let strangers = find_strangers(&self.public, &self.paths, &self.owner.query, named).await?;
         self.tell(&strangers);
         if is_ours {
             return Ok(());

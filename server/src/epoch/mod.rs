@@ -223,6 +223,8 @@ impl QueryLoop {
                 () = tokio::time::sleep(self.settings.checkpoint_interval) => {}
             }
             self.checkpoint_and_sinks().await?;
+            self.folder.report();
+            self.report();
         }
         Ok(())
     }
@@ -413,10 +415,13 @@ impl QueryLoop {
     }
 
     fn plan_seals(&mut self) {
-        if !self.folder.is_ours() {
-            return;
-        }
+        let is_ours = self.folder.is_ours();
         for output in &mut self.outputs {
+            if !is_ours {
+                // They grow old all the same.
+                output.see_tail(self.chain.head(), &self.clock);
+                continue;
+            }
             let limits = self.sealing.limits(self.settings.seal, output.tail_bytes(), output.tail_entries());
             let (paths, generation) = (self.chain.paths(), self.chain.generation());
             self.dirty |= output.plan_seal(limits, paths, generation, self.chain.head(), &self.clock);

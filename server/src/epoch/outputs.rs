@@ -501,6 +501,12 @@ impl Output {
         self.tail.len()
     }
 
+    /// As if its first entry were many.
+    #[cfg(test)]
+    pub(super) fn repeat_tail(&mut self, entries: usize) {
+        self.tail = self.tail.iter().take(1).cycle().take(entries).cloned().collect();
+    }
+
     /// The column that dates its rows.
     pub(super) fn date_column(&self) -> Option<&str> {
         self.date_column.as_deref()

@@ -3,6 +3,7 @@
 //! The rows come in the order of their checkpoints, so of several rows with one key the last wins, as it did when they first came. The old
 //! table is read until the new one takes its place.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -12,6 +13,7 @@ use tracing::warn;
 
 use crate::changelog::Changes;
 use crate::changelog::early::EarlyForm;
+use crate::checkpoint::FUTURE_DAYS_MAX;
 use crate::clock::{DAY_MICROS, Micros};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::postgres::{Claim, HotTable, PostgresSink, Rebuild, retry_delay};
@@ -108,12 +110,32 @@ impl Job {
             (Some(_), Some(now)) => first_day(now, self.sink.settings().retention_days),
             _ => None,
         };
-        let kept = |file: &&Arc<SealedFile>| match (&first, date_of(&file.path)) {
-            (Some(first), Some(date)) => date >= first.as_str(),
-            _ => true,
-        };
-        self.snapshot.sealed.iter().filter(kept).cloned().collect()
+        match first {
+            Some(first) => from_day(&self.snapshot.sealed, &first),
+            None => self.snapshot.sealed.to_vec(),
+        }
     }
+}
+
+/// The files that can hold rows of this day and later ones. One of a seal of many days can, whatever its own day is: rows of the smallest
+/// are filed under the day on which they came, and that may be long before theirs.
+fn from_day(sealed: &[Arc<SealedFile>], first: &str) -> Vec<Arc<SealedFile>> {
+    let mut days: HashMap<&str, usize> = HashMap::new();
+    for file in sealed {
+        *days.entry(seal_of(&file.path)).or_default() += 1;
+    }
+    let is_full = |path: &str| days.get(seal_of(path)).is_some_and(|days| *days >= FUTURE_DAYS_MAX);
+    let kept = |file: &&Arc<SealedFile>| match date_of(&file.path) {
+        Some(date) => date >= first || is_full(&file.path),
+        None => true,
+    };
+    sealed.iter().filter(kept).cloned().collect()
+}
+
+/// What the names of all files of a seal begin with.
+fn seal_of(path: &str) -> &str {
+    let name = path.rsplit_once('/').map_or(path, |(_, name)| name);
+    name.rsplit_once('-').map_or(name, |(seal, _)| seal)
 }
 
 /// The first day that is kept, as folders name it. `None` where it has no such name.
@@ -193,5 +215,20 @@ mod tests {
         assert_eq!(date_of("v/event_date=2026-01-01/v-1.parquet"), Some("2026-01-01"));
         assert_eq!(date_of("v/event_date=-2026-01-01/v-1.parquet"), None);
         assert_eq!(date_of("v-1.parquet"), None);
+    }
+
+    // As of a view of what will be: the third of them has no file of its own, and comes to be within what is kept.
+    #[test]
+    fn rows_that_are_filed_under_the_day_on_which_they_came_are_read_as_long_as_they_may_be_kept() {
+        let named = |days: &[&str], seal: u64| -> Vec<Arc<SealedFile>> {
+            let path = |(part, day): (usize, &&str)| format!("v/event_date={day}/v-1-aa-{seal:020}-{part:04}.parquet");
+            let file = |path| Arc::new(SealedFile { path, bytes: 1, rows: 1, checkpoints: None, sha256: None });
+            days.iter().enumerate().map(path).map(file).collect()
+        };
+        let ahead: Vec<String> = (10..10 + FUTURE_DAYS_MAX).map(|day| format!("2026-02-{day}")).collect();
+        let many: Vec<&str> = std::iter::once("2026-02-01").chain(ahead.iter().map(String::as_str)).collect();
+        let (few, many) = (named(&["2026-02-01", "2026-02-08", "2026-02-09"], 1), named(&many, 2));
+        let found = from_day(&[few.clone(), many.clone()].concat(), "2026-02-08");
+        assert_eq!(found, [&few[1..], &many[..]].concat());
     }
 }

@@ -360,8 +360,8 @@ pub(super) fn restored_watermark(slot: &StreamSlot, state: Option<&SourceState>,
     watermark.into()
 }
 
-/// The view and its two ledgers, and what changes, where that is wanted or has rows left that no file has yet. `version`: names what the view
-/// computes.
+/// The view and its two ledgers, and what changes, where that is wanted or has been: rows of then may lack their files, and the files there
+/// are would else be strangers in a folder of the query, which then writes none at all. `version`: names what the view computes.
 ///
 /// # Errors
 /// As [`ChangeForm::try_new`].
@@ -386,8 +386,7 @@ fn outputs(
     let Some(form) = pipeline.early() else { return Ok(vec![main, late, dead_letters]) };
     let main = main.with_early(form, account);
     let wanted = view.options.parquet_rows == ParquetRows::Changes;
-    let is_left = super::output_state(head, CHANGES).is_some_and(|state| !state.tail.is_empty());
-    if !wanted && !is_left {
+    if !wanted && super::output_state(head, CHANGES).is_none() {
         return Ok(vec![main, late, dead_letters]);
     }
     let form = ChangeForm::try_new(form).map_err(|error| error.at(view.location.clone()))?;

@@ -231,12 +231,22 @@ impl QueryLoop {
         let (bytes, all, limit) = (sealing.tail.bytes(), sealing.tail.all(), sealing.tail.limit());
         let primary =
             format!("query {} stands still since {since} until its rows are in public files", self.status.name);
+        // The store may be well, and wait for nothing.
+        let hint = match self.folder.is_ours() {
+            true => {
+                "nothing is lost; it goes on by itself once storage.tables_url takes files. Raise engine.state_bytes_max to bridge longer outages"
+            }
+            false => {
+                "nothing is lost; its public folder belongs to another state, or nobody says whose it is: what to do is said beside this, and it \
+                 goes on by itself then"
+            }
+        };
         let report = Error::over_budget(primary)
             .detail(format!(
                 "{bytes} bytes of {entries} checkpoints wait, {all} bytes with those of other queries; {limit} bytes may wait, and {ENTRIES_MAX} \
                  checkpoints"
             ))
-            .hint("nothing is lost; it goes on by itself once storage.tables_url takes files. Raise engine.state_bytes_max to bridge longer outages")
+            .hint(hint)
             .report();
         warn!(query = self.status.name, error = report, "too much waits for public files");
         self.status.trouble(Part::Tail, Some(report));
@@ -250,9 +260,10 @@ impl QueryLoop {
     /// How far checkpoints are apart.
     pub(super) fn checkpoint_interval(&self) -> Duration {
         let interval = self.settings.checkpoint_interval;
-        match self.sealing.failing_since {
-            None => interval,
-            Some(_) => stretched(interval, self.outputs.iter().map(Output::tail_entries).max().unwrap_or(0)),
+        // Nothing is tried, and so nothing fails, where the folder is another's or nobody says whose it is.
+        match self.sealing.failing_since.is_some() || !self.folder.is_ours() {
+            false => interval,
+            true => stretched(interval, self.outputs.iter().map(Output::tail_entries).max().unwrap_or(0)),
         }
     }
 }

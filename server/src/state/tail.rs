@@ -41,8 +41,11 @@ impl TailBytes {
     /// Says how many there are by now.
     pub fn set(&mut self, bytes: u64) {
         let tails = self.budget.tails();
-        tails.bytes.fetch_add(bytes, Ordering::Relaxed);
-        tails.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        // In one step: another query that looks between two would stand still for nothing.
+        match bytes.checked_sub(self.bytes) {
+            Some(more) => tails.bytes.fetch_add(more, Ordering::Relaxed),
+            None => tails.bytes.fetch_sub(self.bytes - bytes, Ordering::Relaxed),
+        };
         self.bytes = bytes;
     }
 

@@ -108,6 +108,11 @@ pub enum Part {
 }
 
 impl Part {
+    /// It takes the rows that have been committed.
+    pub(super) fn is_sink(self) -> bool {
+        matches!(self, Part::PublicFiles | Part::HotTable | Part::Folder)
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Part::Source => "source",
@@ -156,7 +161,11 @@ pub(super) struct Facts {
 
 /// The word that fits.
 pub(super) fn judge(facts: Facts) -> Standing {
-    let Facts { said, stopping, steps, stall_after, troubles, lookups, unheard, look } = facts;
+    let Facts { said, stopping, steps, stall_after, mut troubles, lookups, unheard, look } = facts;
+    if said.state == QueryState::Finished {
+        troubles.retain(|(part, _)| part.is_sink() || *part == Part::Store);
+        return unfinished(troubles).unwrap_or(said);
+    }
     if !matches!(said.state, QueryState::Starting | QueryState::Running | QueryState::Degraded) {
         return said;
     }
@@ -222,6 +231,19 @@ pub(super) fn judge(facts: Facts) -> Standing {
         return standing(QueryState::Idle, Some(format!("for {} s", look.unmoved.as_secs())), reasons);
     }
     standing(QueryState::Running, None, reasons)
+}
+
+/// All input has ended, and these keep its last rows from where they are to be read.
+fn unfinished(troubles: Vec<(Part, String)>) -> Option<Standing> {
+    let (mut parts, reasons): (Vec<&str>, Vec<String>) =
+        troubles.into_iter().map(|(part, reason)| (part.name(), reason)).unzip();
+    parts.dedup();
+    let degraded = || Standing {
+        state: QueryState::Degraded,
+        arguments: Some(parts.join(", ")),
+        reason: Some(reasons.join("\n")),
+    };
+    (!reasons.is_empty()).then(degraded)
 }
 
 #[cfg(test)]

@@ -29,6 +29,22 @@ fn a_query_stands_still_where_it_has_ended_by_an_error_or_nothing_comes_to_it() 
 }
 
 #[test]
+fn what_keeps_rows_from_their_files_is_said_also_when_all_input_has_ended_and_not_when_it_begins_anew() {
+    let status = QueryStatus::new("v", "v.sql");
+    status.set(QueryState::Running, None);
+    status.trouble(Part::Folder, Some("it is another's".to_owned()));
+    status.trouble(Part::Source, Some("no answer".to_owned()));
+    status.set(QueryState::Finished, None);
+    assert_eq!(status.get(), (QueryState::Degraded, Some("it is another's".to_owned())));
+    assert_eq!(status.stands_still(), None);
+    status.trouble(Part::Folder, None);
+    assert_eq!(status.get(), (QueryState::Finished, None));
+    status.trouble(Part::Folder, Some("it is another's".to_owned()));
+    status.set(QueryState::Running, None);
+    assert_eq!(status.get(), (QueryState::Running, None));
+}
+
+#[test]
 fn the_lag_of_a_query_that_does_not_run_is_not_known() {
     let status = QueryStatus::new("v", "v.sql");
     status.set(QueryState::Running, None);

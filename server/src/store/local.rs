@@ -25,7 +25,7 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::disk::create_durably;
-use super::writers::on_writer;
+use super::writers::Writers;
 
 const STAGING: &str = ".touchline-staging";
 
@@ -46,6 +46,7 @@ struct Disk {
     _lock: File,
     /// Folders whose own entries, up to the root, are known to be on disk.
     durable: Mutex<HashSet<PathBuf>>,
+    writers: Writers,
 }
 
 impl DurableDirectory {
@@ -58,12 +59,17 @@ impl DurableDirectory {
         sweep(&all_staging);
         let (staging, lock) = claim_staging(&all_staging)?;
         let files = LocalFileSystem::new_with_prefix(&root).map_err(io::Error::other)?;
-        let disk = Disk { root, staging, _lock: lock, durable: Mutex::default() };
+        let disk = Disk { root, staging, _lock: lock, durable: Mutex::default(), writers: Writers::default() };
         Ok(DurableDirectory { files, disk: Arc::new(disk) })
     }
 
     pub(super) fn root(&self) -> &FilePath {
         &self.disk.root
+    }
+
+    #[cfg(test)]
+    pub(super) fn writers(&self) -> &Writers {
+        &self.disk.writers
     }
 }
 
@@ -173,32 +179,44 @@ struct Upload {
     file: Arc<File>,
     /// Where the next part begins.
     next: u64,
+    /// It has taken its target's place.
+    placed: bool,
 }
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        // Gone already where it has taken its target's place.
-        let _ = fs::remove_file(&self.staged);
+        if !self.placed {
+            // Not here: this is a thread of the server, and the disk may hang. The folder goes after what is in it.
+            let (disk, staged) = (Arc::clone(&self.disk), std::mem::take(&mut self.staged));
+            let _removing = self.disk.writers.begin(move || {
+                let _ = fs::remove_file(&staged);
+                drop(disk);
+            });
+        }
     }
 }
 
 #[async_trait]
 impl MultipartUpload for Upload {
     fn put_part(&mut self, data: PutPayload) -> UploadPart {
-        let (file, location, begin) = (Arc::clone(&self.file), self.location.clone(), self.next);
+        let (disk, file) = (Arc::clone(&self.disk), Arc::clone(&self.file));
+        let (location, begin) = (self.location.clone(), self.next);
         self.next += data.content_length() as u64;
         Box::pin(async move {
-            let writing = on_writer(move || {
-                data.iter().try_fold(begin, |at, bytes| file.write_all_at(bytes, at).map(|()| at + bytes.len() as u64))
+            let writing = disk.writers.run(move || {
+                data.iter()
+                    .try_fold(begin, |at, bytes| file.write_all_at(bytes, at).map(|()| at + bytes.len() as u64))?;
+                // Each part has the time that its bytes need; the end of all has not.
+                file.sync_data()
             });
-            writing.await?.map(|_| ()).map_err(|error| failed(&location, error))
+            writing.await?.map_err(|error| failed(&location, error))
         })
     }
 
     async fn complete(&mut self) -> Result<PutResult> {
         let (disk, file) = (Arc::clone(&self.disk), Arc::clone(&self.file));
         let (staged, target) = (self.staged.clone(), self.target.clone());
-        let placing = on_writer(move || {
+        let placing = self.disk.writers.run(move || {
             let folder = target.parent().unwrap_or(&disk.root);
             disk.make_durable_folder(folder)?;
             file.sync_all()?;
@@ -206,11 +224,14 @@ impl MultipartUpload for Upload {
             File::open(folder)?.sync_all()
         });
         placing.await?.map_err(|error| failed(&self.location, error))?;
+        self.placed = true;
         Ok(PutResult { e_tag: None, version: None })
     }
 
     async fn abort(&mut self) -> Result<()> {
-        fs::remove_file(&self.staged).map_err(|error| failed(&self.location, error))
+        let staged = self.staged.clone();
+        let removing = self.disk.writers.run(move || fs::remove_file(staged));
+        removing.await?.map_err(|error| failed(&self.location, error))
     }
 }
 
@@ -250,7 +271,7 @@ impl ObjectStore for DurableDirectory {
         }
         let target = self.files.path_to_filesystem(location)?;
         let disk = Arc::clone(&self.disk);
-        let written = on_writer(move || disk.put(&target, &payload, create)).await?;
+        let written = self.disk.writers.run(move || disk.put(&target, &payload, create)).await?;
         written.map_err(|error| failed(location, error))?;
         Ok(PutResult { e_tag: None, version: None })
     }
@@ -265,9 +286,11 @@ impl ObjectStore for DurableDirectory {
         }
         let target = self.files.path_to_filesystem(location)?;
         let staged = self.disk.staging.join(Uuid::new_v4().simple().to_string());
-        let file = File::create_new(&staged).map_err(|error| failed(location, error))?;
+        let begun = staged.clone();
+        let file = self.disk.writers.run(move || File::create_new(begun)).await?;
+        let file = Arc::new(file.map_err(|error| failed(location, error))?);
         let (disk, location) = (Arc::clone(&self.disk), location.clone());
-        Ok(Box::new(Upload { disk, location, target, staged, file: Arc::new(file), next: 0 }))
+        Ok(Box::new(Upload { disk, location, target, staged, file, next: 0, placed: false }))
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {

@@ -1,8 +1,12 @@
 //! Stores open, write atomically and refuse to create twice; what cannot be used says why.
 
+use std::sync::Barrier;
+
+use futures::FutureExt;
 use futures::future::join_all;
 use object_store::{GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, PutMultipartOptions, PutResult};
 
+use super::writers::WRITERS;
 use super::*;
 
 async fn directory() -> (tempfile::TempDir, Store) {
@@ -67,6 +71,43 @@ fn the_store_writes_although_all_threads_of_the_server_are_taken() {
         assert!(other.await.unwrap().is_err());
         assert_eq!(store.get(&key).await.unwrap().unwrap(), "y");
     });
+}
+
+/// Public files may lie on another disk than checkpoints.
+#[tokio::test]
+async fn a_directory_that_hangs_keeps_no_other_one_waiting_and_no_thread_of_the_server() {
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let [hung, sound] = folders.each_ref().map(|folder| local::DurableDirectory::open(folder.path()).unwrap());
+    let begun = Arc::new(Barrier::new(WRITERS + 1));
+    for _ in 0..WRITERS {
+        let begun = Arc::clone(&begun);
+        drop(hung.writers().begin(move || {
+            begun.wait();
+        }));
+    }
+    let key = Path::from("a");
+    let waits = hung.put_multipart(&key).now_or_never();
+    let written = tokio::time::timeout(Duration::from_secs(20), sound.put(&key, "x".into())).await;
+    // Whatever has become of it, the threads are let go.
+    begun.wait();
+    assert!(waits.is_none(), "an upload begins on a thread of the server");
+    written.expect("it does not wait for the other disk").unwrap();
+    hung.put(&key, "x".into()).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_an_upload_has_written_goes_where_it_is_given_up() {
+    let (directory, store) = directory().await;
+    let mut upload = store.objects().put_multipart(&Path::from("a")).await.unwrap();
+    upload.put_part(Bytes::from_static(b"y").into()).await.unwrap();
+    drop((upload, store));
+    let staging = directory.path().join(".touchline-staging");
+    let gone = async {
+        while std::fs::read_dir(&staging).unwrap().next().is_some() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), gone).await.expect("it goes");
 }
 
 #[tokio::test]

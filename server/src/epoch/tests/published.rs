@@ -160,3 +160,29 @@ async fn what_changed_before_the_option_is_taken_away_still_gets_its_files_and_n
     assert!(files.iter().all(|(at, ..)| *at <= head), "{files:?}");
     Ok(())
 }
+
+#[tokio::test]
+async fn files_of_changes_are_no_strangers_once_the_option_is_taken_away() -> Result<()> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut site = Site::new(folder.path(), &PUBLISHED);
+    site.append(30);
+    let mut query = site.open("live", site.generation().await).await?;
+    query.folder.look().await?;
+    settled(std::slice::from_mut(&mut query)).await;
+    sealed(&mut query).await;
+    let published = files(&site).await;
+    assert!(!published.is_empty());
+    drop(query);
+    let deps = site.deps(site.generation().await);
+    site.catalog = catalog(&[("live", QUERY)], &deps.sources);
+    for _ in 0..2 {
+        let mut query = site.open("live", site.generation().await).await?;
+        query.folder.look().await?;
+        assert!(query.folder.is_ours(), "{query:?}");
+        assert_eq!(query.status.public_strangers.load(Ordering::Relaxed), 0);
+        site.append(30);
+        settled(std::slice::from_mut(&mut query)).await;
+        assert_eq!(files(&site).await, published, "nothing more changes there");
+    }
+    Ok(())
+}

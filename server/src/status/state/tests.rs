@@ -52,7 +52,10 @@ fn each_word_has_its_facts() {
         ),
         (
             "the longest of two that hang",
-            Facts { steps: vec![(Step::Committing, seconds(31)), (Step::ApplyingToPostgres, seconds(44))], ..running() },
+            Facts {
+                steps: vec![(Step::Committing, seconds(31)), (Step::ApplyingToPostgres, seconds(44))],
+                ..running()
+            },
             QueryState::Stalled,
             Some("applying to postgres, 44 s"),
         ),
@@ -159,6 +162,21 @@ fn what_has_ended_stays_what_it_is_whatever_hangs_or_stops() {
         let facts = Facts { stopping: true, steps: vec![(Step::Committing, seconds(99))], ..said(state) };
         assert_eq!(judge(facts), Standing { state, ..Standing::default() });
     }
+}
+
+#[test]
+fn what_has_ended_is_not_well_while_its_rows_do_not_come_to_where_they_are_read() {
+    let troubles = |parts: &[(Part, &str)]| Facts {
+        troubles: parts.iter().map(|(part, why)| (*part, (*why).to_owned())).collect(),
+        ..said(QueryState::Finished)
+    };
+    // There is nothing more to take in.
+    for part in [Part::Source, Part::Tail, Part::Backlog] {
+        assert_eq!(judge(troubles(&[(part, "away")])).state, QueryState::Finished, "{part:?}");
+    }
+    let found = judge(troubles(&[(Part::PublicFiles, "full"), (Part::HotTable, "no answer")]));
+    let (arguments, reason) = (Some("public files, postgres".to_owned()), Some("full\nno answer".to_owned()));
+    assert_eq!(found, Standing { state: QueryState::Degraded, arguments, reason });
 }
 
 #[test]
