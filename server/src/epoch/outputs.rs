@@ -288,7 +288,7 @@ impl Output {
         draft: &mut Manifest,
         bundle: &mut BundleBuilder,
     ) -> Result<()> {
-        for range in backlog::plan_runs(&self.kept) {
+        for range in backlog::plan_runs(&self.kept, &[self.applied, self.had]) {
             let waiting = &self.kept[range];
             let section = bundle.add(&[backlog::put_together(private, waiting).await?])?;
             let run = backlog::run_of(waiting, section)?;
