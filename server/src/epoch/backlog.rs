@@ -102,7 +102,7 @@ pub(super) fn of_run(run: &HotRun) -> Waiting {
         created_at: run.created_at,
         until: run.last_at(),
         section: run.section.clone(),
-        run: true,
+        run: run.from < run.to,
         rows: None,
     }
 }

@@ -106,10 +106,7 @@ impl Drop for Hot {
 }
 
 /// Does something beside the loop; for as long as it lasts the status knows of it.
-fn beside(
-    status: &QueryStatus,
-    work: impl Future<Output = Result<Done>> + Send + 'static,
-) -> JoinHandle<Result<Done>> {
+fn beside(status: &QueryStatus, work: impl Future<Output = Result<Done>> + Send + 'static) -> JoinHandle<Result<Done>> {
     let during = status.beside.during(Step::ApplyingToPostgres);
     tokio::spawn(async move {
         let _during = during;
@@ -223,9 +220,13 @@ impl QueryLoop {
             (Needs::All { floor: 0 }, _) => "how much of the rest is kept is not known".to_owned(),
             (Needs::All { floor }, _) => format!("rows up to checkpoint {floor} are kept in public files alone"),
         };
+        let until_then = match at {
+            0 => "nothing has to be done: it is empty until all rows are in the new one",
+            _ => "nothing has to be done: the old table is read until all rows are in the new one",
+        };
         let report = Error::unavailable(format!("hot table of query {} is made anew", self.status.name))
             .detail(format!("it is written up to checkpoint {at}; {lacking}"))
-            .hint("nothing has to be done: the old table is read until all rows are in the new one")
+            .hint(until_then)
             .report();
         if let Some(hot) = &mut self.hot {
             hot.stands = Stands::Short;

@@ -110,6 +110,16 @@ async fn a_run_that_was_applied_in_part_goes_on_in_its_middle() {
 }
 
 #[tokio::test]
+async fn a_run_of_one_checkpoint_has_the_rows_as_they_came() {
+    let one = entry(3, 10, &[30, 31]);
+    let run = HotRun { from: 3, to: 3, created_at: 7, until: Some(7), section: one.section.clone() };
+    let waiting = [Waiting { rows: one.rows.clone(), ..of_run(&run) }];
+    let (to, batches) = next_batch(&store(), &waiting, 0).await.expect("in memory").expect("rows wait");
+    assert_eq!((to, values(&batches)), (3, vec![30, 31]));
+    assert!(batches.iter().all(|rows| rows.schema() == batch(&[]).schema()), "as the view has them");
+}
+
+#[tokio::test]
 async fn one_transaction_takes_no_more_than_a_batch_and_at_least_a_checkpoint() {
     let store = store();
     let waiting = [
