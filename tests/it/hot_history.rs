@@ -22,6 +22,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         async_trial("hot_history::one_that_lacks_more_than_is_kept_is_made_anew", needs, || set_back(0)),
         async_trial("hot_history::a_table_that_is_switched_on_later_or_dropped_has_all_rows", needs, switched_on),
         async_trial("hot_history::a_table_that_was_switched_off_for_a_while_has_no_hole", needs, switched_off),
+        async_trial("hot_history::rows_that_wait_and_are_damaged_come_from_public_files", needs, damaged),
         async_trial("hot_history::a_marker_of_a_newer_server_stops_the_table_alone", needs, newer_marker),
     ]
 }
@@ -232,6 +233,30 @@ async fn switched_off() -> Outcome {
     place.site.write("queries/kept.sql", KEPT)?;
     place.append(&server, 10)?;
     place.compared(&server).await?;
+    stopped(server).await?;
+    place.database.done().await
+}
+
+async fn damaged() -> Outcome {
+    let place = Place::new(BACKLOG_BYTES).await?;
+    place.proxy.set_open(false);
+    let (server, status) = place.start().await?;
+    place.append(&server, 10)?;
+    place.view_has(&server, 10).await?;
+    until("all rows to be in public files", async || {
+        Ok(status.sealed_files.load(Ordering::Relaxed) > 0 && status.tail_rows.load(Ordering::Relaxed) == 0)
+    })
+    .await?;
+    stopped(server).await?;
+    // Nothing but what waits for the table is in them.
+    for bundle in fs::read_dir(place.site.path("data/state/q/kept/bundle"))? {
+        fs::remove_file(bundle?.path())?;
+    }
+    place.proxy.set_open(true);
+    let (server, status) = place.start().await?;
+    place.append(&server, 5)?;
+    place.compared(&server).await?;
+    until("the query to be well", async || Ok(status.get() == (QueryState::Running, None))).await?;
     stopped(server).await?;
     place.database.done().await
 }
