@@ -196,7 +196,7 @@ impl Rebuild {
     /// Writes rows into the new table, in one transaction; of several with one key the last wins, also over those of earlier calls.
     ///
     /// # Errors
-    /// As [`PostgresSink::apply`]. The rebuild is then to be begun again.
+    /// As [`PostgresSink::apply`]. After `Unavailable` it may be repeated; where that does not help the rebuild is to be begun again.
     pub async fn add(&mut self, rows: &[RecordBatch]) -> Result<()> {
         let (from, to) = (self.batches, self.batches + 1);
         let counting = Claim { head: u64::MAX, ..self.claim.clone() };
