@@ -13,6 +13,9 @@ pub(crate) fn tests() -> Vec<Trial> {
     let needs = &[Need::Postgres];
     vec![
         async_trial("hot_table_upkeep::a_replaced_table_keeps_what_people_did_to_it", needs, replaced),
+        async_trial("hot_table_upkeep::what_is_done_while_a_table_is_made_anew_holds", needs, meanwhile),
+        async_trial("hot_table_upkeep::a_table_half_made_by_another_version_is_in_nobodys_way", needs, half_made),
+        async_trial("hot_table_upkeep::one_table_that_cannot_go_keeps_no_other", needs, cannot_go),
         async_trial("hot_table_upkeep::retention_behind_a_long_read_holds_up_no_write", needs, behind_a_read),
         async_trial("hot_table_upkeep::a_drop_that_was_cut_off_is_finished", needs, cut_off),
     ]
@@ -53,7 +56,10 @@ async fn replaced() -> Outcome {
     // The one of a column that is no more is left, and the key's own is there once.
     let indexes = "SELECT indisprimary OR indnkeyatts = 2 AS of_key, indpred IS NOT NULL FROM pg_index WHERE indrelid = 'momentum'::regclass ORDER BY 1";
     assert_eq!(place.rows(indexes).await?, ["(f,t)", "(t,f)"]);
-    place.sink.apply(&later_momentum(), &claim(2), 0, 1, &[rows(&later_momentum(), &[(Some("m1"), 20_000, 1)])]).await?;
+    place
+        .sink
+        .apply(&later_momentum(), &claim(2), 0, 1, &[rows(&later_momentum(), &[(Some("m1"), 20_000, 1)])])
+        .await?;
 
     // A policy that hides rows and cannot go over: nobody gets in until somebody has looked.
     place
@@ -74,6 +80,82 @@ async fn replaced() -> Outcome {
             place.schema
         ))
         .await?;
+    place.done().await
+}
+
+async fn meanwhile() -> Outcome {
+    let place = place().await?;
+    let (hot, reader) = (momentum(), unique("reader"));
+    place.sink.prepare(&hot, &claim(1)).await?;
+    let all = [rows(&hot, &[(Some("a"), 20_000, 1)])];
+    place.sink.apply(&hot, &claim(1), 0, 1, &all).await?;
+    place
+        .db
+        .batch_execute(&format!(
+            "CREATE ROLE \"{reader}\"; GRANT SELECT ON momentum TO \"{reader}\"; CREATE VIEW seen AS SELECT shots FROM momentum"
+        ))
+        .await?;
+    // Somebody's view would go with the old table: that is said before all rows are read.
+    let error = place.sink.begin_rebuild(&hot, &claim(1), None).await.expect_err("a view reads it");
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{error:?}");
+    assert!(error.report().contains("seen"), "{}", error.report());
+
+    place.db.batch_execute("DROP VIEW seen").await?;
+    let mut rebuild = place.sink.begin_rebuild(&hot, &claim(1), None).await?;
+    rebuild.add(&all).await?;
+    place
+        .db
+        .batch_execute(&format!(
+            "REVOKE SELECT ON momentum FROM \"{reader}\"; GRANT DELETE ON momentum TO \"{reader}\"; CREATE INDEX ON momentum (shots)"
+        ))
+        .await?;
+    rebuild.finish(5).await?;
+    let rights = format!(
+        "SELECT has_table_privilege('{reader}', 'momentum', 'SELECT'), has_table_privilege('{reader}', 'momentum', 'DELETE'),
+                (SELECT count(*) FROM pg_index WHERE indrelid = 'momentum'::regclass)"
+    );
+    assert_eq!(place.rows(&rights).await?, ["(f,t,2)"]);
+    place.db.batch_execute(&format!("DROP OWNED BY \"{reader}\"; DROP ROLE \"{reader}\"")).await?;
+    place.done().await
+}
+
+async fn half_made() -> Outcome {
+    let place = place().await?;
+    let (first, later) = (momentum(), later_momentum());
+    place.sink.prepare(&first, &claim(1)).await?;
+    let mut cut_off = place.sink.begin_rebuild(&first, &claim(1), None).await?;
+    let of_first = [rows(&first, &[(Some("a"), 20_000, 1)])];
+    cut_off.add(&of_first).await?;
+    // The view's file is changed before it is whole.
+    place.sink.prepare(&later, &claim(2)).await?;
+    let mut rebuild = place.sink.begin_rebuild(&later, &claim(2), None).await?;
+    assert_eq!(cut_off.add(&of_first).await.expect_err("it is gone").kind(), ErrorKind::Unavailable);
+    assert_eq!(cut_off.finish(5).await.expect_err("it is another's").kind(), ErrorKind::Fenced);
+    rebuild.add(&[rows(&later, &[(Some("b"), 20_000, 2)])]).await?;
+    rebuild.finish(5).await?;
+    assert_eq!(place.rows("SELECT match_id, xg FROM momentum").await?, ["(b,2)"]);
+    let markers = "SELECT query FROM touchline_commits ORDER BY 1";
+    assert_eq!(place.rows(markers).await?, ["(momentum)", "(momentum-0a1b2c3d)"]);
+    place.done().await
+}
+
+async fn cannot_go() -> Outcome {
+    let place = place().await?;
+    let (first, later) = (momentum(), later_momentum());
+    let last = HotTable { query: "momentum-11111111".to_owned(), ..momentum() };
+    // Somebody's view goes on reading the table that it was made over.
+    place.sink.prepare(&later, &claim(1)).await?;
+    place.db.batch_execute("CREATE VIEW seen AS SELECT xg FROM momentum").await?;
+    place.sink.prepare(&first, &claim(2)).await?;
+    place.sink.prepare(&last, &claim(3)).await?;
+    place.db.batch_execute("UPDATE touchline_set_aside SET set_aside_at = now() - interval '8 days'").await?;
+    let aside = "SELECT table_name FROM touchline_set_aside ORDER BY 1";
+    assert_eq!(place.rows(aside).await?, ["(momentum_old_0a1b2c3d)", "(momentum_old_first)"]);
+    let error = place.sink.retain(&last, 3, 20_000 * DAY).await.expect_err("a view reads it");
+    assert!(error.report().contains("momentum_old_0a1b2c3d"), "{}", error.report());
+    assert_eq!(place.rows(aside).await?, ["(momentum_old_0a1b2c3d)"], "the other has gone");
+    place.db.batch_execute("DROP VIEW seen").await?;
+    assert_eq!(place.sink.retain(&last, 3, 20_000 * DAY).await?.dropped, ["momentum_old_0a1b2c3d"]);
     place.done().await
 }
 
@@ -130,7 +212,8 @@ async fn behind_a_read() -> Outcome {
         _ = sink.apply(&hot, &ours, 21, 22, &more) => return Err("the marker is held, and the write ended".into()),
         retained = sink.retain(&other, 1, 20_012 * DAY) => retained?,
     };
-    assert_eq!(retained.dropped, ["other_p20241004"]);
+    // With the days that were made ahead.
+    assert_eq!(retained.dropped, ["other_p20241004", "other_p20241005", "other_p20241006"]);
     reader.batch_execute("ROLLBACK").await?;
     place.done().await
 }

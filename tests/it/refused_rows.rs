@@ -20,6 +20,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         async_trial("refused_rows::what_a_constraint_or_a_trigger_forbids_is_refused_row_by_row", needs, forbidden),
         async_trial("refused_rows::a_key_is_never_held_as_another_one", needs, other_keys),
         async_trial("refused_rows::a_refused_key_can_be_deleted_and_written_again", needs, refused_and_deleted),
+        async_trial("refused_rows::what_a_table_made_anew_does_not_take_is_noted_once", needs, in_a_rebuild),
         async_trial("refused_rows::the_ledger_outlives_the_server_and_is_read_by_sql", needs, by_sql),
     ]
 }
@@ -190,6 +191,31 @@ async fn refused_and_deleted() -> Outcome {
     place.done().await
 }
 
+async fn in_a_rebuild() -> Outcome {
+    let place = place().await?;
+    let hot = momentum();
+    place.sink.prepare(&hot, &claim(1)).await?;
+    let long = long_text(5);
+    let all = [rows(&hot, &[(Some("a"), 20_000, 1), (Some(long.as_str()), 20_000, 2)])];
+    place.sink.apply(&hot, &claim(1), 0, 3, &all).await?;
+    assert_eq!(ledger(&place).await?, ["(momentum,3,write,54000)"]);
+    // One attempt is cut off.
+    place.sink.begin_rebuild(&hot, &claim(1), None).await?.add(&all).await?;
+    let mut rebuild = place.sink.begin_rebuild(&hot, &claim(1), None).await?;
+    rebuild.add(&all).await?;
+    rebuild.finish(7).await?;
+    assert_eq!(ledger(&place).await?, ["(momentum,7,write,54000)"]);
+    assert_eq!(place.rows("SELECT version FROM touchline_refused").await?, ["(momentum)"]);
+    assert_eq!(place.sink.refused_rows("momentum"), 3, "each time it was tried");
+
+    // A table that was dropped is given all rows again.
+    place.db.batch_execute("DROP TABLE momentum").await?;
+    assert_eq!(place.sink.prepare(&hot, &claim(1)).await?, 0);
+    place.sink.apply(&hot, &claim(1), 0, 8, &all).await?;
+    assert_eq!(ledger(&place).await?, ["(momentum,8,write,54000)"]);
+    place.done().await
+}
+
 async fn by_sql() -> Outcome {
     let place = place().await?;
     let site = Site::new()?;
@@ -216,7 +242,7 @@ async fn by_sql() -> Outcome {
     server.wait_for("the count", |server| {
         let rows = server
             .query("SELECT state, postgres_refused_rows AS refused FROM touchline.queries WHERE name = 'kept'")?;
-        Ok((rows == [serde_json::json!({ "state": "running", "refused": 1 })]).then_some(()))
+        Ok((rows == [serde_json::json!({ "state": "RUNNING", "refused": 1 })]).then_some(()))
     })?;
     let (_, metrics) = server.get("/metrics")?;
     let counted = metrics.lines().find(|line| line.starts_with("touchline_query_postgres_refused_rows_total{"));

@@ -253,7 +253,7 @@ fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
 }
 
 /// Rows of several checkpoints for the hot table, in one section. Their batches have a column more, the last: the
-/// checkpoint that each row is of, so that one that was applied in part goes on in its middle.
+/// checkpoint that each row is of, so that one that was applied in part goes on in its middle. A run of one checkpoint is its section as it was.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HotRun {

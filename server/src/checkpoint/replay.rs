@@ -11,7 +11,7 @@ use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::chain::Chain;
-use super::manifest::{HotRun, Manifest, corrupt};
+use super::manifest::{HotRun, Manifest, TailEntry, corrupt};
 use super::sha256;
 use crate::clock::Micros;
 use crate::error::{Error, Result};
@@ -21,6 +21,10 @@ use crate::store::Store;
 /// what comes.
 const NAMED_MAX: usize = 32;
 const NAMED_KEPT: usize = 16;
+
+/// Applied checkpoints named one by one: some wait to be put together with those that come, and others are too large for that.
+const ENTRIES_MAX: usize = 192;
+const ENTRIES_KEPT: usize = 128;
 
 /// Lists of one level that are merged into one: with [`NAMED_KEPT`] runs in each of the first level, 28 lists name 65,000 runs.
 const MERGE_AT: usize = 8;
@@ -78,6 +82,7 @@ impl Chain {
         let (generation, id, attempt) = (draft.generation, draft.id, draft.attempt);
         for (n, output) in draft.outputs.values_mut().enumerate() {
             let Some(table) = &mut output.hot_table else { continue };
+            single_out(&mut output.hot, &mut output.hot_runs, table.applied);
             let applied = output.hot_runs.iter().take_while(|run| run.to <= table.applied).count();
             if applied <= NAMED_MAX {
                 continue;
@@ -117,6 +122,22 @@ impl Chain {
 pub(super) fn named_by_list(list: &[u8]) -> BTreeSet<String> {
     let runs: Vec<HotRun> = serde_json::from_slice(list).unwrap_or_default();
     runs.into_iter().map(|run| run.section.object).collect()
+}
+
+/// Makes runs of one checkpoint of applied ones that nothing is put together with: else each would stay in the manifest by itself.
+fn single_out(entries: &mut Vec<TailEntry>, runs: &mut Vec<HotRun>, applied: u64) {
+    let had = entries.iter().take_while(|entry| entry.checkpoint <= applied).count();
+    if had <= ENTRIES_MAX {
+        return;
+    }
+    runs.extend(entries.drain(..had - ENTRIES_KEPT).map(|entry| HotRun {
+        from: entry.checkpoint,
+        to: entry.checkpoint,
+        created_at: entry.created_at,
+        until: Some(entry.created_at),
+        section: entry.section,
+    }));
+    runs.sort_by_key(|run| run.to);
 }
 
 /// Where the lists of `level` begin, if with the one about to be written there are enough of them to merge.

@@ -102,7 +102,7 @@ pub(super) fn of_run(run: &HotRun) -> Waiting {
         created_at: run.created_at,
         until: run.last_at(),
         section: run.section.clone(),
-        run: true,
+        run: run.from < run.to,
         rows: None,
     }
 }
@@ -128,7 +128,7 @@ pub(super) async fn next_batch(
     applied: u64,
 ) -> Result<Option<(u64, Vec<RecordBatch>)>> {
     let missing: Vec<&Waiting> = waiting.iter().filter(|waiting| waiting.to > applied).collect();
-    let Some(taken) = groups(&missing).into_iter().next() else { return Ok(None) };
+    let Some(taken) = groups(&missing, &[]).into_iter().next() else { return Ok(None) };
     let (mut reached, mut batches) = (applied, Vec::new());
     for waiting in &missing[taken] {
         let rows = read(private, waiting).await?;
@@ -142,8 +142,11 @@ pub(super) async fn next_batch(
 }
 
 /// What of `waiting` is to be put together in the checkpoint under way: ranges of it, each to become one run.
-pub(super) fn plan_runs(waiting: &[Waiting]) -> Vec<std::ops::Range<usize>> {
-    let mut together = groups(&waiting.iter().collect::<Vec<_>>());
+///
+/// `apart`: checkpoints up to which the hot table has, or has had, everything. A run with rows from before and after one of them would
+/// count as waiting with all of its rows, bytes and age.
+pub(super) fn plan_runs(waiting: &[Waiting], apart: &[u64]) -> Vec<std::ops::Range<usize>> {
+    let mut together = groups(&waiting.iter().collect::<Vec<_>>(), apart);
     together.retain(|group| group.len() > 1);
     let saved: usize = together.iter().map(|group| group.len() - 1).sum();
     if saved < SAVED_MIN {
@@ -177,14 +180,16 @@ pub(super) fn run_of(waiting: &[Waiting], section: Section) -> Result<HotRun> {
     Ok(HotRun { from: first.from, to: last.to, created_at: first.created_at, until: Some(last.until), section })
 }
 
-/// Neighbours that together stay within the limits, as many as go, from the oldest on.
-fn groups(waiting: &[&Waiting]) -> Vec<std::ops::Range<usize>> {
+/// Neighbours that together stay within the limits, as many as go, from the oldest on; none on both sides of a checkpoint in `apart`.
+fn groups(waiting: &[&Waiting], apart: &[u64]) -> Vec<std::ops::Range<usize>> {
     let mut groups: Vec<std::ops::Range<usize>> = Vec::new();
-    let (mut bytes, mut rows, mut since) = (0, 0, 0);
+    let (mut bytes, mut rows, mut since, mut before) = (0, 0, 0, 0);
     for (at, waiting) in waiting.iter().enumerate() {
         bytes += waiting.section.length;
         rows += waiting.section.rows;
-        let near = waiting.until.saturating_sub(since) <= RUN_SPAN_MAX;
+        let parted = apart.iter().any(|bound| before <= *bound && waiting.to > *bound);
+        before = waiting.to;
+        let near = !parted && waiting.until.saturating_sub(since) <= RUN_SPAN_MAX;
         match groups.last_mut() {
             Some(group) if near && bytes <= BATCH_BYTES_MAX && rows <= BATCH_ROWS_MAX => group.end = at + 1,
             _ => {

@@ -44,6 +44,8 @@ pub(super) struct Hot {
     outage: Outage,
     /// So much is waiting that the query takes nothing in.
     full: bool,
+    /// What it lacks next could not be read.
+    unreadable: bool,
 }
 
 /// Where the table stands.
@@ -67,6 +69,8 @@ enum Done {
         older: Option<Vec<HotRun>>,
     },
     Written(u64),
+    /// Rows that wait are damaged or gone.
+    Unreadable(Error),
     Rebuilt(u64),
 }
 
@@ -83,6 +87,7 @@ impl Hot {
             retry_at: now,
             outage: Outage::default(),
             full: false,
+            unreadable: false,
         }
     }
 
@@ -106,10 +111,7 @@ impl Drop for Hot {
 }
 
 /// Does something beside the loop; for as long as it lasts the status knows of it.
-fn beside(
-    status: &QueryStatus,
-    work: impl Future<Output = Result<Done>> + Send + 'static,
-) -> JoinHandle<Result<Done>> {
+fn beside(status: &QueryStatus, work: impl Future<Output = Result<Done>> + Send + 'static) -> JoinHandle<Result<Done>> {
     let during = status.beside.during(Step::ApplyingToPostgres);
     tokio::spawn(async move {
         let _during = during;
@@ -189,6 +191,15 @@ impl QueryLoop {
                 self.dirty |= self.outputs[VIEW].note_applied(at);
                 self.hot_stands_at(at, true);
             }
+            Done::Unreadable(error) => {
+                let again = self.hot.as_mut().is_some_and(|hot| std::mem::replace(&mut hot.unreadable, true));
+                self.hot_failed(&error);
+                // Once they may have been put together with others, and their bundle deleted, as they were about to be read. Twice they are
+                // lost, and in the tail or in public files all the same.
+                if let Some(hot) = self.hot.as_mut().filter(|_| again) {
+                    hot.stands = Stands::Short;
+                }
+            }
             Done::Rebuilt(at) => {
                 info!(query = self.status.name, checkpoint = at, "hot table made anew");
                 self.outputs[VIEW].made_anew(at);
@@ -223,9 +234,13 @@ impl QueryLoop {
             (Needs::All { floor: 0 }, _) => "how much of the rest is kept is not known".to_owned(),
             (Needs::All { floor }, _) => format!("rows up to checkpoint {floor} are kept in public files alone"),
         };
+        let until_then = match at {
+            0 => "nothing has to be done: it is empty until all rows are in the new one",
+            _ => "nothing has to be done: the old table is read until all rows are in the new one",
+        };
         let report = Error::unavailable(format!("hot table of query {} is made anew", self.status.name))
             .detail(format!("it is written up to checkpoint {at}; {lacking}"))
-            .hint("nothing has to be done: the old table is read until all rows are in the new one")
+            .hint(until_then)
             .report();
         if let Some(hot) = &mut self.hot {
             hot.stands = Stands::Short;
@@ -240,6 +255,7 @@ impl QueryLoop {
     fn hot_stands_at(&mut self, at: u64, well: bool) {
         let Some(hot) = &mut self.hot else { return };
         hot.stands = Stands::At(at);
+        hot.unreadable &= !well;
         self.status.postgres_checkpoint.store(at, Ordering::Relaxed);
         if well {
             self.status.trouble(Part::HotTable, None);
@@ -347,9 +363,11 @@ async fn write(
     waiting: Vec<Waiting>,
     applied: u64,
 ) -> Result<Done> {
-    let Some((to, batches)) = backlog::next_batch(&private, &waiting, applied).await? else {
-        return Ok(Done::Written(applied));
+    let next = match backlog::next_batch(&private, &waiting, applied).await {
+        Err(error) if error.kind() == ErrorKind::Corrupt => return Ok(Done::Unreadable(error)),
+        next => next?,
     };
+    let Some((to, batches)) = next else { return Ok(Done::Written(applied)) };
     drop(waiting);
     match sink.apply(&table, &claim, applied, to, &batches).await? {
         Applied::Written { .. } => Ok(Done::Written(to)),

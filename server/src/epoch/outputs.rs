@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use tracing::warn;
+
 use super::backlog::{self, Backlog, Waiting};
 use super::early::{EarlyOutput, Target};
 use super::ledger;
@@ -17,7 +19,7 @@ use crate::checkpoint::{
     OutputMark, OutputState, QueryPaths, SealIntent, TailEntry, read_section_by_batches,
 };
 use crate::clock::{Clock, Micros};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::sink::parquet::{SealLimits, SealNames, plan_seal, tail_entry};
 use crate::state::{Account, Rows, Spool};
 use crate::store::{SpillDirectory, Store};
@@ -322,15 +324,31 @@ impl Output {
     }
 
     /// Writes rows for the hot table as fewer, longer runs, where there are many of them. Before [`Output::stage`].
+    ///
+    /// Rows that cannot be read any more are no reason for the query to stop: those that the table has had are let go, and of those that it
+    /// lacks it hears when their turn comes.
     pub(super) async fn put_hot_together(
-        &self,
+        &mut self,
         private: &Store,
         draft: &mut Manifest,
         bundle: &mut BundleBuilder,
     ) -> Result<()> {
-        for range in backlog::plan_runs(&self.kept) {
+        let mut lost = 0;
+        for range in backlog::plan_runs(&self.kept, &[self.applied, self.had]) {
             let waiting = &self.kept[range];
-            let section = bundle.add(&[backlog::put_together(private, waiting).await?])?;
+            let together = match backlog::put_together(private, waiting).await {
+                Ok(together) => together,
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    let had = waiting.last().map(|last| last.to).filter(|to| *to <= self.applied);
+                    if let Some(to) = had {
+                        warn!(output = self.name, to, error = error.report(), "rows kept for the hot table are lost");
+                        lost = lost.max(to);
+                    }
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let section = bundle.add(&[together])?;
             let run = backlog::run_of(waiting, section)?;
             let state = draft.outputs.entry(self.name.clone()).or_default();
             let covered = run.from..=run.to;
@@ -338,6 +356,13 @@ impl Output {
             state.hot_runs.retain(|other| !covered.contains(&other.to));
             state.hot_runs.push(run);
             state.hot_runs.sort_by_key(|run| run.to);
+        }
+        if lost > 0 {
+            let state = draft.outputs.entry(self.name.clone()).or_default();
+            state.hot.retain(|entry| entry.checkpoint > lost);
+            state.hot_runs.retain(|run| run.to > lost);
+            state.hot_table.iter_mut().for_each(|table| table.lists.retain(|list| list.to > lost));
+            self.floor = Some(self.floor.unwrap_or(0).max(lost));
         }
         Ok(())
     }

@@ -27,6 +27,9 @@ use crate::tables::{SealedFile, ViewSnapshot};
 const BATCH_ROWS_MAX: usize = 1 << 16;
 const BATCH_BYTES_MAX: usize = 16 << 20;
 
+/// How often a transaction into the new table is tried: a moment without Postgres is no reason to begin hours of work again. Some 12 s.
+const ADD_ATTEMPTS: u32 = 8;
+
 /// How often it is tried to put the new table in the place of the old one, which somebody may be reading. Some five minutes.
 const SWAP_ATTEMPTS: u32 = 16;
 
@@ -194,8 +197,18 @@ impl Gathering {
     }
 
     async fn flush(&mut self, rebuild: &mut Rebuild) -> Result<()> {
-        if self.rows > 0 {
-            rebuild.add(&self.batches).await?;
+        let mut attempt = 0;
+        while self.rows > 0 {
+            match rebuild.add(&self.batches).await {
+                Err(error) if error.kind() == ErrorKind::Unavailable && attempt + 1 < ADD_ATTEMPTS => {
+                    tokio::time::sleep(retry_delay(attempt, 1.0)).await;
+                    attempt += 1;
+                }
+                added => {
+                    added?;
+                    break;
+                }
+            }
         }
         self.batches.clear();
         (self.rows, self.bytes) = (0, 0);

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
@@ -56,6 +57,34 @@ async fn the_manifest_names_a_few_dozen_however_many_there_are_and_none_is_lost(
     }
     all.extend(state.hot_runs.iter().cloned());
     assert_eq!(all.iter().map(|run| run.to).collect::<Vec<_>>(), (1..=runs).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn checkpoints_that_are_too_large_to_be_put_together_move_to_lists_as_well() {
+    let store = memory();
+    let chain = open(&store).await;
+    let mut draft = chain.draft(0);
+    draft.outputs.insert("v".to_owned(), output(vec![], 0));
+    for checkpoint in 1..=1_000_u64 {
+        let state = draft.outputs.get_mut("v").unwrap();
+        let (created_at, section) = (checkpoint as Micros, section("bundle"));
+        state.hot.push(TailEntry { checkpoint, created_at, section, dates: BTreeMap::new() });
+        state.hot_table.as_mut().unwrap().applied = checkpoint.saturating_sub(5);
+        draft.attempt = uuid::Uuid::new_v4();
+        chain.fold_hot_runs(&mut draft).await.unwrap();
+        let state = &draft.outputs["v"];
+        let lists = state.hot_table.as_ref().unwrap().lists.len();
+        let named = state.hot.len() + state.hot_runs.len() + lists;
+        assert!(named <= 260, "{named} after {checkpoint}");
+    }
+    let state = &draft.outputs["v"];
+    let mut all = Vec::new();
+    for list in &state.hot_table.as_ref().unwrap().lists {
+        all.extend(read_hot_runs(&store, list).await.unwrap());
+    }
+    all.extend(state.hot_runs.iter().cloned());
+    let all = all.iter().map(|run| run.to).chain(state.hot.iter().map(|entry| entry.checkpoint));
+    assert_eq!(all.collect::<Vec<_>>(), (1..=1_000).collect::<Vec<_>>());
 }
 
 #[tokio::test]

@@ -29,7 +29,7 @@ fn entry(checkpoint: u64, bytes: u64, rows: &[i64]) -> Waiting {
 
 /// What a checkpoint makes of what waits, without the rows.
 fn put_all_together(waiting: &mut Vec<Waiting>) {
-    for range in plan_runs(waiting).into_iter().rev() {
+    for range in plan_runs(waiting, &[]).into_iter().rev() {
         let (first, last) = (waiting[range.start].clone(), waiting[range.end - 1].clone());
         let bytes = waiting[range.clone()].iter().map(|waiting| waiting.section.length).sum();
         let rows = waiting[range.clone()].iter().map(|waiting| waiting.section.rows).sum();
@@ -60,9 +60,18 @@ fn the_number_of_entries_is_bounded_by_the_bytes_that_wait_and_not_by_the_checkp
 #[test]
 fn a_few_entries_are_left_as_they_are() {
     let waiting: Vec<Waiting> = (1..=63).map(|checkpoint| entry(checkpoint, 10, &[1])).collect();
-    assert_eq!(plan_runs(&waiting), Vec::<std::ops::Range<usize>>::new());
+    assert_eq!(plan_runs(&waiting, &[]), Vec::<std::ops::Range<usize>>::new());
     let more: Vec<Waiting> = (1..=64).map(|checkpoint| entry(checkpoint, 10, &[1])).collect();
-    assert_eq!(plan_runs(&more), vec![0..64]);
+    assert_eq!(plan_runs(&more, &[]), vec![0..64]);
+}
+
+#[test]
+fn rows_that_the_table_has_are_not_put_together_with_those_that_wait() {
+    let waiting: Vec<Waiting> = (1..=100).map(|checkpoint| entry(checkpoint, 10, &[1])).collect();
+    assert_eq!(plan_runs(&waiting, &[0, 0]), [0..100], "it has none");
+    assert_eq!(plan_runs(&waiting, &[10, 10]), [0..10, 10..100]);
+    assert_eq!(plan_runs(&waiting, &[10, 40]), [0..10, 10..40, 40..100], "set back to 10");
+    assert_eq!(plan_runs(&waiting, &[100, 100]), [0..100], "it has all of them");
 }
 
 #[test]
@@ -72,7 +81,7 @@ fn a_run_spans_an_hour_at_the_most() {
         let minute = 60_000_000 * at as Micros;
         (waiting.created_at, waiting.until) = (minute, minute);
     }
-    assert_eq!(plan_runs(&waiting), [0..61, 61..122, 122..183, 183..200]);
+    assert_eq!(plan_runs(&waiting, &[]), [0..61, 61..122, 122..183, 183..200]);
     let section = waiting[0].section.clone();
     let run = run_of(&waiting[..61], section).expect("not empty");
     assert_eq!((run.created_at, run.last_at()), (0, 3_600_000_000));
@@ -98,6 +107,16 @@ async fn a_run_that_was_applied_in_part_goes_on_in_its_middle() {
     // Runs are put together with what comes after them.
     let again = put_together(&store, &waiting).await.expect("in memory");
     assert_eq!(values(&[after(&again, 5).expect("a run")]), [60, 90]);
+}
+
+#[tokio::test]
+async fn a_run_of_one_checkpoint_has_the_rows_as_they_came() {
+    let one = entry(3, 10, &[30, 31]);
+    let run = HotRun { from: 3, to: 3, created_at: 7, until: Some(7), section: one.section.clone() };
+    let waiting = [Waiting { rows: one.rows.clone(), ..of_run(&run) }];
+    let (to, batches) = next_batch(&store(), &waiting, 0).await.expect("in memory").expect("rows wait");
+    assert_eq!((to, values(&batches)), (3, vec![30, 31]));
+    assert!(batches.iter().all(|rows| rows.schema() == batch(&[]).schema()), "as the view has them");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@ use std::time::Duration;
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::{Int64Type, SchemaRef};
 use object_store::memory::InMemory;
+use object_store::path::Path;
 
 use super::*;
 use crate::checkpoint::{Chain, damage_of, read_hot_runs};
@@ -148,6 +149,29 @@ async fn what_postgres_has_waits_no_more_and_is_kept_for_a_day() -> Result<()> {
     assert_eq!(output.hot_needs(last), Needs::RowsAfter(last));
     assert_eq!(output.hot_needs(last - 1), Needs::All { floor: last });
     assert_eq!(output.hot_needs(0), Needs::All { floor: last });
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_damaged_bundle_of_rows_that_the_table_has_had_does_not_stop_the_query() -> Result<()> {
+    let (private, public) = (store(), store());
+    let generation = Generation::claim(&private).await?;
+    let mut chain = Chain::open(&private, "v", generation, "f1", &Clock::manual(7)).await?.chain;
+    let mut output = new_output(batch(0).schema());
+    for value in 0..64 {
+        output.add(vec![batch(value)].into());
+        checkpoint(&mut output, &mut chain, &private, &public).await?;
+        output.note_applied(chain.head().id);
+    }
+    let (last, kept) = (chain.head().id, &chain.head().outputs["v"].hot);
+    assert_eq!(kept.len(), 64, "with the next they are put together");
+    private.delete(&Path::from(kept[10].section.object.as_str())).await?;
+    output.add(vec![batch(64)].into());
+    checkpoint(&mut output, &mut chain, &private, &public).await?;
+    let state = &chain.head().outputs["v"];
+    assert_eq!((state.hot.len(), state.hot_runs.len()), (1, 0), "the new row alone");
+    assert_eq!(output.hot_needs(last), Needs::RowsAfter(last));
+    assert_eq!(output.hot_needs(last - 1), Needs::All { floor: last });
     Ok(())
 }
 

@@ -218,6 +218,8 @@ pub(crate) fn failed(what: impl std::fmt::Display, error: &tokio_postgres::Error
         "3F000" => ours.hint("create the schema, or name another one in postgres.schema"),
         "55P03" => ours.hint("someone holds a lock on the table; it is tried again"),
         "53100" => ours.hint("the database's disk is full"),
+        "53200" => ours
+            .hint("the database has no memory left; where it says shared memory, raise its max_locks_per_transaction"),
         "23502" => ours.hint("a column of the key is null; leave it out of 'primary-key' or replace it with COALESCE"),
         _ => ours,
     }

@@ -17,6 +17,7 @@ use tracing::warn;
 
 use super::connection::failed;
 use super::ddl::{REFUSED_TABLE, TableSql, literal};
+use super::rebuild::written_for;
 use super::refuse::Refusal;
 use super::{HotTable, signed};
 use crate::error::{Error, Result};
@@ -178,11 +179,7 @@ fn create(table: &str) -> String {
 pub(super) async fn forget(db: &Client, hot: &HotTable, sql: &TableSql, days: u32) -> Result<()> {
     let table = sql.in_schema(REFUSED_TABLE)?;
     let what = || format!("forget old rows of {table}");
-    let is_there = db
-        .query_typed_one("SELECT to_regclass($1) IS NOT NULL", &[(&table, Type::TEXT)])
-        .await
-        .map_err(|error| failed(what(), &error))?;
-    if !is_there.get::<_, bool>(0) {
+    if !is_there(db, &table).await? {
         return Ok(());
     }
     let days = i32::try_from(days).unwrap_or(i32::MAX);
@@ -193,6 +190,46 @@ pub(super) async fn forget(db: &Client, hot: &HotTable, sql: &TableSql, days: u3
     .await
     .map_err(|error| failed(what(), &error))?;
     Ok(())
+}
+
+/// Forgets what was refused of a table that is no more, or never was whole: a table that takes its place is given all rows again. `query`: the
+/// version of the view.
+pub(super) async fn forget_version(db: &Client, sql: &TableSql, query: &str) -> Result<()> {
+    let table = sql.in_schema(REFUSED_TABLE)?;
+    let what = || format!("forget in {table} what was refused of another table");
+    if !is_there(db, &table).await? {
+        return Ok(());
+    }
+    db.execute_typed(&format!("DELETE FROM {table} WHERE version = $1"), &[(&query, Type::TEXT)])
+        .await
+        .map_err(|error| failed(what(), &error))?;
+    Ok(())
+}
+
+/// What was refused of a table that was made anew, as `from`, is what the table of `hot` lacks now, and nothing else is.
+pub(super) async fn hand_over(db: &Client, from: &HotTable, hot: &HotTable, sql: &TableSql, at: u64) -> Result<()> {
+    forget_version(db, sql, &hot.query).await?;
+    let table = sql.in_schema(REFUSED_TABLE)?;
+    let what = || format!("note in {table} what was refused of hot table {}", sql.qualified);
+    if !is_there(db, &table).await? {
+        return Ok(());
+    }
+    db.execute_typed(
+        &format!("UPDATE {table} SET query = $1, version = $2, checkpoint = $3 WHERE version = $4"),
+        &[(&hot.table, Type::TEXT), (&hot.query, Type::TEXT), (&signed(at)?, Type::INT8), (&from.query, Type::TEXT)],
+    )
+    .await
+    .map_err(|error| failed(what(), &error))?;
+    Ok(())
+}
+
+/// The ledger is made when there is something to keep.
+async fn is_there(db: &Client, table: &str) -> Result<bool> {
+    let found = db
+        .query_typed_one("SELECT to_regclass($1) IS NOT NULL", &[(&table, Type::TEXT)])
+        .await
+        .map_err(|error| failed(format!("look for {table}"), &error))?;
+    Ok(found.get(0))
 }
 
 /// A row as a JSON object. Columns whose type JSON cannot say are left out.
@@ -230,7 +267,8 @@ impl Counts {
 
     /// Takes up what has been committed, and names it in the log: at once, then once a minute with what has come since.
     pub(super) fn note(&self, hot: &HotTable, checkpoint: u64, added: &Added, now: Instant) {
-        let (Some(first), Some(rows)) = (&added.first, self.count(&hot.query, added.refused, now)) else { return };
+        let query = written_for(&hot.query);
+        let (Some(first), Some(rows)) = (&added.first, self.count(query, added.refused, now)) else { return };
         warn!(
             query = hot.table,
             checkpoint,

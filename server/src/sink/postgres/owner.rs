@@ -123,6 +123,16 @@ pub(super) fn is_ours(comment: Option<&str>) -> bool {
     comment.and_then(read_comment).is_some()
 }
 
+/// The query that has written a table, where it is one of ours.
+pub(super) fn writer_of(comment: Option<&str>) -> Option<&str> {
+    Some(comment.and_then(read_comment)?.0)
+}
+
+/// Whether a query is a version of the view.
+pub(super) fn is_version_of(view: &str, query: &str) -> bool {
+    version_of(view, query).is_some()
+}
+
 /// The query and the layout that a comment of ours names.
 fn read_comment(comment: &str) -> Option<(&str, &str)> {
     let (owner, layout) = comment.strip_prefix(OURS)?.rsplit_once(" (layout ")?;

@@ -7,7 +7,9 @@ use tokio_postgres::types::Type;
 use super::connection::{Lease, failed};
 use super::ddl::{self, ColumnSql, TableSql};
 use super::owner::Standing;
-use super::{Claim, HotTable, MARKER_COLUMNS, PostgresSink, fenced, foreign, marker_of, signed, unmarked, unsigned};
+use super::{
+    Claim, HotTable, MARKER_COLUMNS, PostgresSink, fenced, foreign, ledger, marker_of, signed, unmarked, unsigned,
+};
 use crate::error::{Error, Result};
 
 /// Tables of one view that may be set aside under one name before somebody has to look: each change makes one, and each is dropped
@@ -86,6 +88,10 @@ impl PostgresSink {
             return Err(fenced(hot, generation, by));
         }
         let created = self.ensure_table(&db, hot, sql, lies_in.as_deref(), generation).await?;
+        if created {
+            // It is given all rows again, and what it does not take is noted again.
+            ledger::forget_version(&db, sql, &hot.query).await?;
+        }
         let checkpoint = match row {
             // A table that is made anew holds nothing, whatever the marker of its predecessor says.
             _ if created => 0,

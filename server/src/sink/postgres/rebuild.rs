@@ -7,16 +7,44 @@
 use arrow::record_batch::RecordBatch;
 use tokio_postgres::types::Type;
 
-use super::carry::carry_over;
+use super::carry::{Carried, carry_over};
 use super::connection::{Lease, failed};
 use super::ddl::{self, TableSql};
-use super::{Applied, Claim, HotTable, MARKER_COLUMNS, PostgresSink, fenced, marker_of, signed};
+use super::owner::{is_version_of, writer_of};
+use super::{Applied, Claim, HotTable, MARKER_COLUMNS, PostgresSink, fenced, ledger, marker_of, signed};
 use crate::clock::Micros;
 use crate::error::{Error, Result};
 
 /// Behind the name of the table while it is filled, and behind the query's in its marker: neither is likely to be a view's.
 const TABLE_SUFFIX: &str = "_touchline_new";
 const QUERY_SUFFIX: &str = " (made anew)";
+
+/// The query whose rows go into a table, be it one that is being filled.
+pub(super) fn written_for(query: &str) -> &str {
+    query.strip_suffix(QUERY_SUFFIX).unwrap_or(query)
+}
+
+/// Whether a table is filled for a version of the view.
+fn is_begun_for(view: &str, query: &str) -> bool {
+    query.strip_suffix(QUERY_SUFFIX).is_some_and(|version| is_version_of(view, version))
+}
+
+/// What would keep a table from being dropped, as one text. Its own partitions and what is part of it do not.
+const DEPENDENTS: &str = "
+    WITH dropped AS (
+      SELECT to_regclass($1)::oid AS oid UNION SELECT inhrelid FROM pg_inherits WHERE inhparent = to_regclass($1)
+    )
+    SELECT string_agg(what, ', ' ORDER BY what) FROM (
+      SELECT DISTINCT CASE c.relkind WHEN 'm' THEN 'materialized view ' WHEN 'v' THEN 'view ' ELSE 'rule of ' END || c.oid::regclass::text AS what
+      FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid JOIN pg_class c ON c.oid = r.ev_class
+      WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass
+        AND d.refobjid IN (SELECT oid FROM dropped) AND c.oid <> d.refobjid
+      UNION
+      SELECT format('foreign key %I of %s', k.conname, k.conrelid::regclass)
+      FROM pg_constraint k
+      WHERE k.contype = 'f' AND k.conparentid = 0 AND k.confrelid IN (SELECT oid FROM dropped)
+        AND k.conrelid NOT IN (SELECT oid FROM dropped WHERE oid IS NOT NULL)
+    ) AS found";
 
 /// A table that is being filled.
 #[derive(Debug)]
@@ -27,6 +55,8 @@ pub struct Rebuild {
     /// The table while it is filled. Its marker counts the batches.
     fresh: HotTable,
     batches: u64,
+    /// What of the old table could not go over, as has been told.
+    left: Vec<String>,
 }
 
 impl PostgresSink {
@@ -36,7 +66,8 @@ impl PostgresSink {
     /// not come back.
     ///
     /// # Errors
-    /// As [`PostgresSink::prepare`]; `Unavailable` where the table is not as it was prepared.
+    /// As [`PostgresSink::prepare`]; `Unavailable` where the table is not as it was prepared, `Invalid` where something depends on the old table
+    /// that would go with it.
     pub async fn begin_rebuild(&self, hot: &HotTable, claim: &Claim, now: Option<Micros>) -> Result<Rebuild> {
         let fresh = HotTable {
             query: format!("{}{QUERY_SUFFIX}", hot.query),
@@ -52,8 +83,8 @@ impl PostgresSink {
         }
         self.patiently("keep the retention of a hot table", self.keep_boundary(hot, &fresh)).await?;
         // Now, since indexes of an empty table cost nothing.
-        self.patiently("carry over to a hot table that is made anew", self.carry_to(hot, &fresh)).await?;
-        Ok(Rebuild { sink: self.clone(), hot: hot.clone(), claim: claim.clone(), fresh, batches: 0 })
+        let left = self.patiently("carry over to a hot table that is made anew", self.carry_to(hot, &fresh)).await?;
+        Ok(Rebuild { sink: self.clone(), hot: hot.clone(), claim: claim.clone(), fresh, batches: 0, left })
     }
 
     /// Drops what an earlier attempt has left.
@@ -64,33 +95,55 @@ impl PostgresSink {
         let db = self.inner.pool.lease().await?;
         self.begin(&db).await?;
         self.hold_marker(&db, hot, claim).await?;
+        self.refuse_dependents(&db, &TableSql::new(&self.inner.settings.schema, hot)?).await?;
         let found = self.look(&db, &sql.qualified).await?;
-        // Whatever else bears the name is somebody's: preparing the new table says so.
-        if found.is_some_and(|found| sql.wrote(found.comment.as_deref())) {
+        // It may have been begun by another version of the view, which was cut off when its file was changed. Whatever else bears the name
+        // is somebody's: preparing the new table says so.
+        let begun = found.as_ref().and_then(|found| writer_of(found.comment.as_deref()));
+        let begun = begun.filter(|query| *query == fresh.query || is_begun_for(&hot.table, query));
+        // The marker first, as whoever writes the table does.
+        for query in [Some(fresh.query.as_str()), begun].into_iter().flatten() {
+            db.execute_typed(&format!("DELETE FROM {marker} WHERE query = $1"), &[(&query, Type::TEXT)])
+                .await
+                .map_err(|error| failed(what(), &error))?;
+            ledger::forget_version(&db, &sql, query).await?;
+        }
+        if begun.is_some() {
             let drop = format!("DROP TABLE {}", sql.qualified);
             db.batch_execute(&drop).await.map_err(|error| failed(what(), &error))?;
         }
-        db.execute_typed(&format!("DELETE FROM {marker} WHERE query = $1"), &[(&fresh.query, Type::TEXT)])
-            .await
-            .map_err(|error| failed(what(), &error))?;
         db.batch_execute("COMMIT").await.map_err(|error| failed(what(), &error))?;
         db.give_back();
         Ok(())
     }
 
-    /// What people have done to the old table holds for the new one.
-    async fn carry_to(&self, hot: &HotTable, fresh: &HotTable) -> Result<()> {
+    /// Before all rows are read: what depends on the old table keeps it from being dropped, and everything would be done again and again.
+    async fn refuse_dependents(&self, db: &Lease<'_>, sql: &TableSql) -> Result<()> {
+        let found = db
+            .query_typed_one(DEPENDENTS, &[(&sql.qualified, Type::TEXT)])
+            .await
+            .map_err(|error| failed(format!("find what depends on hot table {}", sql.qualified), &error))?;
+        let Some(dependents) = found.get::<_, Option<&str>>(0) else { return Ok(()) };
+        Err(Error::invalid(format!("hot table {} cannot be made anew", sql.qualified))
+            .detail(format!("these depend on the table whose place the new one takes: {dependents}"))
+            .hint("drop them, and make them again once all rows are there. Until then the table is read, and gets no rows"))
+    }
+
+    /// What people have done to the old table holds for the new one. Returns what does not.
+    async fn carry_to(&self, hot: &HotTable, fresh: &HotTable) -> Result<Vec<String>> {
         let schema = &self.inner.settings.schema;
         let (sql, new) = (TableSql::new(schema, hot)?, TableSql::new(schema, fresh)?);
         let what = || format!("carry over to {}", new.qualified);
         let db = self.inner.pool.lease().await?;
         self.begin(&db).await?;
+        let mut carried = Carried::default();
         if self.look(&db, &sql.qualified).await?.is_some_and(|found| sql.wrote(found.comment.as_deref())) {
-            carry_over(&db, &sql.qualified, &new.qualified).await?.tell(&hot.table, &hot.table);
+            carried = carry_over(&db, &sql.qualified, &new.qualified).await?;
         }
         db.batch_execute("COMMIT").await.map_err(|error| failed(what(), &error))?;
         db.give_back();
-        Ok(())
+        carried.tell(&hot.table, &hot.table);
+        Ok(carried.left)
     }
 
     /// What has passed out of the old table stays out of the new one.
@@ -143,7 +196,7 @@ impl Rebuild {
     /// Writes rows into the new table, in one transaction; of several with one key the last wins, also over those of earlier calls.
     ///
     /// # Errors
-    /// As [`PostgresSink::apply`]. The rebuild is then to be begun again.
+    /// As [`PostgresSink::apply`]. After `Unavailable` it may be repeated; where that does not help the rebuild is to be begun again.
     pub async fn add(&mut self, rows: &[RecordBatch]) -> Result<()> {
         let (from, to) = (self.batches, self.batches + 1);
         let counting = Claim { head: u64::MAX, ..self.claim.clone() };
@@ -171,7 +224,7 @@ impl Rebuild {
     }
 
     async fn finish_now(&self, sql: &TableSql, at: u64) -> Result<()> {
-        let Rebuild { sink, hot, claim, fresh, .. } = self;
+        let Rebuild { sink, hot, claim, fresh, left, .. } = self;
         let what = || format!("put what was made anew into the place of hot table {}", sql.qualified);
         let marker = sink.marker_table()?;
         let db = sink.inner.pool.lease().await?;
@@ -182,9 +235,15 @@ impl Rebuild {
             return Ok(());
         }
         sink.hold_marker(&db, hot, claim).await?;
+        let new = TableSql::new(&sink.inner.settings.schema, fresh)?;
+        let mut carried = Carried::default();
         match sink.look(&db, &sql.qualified).await? {
             None => {}
             Some(found) if sql.wrote(found.comment.as_deref()) => {
+                let lock = format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", sql.qualified);
+                db.batch_execute(&lock).await.map_err(|error| failed(what(), &error))?;
+                // Once more: who was given or denied the table while the new one was filled is so now.
+                carried = carry_over(&db, &sql.qualified, &new.qualified).await?;
                 let drop = format!("DROP TABLE {}", sql.qualified);
                 db.batch_execute(&drop).await.map_err(|error| failed(what(), &error))?;
             }
@@ -193,7 +252,6 @@ impl Rebuild {
                     .detail("another table has taken its name meanwhile; it is looked at again"));
             }
         }
-        let new = TableSql::new(&sink.inner.settings.schema, fresh)?;
         let comment = sink.look(&db, &new.qualified).await?.and_then(|found| found.comment).unwrap_or_default();
         sink.rename(&db, sql, &fresh.table, &hot.table).await?;
         let added = comment.strip_prefix(&new.comment()).unwrap_or_default();
@@ -212,8 +270,12 @@ impl Rebuild {
         db.execute_typed(&format!("DELETE FROM {marker} WHERE query = $1"), &[(&fresh.query, Type::TEXT)])
             .await
             .map_err(|error| failed(what(), &error))?;
+        ledger::hand_over(&db, fresh, hot, sql, at).await?;
         db.batch_execute("COMMIT").await.map_err(|error| failed(what(), &error))?;
         db.give_back();
+        carried.over.clear();
+        carried.left.retain(|lost| !left.contains(lost));
+        carried.tell(&hot.table, &hot.table);
         Ok(())
     }
 }

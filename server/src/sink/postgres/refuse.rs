@@ -55,8 +55,8 @@ pub(super) enum Blame {
     Elsewhere,
 }
 
-/// `constraint`: the one that the error names.
-pub(super) fn blame(sqlstate: &str, constraint: Option<&str>) -> Blame {
+/// `constraint`: the one that the error names. `raised_in`: the database's own file that has raised it.
+pub(super) fn blame(sqlstate: &str, constraint: Option<&str>, raised_in: Option<&str>) -> Blame {
     match (sqlstate.get(..2).unwrap_or(sqlstate), sqlstate) {
         // The form of what was copied: ours to mend.
         ("22", "22P04") => Blame::Elsewhere,
@@ -65,6 +65,8 @@ pub(super) fn blame(sqlstate: &str, constraint: Option<&str>) -> Blame {
         // Too many columns or arguments are the statement's.
         ("54", "54011" | "54023") => Blame::Elsewhere,
         ("22" | "23" | "54", _) => Blame::Row,
+        // No room for another lock: each day written takes some until the transaction ends, so it is the row that comes last.
+        (_, "53200") if raised_in == Some("lock.c") => Blame::Elsewhere,
         // Out of memory, a limit that is configured, what is not supported, and what a trigger of somebody's raises.
         (_, "53200" | "53400" | "0A000" | "P0001") => Blame::Perhaps,
         _ => Blame::Elsewhere,
@@ -204,8 +206,9 @@ mod tests {
             ("", None, Blame::Elsewhere),
         ];
         for (sqlstate, constraint, expected) in cases {
-            assert_eq!(blame(sqlstate, constraint), expected, "{sqlstate} {constraint:?}");
+            assert_eq!(blame(sqlstate, constraint, Some("x.c")), expected, "{sqlstate} {constraint:?}");
         }
+        assert_eq!(blame("53200", None, Some("lock.c")), Blame::Elsewhere, "no room for more locks");
     }
 
     /// Tries ranges against a database that does not take the rows in `bad`. Returns what went in, what did not, and the tries.

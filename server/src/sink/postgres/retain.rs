@@ -251,7 +251,7 @@ impl PostgresSink {
     /// Drops tables of the view whose time after being set aside is over. Returns their names.
     async fn drop_set_aside(&self, db: &Lease<'_>, hot: &HotTable, sql: &TableSql) -> Result<Vec<String>> {
         let what = || format!("drop what was set aside of hot table {}", sql.qualified);
-        let (marker, set_aside) = (self.marker_table()?, self.set_aside_table()?);
+        let set_aside = self.set_aside_table()?;
         let days = i32::try_from(self.inner.settings.retention_days).unwrap_or(i32::MAX);
         let over = db
             .query_typed(
@@ -263,28 +263,42 @@ impl PostgresSink {
             )
             .await
             .map_err(|error| failed(what(), &error))?;
-        let mut dropped = Vec::new();
+        let (mut dropped, mut failure) = (Vec::new(), None);
         for name in over.iter().map(|row| row.get::<_, String>(0)) {
-            db.batch_execute("BEGIN").await.map_err(|error| failed(what(), &error))?;
-            // Who deletes the row drops the table: it may have been brought back since.
-            let claimed = db
-                .execute_typed(&format!("DELETE FROM {set_aside} WHERE table_name = $1"), &[(&name, Type::TEXT)])
-                .await
-                .map_err(|error| failed(what(), &error))?;
-            let found = self.look(db, &sql.in_schema(&name)?).await?;
-            // Somebody may have dropped it and given its name to a table of their own.
-            if claimed > 0 && found.is_some_and(|found| is_ours(found.comment.as_deref())) {
-                db.batch_execute(&format!("DROP TABLE {}", sql.in_schema(&name)?))
-                    .await
-                    .map_err(|error| failed(what(), &error))?;
-                dropped.push(name.clone());
+            match self.drop_one_set_aside(db, sql, &name).await {
+                Ok(is_dropped) => dropped.extend(is_dropped.then_some(name)),
+                // A view that somebody has made goes with the table that was set aside, and would keep all others for ever.
+                Err(error) => {
+                    self.end_transaction(db, true).await?;
+                    failure.get_or_insert(error);
+                }
             }
-            db.execute_typed(&format!("DELETE FROM {marker} WHERE table_name = $1"), &[(&name, Type::TEXT)])
-                .await
-                .map_err(|error| failed(what(), &error))?;
-            db.batch_execute("COMMIT").await.map_err(|error| failed(what(), &error))?;
         }
-        Ok(dropped)
+        failure.map_or(Ok(dropped), Err)
+    }
+
+    /// Whether there was such a table.
+    async fn drop_one_set_aside(&self, db: &Lease<'_>, sql: &TableSql, name: &str) -> Result<bool> {
+        let table = sql.in_schema(name)?;
+        let what = || format!("drop {table}, which was set aside of hot table {}", sql.qualified);
+        let (marker, set_aside) = (self.marker_table()?, self.set_aside_table()?);
+        db.batch_execute("BEGIN").await.map_err(|error| failed(what(), &error))?;
+        // Who deletes the row drops the table: it may have been brought back since.
+        let claimed = db
+            .execute_typed(&format!("DELETE FROM {set_aside} WHERE table_name = $1"), &[(&name, Type::TEXT)])
+            .await
+            .map_err(|error| failed(what(), &error))?;
+        let found = self.look(db, &table).await?;
+        // Somebody may have dropped it and given its name to a table of their own.
+        let is_dropped = claimed > 0 && found.is_some_and(|found| is_ours(found.comment.as_deref()));
+        if is_dropped {
+            db.batch_execute(&format!("DROP TABLE {table}")).await.map_err(|error| failed(what(), &error))?;
+        }
+        db.execute_typed(&format!("DELETE FROM {marker} WHERE table_name = $1"), &[(&name, Type::TEXT)])
+            .await
+            .map_err(|error| failed(what(), &error))?;
+        db.batch_execute("COMMIT").await.map_err(|error| failed(what(), &error))?;
+        Ok(is_dropped)
     }
 
     /// Names of the table's partitions, and whether a concurrent detach was cut off on them.

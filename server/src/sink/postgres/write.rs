@@ -49,7 +49,7 @@ impl WriteError {
     pub(super) fn blame(&self) -> Blame {
         match self {
             WriteError::Database(error) => match error.as_db_error() {
-                Some(db) => blame(db.code().code(), db.constraint()),
+                Some(db) => blame(db.code().code(), db.constraint(), db.file()),
                 None => Blame::Elsewhere,
             },
             WriteError::Refused(_) => Blame::Row,
