@@ -139,6 +139,15 @@ impl WindowColumn {
         self.form == WindowForm::Row
             || (self.part == WindowPart::Start && matches!(self.kind, WindowKind::Tumble { .. }))
     }
+
+    /// By how much it can be later than the time of a row of the window, microseconds.
+    pub fn ahead_us(&self) -> i64 {
+        match self.part {
+            WindowPart::Start => 0,
+            // A window without a limit comes when it has closed.
+            WindowPart::End | WindowPart::Time | WindowPart::Struct => self.kind.longest_us().unwrap_or(0),
+        }
+    }
 }
 
 impl Edge {

@@ -385,9 +385,7 @@ impl Task {
     fn open_until_answered(&self) -> Result<Result<Input>, Gone> {
         loop {
             match self.open() {
-                Err(error)
-                    if error.kind() == ErrorKind::Unavailable && self.open.until.is_none() && self.is_topic() =>
-                {
+                Err(error) if self.waits_out(&error) => {
                     if self.answers.lock().set_trouble(Some(error.report())) {
                         self.send((SourceBatch::default(), vec![]))?;
                     }
@@ -407,8 +405,10 @@ impl Task {
         if self.def.rows == RecordRows::One { 1 } else { 16 }
     }
 
-    fn is_topic(&self) -> bool {
-        matches!(self.def.connector, Connector::Kafka(_))
+    /// Whether it is tried again for ever where the source fails so.
+    fn waits_out(&self, error: &Error) -> bool {
+        let is_topic = matches!(self.def.connector, Connector::Kafka(_));
+        error.kind() == ErrorKind::Unavailable && self.open.until.is_none() && is_topic
     }
 
     fn open(&self) -> Result<Input> {
@@ -539,9 +539,7 @@ impl Task {
             }
             let polled = match polled {
                 Ok(polled) => polled,
-                Err(error)
-                    if error.kind() == ErrorKind::Unavailable && self.open.until.is_none() && self.is_topic() =>
-                {
+                Err(error) if self.waits_out(&error) => {
                     news |= self.answers.lock().set_trouble(Some(error.report()));
                     self.wait_to_retry()?;
                     continue;

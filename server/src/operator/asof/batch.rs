@@ -46,7 +46,7 @@ pub(in crate::operator) fn lower(
         let keys = node.keys.iter().map(|(left, right)| at(side, if side == 0 { left } else { right }));
         let shown = sides[side].fields().len();
         let (time, keys) = (at(side, &node.times[side])?, keys.collect::<Result<_>>()?);
-        Ok(SideColumns { shown, time, keys, is_inclusive: false })
+        Ok(SideColumns { shown, time, keys, is_inclusive: false, ahead: 0 })
     };
     let (of_left, of_right) = (at(0, &node.times[0])?, at(1, &node.times[1])?);
     let times = [sides[0].field(of_left).data_type(), sides[1].field(of_right).data_type()];

@@ -60,6 +60,11 @@ impl Shape {
         }
     }
 
+    /// The last time of a side that is to be believed. `far_after`: the last of rows themselves.
+    pub(super) fn believed(&self, side: usize, far_after: Micros) -> Ticks {
+        self.last_tick(far_after.saturating_add(self.sides[side].ahead))
+    }
+
     /// What the watermark of a side promises: all rows before this have come, those that count although they are behind it included.
     pub(super) fn passed(&self, side: usize, mark: Micros) -> Ticks {
         match mark {

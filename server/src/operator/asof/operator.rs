@@ -209,7 +209,7 @@ impl AsOfJoinOperator {
         waiting: &Waiting,
         room: &mut Option<usize>,
     ) -> Result<Vec<u32>> {
-        let far = self.shape.passed(LEFT, epoch.far_after);
+        let far = self.shape.believed(LEFT, epoch.far_after);
         if kept.iter().all(|row| times[*row as usize] <= far) {
             return Ok(kept);
         }
@@ -344,7 +344,7 @@ impl Operator for AsOfJoinOperator {
         }
         sides.right.put_in_order();
         let passed = self.shape.passed(RIGHT, right.close);
-        let far = self.shape.passed(LEFT, epoch.far_after);
+        let far = self.shape.believed(LEFT, epoch.far_after);
         let mut room = None;
         for batch in of_left {
             let waits = Some((&sides.waiting, &mut room));

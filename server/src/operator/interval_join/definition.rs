@@ -28,6 +28,8 @@ pub struct SideColumns {
     pub keys: Vec<usize>,
     /// Rows at the watermark itself have all come: the time is the bound of a window.
     pub is_inclusive: bool,
+    /// By how much the time can be later than that of the row itself, microseconds: the end of a window is.
+    pub ahead: Micros,
 }
 
 /// What becomes of the rows of a batch, which are named by their places in it.

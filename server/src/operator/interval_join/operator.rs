@@ -182,7 +182,8 @@ impl IntervalJoinOperator {
         } else {
             epoch.effects.count_without_time(rows.alone.len() as u64);
         }
-        let kept = without_far(rows.kept, &times, batch, epoch, buffer)?;
+        let believed = epoch.far_after.saturating_add(of.ahead);
+        let kept = without_far(rows.kept, &times, batch, (believed, epoch), buffer)?;
         if kept.is_empty() {
             return Ok(None);
         }
@@ -307,22 +308,22 @@ impl IntervalJoinOperator {
 }
 
 /// Leaves out rows whose times are not to be believed, where many buckets are open for such already: none of them goes before its time
-/// has come.
+/// has come. `believed`: the last time that is.
 fn without_far(
     kept: Vec<u32>,
     times: &[Micros],
     batch: &RecordBatch,
-    epoch: &Epoch,
+    (believed, epoch): (Micros, &Epoch),
     buffer: &Buffer,
 ) -> Result<Vec<u32>> {
-    if kept.iter().all(|row| times[*row as usize] <= epoch.far_after) {
+    if kept.iter().all(|row| times[*row as usize] <= believed) {
         return Ok(kept);
     }
-    let mut open = buffer.buckets_after(epoch.far_after);
+    let mut open = buffer.buckets_after(believed);
     let mut admitted = Vec::with_capacity(kept.len());
     for row in kept {
         let bucket = buffer.bucket_of(times[row as usize]);
-        let is_near = bucket <= epoch.far_after;
+        let is_near = bucket <= believed;
         if is_near || open.contains(&bucket) || (open.len() < FAR_MAX && open.insert(bucket)) {
             admitted.push(row);
         } else {

@@ -137,7 +137,7 @@ impl Gate {
         if column.null_count() == 0 {
             let panes = micros(column)?;
             let (earliest, latest) = (panes.iter().copied().min(), panes.iter().copied().max());
-            let far = latest.is_some_and(|pane| pane > epoch.far_after);
+            let far = latest.is_some_and(|pane| self.windows.earliest_row(pane) > epoch.far_after);
             // The common case: even the first window of the earliest pane is open.
             if !far && earliest.is_none_or(|pane| self.windows.first_end(pane) > closed) {
                 return Ok(batch);
@@ -153,7 +153,7 @@ impl Gate {
         let mut keep = vec![true; batch.num_rows()];
         let mut late = Vec::new();
         let mut without_time = 0;
-        let mut far = FarPanes { after: epoch.far_after, open: None };
+        let mut far = FarPanes { after: epoch.far_after, windows: self.windows, open: None };
         for (row, pane) in panes.into_iter().enumerate() {
             if column.is_null(row) {
                 keep[row] = false;
@@ -186,6 +186,7 @@ impl Gate {
 /// The panes ahead of what can be believed of a time. They are never final before their time has come, so there is a limit to them.
 struct FarPanes {
     after: Micros,
+    windows: Windows,
     /// Known once a row is looked at that lies in one.
     open: Option<BTreeSet<Micros>>,
 }
@@ -193,10 +194,13 @@ struct FarPanes {
 impl FarPanes {
     /// Whether a row of the pane may be kept.
     fn admit(&mut self, pane: Micros, operator: &dyn Operator) -> bool {
-        if pane <= self.after {
+        // A pane that is named by its end is that of rows of now for as long as its window.
+        let is_far = |pane: &Micros| self.windows.earliest_row(*pane) > self.after;
+        if !is_far(&pane) {
             return true;
         }
-        let open = self.open.get_or_insert_with(|| operator.panes_after(self.after));
+        let open =
+            self.open.get_or_insert_with(|| operator.panes_after(self.after).into_iter().filter(is_far).collect());
         open.contains(&pane) || (open.len() < FAR_MAX && open.insert(pane))
     }
 }

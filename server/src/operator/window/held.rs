@@ -53,16 +53,21 @@ pub(in crate::operator) fn by_pane(
 
 /// What closes with the windows that end up to `to` as one, in the pane of the last of them, and the rest as [`by_pane`]: of rows whose keys
 /// say their windows. `batches`: all that one close is over, since rows of one key can be in several.
+///
+/// `open`: the panes that hold rows of earlier epochs. What belongs to them goes there: rows of its keys have waited in them for others, as
+/// those of one branch of a union do.
 pub(super) fn by_close(
     batches: &[RecordBatch],
     to: Micros,
+    open: &BTreeSet<Micros>,
     rows: impl Fn(&RecordBatch) -> Result<RecordBatch>,
     mut append: impl FnMut(Micros, RecordBatch),
 ) -> Result<()> {
     let panes = batches.iter().map(|batch| micros(batch.column(0))).collect::<Result<Vec<_>>>()?;
-    let last = panes.iter().flat_map(|panes| panes.iter()).copied().filter(|pane| *pane <= to).max();
+    let is_together = |pane: &Micros| *pane <= to && !open.contains(pane);
+    let last = panes.iter().flat_map(|panes| panes.iter()).copied().filter(is_together).max();
     for (batch, panes) in batches.iter().zip(&panes) {
-        let closes: BooleanArray = panes.iter().map(|pane| Some(*pane <= to)).collect();
+        let closes: BooleanArray = panes.iter().map(|pane| Some(is_together(pane))).collect();
         if let Some(last) = last.filter(|_| closes.has_true()) {
             append(last, rows(&filter_record_batch(batch, &closes)?)?);
         }

@@ -255,7 +255,8 @@ impl Operator for WindowOperator {
         let panes = {
             let mut inner = self.state.lock();
             let taken = mem::take(&mut inner.taken);
-            held::by_close(&taken, to, self.states()?, |pane, rows| inner.append(pane, rows))?;
+            let open = if taken.is_empty() { BTreeSet::new() } else { inner.panes.pane_starts().into_iter().collect() };
+            held::by_close(&taken, to, &open, self.states()?, |pane, rows| inner.append(pane, rows))?;
             let panes = inner.panes.pane_starts();
             inner.done_through = held::done_through(&self.windows, &panes, to);
             panes

@@ -382,6 +382,29 @@ async fn buckets_too_far_ahead_are_a_thousand_on_a_side_at_most() {
     assert_eq!((pipeline.open_panes(), pipeline.operators()[0].segments().len() < 1_100), (1_011, true));
 }
 
+// Its windows end up to half an hour ahead, which is more than a time may be.
+#[tokio::test]
+async fn a_row_of_now_is_joined_in_all_of_its_windows_however_far_ahead_these_end() {
+    let hop = |table: &str| format!("HOP({table}, ts, INTERVAL '1 second', INTERVAL '30 minutes')");
+    let query = format!(
+        "SELECT c.id, t.id AS tap FROM {} c JOIN {} t ON c.window_end = t.window_end AND c.page = t.page",
+        hop("clicks"),
+        hop("taps")
+    );
+    let pipeline = planned(&query, 1).await;
+    let input = StepInput {
+        epoch: 1,
+        now: 5_000 * SECOND,
+        batches: read(&pipeline, &[(1, "a", 1, 5_000)], &[]),
+        origins: vec![vec![Origins::records(0, 0, 1)], vec![]],
+        sources: vec![Mark::NONE; 2],
+        ..StepInput::default()
+    };
+    let output = Emitted::of(pipeline.step(input).await.unwrap());
+    pipeline.commit().unwrap();
+    assert_eq!((output.bad.len(), pipeline.open_panes()), (0, 1_800));
+}
+
 #[tokio::test]
 async fn a_join_keeps_the_columns_that_somebody_reads() {
     let views = "CREATE VIEW all_taps AS SELECT id, upper(page) AS page, n, ts FROM taps;";

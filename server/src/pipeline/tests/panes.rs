@@ -551,3 +551,21 @@ async fn windows_too_far_ahead_are_a_thousand_at_most() {
     assert_eq!((output.bad.len(), pipeline.open_panes()), (100, 1_000));
     assert!(output.bad[0].reason.contains("too far ahead"), "{}", output.bad[0].reason);
 }
+
+// Its windows end up to half an hour ahead, which is more than a time may be.
+#[tokio::test]
+async fn a_row_of_now_is_in_all_of_its_windows_however_far_ahead_these_end() {
+    let hop = "HOP(clicks, ts, INTERVAL '1 second', INTERVAL '30 minutes')";
+    let pipeline = planned(&format!("SELECT id, count(*) OVER (PARTITION BY window_end) AS c FROM {hop}"), 1).await;
+    let input = StepInput {
+        epoch: 1,
+        now: 5_000 * SECOND,
+        batches: vec![rows(&pipeline, 0, &[(1, "a", 1, 5_000)])],
+        origins: vec![vec![Origins::records(0, 0, 1)]],
+        sources: vec![Mark::NONE],
+        ..StepInput::default()
+    };
+    let output = Emitted::of(pipeline.step(input).await.unwrap());
+    pipeline.commit().unwrap();
+    assert_eq!((output.bad.len(), pipeline.open_panes()), (0, 1_800));
+}

@@ -304,6 +304,16 @@ async fn of_sessions_that_have_come_only_those_behind_all_sources_are_counted() 
     let output = step(&pipeline, vec![vec![], vec![]], vec![Mark::new(30 * SECOND); 2]).await;
     assert_eq!(values(&output.batches), ["00:25,b,2"]);
     assert_eq!((pipeline.open_panes(), pipeline.state_bytes()), (0, 0));
+
+    // As well where another closes with those that complete what has waited.
+    let pipeline = planned(&query, 1).await;
+    let more = [(1, "b", 0, 20), (2, "d", 0, 22)];
+    let batches = vec![read(&pipeline, 0, &[(1, "b", 0, 20)]), read(&pipeline, 1, &more)];
+    let output = step(&pipeline, batches, vec![Mark::new(30 * SECOND), Mark::new(10 * SECOND)]).await;
+    assert_eq!(values(&output.batches), [] as [&str; 0]);
+    let output = step(&pipeline, vec![vec![], vec![]], vec![Mark::new(30 * SECOND); 2]).await;
+    assert_eq!(values(&output.batches), ["00:25,b,2", "00:27,d,1"]);
+    assert_eq!((pipeline.open_panes(), pipeline.state_bytes()), (0, 0));
 }
 
 #[tokio::test]

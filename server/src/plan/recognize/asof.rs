@@ -10,7 +10,7 @@ use crate::operator::asof::{AsOfJoin, Shape};
 use crate::operator::interval_join::SideColumns;
 use crate::operator::logical::{OperatorNode, ROW};
 use crate::plan::derive::{Derivation, Derived, Obstacle, column_at};
-use crate::plan::edge::{Bound, ColumnFacts, Edge, WindowForm, WindowPart};
+use crate::plan::edge::{Bound, ColumnFacts, Edge, WindowColumn, WindowForm, WindowPart};
 use crate::plan::explain::{ExplainNode, ExplainState, written};
 use crate::plan::expression::{made_of, replaced};
 use crate::plan::{OperatorInputs, reads_stream};
@@ -114,8 +114,9 @@ fn read(side: usize, of: &Derived, node: &AsOfJoinNode) -> Result<(LogicalPlan, 
         exprs.push(Expr::Column(column_at(schema, at)).alias(ROW));
     }
     let window = of.columns().facts(&Expr::Column(node.times[side].clone())).window;
+    let ahead = window.as_ref().map_or(0, WindowColumn::ahead_us);
     let is_inclusive = window.is_some_and(|window| matches!(window.part, WindowPart::Start | WindowPart::End));
-    let columns = SideColumns { shown: shown.len(), time, keys, is_inclusive };
+    let columns = SideColumns { shown: shown.len(), time, keys, is_inclusive, ahead };
     Ok((LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(of.plan.clone()))?), columns))
 }
 

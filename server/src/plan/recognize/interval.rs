@@ -516,7 +516,9 @@ fn read(side: usize, of: &Derived, conditions: &Conditions, interval: &Interval)
     if let Some(at) = of.edge.row_id {
         exprs.push(Expr::Column(column_at(schema, at)).alias(ROW));
     }
-    let columns = SideColumns { shown: shown.len(), time, keys, is_inclusive: interval.windows[side].is_some() };
+    let window = interval.windows[side].as_ref();
+    let ahead = window.map_or(0, WindowColumn::ahead_us);
+    let columns = SideColumns { shown: shown.len(), time, keys, is_inclusive: window.is_some(), ahead };
     Ok((LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(of.plan.clone()))?), columns))
 }
 

@@ -2,18 +2,27 @@
 //!
 //! Each thread copies the records of a batch out of the source, which is little beside decoding them, lets go of the source, decodes, and
 //! hands the batch on when those before it have been. Each has a decoder of its own, which is told where its batch begins, so what comes out
-//! is what one decoder makes of it all.
+//! is what one decoder makes of it all. Where there is no more at hand than comes at the moment, the reader goes on alone.
+
+#[cfg(test)]
+mod tests;
 
 use std::ops::Range;
 use std::sync::Arc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::{Gone, Task, finish};
+use super::{Gone, ROWS_SIDE_BY_SIDE, Task, WAIT_FOR_ROOM, finish};
 use crate::decode::{Doubtful, TableDecoder};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::source::{Identity, Offset, Offsets, Partition, PollLimits, Polled, Record, Source, SourceBatch};
+
+/// How long a batch is filled. What waits in a source is copied within a fraction of that.
+const FILL_WITHIN: Duration = WAIT_FOR_ROOM;
+/// The share of a batch's bytes that is worth a thread of its own, as [`ROWS_SIDE_BY_SIDE`] are of its rows.
+const LARGE_SHARE: usize = 16;
 
 /// What one thread decodes.
 pub(super) struct Lane {
@@ -66,7 +75,7 @@ struct Threads<'a> {
 }
 
 impl Task {
-    /// Reads until a batch is not full. `decoder`: what the reader decodes with now. `at`: the next offsets, which move.
+    /// Reads until no batch worth it is at hand. `decoder`: what the reader decodes with now. `at`: the next offsets, which move.
     pub(super) fn read_side_by_side(
         &self,
         source: &mut dyn Source,
@@ -82,9 +91,17 @@ impl Task {
         thread::scope(|scope| {
             let mut lanes = lanes.iter_mut();
             let own = lanes.next();
-            lanes.for_each(|lane| _ = scope.spawn(|| threads.work(self, lane)));
+            for lane in lanes {
+                // Where there are no more threads to be had, those that are there do it.
+                let work = || threads.work(self, lane);
+                if thread::Builder::new().name("decoder".to_owned()).spawn_scoped(scope, work).is_err() {
+                    break;
+                }
+            }
             own.into_iter().for_each(|lane| threads.work(self, lane));
         });
+        // Each has grown to a full batch, and it may be long until one is needed again.
+        lanes.iter_mut().for_each(|lane| lane.copied = Copied::default());
         let Feed { news, finished, .. } = threads.feed.into_inner();
         match threads.turn.into_inner().stopped {
             None => Ok(Ok(Ended { news, finished })),
@@ -110,10 +127,14 @@ impl Task {
         names.map(|name| index(name).ok_or_else(|| Error::bug(format!("no column \"{name}\" to decode")))).collect()
     }
 
-    /// Copies the records of one batch, and says whether it is full. Where the source fails those before that are there.
+    /// Copies the records of one batch, and says whether more is likely to be at hand. Where the source fails those before that are there.
+    ///
+    /// Full or not it ends with the first poll behind [`FILL_WITHIN`]: a stream that goes on and on leaves no pause in which it would,
+    /// and rows must not wait until there are enough of them.
     fn fill(&self, lane: &mut Lane, source: &mut dyn Source, news: &mut bool) -> Result<bool> {
         lane.copied.clear();
         let bytes_max = (self.bytes_max / self.growth()).max(1);
+        let until = Instant::now() + FILL_WITHIN;
         loop {
             let (records, bytes) = (lane.copied.records.len(), lane.copied.bytes.len());
             if records >= self.rows_max || bytes >= bytes_max {
@@ -134,10 +155,14 @@ impl Task {
             {
                 let mut answers = self.answers.lock();
                 *news |= answers.set_trouble(lane.polled.trouble.clone());
-                answers.note(&lane.polled, self.deps.clock.now());
+                answers.note(&lane.polled, self.deps.clock.steady());
             }
             if lane.polled.finished || lane.copied.records.len() == records {
                 return Ok(false);
+            }
+            if Instant::now() >= until {
+                let Copied { bytes, records } = &lane.copied;
+                return Ok(records.len() >= ROWS_SIDE_BY_SIDE || bytes.len() >= bytes_max / LARGE_SHARE);
             }
         }
     }
@@ -191,8 +216,8 @@ impl Threads<'_> {
             }
             Err(error) => {
                 feed.ended = true;
-                // Asked again, it says so again, and then it is waited for.
-                Some(error).filter(|error| error.kind() != ErrorKind::Unavailable)
+                // What is waited for says so again when it is asked again. A file may not, and would be taken for one that has ended.
+                Some(error).filter(|error| !task.waits_out(error))
             }
         };
         if !tells && failed.is_none() {
