@@ -16,7 +16,7 @@ use crate::epoch::{QueryDeps, QueryLoop, QueryPlan};
 use crate::error::{Error, ErrorKind, Result};
 use crate::panics;
 use crate::pipeline::{PlanSettings, at_its_expression};
-use crate::status::{QueryState, QueryStatus};
+use crate::status::{QueryState, QueryStatus, Step};
 
 /// First and longest pause before another start.
 #[derive(Debug, Clone, Copy)]
@@ -149,6 +149,8 @@ struct Ended {
 impl Supervised {
     async fn run(self, plan: QueryPlan, fatal: watch::Sender<Option<Arc<Error>>>, before: Option<Running>) {
         if let Some(mut before) = before {
+            // Taking over is a part of restoring: one that never ends has to be seen to hang.
+            let _waiting = self.status.steps.during(Step::Restoring);
             before.ended().await;
         }
         let (status, stop) = (Arc::clone(&self.status), self.stop.clone());
