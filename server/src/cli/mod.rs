@@ -81,8 +81,12 @@ enum Command {
 pub const WORKER_STACK_BYTES: usize = 16 * 1024 * 1024;
 
 /// Threads of a runtime for what blocks: reads of local files, Parquet being written, passwords being checked. They come as they are
-/// needed and go after ten idle seconds; each keeps a heap of its own, so a moment of trouble must not make hundreds of them.
+/// needed; each keeps a heap of its own, so a moment of trouble must not make hundreds of them.
 pub const BLOCKING_THREADS_MAX: usize = 64;
+
+/// How long such a thread stays without work. The longest idle one is woken first, so with tokio's ten seconds a trickle of work would keep
+/// all of them, and their heaps.
+const BLOCKING_THREAD_IDLE: Duration = Duration::from_millis(100);
 
 /// The whole program. It stands in the library and is called once, so that its futures are compiled here and not a second
 /// time in the binary.
@@ -93,6 +97,7 @@ pub fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .thread_stack_size(WORKER_STACK_BYTES)
         .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .thread_keep_alive(BLOCKING_THREAD_IDLE)
         .enable_all()
         .build();
     let runtime = match runtime {

@@ -40,8 +40,9 @@ use crate::tables::view::Pins;
 
 /// Bytes of stack of an ad-hoc thread; reserved, not used, until a deep statement needs it.
 const STACK_BYTES: usize = 64 * 1024 * 1024;
-/// Threads for what blocks, as reads of local files: see `cli`.
+/// Threads for what blocks, as reads of local files, and how long one stays without work: see `cli`.
 const BLOCKING_THREADS_MAX: usize = 32;
+const BLOCKING_THREAD_IDLE: Duration = Duration::from_millis(100);
 /// Statements planned at once; planning is short and has no rows to hold back.
 const PLANNED_AT_ONCE: usize = 2;
 /// Messages that wait for a slow client before its statement stops producing.
@@ -152,6 +153,7 @@ impl AdHoc {
             .worker_threads(settings.threads)
             .thread_stack_size(STACK_BYTES)
             .max_blocking_threads(BLOCKING_THREADS_MAX)
+            .thread_keep_alive(BLOCKING_THREAD_IDLE)
             .thread_name("ad-hoc")
             .enable_all()
             .build()?;

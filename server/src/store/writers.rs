@@ -5,6 +5,7 @@
 //! of public files that hangs for good must not keep checkpoints from theirs.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
@@ -12,6 +13,9 @@ use tokio::task::{JoinError, JoinHandle};
 
 /// Writes at once, to one store: enough to keep a disk busy. More wait for their turn.
 pub(super) const WRITERS: usize = 8;
+
+/// How long a thread stays without work, so that a trickle of writes keeps few of them and their heaps.
+const WRITER_IDLE: Duration = Duration::from_millis(100);
 
 /// The threads of one store, begun when they are first needed.
 #[derive(Debug)]
@@ -49,8 +53,11 @@ impl Writers {
     pub(super) fn begin<T: Send + 'static>(&self, write: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
         let threads = self.threads.get_or_init(|| {
             // Nothing runs on it but what blocks: it has neither timers nor sockets, which could fail.
-            let threads =
-                Builder::new_current_thread().max_blocking_threads(WRITERS).thread_name("store-writer").build();
+            let threads = Builder::new_current_thread()
+                .max_blocking_threads(WRITERS)
+                .thread_keep_alive(WRITER_IDLE)
+                .thread_name("store-writer")
+                .build();
             threads.expect("a runtime without drivers")
         });
         threads.spawn_blocking(write)
