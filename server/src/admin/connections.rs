@@ -40,7 +40,7 @@ pub(super) struct Limits {
     pub(super) head_within: Duration,
     /// Somebody who never reads the answers has his place no longer than this.
     pub(super) lives_for: Duration,
-    /// At a stop, for requests that have begun. Who has no answer then does not know, and sends again.
+    /// At a stop, for requests that have begun: less than the server gives all of its parts. Who has no answer then does not know, and sends again.
     pub(super) stop_within: Duration,
 }
 
@@ -51,7 +51,7 @@ impl Limits {
             connections_max: usize::try_from(max).unwrap_or(usize::MAX),
             head_within: Duration::from_secs(30),
             lives_for: Duration::from_secs(600),
-            stop_within: Duration::from_secs(5),
+            stop_within: Duration::from_secs(2),
         }
     }
 }
