@@ -64,7 +64,7 @@ pub(super) async fn answer(listener: TcpListener, router: Router, limits: Limits
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
     let mut warned: Option<Instant> = None;
-    let mut may_warn = move || {
+    let mut may_warn = || {
         let may = warned.is_none_or(|at| at.elapsed() >= WARN_EVERY);
         if may {
             warned = Some(Instant::now());
