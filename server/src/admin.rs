@@ -1,6 +1,7 @@
 //! Health, readiness and metrics over HTTP, for supervisors and Prometheus. Reads only; every answer comes from memory. Beside them
 //! stands what other modules answer on the same listener.
 
+mod connections;
 mod metrics;
 
 use std::future::Future;
@@ -15,9 +16,10 @@ use axum::routing::get;
 use serde_json::json;
 use tokio::net::TcpListener;
 
+use self::connections::Limits;
 use self::metrics::Metrics;
 use crate::clock::Clock;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::status::Standing;
 use crate::status::ready::{Process, unready};
 use crate::tables::Published;
@@ -40,7 +42,7 @@ struct Admin {
 /// Answers on `listener`, together with `beside`, until `shutdown` is done, then lets requests that have begun come to their end.
 ///
 /// # Errors
-/// `Unavailable` where the listener fails.
+/// None: a listener that cannot accept is asked again.
 pub async fn serve(
     listener: TcpListener,
     published: Arc<Published>,
@@ -49,10 +51,9 @@ pub async fn serve(
     beside: Router,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<()> {
-    axum::serve(listener, router(published, clock, process).merge(beside))
-        .with_graceful_shutdown(shutdown)
-        .await
-        .map_err(|error| Error::unavailable("the HTTP listener failed").caused_by(error))
+    let router = router(published, clock, process).merge(beside);
+    connections::answer(listener, router, Limits::of_this_process(), shutdown).await;
+    Ok(())
 }
 
 fn router(published: Arc<Published>, clock: Clock, process: Process) -> Router {

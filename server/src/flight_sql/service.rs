@@ -34,14 +34,14 @@ use futures::{FutureExt, Stream, StreamExt, TryStreamExt, stream};
 use parking_lot::Mutex;
 use prost::Message;
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::auth::{Auth, Principal};
 use super::handles::Handles;
 use super::session::{AdHoc, Cancel};
-use super::statement::{Bound, Prepared};
+use super::statement::{Bound, Prepared, StatementError};
 use super::status::status;
 use super::wire::WireEncoder;
 use super::{metadata, options};
@@ -556,7 +556,9 @@ impl FlightService for FlightSql {
     async fn do_put(&self, request: Request<Streaming<FlightData>>) -> Answer<Self::DoPutStream> {
         let caller = caller(&request)?;
         let deadline = self.adhoc.deadline(asked_timeout(request.metadata()));
-        let result = self.put(&caller, request.into_inner(), deadline).await?;
+        // What a client sends has a time, too: uploads that do not end would keep all others of their user waiting.
+        let put = timeout_at(deadline, self.put(&caller, request.into_inner(), deadline)).await;
+        let result = put.map_err(|_| status(StatementError::TimedOut))??;
         Ok(Response::new(stream::once(async move { Ok(result) }).boxed()))
     }
 

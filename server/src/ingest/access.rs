@@ -1,9 +1,11 @@
 //! Whether a request may send to a table: by its key, or without one where only this machine can reach the listener.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 
 use super::answer::Refusal;
 use super::body::single;
@@ -34,10 +36,13 @@ impl Access {
     /// be read.
     pub(super) fn allow(&self, headers: &HeaderMap, table: &str) -> Result<Option<Arc<Key>>, Refusal> {
         let Some(file) = &self.keys else {
-            if self.is_loopback {
-                return Ok(None);
-            }
-            let message = "this server takes records from this machine alone until auth.keys_file is set";
+            let message = match (self.is_loopback, is_of_this_machine(headers)) {
+                (true, true) => return Ok(None),
+                (true, false) => {
+                    "without auth.keys_file this server takes records at localhost alone, and the header Host or Origin names another"
+                }
+                (false, _) => "this server takes records from this machine alone until auth.keys_file is set",
+            };
             return Err(Refusal::new(StatusCode::FORBIDDEN, "forbidden", message));
         };
         let unauthorized = |message: &str| Refusal::new(StatusCode::UNAUTHORIZED, "unauthorized", message);
@@ -74,6 +79,21 @@ impl Access {
     }
 }
 
+/// Whether a request names this machine only. A browser on it reaches the listener for any page whose site lets its name lead here, and
+/// then says whose it is.
+fn is_of_this_machine(headers: &HeaderMap) -> bool {
+    let names = headers.get_all(header::HOST).iter().chain(headers.get_all(header::ORIGIN));
+    names.map(|name| name.to_str().unwrap_or_default()).all(|name| {
+        let authority = name.split_once("://").map_or(name, |(_, authority)| authority);
+        authority.parse::<Authority>().is_ok_and(|authority| is_loopback(authority.host()))
+    })
+}
+
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
+}
+
 #[cfg(test)]
 mod tests {
     use axum::http::HeaderValue;
@@ -97,6 +117,27 @@ mod tests {
     fn without_a_keys_file_this_machine_alone_may_send() {
         assert_eq!(status(&Access::new(None, true, Clock::manual(0)), &[], "t"), Ok(()));
         assert_eq!(status(&Access::new(None, false, Clock::manual(0)), &["tl_a_b"], "t"), Err(403));
+    }
+
+    #[test]
+    fn without_a_keys_file_a_page_of_another_site_may_not_send() {
+        let access = Access::new(None, true, Clock::manual(0));
+        let status = |name: HeaderName, value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, HeaderValue::from_str(value).unwrap());
+            access.allow(&headers, "t").map(|_| ()).map_err(|refusal| refusal.status.as_u16())
+        };
+        for here in ["localhost:8080", "LOCALHOST", "127.0.0.1:8080", "127.0.0.1", "[::1]:8080"] {
+            assert_eq!(status(header::HOST, here), Ok(()), "{here}");
+            assert_eq!(status(header::ORIGIN, &format!("http://{here}")), Ok(()), "{here}");
+        }
+        for elsewhere in
+            ["rebound.example:8080", "localhost.example", "127.0.0.1.example", "localhost@evil.example", ""]
+        {
+            assert_eq!(status(header::HOST, elsewhere), Err(403), "{elsewhere}");
+            assert_eq!(status(header::ORIGIN, &format!("http://{elsewhere}")), Err(403), "{elsewhere}");
+        }
+        assert_eq!(status(header::ORIGIN, "null"), Err(403));
     }
 
     #[test]

@@ -61,6 +61,11 @@ impl Producer {
         let mut waiting = Vec::with_capacity(records.len());
         let mut first: Option<KafkaError> = None;
         for (index, &Outgoing { key, value }) in records.iter().enumerate() {
+            // None behind one that is not on its way: it may have the same key, and would overtake it.
+            if first.is_some() {
+                failed.push(index);
+                continue;
+            }
             let mut record = FutureRecord::<[u8], [u8]>::to(topic).payload(value).timestamp(now_ms);
             if let Some(key) = key {
                 record = record.key(key);
@@ -104,5 +109,21 @@ impl Producer {
     /// Whether it cannot send any more.
     pub(super) fn is_broken(&self) -> bool {
         self.broken.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn a_record_does_not_overtake_one_that_was_not_handed_over() {
+        // Nobody listens there: what is handed over waits.
+        let producer = Producer::try_new(&KafkaSettings::default(), "127.0.0.1:1").unwrap();
+        let too_large = vec![b'x'; 2_000_000];
+        let records = [&too_large[..], b"{}"].map(|value| Outgoing { key: Some(b"k"), value });
+        assert_eq!(producer.append("t", &records, 0).now_or_never(), Some(vec![0, 1]));
     }
 }

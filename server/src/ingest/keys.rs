@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -152,11 +152,15 @@ fn read_open(path: &Path, file: File) -> Result<Keys> {
 /// # Errors
 /// Those of [`read`], and `Unavailable` where it cannot be written.
 pub fn change<T>(path: &Path, change: impl FnOnce(&mut Keys) -> Result<T>) -> Result<T> {
+    // Where a link leads: what is written beside it would leave the file that others read as it was.
+    let real = std::fs::canonicalize(path).ok();
+    let path = real.as_deref().unwrap_or(path);
     let failed = |error: std::io::Error| unusable(path, "write", error);
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder).map_err(failed)?;
     let folder = File::open(folder).map_err(failed)?;
     folder.lock().map_err(failed)?;
+    let owner = std::fs::metadata(path).ok();
     let mut keys = read(path)?;
     let outcome = change(&mut keys)?;
     let mut text = String::new();
@@ -174,6 +178,12 @@ pub fn change<T>(path: &Path, change: impl FnOnce(&mut Keys) -> Result<T>) -> Re
         _ => {}
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new).map_err(failed)?;
+    // The server has another user than who administers it, as a rule, and could not read a file of root's.
+    if let Some(owner) = owner
+        && owner.uid() != file.metadata().map_err(failed)?.uid()
+    {
+        fchown(&file, Some(owner.uid()), Some(owner.gid())).map_err(failed)?;
+    }
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
     std::fs::rename(&new, path).and_then(|()| folder.sync_all()).map_err(failed)?;
     Ok(outcome)
@@ -341,6 +351,22 @@ mod tests {
         assert!(!file.current().1, "it has not changed");
         change(&path, |keys| Ok(keys.remove(&id))).unwrap().unwrap();
         assert_eq!(look_up(&file.current().0.unwrap(), &text, 0), Shown::Unknown);
+    }
+
+    #[test]
+    fn a_file_stays_its_owners_and_a_link_a_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, link) = (folder.path().join("keys.json"), folder.path().join("link.json"));
+        add(&path, &["ingest:*"], None);
+        // Root alone can give a file away; others see here that it stays theirs.
+        let _ = std::os::unix::fs::chown(&path, Some(4_711), Some(4_712));
+        let owner = |about: Metadata| (about.uid(), about.gid());
+        let before = owner(std::fs::metadata(&path).unwrap());
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        add(&link, &["ingest:*"], None);
+        assert_eq!(owner(std::fs::metadata(&path).unwrap()), before);
+        assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(read(&path).unwrap().len(), 2);
     }
 
     #[test]

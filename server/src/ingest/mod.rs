@@ -99,7 +99,7 @@ impl Ingest {
     fn new(deps: IngestDeps) -> Self {
         let IngestDeps { published, settings, keys_file, kafka, embedded, clock } = deps;
         Ingest {
-            routes: Routes::new(published, clock.clone()),
+            routes: Routes::new(published, kafka.clone(), clock.clone()),
             access: Access::new(keys_file, settings.listen.ip().is_loopback(), clock.clone()),
             room: Room::new(settings.ingest_bytes_max.0),
             logs: Logs::new(kafka, embedded),
@@ -124,17 +124,19 @@ impl Ingest {
         let open = self.routes.open(&target.table)?;
         let (written, packed) = announced(&head.headers, self.body_bytes_max)?;
         // Given back when the records are in the log.
-        let (body, _held) = read(body, packed, self.body_bytes_max, self.room.hold()).await?;
+        let (body, held) = read(body, packed, self.body_bytes_max, self.room.hold()).await?;
         let places = records::places(&body, written, &target.form, self.events_max)?;
         self.access.charge(key.as_deref(), places.len())?;
 
-        let verdicts = if body.len() > AT_ONCE_BYTES {
+        let (verdicts, _held) = if body.len() > AT_ONCE_BYTES {
             let (validator, body, places) = (Arc::clone(&open.validator), body.clone(), places.clone());
-            let judged = tokio::task::spawn_blocking(move || validator.judge(&body, &places)).await;
-            judged.map_err(|_| Refusal::unavailable("the records were not looked at"))??
+            // It goes on if the producer goes away, and what it looks at must count as long.
+            let judged = tokio::task::spawn_blocking(move || (validator.judge(&body, &places), held)).await;
+            judged.map_err(|_| Refusal::unavailable("the records were not looked at"))?
         } else {
-            open.validator.judge(&body, &places)?
+            (open.validator.judge(&body, &places), held)
         };
+        let verdicts = verdicts?;
         let mut outcome = Outcome { is_single: target.form == HttpBody::Record, ..Outcome::default() };
         let (mut indexes, mut keys) = (Vec::new(), Vec::new());
         for (index, verdict) in verdicts.into_iter().enumerate() {

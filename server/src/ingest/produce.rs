@@ -99,7 +99,12 @@ impl Logs {
         let mut failed = Vec::new();
         for (indexes, appended) in join_all(appends).await {
             if let Err(error) = appended {
-                warn!(topic, records = indexes.len(), error = error.report(), "records by HTTP were not appended");
+                warn!(
+                    topic,
+                    records = indexes.len(),
+                    error = error.report(),
+                    "the embedded log has not said that it has these records by HTTP"
+                );
                 failed.extend(indexes);
             }
         }

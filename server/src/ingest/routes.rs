@@ -10,6 +10,7 @@ use super::answer::Refusal;
 use super::validate::Validator;
 use crate::catalog::{Connector, HttpBody, KafkaTopic, TableDef};
 use crate::clock::Clock;
+use crate::source::kafka::KafkaSettings;
 use crate::tables::Published;
 
 /// `/api/ingest/<table>` is there for each table that takes records.
@@ -35,14 +36,15 @@ pub(super) struct Open {
 #[derive(Debug)]
 pub(super) struct Routes {
     published: Arc<Published>,
+    kafka: KafkaSettings,
     clock: Clock,
     /// By table: made at its first request, and anew when what it was made of has changed.
     validators: Mutex<BTreeMap<String, Arc<Validator>>>,
 }
 
 impl Routes {
-    pub(super) fn new(published: Arc<Published>, clock: Clock) -> Self {
-        Routes { published, clock, validators: Mutex::default() }
+    pub(super) fn new(published: Arc<Published>, kafka: KafkaSettings, clock: Clock) -> Self {
+        Routes { published, kafka, clock, validators: Mutex::default() }
     }
 
     /// # Errors
@@ -100,10 +102,18 @@ impl Routes {
         let mut tables = self.published.sources();
         tables.retain(|table| {
             let is_same = matches!(&table.connector, Connector::Kafka(other)
-                if (&other.topic, &other.brokers) == (&topic.topic, &topic.brokers));
+                if other.topic == topic.topic && self.brokers(other) == self.brokers(topic));
             is_same && table.http.is_none() && table.name != of.name
         });
         tables
+    }
+
+    /// In one order: a table may name those that are configured anyway.
+    fn brokers<'a>(&'a self, topic: &'a KafkaTopic) -> Vec<&'a str> {
+        let mut brokers: Vec<&str> =
+            self.kafka.brokers_for(topic.brokers.as_deref()).split(',').map(str::trim).collect();
+        brokers.sort_unstable();
+        brokers
     }
 }
 
@@ -119,7 +129,8 @@ mod tests {
             let Statement::CreateTable(table) = statement else { panic!("{statement:?}") };
             published.put_source(Arc::new(table));
         }
-        Routes::new(published, Clock::manual(0))
+        let kafka = KafkaSettings { brokers: "one:1,two:2".to_owned(), ..KafkaSettings::default() };
+        Routes::new(published, kafka, Clock::manual(0))
     }
 
     const TABLES: &str = "
@@ -128,7 +139,8 @@ mod tests {
         CREATE TABLE c (n INT) WITH ('connector' = 'kafka', 'topic' = 't', 'brokers' = 'elsewhere:1');
         CREATE TABLE d (n INT) WITH ('connector' = 'kafka', 'topic' = 't', 'http.ingest' = 'true');
         CREATE TABLE e (n INT) WITH ('connector' = 'kafka', 'topic' = 'e', 'http.path' = '/api/twice');
-        CREATE TABLE f (n INT) WITH ('connector' = 'kafka', 'topic' = 'e', 'http.path' = '/api/twice');";
+        CREATE TABLE f (n INT) WITH ('connector' = 'kafka', 'topic' = 'e', 'http.path' = '/api/twice');
+        CREATE TABLE g (n INT) WITH ('connector' = 'kafka', 'topic' = 't', 'brokers' = 'two:2,one:1');";
 
     #[test]
     fn a_path_leads_to_a_table_or_nowhere() {
@@ -158,7 +170,7 @@ mod tests {
             let Connector::Kafka(topic) = &table.connector else { panic!("{table:?}") };
             routes.readers(&table, topic).iter().map(|table| table.name.clone()).collect::<Vec<_>>()
         };
-        assert_eq!(readers(&routes, "a"), ["b"]);
+        assert_eq!(readers(&routes, "a"), ["b", "g"], "g names the brokers that b has by default");
         let first = routes.open("a").unwrap().validator;
         assert!(Arc::ptr_eq(&first, &routes.open("a").unwrap().validator));
         routes.published.remove_source("b");

@@ -183,3 +183,24 @@ async fn large_requests_are_judged_as_small_ones() {
     assert_eq!((status, &said["accepted"], &said["errors"][0]["index"]), (202, &json!(2), &json!(1)), "{said}");
     assert_eq!(site.records("votes").len(), 2);
 }
+
+#[test]
+fn a_body_counts_as_long_as_anything_looks_at_it() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
+    runtime.block_on(async {
+        let mut site = Site::new(None);
+        site.ingest.room = Room::new(50 * 1024);
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let busy = tokio::task::spawn_blocking(move || _ = wait.recv());
+        let body = format!("{}{}", vote(1), " ".repeat(30 * 1024));
+        {
+            let mut sent = Box::pin(site.post("/api/ingest/votes", &body));
+            assert!(futures::poll!(sent.as_mut()).is_pending(), "it waits for the only thread");
+        }
+        assert_eq!(site.post("/api/ingest/votes", &body).await.0, 503, "the producer has gone, its body has not");
+        drop(go);
+        busy.await.unwrap();
+        tokio::task::spawn_blocking(|| ()).await.unwrap();
+        assert_eq!(site.post("/api/ingest/votes", &body).await.0, 202);
+    });
+}

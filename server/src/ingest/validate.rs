@@ -109,6 +109,16 @@ impl Validator {
             let before = if at == 0 { String::new() } else { format!("as a row of {}: ", table.def.name) };
             table.judge(body, places, self.has_key, now, &before, &mut verdicts)?;
         }
+        for (place, verdict) in places.iter().zip(&mut verdicts) {
+            // Kafka counts both, and what it refuses for its size would be sent again for ever.
+            if let Verdict::Right { key: Some(key), .. } = verdict
+                && place.len() + key.len() > RECORD_BYTES_MAX
+            {
+                let bytes = place.len() + key.len();
+                let reason = format!("the record and its key have {bytes} bytes; the limit is {RECORD_BYTES_MAX}");
+                *verdict = Verdict::Wrong { field: None, reason };
+            }
+        }
         Ok(verdicts)
     }
 }
@@ -341,5 +351,17 @@ mod tests {
             order(&format!("\"n\":7,\"at\":\"2026-01-01T11:00:00Z\",\"x\":\"{}\"", "x".repeat(RECORD_BYTES_MAX)));
         let verdicts = judged(&validator, &body);
         assert!(matches!(&verdicts[0], Verdict::Wrong { reason, .. } if reason.ends_with("the limit is 900000")));
+    }
+
+    #[test]
+    fn a_key_counts_in_the_size_of_a_record() {
+        let table = table(
+            "CREATE TABLE o (name VARCHAR NOT NULL) WITH ('connector' = 'kafka', 'topic' = 'o', 'http.ingest' = 'true', 'http.key' = 'name')",
+        );
+        let validator = Validator::try_new(&table, &[], &Clock::manual(NOW)).unwrap();
+        let name = |bytes: usize| format!("{{\"name\":\"{}\"}}\n", "x".repeat(bytes));
+        let verdicts = judged(&validator, &[name(440_000), name(460_000)].concat());
+        assert!(matches!(&verdicts[0], Verdict::Right { .. }));
+        assert!(matches!(&verdicts[1], Verdict::Wrong { reason, .. } if reason.contains("and its key have 920")));
     }
 }

@@ -125,6 +125,15 @@ async fn a_statement_that_takes_too_long_is_stopped() {
 }
 
 #[tokio::test]
+async fn parameters_that_do_not_come_are_not_waited_for_for_ever() {
+    let server = Server::start(AdHocSettings { timeout_s: 1, ..Default::default() }, &[]).await;
+    let mut client = server.raw();
+    let put = tokio::time::timeout(Duration::from_secs(60), client.do_put(stream::pending()));
+    let status = put.await.expect("it ends").map(|_| ()).expect_err("nothing has come");
+    assert_eq!(status.code(), Code::DeadlineExceeded);
+}
+
+#[tokio::test]
 async fn a_statement_that_needs_too_much_memory_fails_alone() {
     let server = Server::start(AdHocSettings { memory_bytes: 8 << 20, ..Default::default() }, &[]).await;
     let greedy = "SELECT n, repeat('x', 1000) AS s FROM generate_series(1, 200000) t (n) ORDER BY s, n DESC";
