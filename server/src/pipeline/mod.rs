@@ -67,6 +67,8 @@ pub struct Pipeline {
     pub emit: Emit,
     /// What is known of the rows that it emits.
     pub edge: Edge,
+    /// Computed a second time, its rows have other values.
+    pub is_volatile: bool,
     /// An operator stands behind those that it depends on.
     operators: Vec<Arc<dyn Operator>>,
     /// The marks of all edges.

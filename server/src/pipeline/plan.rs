@@ -44,8 +44,8 @@ use crate::operator::lowered_stateless;
 use crate::operator::node::OperatorExec;
 use crate::operator::static_side::StaticSide;
 use crate::plan::{
-    DeriveSettings, EarlyPlan, OperatorInputs, StreamInfo, StreamPlan, Streams, derive, emitting_early, lookups,
-    reads_stream, refuse_size, tables_above, told,
+    DeriveSettings, EarlyPlan, OperatorInputs, StreamInfo, StreamPlan, Streams, derive, emitting_early, has_volatile,
+    lookups, reads_stream, refuse_size, tables_above, told,
 };
 use crate::sql::session::session;
 use crate::sql::window_tvf::WatermarkColumns;
@@ -273,6 +273,7 @@ async fn plan_at_view(view: &ViewDef, tables: &dyn Tables, settings: PlanSetting
         let plan = if view.emit.early.is_some() { with_is_final(plan)? } else { plan };
         return Ok(Planned::Batch(context, Box::new(plan)));
     }
+    let is_volatile = has_volatile(&plan);
     let plan = arranged(plan, &scans, &state)?;
     let allowed_lateness_us = micros_of(view.options.allowed_lateness);
     // The conditions of a view stand in that view's file.
@@ -338,6 +339,7 @@ async fn plan_at_view(view: &ViewDef, tables: &dyn Tables, settings: PlanSetting
         schema,
         emit: view.emit,
         edge: stream.edge,
+        is_volatile,
         operators,
         early,
         edges: Mutex::new(edges),

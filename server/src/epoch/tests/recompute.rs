@@ -192,3 +192,20 @@ async fn what_cannot_be_computed_again_says_what_is_in_the_way() -> Result<()> {
     assert!(report.contains("view \"kept\" is not read a second time"), "{report}");
     Ok(())
 }
+
+// As many rows come back, and with other values than those that were shown and stand in the hot table.
+#[tokio::test]
+async fn rows_that_have_other_values_each_time_do_not_come_back() -> Result<()> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut site = Site::new(folder.path(), &[("drawn", "SELECT id, random() AS r, ts FROM clicks WHERE n > 0")]);
+    let mut query = site.open("drawn", site.generation().await).await?;
+    checkpoints(&mut site, &mut query, 4).await;
+    let head = query.chain.head().clone();
+    drop(query);
+    for section in Hit::NewestTail.sections(&head, "drawn") {
+        flip(&site.private, &section).await;
+    }
+    let report = recomputed(&site, "drawn").await.expect_err("other values").report();
+    assert!(report.contains("gives other values each time"), "{report}");
+    Ok(())
+}
