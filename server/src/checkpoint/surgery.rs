@@ -9,7 +9,7 @@ use bytes::Bytes;
 use object_store::path::Path;
 use uuid::Uuid;
 
-use super::chain::{read_boundary, successor};
+use super::chain::{list_ids, read_boundary, successor};
 use super::create::{Placed, Retry, create_once};
 use super::generation::Generation;
 use super::inspect::{FoundChain, public_files, ranges};
@@ -121,12 +121,27 @@ impl DropPlan {
         let head = Manifest { id: self.new_id, fingerprint_version: way, ..head };
         let encoded = head.encode()?;
         match create_once(private, &self.paths.manifest(head.id), &encoded.bytes, Retry::default()).await? {
-            Placed::Ours => Ok(()),
+            Placed::Ours => refuse_beyond(private, &self.paths, &query, head.id).await,
             Placed::Other(_) => Err(Error::fenced(format!("query {query:?} was taken over meanwhile"))
                 .detail(format!("checkpoint {} is there already", head.id))
                 .hint("stop the server that runs it, and drop again")),
         }
     }
+}
+
+/// A server that still ran has committed behind what was given up: with its newest checkpoint there it would go on as if nothing had been
+/// dropped, over files that have been set aside. Without it its next one finds that its parent is gone.
+async fn refuse_beyond(private: &Store, paths: &QueryPaths, query: &str, head: u64) -> Result<()> {
+    let beyond = list_ids(private, paths, head).await?;
+    let (Some(first), Some(last)) = (beyond.first(), beyond.last()) else { return Ok(()) };
+    for id in beyond.iter().rev() {
+        private.delete(&paths.manifest(*id)).await?;
+    }
+    Err(Error::fenced(format!("a server that runs query {query:?} has committed meanwhile"))
+        .detail(format!(
+            "checkpoints {first} to {last} of it are given up as well, but files they wrote may still be public"
+        ))
+        .hint(format!("stop that server, then `touchline state drop {query} --from {head}` moves those files")))
 }
 
 /// Deletes all checkpoints of a chain with all state. Its public files stay. Returns how many objects there were.
@@ -164,7 +179,9 @@ pub struct ForkPlan {
 /// # Errors
 /// `Invalid` where `name` has checkpoints of its own; `Unavailable`.
 pub async fn plan_fork(private: &Store, from: Manifest, name: &str) -> Result<ForkPlan> {
-    if !private.list(&QueryPaths::new(name).all()).await?.is_empty() {
+    // What a fork that was cut off has copied is in nobody's way: the first clean-up takes it.
+    let (paths, there) = (QueryPaths::new(name), private.list(&QueryPaths::new(name).all()).await?);
+    if !there.iter().all(|key| key.prefix_matches(&paths.bundles())) {
         return Err(Error::invalid(format!("query {name:?} has checkpoints already"))
             .hint(format!("choose a name that no view has had, or give them up with `touchline state drop {name}`")));
     }
