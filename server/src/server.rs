@@ -198,7 +198,9 @@ impl Server {
         let registry = Arc::new(Mutex::new(registry));
 
         let debounce = config.catalog.debounce;
-        tasks.push(tokio::spawn(heartbeat.run(fatal.clone(), stopped.clone())));
+        // One that panics would leave a server that never hears that it was fenced.
+        let beats = heartbeat.run(fatal.clone(), stopped.clone());
+        tasks.push(tokio::spawn(until_stopped("the heartbeat", beats, stopped.clone(), fatal.clone())));
         let followed = changes.follow(Arc::clone(&registry), debounce, is_stopping.clone());
         tasks.push(tokio::spawn(until_stopped(
             "what follows the definition files",
@@ -343,6 +345,10 @@ async fn until_stopped(
     if *stopped.borrow() || stopped.has_changed().is_err() {
         return outcome;
     }
+    // The first reason stays: the process ends in another way where it was fenced.
+    if fatal.borrow().is_some() {
+        return outcome;
+    }
     let error = outcome.err().unwrap_or_else(|| Error::unavailable(format!("{what} has ended by itself")));
     fatal.send_replace(Some(Arc::new(error.duplicate())));
     Err(error)
@@ -402,6 +408,15 @@ mod tests {
             assert!(said.starts_with("the door "), "{said}");
             assert_eq!(seen.borrow().as_ref().map(|error| error.to_string()), Some(said));
         }
+    }
+
+    #[tokio::test]
+    async fn what_ends_after_the_server_was_fenced_does_not_hide_that() {
+        let (stop, fatal) = channels();
+        fatal.send_replace(Some(Arc::new(Error::fenced("another server"))));
+        let (stopped, seen) = (stop.subscribe(), fatal.subscribe());
+        assert!(until_stopped("the door", ready(Ok(())), stopped, fatal).await.is_ok());
+        assert_eq!(seen.borrow().as_ref().map(|error| error.kind()), Some(crate::error::ErrorKind::Fenced));
     }
 
     #[tokio::test]

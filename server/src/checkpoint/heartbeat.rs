@@ -9,12 +9,13 @@
 //! Beside a newer claim that has taken nothing two more for each query. Nothing is ever written.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::future::try_join_all;
+use futures::{StreamExt, stream};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
@@ -171,14 +172,22 @@ impl Heartbeat {
         let next = paths::generation(self.ours.number.saturating_add(1));
         if self.store.get(&next).await?.is_some() {
             let watched: Vec<_> = self.watched.lock().values().cloned().collect();
-            for some in watched.chunks(AT_ONCE) {
-                let looks = try_join_all(some.iter().map(|watched| self.look_at(watched))).await;
-                if let Err(error) = &looks
-                    && error.kind() == ErrorKind::Fenced
-                {
-                    self.lost.send_replace(Some(Arc::new(error.duplicate())));
+            let looks = stream::iter(watched).map(|watched| async move { self.look_at(&watched).await });
+            let mut looks = pin!(looks.buffer_unordered(AT_ONCE));
+            let mut unanswered = None;
+            while let Some(looked) = looks.next().await {
+                match looked {
+                    Ok(()) => {}
+                    Err(error) if error.kind() == ErrorKind::Fenced => {
+                        self.lost.send_replace(Some(Arc::new(error.duplicate())));
+                        return Err(error);
+                    }
+                    // One chain that cannot be read must not hide that another one was taken.
+                    Err(error) => unanswered = unanswered.or(Some(error)),
                 }
-                looks?;
+            }
+            if let Some(error) = unanswered {
+                return Err(error);
             }
         }
         *self.seen.lock() = seen;

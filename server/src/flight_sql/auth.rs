@@ -57,6 +57,8 @@ pub struct Principal {
     pub name: Arc<str>,
     /// The session, for callers that hold a token.
     session: Option<TokenDigest>,
+    /// What its user had when it was let in.
+    credential: Credential,
 }
 
 struct Session {
@@ -205,7 +207,7 @@ impl Auth {
             }
         }
         if self.users().is_empty() {
-            return Ok(Principal { name: Arc::from(""), session: None });
+            return Ok(Principal { name: Arc::from(""), session: None, credential: None });
         }
         if scheme.eq_ignore_ascii_case("basic") {
             return self.by_password(credentials.trim(), peer).await;
@@ -219,7 +221,8 @@ impl Auth {
         let mut sessions = self.sessions.lock();
         let (name, session) = sessions.get(&digest, now)?;
         if session.expires > now && users.credential(name) == Some(session.credential) {
-            return Some(Principal { name: Arc::clone(name), session: Some(digest) });
+            let credential = session.credential;
+            return Some(Principal { name: Arc::clone(name), session: Some(digest), credential });
         }
         sessions.remove(&digest);
         None
@@ -229,12 +232,12 @@ impl Auth {
         let decoded = BASIC.decode(credentials).map_err(|_| refused())?;
         let text = String::from_utf8(decoded).map_err(|_| refused())?;
         let (name, password) = text.split_once(':').ok_or_else(refused)?;
-        let principal = Principal { name: Arc::from(name), session: None };
 
         let users = self.users();
         // With what the user has to have: what was right is not, once that is another.
-        let credential = users.credential(name).flatten().unwrap_or_default();
-        let digest = Sha256::new().chain_update(self.digest_key).chain_update(credential);
+        let credential = users.credential(name).flatten();
+        let principal = Principal { name: Arc::from(name), session: None, credential };
+        let digest = Sha256::new().chain_update(self.digest_key).chain_update(credential.unwrap_or_default());
         let digest: TokenDigest = digest.chain_update(text.as_bytes()).finalize().into();
         let known_as_right = || self.verified.lock().get(&digest).is_some_and(|until| *until > Instant::now());
         if known_as_right() {
@@ -254,11 +257,17 @@ impl Auth {
         // The check keeps turn and permit: it goes on when its caller goes away, who would else start any number of them.
         let checked = tokio::task::spawn_blocking(move || (verify(&hash, &password), turn, permit)).await;
         let Ok((right, _turn, _permit)) = checked else { return Err(refused()) };
-        if !(known && right) {
+        // It may have waited for its turn while users were read anew.
+        if !(known && right && self.is_current(&principal)) {
             return Err(refused());
         }
         self.verified.lock().insert(digest, Instant::now() + SESSION_TTL);
         Ok(principal)
+    }
+
+    /// Whether the user still has what it was let in with.
+    fn is_current(&self, principal: &Principal) -> bool {
+        self.users().credential(&principal.name) == Some(principal.credential)
     }
 
     /// Where the peer's logins wait for one another; `None` if too many do.
@@ -272,13 +281,16 @@ impl Auth {
     /// A new session for a caller, good for twelve hours, and for four without a call. Answers with its token.
     ///
     /// # Errors
-    /// `Unavailable` if the operating system gives no random numbers.
+    /// `Unavailable` if the operating system gives no random numbers; `Invalid` where the user has gone or changed since it was let in: a
+    /// password that was withdrawn meanwhile opens nothing.
     pub fn open_session(&self, principal: &Principal) -> Result<String> {
         let token = format!("{TOKEN_PREFIX}{}", URL_SAFE_NO_PAD.encode(random_bytes::<32>()?));
         let now = Instant::now();
-        let credential = self.users().credential(&principal.name);
-        let credential = credential.ok_or_else(|| Error::invalid("the user does not exist any more"))?;
-        let session = Session { expires: now + SESSION_TTL, credential, schema: PUBLIC_SCHEMA.to_owned() };
+        if !self.is_current(principal) {
+            return Err(Error::invalid("the user does not exist any more, or has another password now"));
+        }
+        let session =
+            Session { expires: now + SESSION_TTL, credential: principal.credential, schema: PUBLIC_SCHEMA.to_owned() };
         let digest = Sha256::digest(token.as_bytes()).into();
         self.sessions.lock().insert(&principal.name, digest, session, 0, now);
         Ok(token)

@@ -140,7 +140,7 @@ impl Registry {
         changed.iter().for_each(|(plan, _)| self.ask_to_stop(&plan.view.name));
         self.wait_for_leaving(Instant::now() + RELOAD_WITHIN).await;
         for name in gone {
-            self.forget(&name);
+            forget(&self.deps, &name);
             info!(query = name, "query stopped, its definition is gone");
         }
         for (plan, settings) in changed {
@@ -189,16 +189,6 @@ impl Registry {
         let running = Running::start(plan, settings, catalog, deps, self.plan_settings, status, fatal, before);
         info!(query = name, fingerprint = short, "query started");
         self.running.insert(name, running);
-    }
-
-    fn forget(&self, name: &str) {
-        let published = &self.deps.published;
-        self.deps.heartbeat.forget(name);
-        published.remove_query(name);
-        published.remove_view(name);
-        for ledger in [crate::checkpoint::LATE_LEDGER, crate::checkpoint::DEAD_LETTER_LEDGER] {
-            published.remove_view(&format!("{ledger}.{name}"));
-        }
     }
 
     /// A definition is wrong: its last good version goes on, or it is listed as rejected.
@@ -263,6 +253,17 @@ impl Registry {
         }
         catalog.defined.tables.values().for_each(|table| published.put_source(Arc::clone(table)));
         published.put_functions(Arc::clone(&catalog.functions));
+    }
+}
+
+/// Of a query whose definition is gone nothing is shown any more.
+fn forget(deps: &QueryDeps, name: &str) {
+    let published = &deps.published;
+    deps.heartbeat.forget(name);
+    published.remove_query(name);
+    published.remove_view(name);
+    for ledger in [crate::checkpoint::LATE_LEDGER, crate::checkpoint::DEAD_LETTER_LEDGER] {
+        published.remove_view(&format!("{ledger}.{name}"));
     }
 }
 

@@ -10,13 +10,13 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
-use super::{Catalog, planned};
+use super::{Catalog, forget, planned};
 use crate::catalog::ViewDef;
 use crate::epoch::{QueryDeps, QueryLoop, QueryPlan};
 use crate::error::{Error, ErrorKind, Result};
 use crate::panics;
 use crate::pipeline::{PlanSettings, at_its_expression};
-use crate::status::{QueryState, QueryStatus};
+use crate::status::{QueryState, QueryStatus, Step};
 
 /// First and longest pause before another start.
 #[derive(Debug, Clone, Copy)]
@@ -149,9 +149,11 @@ struct Ended {
 impl Supervised {
     async fn run(self, plan: QueryPlan, fatal: watch::Sender<Option<Arc<Error>>>, before: Option<Running>) {
         if let Some(mut before) = before {
+            // Taking over is a part of restoring: one that never ends has to be seen to hang.
+            let _waiting = self.status.steps.during(Step::Restoring);
             before.ended().await;
         }
-        let (status, stop) = (Arc::clone(&self.status), self.stop.clone());
+        let (status, stop, deps) = (Arc::clone(&self.status), self.stop.clone(), self.deps.clone());
         let mut plan = Some(plan);
         let attempt = move || self.clone().attempt(plan.take()).boxed();
         // What goes wrong in an attempt is caught there. This is for all else, which must not end in silence either.
@@ -163,6 +165,10 @@ impl Supervised {
                 error!(query = status.name, error = error.report(), "query failed");
                 status.set(QueryState::Failed, Some(format!("{}\n{}", error.report(), touch(&status))));
             }
+        }
+        // It has been given up while the store did not answer, and may have been restored, and shown its view, after that.
+        if deps.published.query(&status.name).is_none() {
+            forget(&deps, &status.name);
         }
     }
 

@@ -86,6 +86,22 @@ async fn the_loser_ends_also_where_no_statement_comes_and_its_query_has_failed()
 }
 
 #[tokio::test]
+async fn a_chain_that_cannot_be_read_does_not_hide_that_another_one_was_taken() -> Result<()> {
+    let faulty = FaultyStore::new();
+    let first = Server::start(&faulty).await?;
+    first.open("broken").await?;
+    first.open("taken").await?;
+    Server::start(&faulty).await?.open("taken").await?;
+    first.wait(60 * SECOND);
+    for fault in [Fault::Before, Fault::Hang] {
+        faulty.fail_gets("broken", [fault; 100]);
+        assert_eq!(first.told().await, Some(ErrorKind::Fenced), "{fault:?}");
+        first.heartbeat.lost.send_replace(None);
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_view_that_is_no_longer_shown_is_nobodys_loss() -> Result<()> {
     let faulty = FaultyStore::new();
     let first = Server::start(&faulty).await?;

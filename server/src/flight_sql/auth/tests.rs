@@ -80,6 +80,18 @@ async fn a_session_ends_when_it_is_closed_when_it_is_idle_and_after_twelve_hours
     assert!(login(&auth, &bearer("somebody else's")).await.is_ok());
 }
 
+/// Between the check of a password and the session that a handshake opens for it, users may be read anew.
+#[tokio::test]
+async fn a_password_that_was_withdrawn_during_a_handshake_opens_no_session() {
+    let auth = Auth::try_new([("ana".to_owned(), cheap("old")), ("ben".to_owned(), cheap("b"))]).expect("users");
+    let basic = |text: &str| format!("Basic {}", STANDARD.encode(text));
+    let (ana, ben) = (login(&auth, &basic("ana:old")).await, login(&auth, &basic("ben:b")).await);
+    let (ana, ben) = (ana.expect("right"), ben.expect("right"));
+    auth.replace([("ana".to_owned(), cheap("new")), ("ben".to_owned(), cheap("b"))]).expect("users");
+    assert!(auth.open_session(&ana).is_err(), "it would be good for twelve hours");
+    assert!(auth.open_session(&ben).is_ok(), "nothing of his has changed");
+}
+
 #[tokio::test]
 async fn users_that_are_read_anew_count_at_once_and_sessions_of_others_end() {
     let of = |users: &[(&str, &str)]| -> Vec<(String, String)> {
