@@ -67,7 +67,11 @@ pub(super) async fn recompute(
             head.id, head.query
         ))
         .detail(why)
-        .hint(format!("`touchline state verify {}` names the objects: restore them from a backup", head.query)));
+        .hint(format!(
+            "`touchline state verify {}` names the objects: restore them from a backup; or give the checkpoints behind an older one up with \
+             `touchline state drop {} --from N`",
+            head.query, head.query
+        )));
     }
     warn!(
         query = view.name,
@@ -113,11 +117,9 @@ fn cannot_be_repeated(pipeline: &Pipeline, base: &Manifest, damage: &Damage) -> 
     if pipeline.early().is_some() {
         return Some("its results leave before they are final, and which ones had left is not kept".to_owned());
     }
-    if let Some(table) = pipeline.static_tables().groups().iter().flat_map(|group| &group.tables).next() {
-        return Some(format!(
-            "table \"{}\" is read again while it runs, and what it held then is not kept",
-            table.name
-        ));
+    // Also one that is read once: it is read at each start, and what it held at the start before may be another thing.
+    if let Some(name) = pipeline.static_names.first() {
+        return Some(format!("table \"{name}\" is read beside the streams, and what it held then is not kept"));
     }
     pipeline.slots.iter().find_map(|slot| {
         let name = &slot.table.name;
