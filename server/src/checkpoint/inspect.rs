@@ -170,8 +170,8 @@ impl Verified {
         self.checkpoints.retain(|id| !gone.contains(id));
         self.findings.retain_mut(|finding| {
             if finding.needed_by.is_empty() {
-                return !QueryPaths::manifest_id(&Path::from(finding.object.as_str()))
-                    .is_some_and(|id| gone.contains(&id));
+                let id = QueryPaths::manifest_id(&Path::from(finding.object.as_str()));
+                return id.is_none_or(|id| !gone.contains(&id));
             }
             finding.needed_by.retain(|id| !gone.contains(id));
             !finding.needed_by.is_empty()

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::chain::{list_ids, read_boundary, successor};
 use super::create::{Placed, Retry, create_once};
 use super::generation::Generation;
-use super::inspect::{FoundChain, public_files, ranges};
+use super::inspect::{FoundChain, find_chains, public_files, ranges};
 use super::manifest::{EarlyState, Manifest, OutputState, Section, corrupt};
 use super::paths::{CHANGES, DEAD_LETTER_LEDGER, LATE_LEDGER, QueryPaths};
 use super::standing::read_with_hash;
@@ -40,7 +40,7 @@ pub struct DropPlan {
 /// Plans to give up the checkpoints `from` and all behind it. Nothing is changed.
 ///
 /// # Errors
-/// `Invalid` where there are none, or none is whole before them; `Corrupt` where the public files of that one cannot be told;
+/// `Invalid` where there are none, none is whole before them, or another query has read them; `Corrupt` where the public files of that one cannot be told;
 /// `Unavailable`.
 pub async fn plan_drop(private: &Store, public: &Store, chain: &FoundChain, from: u64) -> Result<DropPlan> {
     let last = chain.ids.last().copied();
@@ -56,6 +56,17 @@ pub async fn plan_drop(private: &Store, public: &Store, chain: &FoundChain, from
             ),
         ));
     };
+    if let Some((reader, next)) = read_beyond(private, &chain.name, base.id).await? {
+        return Err(Error::invalid(format!("query {reader:?} has read what would be given up of {:?}", chain.name))
+            .detail(format!(
+                "it goes on at checkpoint {next}, which would have other rows then; {:?} would go on from checkpoint {}",
+                chain.name, base.id
+            ))
+            .hint(format!(
+                "give the checkpoints of {reader:?} up first that have read so far: `touchline state show {reader} --checkpoint N` says \
+                 where one goes on, `touchline state drop {reader} --from N`"
+            )));
+    }
     let boundary = read_boundary(private, &chain.paths).await?;
     let gone = chain.ids.iter().copied().filter(|id| *id > base.id).collect();
     let gone_kept = chain.kept.iter().copied().filter(|id| *id > base.id).collect();
@@ -74,6 +85,24 @@ pub async fn plan_drop(private: &Store, public: &Store, chain: &FoundChain, from
     set_aside.sort();
     let new_id = base.id.max(boundary) + 1;
     Ok(DropPlan { base, new_id, gone, set_aside, gone_kept, base_sha256, paths: chain.paths.clone() })
+}
+
+/// A query that has read checkpoints behind `base` of this chain as those of a view, and where it goes on. What it has from there is counted
+/// in checkpoints alone, so it would not notice that they are others.
+async fn read_beyond(store: &Store, chain: &str, base: u64) -> Result<Option<(String, i64)>> {
+    let view = match chain.rsplit_once('-') {
+        Some((view, digits)) if digits.len() == 8 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()) => view,
+        _ => chain,
+    };
+    for other in find_chains(store).await?.into_iter().filter(|other| other.name != chain) {
+        let newest = other.newest.iter().flat_map(|newest| &newest.sources);
+        let of_view = newest.filter(|(name, _)| *name == chain || *name == view);
+        let next = of_view.flat_map(|(_, state)| state.offsets.values()).map(|offset| offset.next).max();
+        if let Some(next) = next.filter(|next| u64::try_from(*next).is_ok_and(|next| next > base + 1)) {
+            return Ok(Some((other.name, next)));
+        }
+    }
+    Ok(None)
 }
 
 /// The newest checkpoint before `from` whose manifest can be read, and its hash.

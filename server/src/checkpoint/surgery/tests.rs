@@ -6,7 +6,7 @@ use object_store::memory::InMemory;
 
 use super::*;
 use crate::checkpoint::inspect::tests::every_kind;
-use crate::checkpoint::{Chain, Heartbeat, find_chain, read_section, verify};
+use crate::checkpoint::{Chain, Heartbeat, PartitionState, SourceState, find_chain, read_section, verify};
 use crate::clock::Clock;
 use crate::tables::Standing;
 
@@ -180,4 +180,33 @@ async fn a_fork_that_was_cut_off_can_be_done_again() {
     // Now it is begun.
     let error = plan_fork(&private, chain.head().clone(), "w").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
+}
+
+// Its offset is a number of a checkpoint: once the view has run past it again, other rows would lie behind it.
+#[tokio::test]
+async fn what_another_query_has_read_as_a_view_is_not_given_up_under_it() {
+    let (private, public) = (store(), store());
+    every_kind(&private, &public).await;
+    let by = Generation::claim(&private).await.unwrap();
+    let mut down = Chain::open(&private, "down", by, "f2", &Clock::manual(8)).await.unwrap().chain;
+    for (next, refused) in [(6, false), (7, true)] {
+        let mut draft = down.draft(9);
+        let offsets = BTreeMap::from([(0, PartitionState { next, event_time_max: None })]);
+        draft.sources.insert("v".to_owned(), SourceState { offsets, ..SourceState::default() });
+        down.commit(draft).await.unwrap();
+        let found = find_chain(&private, "v").await.unwrap();
+        let plan = plan_drop(&private, &public, &found, 6).await;
+        assert_eq!(plan.is_err(), refused, "next {next}");
+        if let Err(error) = plan {
+            let report = error.report();
+            for said in
+                ["query \"down\" has read what would be given up of \"v\"", "touchline state drop down --from N"]
+            {
+                assert!(report.contains(said), "{report}");
+            }
+        }
+    }
+    // What has read no further than what stays is left in peace.
+    let found = find_chain(&private, "down").await.unwrap();
+    assert!(plan_drop(&private, &public, &found, found.ids[2]).await.is_ok());
 }
