@@ -40,8 +40,8 @@ pub struct DropPlan {
 /// Plans to give up the checkpoints `from` and all behind it. Nothing is changed.
 ///
 /// # Errors
-/// `Invalid` where there are none, none is whole before them, or another query has read them; `Corrupt` where the public files of that one cannot be told;
-/// `Unavailable`.
+/// `Invalid` where there are none, none is whole before them, or another query has read them; `Corrupt` where the public files of that
+/// one cannot be told; `Unavailable`.
 pub async fn plan_drop(private: &Store, public: &Store, chain: &FoundChain, from: u64) -> Result<DropPlan> {
     let last = chain.ids.last().copied();
     if last.is_some_and(|last| last < from) {
