@@ -22,10 +22,13 @@ use super::keep::kept;
 use super::manifest::{Manifest, corrupt};
 use super::paths::QueryPaths;
 use super::replay::named_by_list;
-use super::standing::read_kept;
+use super::standing::{read_kept, read_manifest};
 use crate::clock::Micros;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::{Content, Store};
+
+/// Manifests of servers before that a clean-up reads at most. It has to come to its end, however many starts made none.
+const READ_BELOW_MAX: u64 = 1_024;
 
 /// What a clean-up deleted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -117,6 +120,7 @@ impl CleanUp {
     /// # Errors
     /// `Unavailable`, `Fenced`; what has been deleted until then was not needed.
     pub async fn run(mut self) -> Result<Cleaned> {
+        self.remember_below().await?;
         let passed = self.move_boundary().await?;
         self.remember_above().await?;
         self.look_at_kept().await?;
@@ -129,6 +133,24 @@ impl CleanUp {
             hot_lists: self.delete_unreferenced(&self.paths.hot_lists(), &live).await?,
         };
         Ok(Cleaned { collected, boundary: self.boundary, recent: self.recent, kept: self.kept, listed: self.listed })
+    }
+
+    /// Reads those manifests that are about to pass the boundary and are not known: a server knows only the last ones of those before it,
+    /// and what is not known is not kept to fall back to. One that is not there or damaged is of no use for that.
+    async fn remember_below(&mut self) -> Result<()> {
+        let first = (self.boundary + 1).max(self.target.saturating_sub(READ_BELOW_MAX));
+        for id in first..=self.target {
+            if self.recent.contains_key(&id) {
+                continue;
+            }
+            match read_manifest(&self.store, &self.paths, id).await {
+                Ok(Some(manifest)) => _ = self.recent.insert(id, Remembered::from(&manifest)),
+                Ok(None) => {}
+                Err(error) if error.kind() == ErrorKind::Corrupt => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Returns the manifests of this chain that lie below it now.

@@ -165,6 +165,19 @@ impl Verified {
         self.checkpoints.iter().copied().filter(|id| !lack(id)).collect()
     }
 
+    /// What only these would need is no damage: they are gone in good order, and what they had with them.
+    fn leave_out(&mut self, gone: &BTreeSet<u64>) {
+        self.checkpoints.retain(|id| !gone.contains(id));
+        self.findings.retain_mut(|finding| {
+            if finding.needed_by.is_empty() {
+                let id = QueryPaths::manifest_id(&Path::from(finding.object.as_str()));
+                return id.is_none_or(|id| !gone.contains(&id));
+            }
+            finding.needed_by.retain(|id| !gone.contains(id));
+            !finding.needed_by.is_empty()
+        });
+    }
+
     fn note(&mut self, object: &str, needed_by: &BTreeSet<u64>, error: &Error) {
         let detail = error.detail_text().unwrap_or_else(|| error.primary()).to_owned();
         self.findings.push(Finding { object: object.to_owned(), detail, needed_by: needed_by.clone() });
@@ -230,7 +243,17 @@ pub async fn verify(store: &Store, public: Option<&Store>, chain: &FoundChain) -
         }
     }
     needs.read(store, public, &mut verified).await?;
+    verified.leave_out(&cleaned_up(store, chain).await?);
     Ok(verified)
+}
+
+/// The checkpoints that a server which runs has cleaned up since `chain` was looked at.
+async fn cleaned_up(store: &Store, chain: &FoundChain) -> Result<BTreeSet<u64>> {
+    let boundary = read_boundary(store, &chain.paths).await?;
+    let kept: BTreeSet<u64> =
+        store.list(&chain.paths.all_kept()).await?.iter().filter_map(QueryPaths::manifest_id).collect();
+    let passed = chain.ids.iter().filter(|id| **id <= boundary);
+    Ok(passed.chain(&chain.kept).filter(|id| !kept.contains(id)).copied().collect())
 }
 
 /// A manifest with its hash and its size. `before`: the one that it has to name as its parent, by id and hash.

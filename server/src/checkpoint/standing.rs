@@ -32,9 +32,9 @@ enum Standing {
 /// `Corrupt` where it is this version's as far as can be seen, and its newest manifest is damaged or of a newer format; `Unavailable`.
 pub async fn chain_of(store: &Store, view: &str, version: &QueryVersion) -> Result<String> {
     let (first, later) = (view.to_owned(), format!("{view}-{}", version.short()));
-    match standing(store, &first, version, true).await? {
-        Standing::Empty | Standing::Own => return Ok(first),
-        Standing::Another => {}
+    let of_first = standing(store, &first, version, true).await?;
+    if of_first == Standing::Own {
+        return Ok(first);
     }
     let former = format!("{view}-{}", version.former_short());
     for name in [&later, &former] {
@@ -47,7 +47,8 @@ pub async fn chain_of(store: &Store, view: &str, version: &QueryVersion) -> Resu
             return Ok(name);
         }
     }
-    Ok(later)
+    // Only now: where the first version has been given up, a later one has a chain all the same.
+    Ok(if of_first == Standing::Empty { first } else { later })
 }
 
 /// `by_name`: that nothing of it can be read is an error, because its name may be this version's. Of any other chain it says nothing.

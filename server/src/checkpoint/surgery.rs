@@ -9,10 +9,10 @@ use bytes::Bytes;
 use object_store::path::Path;
 use uuid::Uuid;
 
-use super::chain::{read_boundary, successor};
+use super::chain::{list_ids, read_boundary, successor};
 use super::create::{Placed, Retry, create_once};
 use super::generation::Generation;
-use super::inspect::{FoundChain, public_files, ranges};
+use super::inspect::{FoundChain, find_chains, public_files, ranges};
 use super::manifest::{EarlyState, Manifest, OutputState, Section, corrupt};
 use super::paths::{CHANGES, DEAD_LETTER_LEDGER, LATE_LEDGER, QueryPaths};
 use super::standing::read_with_hash;
@@ -40,8 +40,8 @@ pub struct DropPlan {
 /// Plans to give up the checkpoints `from` and all behind it. Nothing is changed.
 ///
 /// # Errors
-/// `Invalid` where there are none, or none is whole before them; `Corrupt` where the public files of that one cannot be told;
-/// `Unavailable`.
+/// `Invalid` where there are none, none is whole before them, or another query has read them; `Corrupt` where the public files of that
+/// one cannot be told; `Unavailable`.
 pub async fn plan_drop(private: &Store, public: &Store, chain: &FoundChain, from: u64) -> Result<DropPlan> {
     let last = chain.ids.last().copied();
     if last.is_some_and(|last| last < from) {
@@ -56,6 +56,17 @@ pub async fn plan_drop(private: &Store, public: &Store, chain: &FoundChain, from
             ),
         ));
     };
+    if let Some((reader, next)) = read_beyond(private, &chain.name, base.id).await? {
+        return Err(Error::invalid(format!("query {reader:?} has read what would be given up of {:?}", chain.name))
+            .detail(format!(
+                "it goes on at checkpoint {next}, which would have other rows then; {:?} would go on from checkpoint {}",
+                chain.name, base.id
+            ))
+            .hint(format!(
+                "give the checkpoints of {reader:?} up first that have read so far: `touchline state show {reader} --checkpoint N` says \
+                 where one goes on, `touchline state drop {reader} --from N`"
+            )));
+    }
     let boundary = read_boundary(private, &chain.paths).await?;
     let gone = chain.ids.iter().copied().filter(|id| *id > base.id).collect();
     let gone_kept = chain.kept.iter().copied().filter(|id| *id > base.id).collect();
@@ -74,6 +85,24 @@ pub async fn plan_drop(private: &Store, public: &Store, chain: &FoundChain, from
     set_aside.sort();
     let new_id = base.id.max(boundary) + 1;
     Ok(DropPlan { base, new_id, gone, set_aside, gone_kept, base_sha256, paths: chain.paths.clone() })
+}
+
+/// A query that has read checkpoints behind `base` of this chain as those of a view, and where it goes on. What it has from there is counted
+/// in checkpoints alone, so it would not notice that they are others.
+async fn read_beyond(store: &Store, chain: &str, base: u64) -> Result<Option<(String, i64)>> {
+    let view = match chain.rsplit_once('-') {
+        Some((view, digits)) if digits.len() == 8 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()) => view,
+        _ => chain,
+    };
+    for other in find_chains(store).await?.into_iter().filter(|other| other.name != chain) {
+        let newest = other.newest.iter().flat_map(|newest| &newest.sources);
+        let of_view = newest.filter(|(name, _)| *name == chain || *name == view);
+        let next = of_view.flat_map(|(_, state)| state.offsets.values()).map(|offset| offset.next).max();
+        if let Some(next) = next.filter(|next| u64::try_from(*next).is_ok_and(|next| next > base + 1)) {
+            return Ok(Some((other.name, next)));
+        }
+    }
+    Ok(None)
 }
 
 /// The newest checkpoint before `from` whose manifest can be read, and its hash.
@@ -121,12 +150,27 @@ impl DropPlan {
         let head = Manifest { id: self.new_id, fingerprint_version: way, ..head };
         let encoded = head.encode()?;
         match create_once(private, &self.paths.manifest(head.id), &encoded.bytes, Retry::default()).await? {
-            Placed::Ours => Ok(()),
+            Placed::Ours => refuse_beyond(private, &self.paths, &query, head.id).await,
             Placed::Other(_) => Err(Error::fenced(format!("query {query:?} was taken over meanwhile"))
                 .detail(format!("checkpoint {} is there already", head.id))
                 .hint("stop the server that runs it, and drop again")),
         }
     }
+}
+
+/// A server that still ran has committed behind what was given up: with its newest checkpoint there it would go on as if nothing had been
+/// dropped, over files that have been set aside. Without it its next one finds that its parent is gone.
+async fn refuse_beyond(private: &Store, paths: &QueryPaths, query: &str, head: u64) -> Result<()> {
+    let beyond = list_ids(private, paths, head).await?;
+    let (Some(first), Some(last)) = (beyond.first(), beyond.last()) else { return Ok(()) };
+    for id in beyond.iter().rev() {
+        private.delete(&paths.manifest(*id)).await?;
+    }
+    Err(Error::fenced(format!("a server that runs query {query:?} has committed meanwhile"))
+        .detail(format!(
+            "checkpoints {first} to {last} of it are given up as well, but files they wrote may still be public"
+        ))
+        .hint(format!("stop that server, then `touchline state drop {query} --from {head}` moves those files")))
 }
 
 /// Deletes all checkpoints of a chain with all state. Its public files stay. Returns how many objects there were.
@@ -164,7 +208,9 @@ pub struct ForkPlan {
 /// # Errors
 /// `Invalid` where `name` has checkpoints of its own; `Unavailable`.
 pub async fn plan_fork(private: &Store, from: Manifest, name: &str) -> Result<ForkPlan> {
-    if !private.list(&QueryPaths::new(name).all()).await?.is_empty() {
+    // What a fork that was cut off has copied is in nobody's way: the first clean-up takes it.
+    let (paths, there) = (QueryPaths::new(name), private.list(&QueryPaths::new(name).all()).await?);
+    if !there.iter().all(|key| key.prefix_matches(&paths.bundles())) {
         return Err(Error::invalid(format!("query {name:?} has checkpoints already"))
             .hint(format!("choose a name that no view has had, or give them up with `touchline state drop {name}`")));
     }

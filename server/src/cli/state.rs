@@ -305,7 +305,8 @@ async fn drop_all(private: &Store, chain: &FoundChain, args: &DropArgs) -> Resul
     ));
     tell(
         "its public files stay, and so does its hot table in Postgres; a view that runs under this name begins anew, and writes to neither \
-         before the files and the table have been moved away",
+         before the files and the table have been moved away; files that `state drop --from` has moved here are deleted; \
+         give up the queries that read it as a view as well, they would miss rows of it",
     );
     if !args.act.yes {
         tell("nothing is changed; --yes does it");

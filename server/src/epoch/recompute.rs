@@ -61,13 +61,17 @@ pub(super) async fn recompute(
         return Ok(Some(Recomputed { written, rows: HashMap::new(), hot: damage.hot }));
     }
     let Fallback { base, cuts } = fall_back(&deps.private, head, &damage).await?;
-    if let Some(why) = cannot_be_repeated(pipeline, &base) {
+    if let Some(why) = cannot_be_repeated(pipeline, &base, &damage) {
         return Err(Error::corrupt(format!(
             "checkpoint {} of query {:?} is damaged and cannot be computed again",
             head.id, head.query
         ))
         .detail(why)
-        .hint(format!("`touchline state verify {}` names the objects: restore them from a backup", head.query)));
+        .hint(format!(
+            "`touchline state verify {}` names the objects: restore them from a backup; or give the checkpoints behind an older one up with \
+             `touchline state drop {} --from N`",
+            head.query, head.query
+        )));
     }
     warn!(
         query = view.name,
@@ -92,10 +96,10 @@ pub(super) async fn recompute(
     let mut rows: HashMap<String, BTreeMap<u64, Arc<[Rows]>>> = HashMap::new();
     let mut before = base;
     for cut in cuts {
-        for (output, found) in again.run(&before, &cut).await? {
-            if damage.rows.get(&output).is_some_and(|ids| ids.contains(&cut.id)) {
-                rows.entry(output).or_default().insert(cut.id, found);
-            }
+        let wanted = [name, LATE_LEDGER, DEAD_LETTER_LEDGER]
+            .map(|output| damage.rows.get(output).is_some_and(|ids| ids.contains(&cut.id)));
+        for (output, found) in again.run(&before, &cut, wanted).await? {
+            rows.entry(output).or_default().insert(cut.id, found);
         }
         before = cut;
     }
@@ -105,15 +109,17 @@ pub(super) async fn recompute(
 }
 
 /// Why the way from `base` on cannot be gone a second time, where that can be seen before.
-fn cannot_be_repeated(pipeline: &Pipeline, base: &Manifest) -> Option<String> {
+fn cannot_be_repeated(pipeline: &Pipeline, base: &Manifest, damage: &Damage) -> Option<String> {
+    // As many rows as there were, and not the same: what was shown and is in the hot table would never be in a file.
+    if pipeline.is_volatile && !damage.rows.is_empty() {
+        return Some("the query gives other values each time, and its lost rows had been shown".to_owned());
+    }
     if pipeline.early().is_some() {
         return Some("its results leave before they are final, and which ones had left is not kept".to_owned());
     }
-    if let Some(table) = pipeline.static_tables().groups().iter().flat_map(|group| &group.tables).next() {
-        return Some(format!(
-            "table \"{}\" is read again while it runs, and what it held then is not kept",
-            table.name
-        ));
+    // Also one that is read once: it is read at each start, and what it held at the start before may be another thing.
+    if let Some(name) = pipeline.static_names.first() {
+        return Some(format!("table \"{name}\" is read beside the streams, and what it held then is not kept"));
     }
     pipeline.slots.iter().find_map(|slot| {
         let name = &slot.table.name;
@@ -200,15 +206,18 @@ struct Recompute<'a> {
 /// What a way has brought.
 #[derive(Default)]
 struct Found {
+    /// Whether its rows, late rows and dead letters are wanted: what is not is counted and let go.
+    wanted: [bool; 3],
     rows: Vec<Rows>,
     late: Vec<LateRow>,
     dead_letters: Vec<DeadLetter>,
 }
 
 impl Recompute<'_> {
-    /// Reads what checkpoint `to` had read since `from`. Returns the rows that it had brought, by output.
-    async fn run(&mut self, from: &Manifest, to: &Manifest) -> Result<Vec<(String, Arc<[Rows]>)>> {
-        let mut found = Found::default();
+    /// Reads what checkpoint `to` had read since `from`. Returns the rows that it had brought, by output, where they are wanted (rows, late
+    /// rows, dead letters): between two checkpoints that are kept there can be hours, and all of these rows are out.
+    async fn run(&mut self, from: &Manifest, to: &Manifest, wanted: [bool; 3]) -> Result<Vec<(String, Arc<[Rows]>)>> {
+        let mut found = Found { wanted, ..Found::default() };
         // Rows are late against the marks before, and nothing closes until all of them are there: then it is the same in how many steps.
         let before = marks(self.pipeline, from);
         for at in 0..self.pipeline.slots.len() {
@@ -221,16 +230,17 @@ impl Recompute<'_> {
         } else {
             self.pipeline.pass(&after);
         }
-        self.accounting.dead += found.dead_letters.len() as u64;
         self.agree(to)?;
         let late = Rows::of(ledger::late_batches(self.view, &found.late)?, self.account)?;
         let dead = ledger::dead_letter_batches(self.view, &found.dead_letters, to.created_at)?;
         let dead = Rows::of(dead, self.account)?;
-        Ok(vec![
-            (self.output.to_owned(), found.rows.into()),
-            (LATE_LEDGER.to_owned(), vec![late].into()),
-            (DEAD_LETTER_LEDGER.to_owned(), vec![dead].into()),
-        ])
+        let rows: [(&str, Arc<[Rows]>); 3] = [
+            (self.output, found.rows.into()),
+            (LATE_LEDGER, vec![late].into()),
+            (DEAD_LETTER_LEDGER, vec![dead].into()),
+        ];
+        let rows = rows.into_iter().zip(wanted).filter(|(_, wanted)| *wanted);
+        Ok(rows.map(|((output, rows), _)| (output.to_owned(), rows)).collect())
     }
 
     /// Takes in the records of one slot between two checkpoints.
@@ -291,7 +301,7 @@ impl Recompute<'_> {
         }
         self.accounting.rows_in += batch.extra_rows;
         self.accounting.filtered += batch.empty_records;
-        found.dead_letters.extend(batch.dead_letters);
+        self.note_dead(batch.dead_letters, found);
         if batch.batches.is_empty() {
             return Ok(());
         }
@@ -331,12 +341,22 @@ impl Recompute<'_> {
         self.accounting.late_partly += output.late.len() as u64 - wholly;
         self.accounting.rows_out += output.rows.num_rows() as u64;
         self.accounting.filtered += output.without_time;
-        if !output.rows.is_empty() {
+        let [rows, late, _] = found.wanted;
+        if rows && !output.rows.is_empty() {
             found.rows.push(output.rows);
         }
-        found.late.extend(output.late);
-        found.dead_letters.extend(output.bad);
+        if late {
+            found.late.extend(output.late);
+        }
+        self.note_dead(output.bad, found);
         Ok(())
+    }
+
+    fn note_dead(&mut self, dead_letters: Vec<DeadLetter>, found: &mut Found) {
+        self.accounting.dead += dead_letters.len() as u64;
+        if found.wanted[2] {
+            found.dead_letters.extend(dead_letters);
+        }
     }
 
     /// Whether what has been counted, and how far the operators have got, is what the checkpoint says.

@@ -24,6 +24,7 @@ mod view_stream;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -67,6 +68,10 @@ pub struct Pipeline {
     pub emit: Emit,
     /// What is known of the rows that it emits.
     pub edge: Edge,
+    /// Computed a second time, its rows have other values.
+    pub is_volatile: bool,
+    /// The tables that it reads beside its streams, read again while it runs or not.
+    pub static_names: BTreeSet<String>,
     /// An operator stands behind those that it depends on.
     operators: Vec<Arc<dyn Operator>>,
     /// The marks of all edges.

@@ -9,6 +9,7 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::TableReference;
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::utils::datafusion_strsim::normalized_levenshtein;
 use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::execution::SessionState;
@@ -44,8 +45,8 @@ use crate::operator::lowered_stateless;
 use crate::operator::node::OperatorExec;
 use crate::operator::static_side::StaticSide;
 use crate::plan::{
-    DeriveSettings, EarlyPlan, OperatorInputs, StreamInfo, StreamPlan, Streams, derive, emitting_early, lookups,
-    reads_stream, refuse_size, tables_above, told,
+    DeriveSettings, EarlyPlan, OperatorInputs, StreamInfo, StreamPlan, Streams, derive, emitting_early, has_volatile,
+    lookups, reads_stream, refuse_size, tables_above, told,
 };
 use crate::sql::session::session;
 use crate::sql::window_tvf::WatermarkColumns;
@@ -273,6 +274,7 @@ async fn plan_at_view(view: &ViewDef, tables: &dyn Tables, settings: PlanSetting
         let plan = if view.emit.early.is_some() { with_is_final(plan)? } else { plan };
         return Ok(Planned::Batch(context, Box::new(plan)));
     }
+    let (is_volatile, static_names) = (has_volatile(&plan), static_names(&plan, &scans)?);
     let plan = arranged(plan, &scans, &state)?;
     let allowed_lateness_us = micros_of(view.options.allowed_lateness);
     // The conditions of a view stand in that view's file.
@@ -338,6 +340,8 @@ async fn plan_at_view(view: &ViewDef, tables: &dyn Tables, settings: PlanSetting
         schema,
         emit: view.emit,
         edge: stream.edge,
+        is_volatile,
+        static_names,
         operators,
         early,
         edges: Mutex::new(edges),
@@ -354,6 +358,20 @@ async fn plan_at_view(view: &ViewDef, tables: &dyn Tables, settings: PlanSetting
         beside: context.task_ctx(),
         account: Account::unlimited(),
     })))
+}
+
+/// The tables of a plan that are no streams.
+fn static_names(plan: &LogicalPlan, scans: &StreamScans) -> Result<BTreeSet<String>> {
+    let mut names = BTreeSet::new();
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node
+            && !scans.is_stream(scan)
+        {
+            names.insert(scan.table_name.table().to_owned());
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(names)
 }
 
 /// The plan of a query that emits early, by its clause and its options.

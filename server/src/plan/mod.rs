@@ -29,7 +29,7 @@ pub use early::{EarlyKey, EarlyPlan, emitting_early, tables_above};
 pub use edge::{Bound, ColumnFacts, Edge, Moment, WindowColumn, WindowPart};
 pub use explain::{ExplainNode, Names};
 pub use recognize::lookup::lookups;
-pub use refuse::refuse_unordered;
+pub use refuse::{has_volatile, refuse_unordered};
 pub use size::refuse_size;
 pub use view::{ViewFacts, told};
 

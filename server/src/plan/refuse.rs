@@ -102,6 +102,11 @@ pub(super) fn volatile_below(plan: &LogicalPlan) -> Result<()> {
     }
 }
 
+/// Whether anything in a plan gives another value each time, so that rows computed twice are not the same.
+pub fn has_volatile(plan: &LogicalPlan) -> bool {
+    volatile_below(plan).is_err()
+}
+
 /// As [`unordered`], of all aggregates of a plan.
 ///
 /// # Errors

@@ -50,6 +50,8 @@ fn meaning(
     lines.extend(emission(&view.emit));
     lines.push(format!("lateness {}", micros_of(view.options.allowed_lateness)));
     lines.extend(view.options.state_ttl.map(|ttl| format!("state-ttl {}", micros_of(ttl))));
+    // Where a session is cut is which rows there are. The way of before does not say it, and cannot be mended.
+    lines.extend(view.options.session_max_length.map(|longest| format!("session-max-length {}", micros_of(longest))));
     lines.extend(plain_views.iter().map(|view| format!("view {:?} {:?}", view.name, view.query.to_string())));
     slots.iter().for_each(|slot| lines.extend(source(slot)));
     lines.extend(functions.iter().map(|function| format!("function {function:?}")));

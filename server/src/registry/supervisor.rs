@@ -217,9 +217,17 @@ impl Supervised {
             let plan = self.planned().await?;
             QueryLoop::open_recomputed(plan, self.deps.clone(), Arc::clone(&self.status)).await
         };
-        match panics::caught("the query", open).await {
-            Ok(query) => Some(self.to_its_end(query?).await),
-            Err(error) => Some(Ended { outcome: Err(error), ran: Duration::ZERO }),
+        // It reads again what may be hours of input, from brokers that may not answer. Nothing of it is committed: ending it loses nothing.
+        match unless_stopped(self.stop.clone(), panics::caught("the query", open)).await {
+            Some(Ok(query)) => Some(self.to_its_end(query?).await),
+            Some(Err(error)) => Some(Ended { outcome: Err(error), ran: Duration::ZERO }),
+            None => {
+                info!(
+                    query = self.status.name,
+                    "stopped while its checkpoint was computed again; the next start begins with that"
+                );
+                Some(Ended { outcome: Ok(()), ran: Duration::ZERO })
+            }
         }
     }
 
@@ -231,6 +239,21 @@ impl Supervised {
         let began = Instant::now();
         let outcome = panics::caught("the query", query.run(self.stop.clone())).await;
         Ended { outcome, ran: began.elapsed() }
+    }
+}
+
+/// `None` where it is told to stop before the work is done, which then ends where it waits.
+async fn unless_stopped<T>(mut stop: watch::Receiver<bool>, work: impl Future<Output = T>) -> Option<T> {
+    let told = async {
+        // Whoever could tell it is gone: then nobody does.
+        if stop.wait_for(|stop| *stop).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = told => None,
+        done = work => Some(done),
     }
 }
 

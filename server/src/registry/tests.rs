@@ -149,6 +149,32 @@ async fn what_a_query_reads_and_means_makes_another_query_of_it() {
     assert_ne!(all("a VARCHAR, b INT").await.version.name, all("a VARCHAR").await.version.name);
 }
 
+// A state in which sessions were cut at one length is not gone on from with another.
+#[tokio::test]
+async fn how_long_a_session_lasts_makes_another_query_of_it() {
+    let version = |options: &'static str| async move {
+        let text = format!(
+            "CREATE TABLE t (a VARCHAR, ts TIMESTAMP(3), WATERMARK FOR ts AS ts) WITH ('connector' = 'kafka', 'topic' = 't');
+             CREATE MATERIALIZED VIEW v{options} AS SELECT window_start, window_end, a, count(*) AS c
+             FROM SESSION(t PARTITION BY a, ts, INTERVAL '5 seconds') GROUP BY window_start, window_end, a;"
+        );
+        let statements = parse_file("t.sql", &text).unwrap_or_else(|errors| panic!("{}", report(&errors)));
+        let nothing: Arc<dyn SnapshotReader> = Arc::new(Nothing);
+        let (catalog, errors) = catalog_of(&statements, &nothing);
+        assert!(errors.is_empty(), "{errors:?}");
+        let view = Arc::clone(&catalog.views["v"]);
+        let settings = PlanSettings { partitions: 1, wide_rows: usize::MAX };
+        planned(view, Arc::new(catalog), settings).await.expect("it plans").version
+    };
+    let endless = version("").await;
+    let hour = version(" WITH ('session-max-length' = '1 hour')").await;
+    assert_ne!(hour.name, endless.name);
+    assert_ne!(hour.name, version(" WITH ('session-max-length' = '2 hours')").await.name);
+    assert_eq!(hour.name, version(" WITH ('session-max-length' = '60 minutes')").await.name);
+    // As servers of before have it.
+    assert_eq!(hour.former, endless.former);
+}
+
 // Word for word: another text would set back every query that runs.
 #[tokio::test]
 async fn the_meaning_of_a_query_is_written_as_it_always_was() {

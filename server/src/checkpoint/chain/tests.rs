@@ -357,6 +357,35 @@ async fn bundles_are_deleted_by_one_request_and_manifests_one_by_one() {
     assert_eq!(*faulty.deleted.lock(), [vec![1; 31], vec![30]].concat());
 }
 
+// A server that has just taken over has read the last ones alone.
+#[tokio::test]
+async fn checkpoints_of_the_server_before_are_kept_to_fall_back_to() {
+    const HOUR: i64 = 3_600_000_000;
+    let store = memory();
+    let generation = Generation::claim_with(&store, RETRY).await.unwrap();
+    let clock = Clock::manual(1_000 * HOUR);
+    let Opened { mut chain, .. } = Chain::open_with(&store, QUERY, generation, "f1", &clock, RETRY).await.unwrap();
+    // One every twelve minutes, so that each hour has five.
+    for n in 1..60 {
+        let draft = chain.draft(1_000 * HOUR + n * HOUR / 5);
+        chain.commit(draft).await.unwrap();
+    }
+    // One that is damaged is no reason to keep none.
+    store.put(&chain.paths.manifest(7), Bytes::from_static(b"x")).await.unwrap();
+    let generation = Generation::claim_with(&store, RETRY).await.unwrap();
+    clock.set(1_012 * HOUR);
+    let Opened { mut chain, .. } = Chain::open_with(&store, QUERY, generation, "f1", &clock, RETRY).await.unwrap();
+    assert!(!chain.recent.contains_key(&40), "it is not known to this server");
+    chain.collect_garbage(10).await.unwrap();
+    let kept: Vec<u64> = names(&store, chain.paths.all_kept())
+        .await
+        .iter()
+        .filter_map(|name| QueryPaths::manifest_id(&Path::from(name.as_str())))
+        .collect();
+    // Of hour n the first is 5 n + 1.
+    assert_eq!(kept, (0..=10).map(|hour| 5 * hour + 1).collect::<Vec<u64>>());
+}
+
 #[tokio::test]
 async fn a_clean_up_that_checkpoints_overtake_takes_nothing_from_them() {
     let store = memory();

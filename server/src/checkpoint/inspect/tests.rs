@@ -185,3 +185,20 @@ fn ids_are_said_as_ranges() {
     assert_eq!(ranges(&[u64::MAX]), u64::MAX.to_string());
     assert_eq!(ranges(&[]), "none");
 }
+
+// A server that runs cleans up every 64 checkpoints, and to read all of a large state takes longer.
+#[tokio::test]
+async fn what_is_cleaned_up_during_the_check_is_no_damage() {
+    let (private, public) = (store(), store());
+    let mut chain = every_kind(&private, &public).await;
+    let found = find_chain(&private, "v").await.unwrap();
+    chain.collect_garbage(2).await.unwrap();
+    let verified = verify(&private, Some(&public), &found).await.unwrap();
+    assert!(verified.findings.is_empty(), "{:?}", verified.findings);
+    assert_eq!(verified.whole(), [1, 6, 7]);
+    // What the others need is damage as before.
+    let bundle = chain.head().operators[0].segments[0].section.object.clone();
+    private.delete(&Path::from(bundle.as_str())).await.unwrap();
+    let verified = verify(&private, Some(&public), &found).await.unwrap();
+    assert!(!verified.findings.is_empty() && verified.whole() == [1, 6], "{:?}", verified.findings);
+}

@@ -134,3 +134,17 @@ async fn a_chain_whose_manifests_have_vanished_is_not_begun_anew() {
     let error = Chain::open(&store, "v", generation, of, &Clock::manual(7)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
 }
+
+// An operator gives up what the version before has left: the version of today goes on from its own chain.
+#[tokio::test]
+async fn a_version_does_not_begin_anew_because_the_first_one_has_been_given_up() {
+    let store = memory();
+    let (first, second) = (version("a1", "b1"), version("a2", "b2"));
+    run(&store, "v", &first).await;
+    assert_eq!(run(&store, "v", &second).await, "v-a2000000");
+    let given_up = crate::checkpoint::find_chain(&store, "v").await.unwrap();
+    crate::checkpoint::drop_whole(&store, &given_up).await.unwrap();
+    assert_eq!(run(&store, "v", &second).await, "v-a2000000");
+    // One that has no chain begins under the name that is free.
+    assert_eq!(run(&store, "v", &first).await, "v");
+}

@@ -6,7 +6,7 @@ use object_store::memory::InMemory;
 
 use super::*;
 use crate::checkpoint::inspect::tests::every_kind;
-use crate::checkpoint::{Chain, Heartbeat, find_chain, read_section, verify};
+use crate::checkpoint::{Chain, Heartbeat, PartitionState, SourceState, find_chain, read_section, verify};
 use crate::clock::Clock;
 use crate::tables::Standing;
 
@@ -142,4 +142,71 @@ async fn a_fork_has_its_own_state_and_none_of_the_results() {
         read_section(&private, section).await.unwrap();
     }
     assert_eq!(head.sections().count(), 2);
+}
+
+// The server's commit goes through between the plan and the end of the drop.
+#[tokio::test]
+async fn a_server_that_commits_during_a_drop_does_not_go_on_as_if_there_had_been_none() {
+    let (private, public) = (store(), store());
+    let mut running = every_kind(&private, &public).await;
+    let found = find_chain(&private, "v").await.unwrap();
+    let plan = plan_drop(&private, &public, &found, 6).await.unwrap();
+    let by = Generation::claim(&private).await.unwrap();
+    let draft = running.draft(11);
+    assert_eq!(running.commit(draft).await.unwrap().id, 8);
+    let error = plan.carry_out(&private, &public, by, 12).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Fenced, "{}", error.report());
+    assert!(error.report().contains("touchline state drop v --from 6"), "{}", error.report());
+    let draft = running.draft(13);
+    assert_eq!(running.commit(draft).await.unwrap_err().kind(), ErrorKind::Fenced);
+    // What that attempt has left goes with the drop that is asked for.
+    let found = find_chain(&private, "v").await.unwrap();
+    let plan = plan_drop(&private, &public, &found, 6).await.unwrap();
+    let by = Generation::claim(&private).await.unwrap();
+    plan.carry_out(&private, &public, by, 14).await.unwrap();
+    let head = opened(&private).await.unwrap();
+    assert_eq!((head.id, head.generation, head.operators[0].segments[0].id), (6, by.number, 5));
+}
+
+#[tokio::test]
+async fn a_fork_that_was_cut_off_can_be_done_again() {
+    let (private, public) = (store(), store());
+    let chain = every_kind(&private, &public).await;
+    let paths = QueryPaths::new("w");
+    private.put(&paths.bundle(1, 1, Uuid::new_v4()), Bytes::from_static(b"half")).await.unwrap();
+    let plan = plan_fork(&private, chain.head().clone(), "w").await.unwrap();
+    let by = Generation::claim(&private).await.unwrap();
+    plan.carry_out(&private, by, 10).await.unwrap();
+    // Now it is begun.
+    let error = plan_fork(&private, chain.head().clone(), "w").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+}
+
+// Its offset is a number of a checkpoint: once the view has run past it again, other rows would lie behind it.
+#[tokio::test]
+async fn what_another_query_has_read_as_a_view_is_not_given_up_under_it() {
+    let (private, public) = (store(), store());
+    every_kind(&private, &public).await;
+    let by = Generation::claim(&private).await.unwrap();
+    let mut down = Chain::open(&private, "down", by, "f2", &Clock::manual(8)).await.unwrap().chain;
+    for (next, refused) in [(6, false), (7, true)] {
+        let mut draft = down.draft(9);
+        let offsets = BTreeMap::from([(0, PartitionState { next, event_time_max: None })]);
+        draft.sources.insert("v".to_owned(), SourceState { offsets, ..SourceState::default() });
+        down.commit(draft).await.unwrap();
+        let found = find_chain(&private, "v").await.unwrap();
+        let plan = plan_drop(&private, &public, &found, 6).await;
+        assert_eq!(plan.is_err(), refused, "next {next}");
+        if let Err(error) = plan {
+            let report = error.report();
+            for said in
+                ["query \"down\" has read what would be given up of \"v\"", "touchline state drop down --from N"]
+            {
+                assert!(report.contains(said), "{report}");
+            }
+        }
+    }
+    // What has read no further than what stays is left in peace.
+    let found = find_chain(&private, "down").await.unwrap();
+    assert!(plan_drop(&private, &public, &found, found.ids[2]).await.is_ok());
 }

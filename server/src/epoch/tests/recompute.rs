@@ -192,3 +192,35 @@ async fn what_cannot_be_computed_again_says_what_is_in_the_way() -> Result<()> {
     assert!(report.contains("view \"kept\" is not read a second time"), "{report}");
     Ok(())
 }
+
+// As many rows come back, and with other values than those that were shown and stand in the hot table.
+#[tokio::test]
+async fn what_may_come_out_with_other_values_is_not_computed_again() -> Result<()> {
+    let files = tempfile::tempdir().expect("a folder");
+    let pages = files.path().join("pages.csv");
+    std::fs::write(&pages, "page,price\na,1\nb,2\nc,3\n").expect("written");
+    let priced = format!(
+        "SELECT k.id, p.price, k.ts FROM clicks k LEFT JOIN pages p ON p.page = k.page WHERE k.n > 0;
+         CREATE TABLE pages (page VARCHAR, price BIGINT) WITH ('connector' = 'filesystem', 'path' = '{}', 'format' = 'csv')",
+        pages.display()
+    );
+    for (name, query, why) in [
+        ("drawn", "SELECT id, random() AS r, ts FROM clicks WHERE n > 0", "gives other values each time"),
+        ("priced", priced.as_str(), "table \"pages\" is read beside the streams"),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut site = Site::new(folder.path(), &[(name, query)]);
+        let mut query = site.open(name, site.generation().await).await?;
+        checkpoints(&mut site, &mut query, 4).await;
+        let head = query.chain.head().clone();
+        drop(query);
+        for section in Hit::NewestTail.sections(&head, name) {
+            flip(&site.private, &section).await;
+        }
+        // Read once, and another one at the next start.
+        std::fs::write(&pages, "page,price\na,10\nb,20\nc,30\n").expect("written");
+        let report = recomputed(&site, name).await.expect_err("other values").report();
+        assert!(report.contains(why), "{report}");
+    }
+    Ok(())
+}

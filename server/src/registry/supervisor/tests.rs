@@ -107,3 +107,18 @@ fn pauses_double_to_a_limit_and_begin_anew_after_a_while_of_health() {
     }
     assert_eq!(after(0), 5);
 }
+
+// What is computed again may wait for a broker that never answers; its successor and the end of the server wait for it.
+#[tokio::test]
+async fn what_is_told_to_stop_does_not_wait_for_its_input() {
+    let (stop, stopped) = watch::channel(false);
+    let work = tokio::spawn(unless_stopped(stopped.clone(), std::future::pending::<()>()));
+    stop.send(true).expect("somebody listens");
+    let ended = tokio::time::timeout(Duration::from_secs(10), work).await.expect("it ends").expect("no panic");
+    assert_eq!(ended, None);
+    // Told before it has begun, too; and where nobody can tell it any more it comes to its end.
+    assert_eq!(unless_stopped(stopped, std::future::pending::<()>()).await, None);
+    let (gone, stopped) = watch::channel(false);
+    drop(gone);
+    assert_eq!(unless_stopped(stopped, async { 7 }).await, Some(7));
+}
