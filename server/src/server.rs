@@ -104,8 +104,7 @@ impl Server {
         let process = Process { serving: is_serving, stopping: is_stopping.clone(), fatal: fatal_seen.clone() };
         let closed = shutdown(stopped.clone());
         let way_in = WayIn::default();
-        let http =
-            admin::serve(http_listener, Arc::clone(&published), clock.clone(), process, way_in.router(), closed);
+        let http = admin::serve(http_listener, Arc::clone(&published), clock.clone(), process, way_in.router(), closed);
         let mut tasks = vec![tokio::spawn(until_stopped("the HTTP listener", http, stopped.clone(), fatal.clone()))];
         let public = Store::open(&config.tables_url(), &config.s3).await?;
         let private = Store::open(&config.state_url(), &config.s3).await?;
@@ -275,10 +274,9 @@ impl Server {
     /// whoever is started next.
     pub async fn give_way(self, fatal: &Error) {
         let noting = self.generation.note_thrown_out(&self.private, fatal);
-        match tokio::time::timeout(NOTE_WITHIN, noting).await {
-            Ok(Err(error)) => warn!(error = error.report(), "no note is left of having been thrown out"),
-            // One that is not there in time makes the next start wait less, and that is all.
-            Ok(Ok(())) | Err(_) => {}
+        // One that is not there in time makes the next start wait less, and that is all.
+        if let Ok(Err(error)) = tokio::time::timeout(NOTE_WITHIN, noting).await {
+            warn!(error = error.report(), "no note is left of having been thrown out");
         }
     }
 

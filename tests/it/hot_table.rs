@@ -268,7 +268,7 @@ async fn at_the_limit() -> Outcome {
         Ok(stands_still())
     })
     .await?;
-    assert_eq!(status.get().0, QueryState::Degraded);
+    assert_eq!(status.get().0, QueryState::Blocked);
     // The age of the oldest row is written anew at each turn of the loop.
     let a_turn = async || {
         let turn = status.postgres_waiting_micros.load(Ordering::Relaxed);

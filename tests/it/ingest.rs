@@ -119,12 +119,15 @@ fn killed() -> Outcome {
     Ok(())
 }
 
+/// Method, path, headers, body; status and error.
+type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a str, u16, &'a str);
+
 fn refusals() -> Outcome {
     let site = site()?;
     let server = site.serve(&[("TOUCHLINE_HTTP_BODY_BYTES_MAX", "20kB"), ("TOUCHLINE_HTTP_EVENTS_MAX", "3")])?;
     let many = json!({ "es": [{ "id": 1 }, { "id": 2 }, { "id": 3 }, { "id": 4 }] }).to_string();
     let large = " ".repeat(30_000);
-    let cases: [(&str, &str, &[(&str, &str)], &str, u16, &str); 12] = [
+    let cases: [Case; 12] = [
         ("POST", "/api/nothing", &[JSON], "{}", 404, "not_found"),
         ("POST", "/api/ingest/nothing", &[JSON], "{}", 404, "not_found"),
         ("POST", "/api/ingest/../es", &[JSON], "{}", 404, "not_found"),
@@ -192,14 +195,13 @@ fn keys() -> Outcome {
     Ok(())
 }
 
+const GOALS: &str = "SELECT event_id, team_side, minute FROM match_events";
+
 fn contract() -> Outcome {
     let site = Site::new()?;
     let schemas = Path::new(env!("CARGO_MANIFEST_DIR")).join("../schemas").display().to_string();
     site.write("queries/a.sql", "CREATE MATERIALIZED VIEW acts AS SELECT event_id, device_type FROM engagements;\n")?;
-    site.write(
-        "queries/g.sql",
-        "CREATE MATERIALIZED VIEW goals AS SELECT event_id, team_side, minute FROM match_events_raw;\n",
-    )?;
+    site.write("queries/g.sql", &format!("CREATE MATERIALIZED VIEW goals AS {GOALS};\n"))?;
     let server = site.serve(&[("TOUCHLINE_CATALOG_SCHEMAS_DIR", &schemas)])?;
     let id = "7a1e4c52-0000-4000-8000-000000000001";
     let event = json!({

@@ -109,11 +109,12 @@ async fn serve(
     _place: OwnedSemaphorePermit,
 ) {
     let _ = stream.set_nodelay(true);
-    // Before the first byte nothing below looks at the time.
+    // Before the first byte nothing below looks at the time. That the stream is readable would not mean that there is one.
+    let mut first = [0];
     tokio::select! {
-        first = timeout(limits.head_within, stream.readable()) => match first {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) | Err(_) => return,
+        first = timeout(limits.head_within, stream.peek(&mut first)) => match first {
+            Ok(Ok(1)) => {}
+            _ => return,
         },
         () = stopped(&mut stop) => return,
     }

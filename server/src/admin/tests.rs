@@ -27,9 +27,10 @@ async fn get_of(published: &Arc<Published>, process: Process, path: &str) -> (u1
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("bound");
     let (stop, stopped) = oneshot::channel::<()>();
-    let server = tokio::spawn(serve(listener, Arc::clone(published), Clock::manual(5_000_000), process, Router::new(), async {
-        let _ = stopped.await;
-    }));
+    let server =
+        tokio::spawn(serve(listener, Arc::clone(published), Clock::manual(5_000_000), process, Router::new(), async {
+            let _ = stopped.await;
+        }));
     let mut stream = TcpStream::connect(address).await.expect("listening");
     let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.expect("sent");

@@ -193,10 +193,13 @@ pub struct Finding {
     pub needed_by: BTreeSet<u64>,
 }
 
+/// What tells one section from another: its object, where it lies there, and its hash.
+type SectionKey = (String, u64, u64, String);
+
 /// Everything that some checkpoint needs, each once, with those that do.
 #[derive(Default)]
 struct Needs {
-    sections: BTreeMap<(String, u64, u64, String), (Section, BTreeSet<u64>)>,
+    sections: BTreeMap<SectionKey, (Section, BTreeSet<u64>)>,
     lists: BTreeMap<String, (SealedIndexRef, BTreeSet<u64>)>,
     hot_lists: BTreeMap<String, (HotListRef, BTreeSet<u64>)>,
     files: BTreeMap<String, (SealedFile, BTreeSet<u64>)>,

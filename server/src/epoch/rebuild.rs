@@ -197,8 +197,11 @@ impl Gathering {
     }
 
     async fn flush(&mut self, rebuild: &mut Rebuild) -> Result<()> {
+        if self.rows == 0 {
+            return Ok(());
+        }
         let mut attempt = 0;
-        while self.rows > 0 {
+        loop {
             match rebuild.add(&self.batches).await {
                 Err(error) if error.kind() == ErrorKind::Unavailable && attempt + 1 < ADD_ATTEMPTS => {
                     tokio::time::sleep(retry_delay(attempt, 1.0)).await;

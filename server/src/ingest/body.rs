@@ -117,7 +117,7 @@ pub(super) fn announced(headers: &HeaderMap, bytes_max: usize) -> Result<(Writte
 }
 
 /// A header's value where it stands once.
-pub(super) fn single<'a>(headers: &'a HeaderMap, name: HeaderName) -> Option<&'a str> {
+pub(super) fn single(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     let mut values = headers.get_all(name).iter();
     let first = values.next()?;
     if values.next().is_some() { None } else { first.to_str().ok() }

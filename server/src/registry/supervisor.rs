@@ -188,7 +188,7 @@ impl Supervised {
             // It may be the checkpoint that is damaged, at the start or where a window needed state that had been left there.
             warn!(query = self.status.name, error = error.report(), "damage found, looking at all of the checkpoint");
             self.status.set(QueryState::Starting, Some(error.report()));
-            match self.from_an_older_checkpoint().await {
+            match self.fall_back().await {
                 Some(again) => ended = again,
                 None => break,
             }
@@ -212,7 +212,7 @@ impl Supervised {
     }
 
     /// `None` where nothing of the newest checkpoint is damaged.
-    async fn from_an_older_checkpoint(&self) -> Option<Ended> {
+    async fn fall_back(&self) -> Option<Ended> {
         let open = async {
             let plan = self.planned().await?;
             QueryLoop::open_recomputed(plan, self.deps.clone(), Arc::clone(&self.status)).await

@@ -180,7 +180,8 @@ impl Catalog {
         let whole = name == DEAD_LETTERS_WHOLE;
         let ledger = LEDGERS.into_iter().find(|ledger| *ledger == name || (whole && *ledger == DEAD_LETTERS))?;
         let schema = self.ledger(ledger)?.schema();
-        let table: Arc<dyn TableProvider> = Arc::new(NamedView::ledger(ledger, schema, Arc::downgrade(&self.published)));
+        let table: Arc<dyn TableProvider> =
+            Arc::new(NamedView::ledger(ledger, schema, Arc::downgrade(&self.published)));
         match ledger {
             // All of its columns are there, so that nothing can be wrong with it.
             DEAD_LETTERS => dead_letters::readable(table, whole).ok(),

@@ -95,7 +95,8 @@ async fn what_cannot_be_bound_is_refused_with_the_cast_to_write() {
 
     // Nothing says what these are: a text may be either.
     let prepared = client.prepare("SELECT ? * ?".to_owned(), None).await.expect("prepares");
-    let types: Vec<_> = prepared.parameter_schema().expect("a schema").fields().iter().map(|of| of.data_type()).collect();
+    let types: Vec<_> =
+        prepared.parameter_schema().expect("a schema").fields().iter().map(|of| of.data_type()).collect();
     assert_eq!(types, [&DataType::Utf8, &DataType::Utf8]);
 }
 

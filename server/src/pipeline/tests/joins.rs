@@ -398,7 +398,6 @@ async fn a_row_of_now_is_joined_in_all_of_its_windows_however_far_ahead_these_en
         batches: read(&pipeline, &[(1, "a", 1, 5_000)], &[]),
         origins: vec![vec![Origins::records(0, 0, 1)], vec![]],
         sources: vec![Mark::NONE; 2],
-        ..StepInput::default()
     };
     let output = Emitted::of(pipeline.step(input).await.unwrap());
     pipeline.commit().unwrap();

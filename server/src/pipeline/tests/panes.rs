@@ -563,7 +563,6 @@ async fn a_row_of_now_is_in_all_of_its_windows_however_far_ahead_these_end() {
         batches: vec![rows(&pipeline, 0, &[(1, "a", 1, 5_000)])],
         origins: vec![vec![Origins::records(0, 0, 1)]],
         sources: vec![Mark::NONE],
-        ..StepInput::default()
     };
     let output = Emitted::of(pipeline.step(input).await.unwrap());
     pipeline.commit().unwrap();

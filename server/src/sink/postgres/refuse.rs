@@ -144,7 +144,7 @@ pub(super) struct Bisection {
 
 impl Bisection {
     pub(super) fn over(rows: usize) -> Self {
-        Bisection { open: if rows == 0 { Vec::new() } else { vec![0..rows] } }
+        Bisection { open: (rows > 0).then_some(0..rows).into_iter().collect() }
     }
 
     /// The range to try next.

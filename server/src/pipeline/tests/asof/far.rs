@@ -42,7 +42,6 @@ async fn rows_of_now_are_not_too_far_ahead_however_late_others_may_be() {
         batches: read(&pipeline, &clicks, &[]),
         origins: vec![vec![Origins::records(0, 0, clicks.len())], vec![]],
         sources: vec![Mark::NONE; 2],
-        ..StepInput::default()
     };
     assert_eq!(Emitted::of(pipeline.step(input).await.unwrap()).bad.len(), 0);
     pipeline.commit().unwrap();
