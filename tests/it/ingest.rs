@@ -195,13 +195,13 @@ fn keys() -> Outcome {
     Ok(())
 }
 
-const GOALS: &str = "SELECT event_id, team_side, minute FROM match_events";
+const GOALS: &str = "event_id, team_side, minute FROM match_events";
 
 fn contract() -> Outcome {
     let site = Site::new()?;
     let schemas = Path::new(env!("CARGO_MANIFEST_DIR")).join("../schemas").display().to_string();
     site.write("queries/a.sql", "CREATE MATERIALIZED VIEW acts AS SELECT event_id, device_type FROM engagements;\n")?;
-    site.write("queries/g.sql", &format!("CREATE MATERIALIZED VIEW goals AS {GOALS};\n"))?;
+    site.write("queries/g.sql", &format!("CREATE MATERIALIZED VIEW goals AS SELECT {GOALS};\n"))?;
     let server = site.serve(&[("TOUCHLINE_CATALOG_SCHEMAS_DIR", &schemas)])?;
     let id = "7a1e4c52-0000-4000-8000-000000000001";
     let event = json!({

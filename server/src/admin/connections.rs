@@ -12,7 +12,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::warn;
 
 use crate::open_files;
@@ -109,6 +109,7 @@ async fn serve(
     _place: OwnedSemaphorePermit,
 ) {
     let _ = stream.set_nodelay(true);
+    let until = Instant::now() + limits.lives_for;
     // Before the first byte nothing below looks at the time. That the stream is readable would not mean that there is one.
     let mut first = [0];
     tokio::select! {
@@ -116,6 +117,7 @@ async fn serve(
             Ok(Ok(1)) => {}
             _ => return,
         },
+        () = sleep_until(until) => return,
         () = stopped(&mut stop) => return,
     }
     // HTTP/2 as well: a client of Flight SQL at the wrong port is told so.
@@ -126,7 +128,7 @@ async fn serve(
     tokio::select! {
         _ = connection.as_mut() => return,
         () = stopped(&mut stop) => {}
-        () = sleep(limits.lives_for) => {}
+        () = sleep_until(until) => {}
     }
     connection.as_mut().graceful_shutdown();
     let _ = timeout(LAST_REQUEST_WITHIN, connection).await;

@@ -112,7 +112,10 @@ impl Check {
             Test::Json => "json".to_owned(),
             Test::Value(of, Constants::Whole(constants)) => format!("{} {constants:?}", relation(of)),
             Test::Value(of, Constants::Real(constants)) => format!("{} real {constants:?}", relation(of)),
-            Test::Value(of, Constants::Text(constants)) => format!("{} text {constants:?}", relation(of)),
+            Test::Value(of, Constants::Text(constants)) => {
+                let texts: Vec<_> = constants.iter().map(|text| String::from_utf8_lossy(text)).collect();
+                format!("{} text {texts:?}", relation(of))
+            }
             Test::Length(of, lengths) => format!("length {} {lengths:?}", relation(of)),
         }
     }

@@ -145,7 +145,7 @@ fn column(Column { name, data_type, nullable, kind, timestamps, reading, checks,
         text.push_str(" not null");
     }
     timestamps.name().into_iter().for_each(|format| text.push_str(&format!(" {format}")));
-    checks.iter().for_each(|check| text.push_str(&format!(" check {:?}", check.version())));
+    checks.iter().for_each(|check| text.push_str(&format!(" check {}", check.version())));
     match reading.version() {
         reading if reading.is_empty() => {}
         reading => text.push_str(&format!(" reading {reading:?}")),

@@ -157,14 +157,15 @@ class Feed:
     def read_by(self, server):
         """Whether every query has read all that was sent, and those above views what these have shown so far."""
         lag = server.sql(
-            'SELECT query, source, sum(position) AS position, sum("end") AS "end" FROM touchline.lag GROUP BY query, source')
+            'SELECT query, source, sum(position) AS position, CASE WHEN count("end") = count(*) THEN sum("end") END AS "end" '
+            "FROM touchline.lag GROUP BY query, source")
         read = {(row["query"], row["source"]): row["position"] for row in lag}
         wanted = {(view, topic) for view, topics in answers.READS.items() for topic in topics}
         behind = [key for key in wanted
                   if min((read[query, source] for query, source in read
                           if query == key[0] and same_name(source, key[1])), default=-1) < sum(self.sent[key[1]])]
         behind += [(row["query"], row["source"]) for row in lag
-                   if row["source"] in answers.VIEWS and row["position"] < row["end"]]
+                   if row["source"] in answers.VIEWS and (row["end"] is None or row["position"] < row["end"])]
         self.behind = behind
         return not behind
 
