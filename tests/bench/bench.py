@@ -20,6 +20,7 @@ sys.path.insert(0, str(HERE.parent / "services"))
 import extras  # noqa: E402
 import flink  # noqa: E402
 import generate  # noqa: E402
+import lasting  # noqa: E402
 import measure  # noqa: E402
 import operators  # noqa: E402
 import queries  # noqa: E402
@@ -31,7 +32,8 @@ import service  # noqa: E402
 import topic  # noqa: E402
 
 OTHERS, OPERATORS, SERVED, STADIUM = ["epoch", "start", "memory"], ["operators"], ["served"], ["simulate", "stress"]
-PARTS = ["file", "kafka", *OTHERS, *OPERATORS, *SERVED, *STADIUM]
+LASTING = ["recovery"]
+PARTS = ["file", "kafka", *OTHERS, *OPERATORS, *SERVED, *STADIUM, *LASTING]
 TOUCHLINE = "Touchline, 1 partition"
 TOUCHLINE_WIDE = "Touchline, {} partitions"
 FLINK_COLD, FLINK_WARM = "Flink, with its start", "Flink, warm"
@@ -187,6 +189,12 @@ class Bench:
             rows.append(["memory an open key of the tumble, at 1 M keys", report.shown(each, "{:.0f} bytes ({:.0f}–{:.0f})"), "< 300 bytes"])
             large, small = peaks[-1]
             rows.append(["peak memory of that run, and of one with 40 keys", f"{large / 2**20:.0f} MiB, {small / 2**20:.0f} MiB", ""])
+            if self.options.minutes:
+                say(f"memory of a steady load, for {self.options.minutes} minutes")
+                rows.extend(lasting.steady(self, self.options.minutes))
+        if "recovery" in parts:
+            say("starts with much state")
+            rows.extend(lasting.measured(self))
         if "operators" in parts:
             say("joins and sessions beside a tumble")
             rows.extend(operators.measured(self.binary, self.data_dir, self.folder, runs, self.flink))
@@ -269,6 +277,8 @@ def main():
     parser.add_argument("--queries", nargs="+", choices=queries.NAMES, default=queries.NAMES)
     parser.add_argument("--flink", nargs="*", choices=queries.NAMES, default=queries.NAMES, metavar="QUERY",
                         help="queries to measure Flink with, which takes most of the time; --flink alone leaves it out")
+    parser.add_argument("--minutes", type=int, default=0, metavar="N",
+                        help="in the part memory: also three queries at a steady load for so long, with a verdict from 16 on; 120 shows a slow leak")
     parser.add_argument("--touchline", metavar="PATH", type=pathlib.Path, help="a binary to measure; default: this checkout is built")
     parser.add_argument("--write", action="store_true", help="put the tables into README.md")
     options = parser.parse_args()
@@ -282,7 +292,7 @@ def main():
         bench = Bench(options, binary, folder)
         others, failed, stopped = {}, None, False
         try:
-            for block, own in ("others", OTHERS), ("operators", OPERATORS), ("served", SERVED), ("stadium", STADIUM):
+            for block, own in ("others", OTHERS), ("operators", OPERATORS), ("served", SERVED), ("stadium", STADIUM), ("lasting", LASTING):
                 others[block] = bench.others([part for part in own if part in options.only])
             if "file" in options.only:
                 bench.from_file()

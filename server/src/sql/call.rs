@@ -25,6 +25,8 @@ const NO_MATCH: &str = "No function matches the given name and argument types '"
 const SUSPECTS_MAX: usize = 16;
 /// Signatures in a message.
 const SIGNATURES_MAX: usize = 4;
+/// Arguments that a signature is written out with. The text may quote a user's, who can write any number there.
+const NUMBERS_MAX: usize = 16;
 
 /// The error of planning or analyzing `statement`, with its place in the file of `start`; `start` itself where none is known.
 pub async fn explained(
@@ -214,7 +216,9 @@ pub(super) fn in_sql(text: &str) -> String {
             ("Null", _) => ("NULL".to_owned(), 0),
             ("Interval", Some((unit, _))) => ("INTERVAL".to_owned(), unit.len() + 2),
             ("Interval", None) => ("INTERVAL".to_owned(), 0),
-            ("Numeric", Some((count, _))) => (vec!["number"; count.parse().unwrap_or(1)].join(", "), count.len() + 2),
+            ("Numeric", Some((count, _))) => {
+                (vec!["number"; count.parse::<usize>().unwrap_or(1).min(NUMBERS_MAX)].join(", "), count.len() + 2)
+            }
             ("Decimal128" | "Decimal256" | "Decimal64" | "Decimal32", Some((size, _))) => {
                 (format!("DECIMAL({size})"), size.len() + 2)
             }
@@ -364,6 +368,14 @@ mod tests {
             ("date_trunc(precision: String, Any)", "date_trunc(precision: VARCHAR, Any)"),
         ] {
             assert_eq!(in_sql(arrow), sql);
+        }
+    }
+
+    #[test]
+    fn a_number_that_a_user_has_written_is_no_number_of_arguments() {
+        for count in ["99999999999", "18446744073709551615", "18446744073709551616", "-1", ""] {
+            let text = in_sql(&format!("Cannot cast string 'Numeric({count})' to value of Int64 type"));
+            assert!(text.len() < 300, "{count}: {} bytes", text.len());
         }
     }
 
