@@ -18,13 +18,16 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use parking_lot::{Condvar, Mutex};
-use redb::{Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageError, TableDefinition};
+use redb::{
+    Database, DatabaseError, Durability, ReadOnlyTable, ReadableDatabase, ReadableTable, StorageError, TableDefinition,
+};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use uuid::Uuid;
 
 pub use self::source::EmbeddedSource;
 
+use self::chunk::Chunk;
 use self::file::{Open, StoreFile, open_file};
 
 use super::{Offset, Offsets, Partition};
@@ -358,19 +361,45 @@ fn load(database: &Database) -> Result<State> {
 
     let read = database.begin_read().map_err(store_error)?;
     let extents = read.open_table(EXTENTS).map_err(store_error)?;
+    let chunks = read.open_table(CHUNKS).map_err(store_error)?;
     let mut state = State::default();
     for entry in read.open_table(TOPICS).map_err(store_error)?.iter().map_err(store_error)? {
         let (name, topic) = entry.map_err(store_error)?;
         let (id, count) = topic.value();
+        let damaged = |what: String| {
+            Error::corrupt(format!("the embedded log is damaged: topic {:?}", name.value()))
+                .detail(what)
+                .hint("restore the log's folder from a backup, or remove it to begin with an empty log")
+        };
+        if count > PARTITIONS_MAX {
+            return Err(damaged(format!("it says that it has {count} partitions; the limit is {PARTITIONS_MAX}")));
+        }
         let mut partitions = Vec::new();
         for partition in 0..count {
             let extent = extents.get((id, partition)).map_err(store_error)?;
             let (begin, end, bytes) = extent.map_or((0, 0, 0), |extent| extent.value());
+            // Readers trust what is said of a partition: they would leave records out, or take one chunk's for another's.
+            let (first, next) = held(&chunks, id, partition)?;
+            if (begin, end) != (first, next) {
+                return Err(damaged(format!(
+                    "partition {partition} says that it has the offsets from {begin} to before {end}; its chunks have those \
+                     from {first} to before {next}"
+                )));
+            }
             partitions.push(Extent { begin, end, bytes });
         }
         state.topics.insert(name.value().to_owned(), Topic { id, partitions });
     }
     Ok(state)
+}
+
+/// The first offset of a partition and the next one, by its chunks; both 0 where it has none.
+fn held(chunks: &ReadOnlyTable<(u32, u32, u64), &'static [u8]>, topic: u32, partition: u32) -> Result<(u64, u64)> {
+    let mut all = chunks.range((topic, partition, 0)..=(topic, partition, u64::MAX)).map_err(store_error)?;
+    let Some(first) = all.next().transpose().map_err(store_error)? else { return Ok((0, 0)) };
+    let begin = first.0.value().2;
+    let (key, stored) = all.next_back().transpose().map_err(store_error)?.unwrap_or(first);
+    Ok((begin, Chunk::parse(stored.value(), key.value().2 as Offset)?.end() as u64))
 }
 
 fn store_error(error: impl Into<redb::Error>) -> Error {

@@ -1,9 +1,10 @@
 //! How the records of one chunk lie in a byte string: written once, walked forward.
 //!
 //! `version u8 · count u32 · appended_at i64 (ms) · CRC-32 u32 · records`, little endian; a record is `timestamp i64 · key length u32 ·
-//! value length u32 · key · value`. A length of `u32::MAX` is a null field, `i64::MIN` a missing timestamp. The CRC is of all bytes but the
-//! version and itself, and is checked when somebody begins to read the chunk: the store has checksums of its pages, and checks them only
-//! where it was not closed in order. Version 1, which is read, has none.
+//! value length u32 · key · value`. A length of `u32::MAX` is a null field, `i64::MIN` a missing timestamp. The CRC is of the first record's
+//! offset, which is the chunk's key, and of all bytes but the version and itself. It is checked when somebody begins to read the chunk: the
+//! store has checksums of its pages, and checks them only where it was not closed in order. Version 2, which is read, leaves the offset
+//! out, and version 1 has no CRC.
 
 use flate2::Crc;
 
@@ -11,7 +12,9 @@ use super::NewRecord;
 use crate::error::{Error, Result};
 use crate::source::{Offset, Partition, Record};
 
-const VERSION: u8 = 2;
+/// No flipped bit makes one of these of another.
+const VERSION: u8 = 4;
+const WITHOUT_OFFSET: u8 = 2;
 const WITHOUT_CRC: u8 = 1;
 pub(super) const HEADER_BYTES: usize = 17;
 /// Up to the CRC: all of it in version 1.
@@ -36,19 +39,22 @@ pub(super) fn encode(records: &[NewRecord<'_>], out: &mut Vec<u8>) {
     }
 }
 
-/// `records`: as [`encode`] has written them.
-pub(super) fn header(count: u32, appended_at_ms: i64, records: &[u8]) -> [u8; HEADER_BYTES] {
+/// `base`: the offset of the first record. `records`: as [`encode`] has written them.
+pub(super) fn header(base: u64, count: u32, appended_at_ms: i64, records: &[u8]) -> [u8; HEADER_BYTES] {
     let mut header = [0; HEADER_BYTES];
     header[0] = VERSION;
     header[1..5].copy_from_slice(&count.to_le_bytes());
     header[5..COUNTED_BYTES].copy_from_slice(&appended_at_ms.to_le_bytes());
-    let crc = crc_of(&header[1..COUNTED_BYTES], records);
+    let crc = crc_of(Some(base), &header[1..COUNTED_BYTES], records);
     header[COUNTED_BYTES..].copy_from_slice(&crc.to_le_bytes());
     header
 }
 
-fn crc_of(counted: &[u8], records: &[u8]) -> u32 {
+pub(super) fn crc_of(base: Option<u64>, counted: &[u8], records: &[u8]) -> u32 {
     let mut crc = Crc::new();
+    if let Some(base) = base {
+        crc.update(&base.to_le_bytes());
+    }
     crc.update(counted);
     crc.update(records);
     crc.sum()
@@ -75,9 +81,9 @@ pub(super) struct Place {
 impl<'a> Chunk<'a> {
     pub(super) fn parse(bytes: &'a [u8], base: Offset) -> Result<Self> {
         let first = match bytes.first() {
-            Some(&VERSION) => HEADER_BYTES,
+            Some(&(VERSION | WITHOUT_OFFSET)) => HEADER_BYTES,
             Some(&WITHOUT_CRC) => COUNTED_BYTES,
-            _ => return Err(damaged(base, "it is not a chunk of version 1 or 2")),
+            _ => return Err(damaged(base, "it is not a chunk of version 1, 2 or 4")),
         };
         if bytes.len() < first {
             return Err(damaged(base, "it ends within its header"));
@@ -91,8 +97,9 @@ impl<'a> Chunk<'a> {
     /// `Corrupt` where it is not what was written, as far as its version can tell.
     pub(super) fn verify(&self) -> Result<()> {
         let Some(written) = self.bytes[..self.first].get(COUNTED_BYTES..HEADER_BYTES) else { return Ok(()) };
-        let (written, found) =
-            (u32::from_le_bytes(array(written)), crc_of(&self.bytes[1..COUNTED_BYTES], &self.bytes[self.first..]));
+        let base = (self.bytes.first() == Some(&VERSION)).then_some(self.base as u64);
+        let found = crc_of(base, &self.bytes[1..COUNTED_BYTES], &self.bytes[self.first..]);
+        let written = u32::from_le_bytes(array(written));
         match written == found {
             true => Ok(()),
             false => {

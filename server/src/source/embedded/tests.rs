@@ -324,10 +324,12 @@ fn a_damaged_chunk_is_an_error_and_not_a_panic() {
     let record = NewRecord { timestamp_ms: Some(1), key: Some(b"key"), value: Some(b"value") };
     let mut records = Vec::new();
     chunk::encode(&[record], &mut records);
-    let whole = [&chunk::header(1, 0, &records)[..], &records].concat();
-    // Of version 1, which has no checksum.
+    let whole = [&chunk::header(0, 1, 0, &records)[..], &records].concat();
+    // Of version 1, which has no checksum, and of version 2, whose checksum knows no offset.
     let of_before = [&[1_u8][..], &whole[1..13], &records].concat();
-    for bytes in [&whole, &of_before] {
+    let crc = chunk::crc_of(None, &whole[1..13], &records).to_le_bytes();
+    let without_offset = [&[2_u8][..], &whole[1..13], &crc, &records].concat();
+    for bytes in [&whole, &of_before, &without_offset] {
         for length in 0..bytes.len() {
             let walked = Chunk::parse(&bytes[..length], 0).and_then(|chunk| chunk.record(0, chunk.begin()).map(|_| ()));
             assert_eq!(walked.unwrap_err().kind(), ErrorKind::Corrupt, "cut to {length}");
@@ -336,11 +338,33 @@ fn a_damaged_chunk_is_an_error_and_not_a_panic() {
         chunk.verify().unwrap();
         assert_eq!(chunk.record(0, chunk.begin()).unwrap().unwrap().0.value, Some(&b"value"[..]));
     }
-    for at in 1..whole.len() {
+    for bit in 0..whole.len() * 8 {
         let mut flipped = whole.clone();
-        flipped[at] ^= 0x10;
+        flipped[bit / 8] ^= 1 << (bit % 8);
         let error = Chunk::parse(&flipped, 0).and_then(|chunk| chunk.verify()).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Corrupt, "byte {at}");
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "bit {bit}");
+    }
+    // Under the key of another one.
+    let error = Chunk::parse(&whole, 8).and_then(|chunk| chunk.verify()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+}
+
+#[test]
+fn a_partition_that_says_other_offsets_than_its_chunks_have_is_damaged() {
+    for said in [(0_u64, 4_u64, 0_u64), (0, 2, 0), (1, 3, 0), (u64::MAX, 3, 0), (3, 3, 0)] {
+        let dir = tempfile::tempdir().unwrap();
+        let log = open(dir.path());
+        log.create_topic("t", 1).unwrap();
+        append(&log, "t", 0, 0..3);
+        let forged = log.shared.with_store(|database| {
+            let write = database.begin_write().map_err(store_error)?;
+            write.open_table(EXTENTS).map_err(store_error)?.insert((0, 0), said).map_err(store_error)?;
+            write.commit().map_err(store_error)
+        });
+        forged.unwrap();
+        drop(log);
+        let error = EmbeddedLog::open(dir.path(), EmbeddedSettings::default(), Clock::System).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{said:?}");
     }
 }
 

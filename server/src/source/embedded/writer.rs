@@ -105,8 +105,6 @@ fn store(
             count += append.count;
             body.extend_from_slice(&append.body);
         }
-        let (header, records) = body.split_at_mut(chunk::HEADER_BYTES);
-        header.copy_from_slice(&chunk::header(count, now_ms, records));
         bodies.push((place, count, body, first_answer..answers.len()));
     }
 
@@ -114,8 +112,8 @@ fn store(
         let mut write = database.begin_write().map_err(not_written)?;
         write.set_durability(Durability::Immediate).map_err(not_written)?;
         let mut changed = BTreeMap::new();
-        for ((topic, partition), count, body, answered) in bodies {
-            let extent = append_chunk(&write, (topic, partition), count, &body)?;
+        for ((topic, partition), count, mut body, answered) in bodies {
+            let extent = append_chunk(&write, (topic, partition), count, now_ms, &mut body)?;
             for (_, base) in &mut answers[answered] {
                 *base += (extent.end - u64::from(count)) as Offset;
             }
@@ -150,11 +148,20 @@ fn told(primary: &str, hint: &str, error: &Error) -> Error {
     Error::new(error.kind(), primary).detail(why).hint(error.hint_text().unwrap_or(hint).to_owned())
 }
 
-fn append_chunk(write: &WriteTransaction, place: (u32, u32), count: u32, body: &[u8]) -> Result<Extent> {
+/// `body`: the records, behind room for the header, which needs to know their offset.
+fn append_chunk(
+    write: &WriteTransaction,
+    place: (u32, u32),
+    count: u32,
+    now_ms: i64,
+    body: &mut [u8],
+) -> Result<Extent> {
     let extents = write.open_table(EXTENTS).map_err(not_written)?;
     let (begin, end, bytes) = extents.get(place).map_err(not_written)?.map_or((0, 0, 0), |extent| extent.value());
+    let (header, records) = body.split_at_mut(chunk::HEADER_BYTES);
+    header.copy_from_slice(&chunk::header(end, count, now_ms, records));
     let mut chunks = write.open_table(CHUNKS).map_err(not_written)?;
-    chunks.insert((place.0, place.1, end), body).map_err(not_written)?;
+    chunks.insert((place.0, place.1, end), &*body).map_err(not_written)?;
     Ok(Extent { begin, end: end + u64::from(count), bytes: bytes + body.len() as u64 })
 }
 
