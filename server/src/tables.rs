@@ -8,6 +8,7 @@ pub mod catalog;
 mod dead_letters;
 mod early;
 mod patient;
+mod pruning;
 pub mod refused;
 pub mod snapshot;
 pub mod source;
@@ -142,6 +143,16 @@ pub struct SealedFile {
     /// Of its bytes. Files of before have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
+    /// Of its columns with a time or a day the least and the greatest, where one is not NULL. Files of before have none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub times: BTreeMap<String, TimeRange>,
+}
+
+/// First and last, both included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct TimeRange {
+    pub from: Micros,
+    pub to: Micros,
 }
 
 /// Checkpoints, first and last included.

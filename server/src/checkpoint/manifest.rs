@@ -524,6 +524,7 @@ pub(super) mod tests {
                     rows: 7,
                     checkpoints: Some(CheckpointRange { from: 1, to: 2 }),
                     sha256: Some(sha256(b"a.parquet")),
+                    times: Default::default(),
                 }],
                 indexes: vec![list],
             },

@@ -94,7 +94,7 @@ mod tests {
 
     fn file(rows: u64) -> SealedFile {
         let checkpoints = Some(CheckpointRange { from: 3, to: 9 });
-        SealedFile { path: FILE.to_owned(), bytes: 1, rows, checkpoints, sha256: None }
+        SealedFile { path: FILE.to_owned(), bytes: 1, rows, checkpoints, sha256: None, times: Default::default() }
     }
 
     #[tokio::test]

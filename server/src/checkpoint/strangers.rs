@@ -117,7 +117,7 @@ mod tests {
     use crate::checkpoint::Generation;
 
     fn sealed(path: String) -> SealedFile {
-        SealedFile { path, bytes: 1, rows: 1, checkpoints: None, sha256: None }
+        SealedFile { path, bytes: 1, rows: 1, checkpoints: None, sha256: None, times: Default::default() }
     }
 
     #[tokio::test]

@@ -238,7 +238,16 @@ mod tests {
     fn rows_that_are_filed_under_the_day_on_which_they_came_are_read_as_long_as_they_may_be_kept() {
         let named = |days: &[&str], seal: u64| -> Vec<Arc<SealedFile>> {
             let path = |(part, day): (usize, &&str)| format!("v/event_date={day}/v-1-aa-{seal:020}-{part:04}.parquet");
-            let file = |path| Arc::new(SealedFile { path, bytes: 1, rows: 1, checkpoints: None, sha256: None });
+            let file = |path| {
+                Arc::new(SealedFile {
+                    path,
+                    bytes: 1,
+                    rows: 1,
+                    checkpoints: None,
+                    sha256: None,
+                    times: Default::default(),
+                })
+            };
             days.iter().enumerate().map(path).map(file).collect()
         };
         let ahead: Vec<String> = (10..10 + FUTURE_DAYS_MAX).map(|day| format!("2026-02-{day}")).collect();

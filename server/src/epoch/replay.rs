@@ -186,6 +186,7 @@ mod tests {
                 rows: 5,
                 checkpoints: to.map(|to| CheckpointRange { from: 1, to }),
                 sha256: None,
+                times: Default::default(),
             };
             let entries = |of: &[u64]| of.iter().map(|checkpoint| entry(*checkpoint, 0)).collect();
             let mut state = OutputState { tail: entries(tail), hot: entries(hot), ..OutputState::default() };

@@ -120,8 +120,14 @@ async fn published(store: &InMemory) -> Arc<Published> {
     writer.write(&sealed).expect("writes");
     writer.close().expect("closes");
     let path = "scores/event_date=2026-06-11/scores-1-2-0-0.parquet";
-    let sealed =
-        SealedFile { path: path.to_owned(), bytes: file.len() as u64, rows: 2, checkpoints: None, sha256: None };
+    let sealed = SealedFile {
+        path: path.to_owned(),
+        bytes: file.len() as u64,
+        rows: 2,
+        checkpoints: None,
+        sha256: None,
+        times: Default::default(),
+    };
     store.put(&Path::parse(path).expect("a path"), file.into()).await.expect("puts");
 
     let published = Published::default();

@@ -5,6 +5,8 @@
 //! names; [`OutputState::mark_sealed`] then lists the files and drops the tail entries in one manifest. Readers of the
 //! manifest see a row in the tail until then and in the file after; readers of the folder see whole files only.
 
+mod times;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +31,7 @@ use crate::clock::Micros;
 use crate::error::{Error, Result};
 use crate::state::Rows;
 use crate::store::{ByteSpool, Content, SpillDirectory, Store, disk_refusal};
-use crate::tables::SealedFile;
+use crate::tables::{SealedFile, TimeRange};
 
 /// Rows that are put in order and handed to the Parquet writer at a time: bounds the copy, not the file.
 const ROWS_AT_ONCE: usize = 65_536;
@@ -203,7 +205,7 @@ pub async fn write_sealed(
         };
         let (spool, metadata) = (ByteSpool::new(disk.cloned()), metadata(query, intent));
         let encoding = tokio::task::spawn_blocking(move || day.encode(spool, metadata));
-        let (content, rows) =
+        let (content, rows, times) =
             encoding.await.map_err(|error| Error::bug("writing Parquet panicked").caused_by(error))??;
         if rows != file.rows {
             let found = format!("{rows} rows of {}, planned were {}", file.event_date, file.rows);
@@ -211,7 +213,8 @@ pub async fn write_sealed(
         }
         let sha256 = Some(content.sha256().await?);
         public.put_content(&Path::from(file.path.as_str()), &content).await?;
-        files.push(SealedFile { path: file.path.clone(), bytes: content.len(), rows, checkpoints: None, sha256 });
+        let (path, bytes) = (file.path.clone(), content.len());
+        files.push(SealedFile { path, bytes, rows, checkpoints: None, sha256, times });
     }
     Ok(files)
 }
@@ -246,8 +249,8 @@ struct DayOfRows {
 }
 
 impl DayOfRows {
-    /// The file, and how many rows it has.
-    fn encode(&self, spool: ByteSpool, metadata: Vec<KeyValue>) -> Result<(Content, u64)> {
+    /// The file, how many rows it has, and their times.
+    fn encode(&self, spool: ByteSpool, metadata: Vec<KeyValue>) -> Result<(Content, u64, BTreeMap<String, TimeRange>)> {
         let (mut file, mut spool): (Option<SealedWriter>, _) = (None, spool);
         let day = Day::parse(&self.date);
         for Input { entry, own, rows } in &self.inputs {
@@ -276,7 +279,7 @@ impl DayOfRows {
         }
         match file {
             Some(writer) => writer.finish(),
-            None => Ok((Content::Memory(Bytes::new()), 0)),
+            None => Ok((Content::Memory(Bytes::new()), 0, BTreeMap::new())),
         }
     }
 }
@@ -288,6 +291,7 @@ struct SealedWriter {
     batches: Vec<RecordBatch>,
     rows: Vec<Row>,
     written: u64,
+    times: BTreeMap<String, TimeRange>,
 }
 
 impl SealedWriter {
@@ -300,7 +304,7 @@ impl SealedWriter {
             .set_created_by(format!("touchline {}", env!("CARGO_PKG_VERSION")))
             .build();
         let writer = ArrowWriter::try_new(spool, Arc::clone(&schema), Some(properties)).map_err(not_parquet)?;
-        Ok(SealedWriter { schema, writer, batches: Vec::new(), rows: Vec::new(), written: 0 })
+        Ok(SealedWriter { schema, writer, batches: Vec::new(), rows: Vec::new(), written: 0, times: BTreeMap::new() })
     }
 
     /// `times`: of the batch's rows that belong into the file. No batch is of an earlier checkpoint than one before it.
@@ -326,6 +330,7 @@ impl SealedWriter {
             let columns = ordered.columns().iter().zip(self.schema.fields());
             let columns = columns.map(|(column, field)| to_public(column, field)).collect::<Result<Vec<_>>>()?;
             let ordered = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
+            times::extend(&mut self.times, &ordered)?;
             self.writer.write(&ordered).map_err(not_parquet)?;
         }
         self.written += self.rows.len() as u64;
@@ -334,9 +339,9 @@ impl SealedWriter {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<(Content, u64)> {
+    fn finish(mut self) -> Result<(Content, u64, BTreeMap<String, TimeRange>)> {
         self.write()?;
-        Ok((self.writer.into_inner().map_err(not_parquet)?.finish(), self.written))
+        Ok((self.writer.into_inner().map_err(not_parquet)?.finish(), self.written, self.times))
     }
 }
 

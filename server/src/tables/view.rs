@@ -18,6 +18,7 @@ use datafusion::error::Result;
 use datafusion::execution::TaskContext;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::physical_plan::union::UnionExec;
@@ -28,8 +29,9 @@ use object_store::path::Path;
 use parking_lot::Mutex;
 
 use super::early::EarlyRows;
+use super::pruning::files_to_open;
 use super::stores::public_store_url;
-use super::{Published, PublishedView, TailRows, ViewSnapshot};
+use super::{Published, PublishedView, SealedFile, TailRows, ViewSnapshot};
 use crate::error::Error;
 use crate::state::Rows;
 use crate::status::{QueryState, QueryStatus};
@@ -86,18 +88,18 @@ impl ViewTable {
     fn sealed_scan(
         &self,
         state: &dyn Session,
-        files: Vec<PartitionedFile>,
+        files: Vec<Arc<SealedFile>>,
         projection: Option<&Vec<usize>>,
-        filters: &[Expr],
+        condition: Option<Arc<dyn PhysicalExpr>>,
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let mut source = ParquetSource::new(Arc::clone(&self.schema))
             .with_table_parquet_options(state.default_table_options().parquet)
             .with_metadata_size_hint(FOOTER_HINT);
-        if let Some(filter) = conjunction(filters.to_vec()) {
-            let schema = DFSchema::try_from(self.schema.as_ref().clone())?;
-            source = source.with_predicate(state.create_physical_expr(filter, &schema)?);
+        if let Some(condition) = condition {
+            source = source.with_predicate(condition);
         }
+        let files = files.iter().map(|file| partitioned(file)).collect::<Result<Vec<_>>>()?;
         let groups = FileGroup::new(files).split_files(state.config().target_partitions());
         let scan = FileScanConfigBuilder::new(public_store_url(), Arc::new(source))
             .with_file_groups(groups)
@@ -136,17 +138,7 @@ impl TableProvider for ViewTable {
         let (mut tail, mut put_away): (Vec<RecordBatch>, Vec<Arc<dyn PartitionStream>>) = (Vec::new(), Vec::new());
         for view in &self.views {
             let snapshot = pins.as_ref().map_or_else(|| view.pin(), |pins| pins.pin(view));
-            for file in snapshot.sealed.iter() {
-                files.push(PartitionedFile::new_from_meta(ObjectMeta {
-                    location: Path::parse(&file.path)
-                        .map_err(|e| Error::corrupt("sealed file has an impossible name").caused_by(e))?,
-                    // Sealed files never change, so that caches need no time of theirs.
-                    last_modified: chrono::DateTime::UNIX_EPOCH,
-                    size: file.bytes,
-                    e_tag: None,
-                    version: None,
-                }));
-            }
+            files.extend(snapshot.sealed.iter().cloned());
             for TailRows { rows, .. } in snapshot.tail.iter() {
                 match rows.batches_in_memory() {
                     Some(batches) => {
@@ -158,15 +150,25 @@ impl TableProvider for ViewTable {
                 }
             }
             if let Some(early) = snapshot.early.as_ref().filter(|early| !early.rows.is_empty()) {
-                put_away.push(Arc::new(EarlyRows::new(Arc::clone(early), Arc::clone(&self.schema))));
+                let rows = EarlyRows::try_new(Arc::clone(early), Arc::clone(&self.schema), filters, state)?;
+                put_away.push(Arc::new(rows));
             }
         }
 
         let mut scans: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
+        let condition = conjunction(filters.to_vec());
+        let condition = condition.map(|filter| {
+            let schema = DFSchema::try_from(self.schema.as_ref().clone())?;
+            state.create_physical_expr(filter, &schema)
+        });
+        let condition = condition.transpose()?;
+        if let Some(condition) = &condition {
+            files = files_to_open(files, condition, &self.schema);
+        }
         if !files.is_empty() {
             // A filter above may drop rows, so that a limit below it would be too few.
             let limit = limit.filter(|_| filters.is_empty());
-            scans.push(self.sealed_scan(state, files, projection, filters, limit)?);
+            scans.push(self.sealed_scan(state, files, projection, condition, limit)?);
         }
         if !put_away.is_empty() {
             let schema = Arc::clone(&self.schema);
@@ -180,6 +182,18 @@ impl TableProvider for ViewTable {
             _ => UnionExec::try_new(scans),
         }
     }
+}
+
+fn partitioned(file: &SealedFile) -> Result<PartitionedFile> {
+    Ok(PartitionedFile::new_from_meta(ObjectMeta {
+        location: Path::parse(&file.path)
+            .map_err(|e| Error::corrupt("sealed file has an impossible name").caused_by(e))?,
+        // Sealed files never change, so that caches need no time of theirs.
+        last_modified: chrono::DateTime::UNIX_EPOCH,
+        size: file.bytes,
+        e_tag: None,
+        version: None,
+    }))
 }
 
 /// A view by its name, or a ledger over all queries: read as it stands when it is read, be it opened anew since the plan was made, or not

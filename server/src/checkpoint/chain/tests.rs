@@ -546,8 +546,14 @@ async fn each_start_claims_a_number_of_its_own_whatever_the_store_answers() {
 async fn sealed_files_move_to_lists_and_all_of_them_are_found_again() {
     let store = memory();
     let Opened { mut chain, .. } = start(&store).await;
-    let file =
-        |n: u64| SealedFile { path: format!("v/{n}.parquet"), bytes: n, rows: 1, checkpoints: None, sha256: None };
+    let file = |n: u64| SealedFile {
+        path: format!("v/{n}.parquet"),
+        bytes: n,
+        rows: 1,
+        checkpoints: None,
+        sha256: None,
+        times: Default::default(),
+    };
     let mut next = 0;
     for _ in 0..40 {
         let mut draft = chain.draft(0);
@@ -612,7 +618,14 @@ async fn a_few_sealed_files_stay_in_the_manifest() {
     let Opened { chain, .. } = start(&store).await;
     let mut draft = chain.draft(0);
     let recent = (0..256)
-        .map(|n| SealedFile { path: format!("{n}"), bytes: 1, rows: 1, checkpoints: None, sha256: None })
+        .map(|n| SealedFile {
+            path: format!("{n}"),
+            bytes: 1,
+            rows: 1,
+            checkpoints: None,
+            sha256: None,
+            times: Default::default(),
+        })
         .collect();
     let entry = |object: &str| TailEntry {
         checkpoint: 2,

@@ -62,6 +62,7 @@ pub(in super::super) async fn every_kind(private: &Store, public: &Store) -> Cha
             rows: 3,
             checkpoints: Some(CheckpointRange { from: checkpoint, to: checkpoint }),
             sha256: Some(sha256(&bytes)),
+            times: Default::default(),
         };
         public.put(&Path::from(path.as_str()), bytes).await.unwrap();
         let intent = SealIntent {

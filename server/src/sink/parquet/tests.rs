@@ -236,6 +236,7 @@ fn marking_files_other_than_those_intended_changes_nothing() {
         rows: file.rows,
         checkpoints: None,
         sha256: None,
+        times: Default::default(),
     });
     let right: Vec<_> = right.collect();
     let before = output.clone();

@@ -72,4 +72,34 @@ async fn conditions_projections_and_limits_are_applied_to_what_is_newest() {
     assert_eq!(answer("SELECT sum(n) FROM v WHERE is_final").await, ["16"]);
     assert_eq!(answer("SELECT k FROM v ORDER BY n DESC LIMIT 2").await, ["b", "done"]);
     assert_eq!(answer("SELECT k FROM v LIMIT 4").await.len(), 4);
+    assert_eq!(answer("SELECT n FROM v WHERE k IN ('b', 'c', 'done') AND NOT k = 'done'").await, ["20"]);
+    assert_eq!(answer("SELECT n FROM v WHERE k > 'b' AND n < 6").await, ["4", "5"]);
+    assert_eq!(answer("SELECT n FROM v WHERE k IS NULL OR k = 'c'").await, [""; 0]);
+    assert_eq!(answer("SELECT n FROM v WHERE k = 'b' OR n = 4").await, ["20", "4"]);
+}
+
+#[test]
+fn only_what_compares_a_key_with_constants_is_asked_of_rows_that_others_replace() {
+    use datafusion::prelude::{cast, col, lit};
+    let field = |name: &str, kind: DataType| Field::new(name, kind, true);
+    let fields = vec![
+        field("k", DataType::Utf8View),
+        field("f", DataType::Float64),
+        field("n", DataType::Int64),
+        field(IS_FINAL, DataType::Boolean),
+    ];
+    let form = EarlyForm::new(&Arc::new(Schema::new(fields)), vec![0, 1]);
+    let of_key = |filter: Expr| is_of_key(&filter, &form, form.view());
+    assert!(of_key(col("k").eq(lit("a")).or(col("k").is_null())));
+    assert!(of_key(col("k").in_list(vec![lit("a"), lit("b")], true)));
+    for other in [
+        col("f").eq(lit(0.0)),
+        col("n").gt(lit(1)),
+        col("k").eq(lit("a")).and(col("n").gt(lit(1))),
+        cast(col("k"), DataType::Int64).eq(lit(1)),
+        col(IS_FINAL),
+        col("touchline gone"),
+    ] {
+        assert!(!of_key(other.clone()), "{other}");
+    }
 }
