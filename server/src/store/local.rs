@@ -2,7 +2,7 @@
 //!
 //! `object_store`'s own local store neither calls fsync nor keeps its staging files out of the target's folder, where
 //! an outside reader with a glob would meet them. Here an object is written under a private name in
-//! `<root>/.touchline-staging`, fsynced, then linked (create) or renamed (overwrite) to its place, whose folder is
+//! `<root>/.touchline-staging`, fsynced, then renamed to its place, where a create finds nothing there, and the place's folder is
 //! fsynced too. Reads, listings and deletions are `LocalFileSystem`'s. Writes have threads of their own: `writers`.
 
 use std::collections::HashSet;
@@ -22,6 +22,8 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
 };
 use parking_lot::Mutex;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 use uuid::Uuid;
 
 use super::disk::create_durably;
@@ -132,10 +134,10 @@ impl Disk {
         self.make_durable_folder(folder)?;
         let staged = self.staging.join(Uuid::new_v4().simple().to_string());
         let placed = self.write(&staged, payload).and_then(|()| match create {
-            true => fs::hard_link(&staged, target),
+            true => place_new(&staged, target),
             false => fs::rename(&staged, target),
         });
-        if create || placed.is_err() {
+        if placed.is_err() {
             let _ = fs::remove_file(&staged);
         }
         placed?;
@@ -166,6 +168,19 @@ impl Disk {
         }
         durable.insert(folder.to_owned());
         Ok(())
+    }
+}
+
+/// Gives a file its name unless there is one of that name.
+fn place_new(staged: &FilePath, target: &FilePath) -> io::Result<()> {
+    match renameat_with(CWD, staged, CWD, target, RenameFlags::NOREPLACE) {
+        // A file system that does not know it, as NFS. A link and a removal do the same, and change three folders and not two.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            fs::hard_link(staged, target)?;
+            let _ = fs::remove_file(staged);
+            Ok(())
+        }
+        placed => placed.map_err(io::Error::from),
     }
 }
 
