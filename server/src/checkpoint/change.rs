@@ -97,8 +97,8 @@ pub async fn forget_question(store: &Store, view: &str) -> Result<()> {
 }
 
 async fn write(store: &Store, view: &str, question: &Question) -> Result<()> {
-    let body = serde_json::to_vec_pretty(question)
-        .map_err(|error| Error::bug("a question is not JSON").caused_by(error))?;
+    let body =
+        serde_json::to_vec_pretty(question).map_err(|error| Error::bug("a question is not JSON").caused_by(error))?;
     store.put(&QueryPaths::new(view).change(), Bytes::from(body)).await
 }
 
