@@ -53,7 +53,7 @@ enum StateCommand {
 
 /// Where the checkpoints are.
 #[derive(Debug, Args)]
-struct Place {
+pub(super) struct Place {
     /// Configuration file of the server; without it touchline.toml in the working directory, or else the defaults
     #[arg(short, long, value_name = "FILE", env = "TOUCHLINE_CONFIG")]
     config: Option<PathBuf>,
@@ -194,15 +194,15 @@ pub(super) async fn run(args: StateArgs) -> Result<ExitCode> {
 }
 
 /// The places of a configuration.
-struct Stores {
-    config: Config,
+pub(super) struct Stores {
+    pub(super) config: Config,
     state_url: String,
     /// `None` where the state's alone was given: then nobody knows.
     tables_url: Option<String>,
 }
 
 impl Stores {
-    fn of(place: &Place) -> Result<Self, Vec<Error>> {
+    pub(super) fn of(place: &Place) -> Result<Self, Vec<Error>> {
         let default = || Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.exists());
         let file = place.config.clone().or_else(default);
         let config = Config::load(file.as_deref(), &environment())?;
@@ -212,7 +212,7 @@ impl Stores {
         Ok(Stores { config, state_url, tables_url })
     }
 
-    async fn private(&self) -> Result<Store> {
+    pub(super) async fn private(&self) -> Result<Store> {
         Store::look_into(&self.state_url, &self.config.s3).await
     }
 

@@ -51,8 +51,61 @@ pub(super) fn files_of(view: &ViewDef, plain_views: &[Arc<PlainView>], catalog: 
     names.into_iter().map(file).collect::<Option<_>>().unwrap_or_default()
 }
 
+/// How a plan stands to what has run under its view's name.
+#[derive(Debug)]
+pub(super) enum Compared {
+    First,
+    Same(Box<Manifest>),
+    /// Its own text is the same as before, and views that it reads are others.
+    Follows,
+    /// What is to be asked, where it is, and the version before with its catalog, or why that cannot be planned any more.
+    Changed {
+        question: Question,
+        /// The new version has run before.
+        resumes: bool,
+        before: Result<(Box<QueryPlan>, Arc<Catalog>)>,
+    },
+}
+
+/// Writes nothing.
+///
 /// # Errors
-/// `Unavailable`; `Corrupt` where the checkpoints of the new version are damaged.
+/// `Unavailable`; `Corrupt` where the checkpoints of this version are damaged.
+pub(super) async fn compare(
+    plan: &QueryPlan,
+    catalog: &Catalog,
+    private: &Store,
+    snapshots: &Arc<dyn SnapshotReader>,
+    settings: PlanSettings,
+) -> Result<Compared> {
+    let name = &plan.view.name;
+    let (before, own) = match version_standing(private, name, &plan.version).await? {
+        VersionStanding::First => return Ok(Compared::First),
+        VersionStanding::Same(head) => return Ok(Compared::Same(head)),
+        VersionStanding::Other { before, own } => (before, own),
+    };
+    let old = match planned_before(name, &before, catalog, private, snapshots, settings).await {
+        Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
+        Ok((old, _)) if old.version.name == plan.version.name => return Ok(Compared::Follows),
+        Ok((old, _)) if !before.is_of(&old.version).unwrap_or(false) => {
+            Err(Error::invalid("views that it reads are others now, or this engine takes its text otherwise"))
+        }
+        old => old.map(|(old, catalog)| (Box::new(old), catalog)),
+    };
+    let question = Question {
+        before: before.query.clone(),
+        before_version: before.fingerprint.clone(),
+        version: plan.version.name.clone(),
+        verdict: verdict(private, plan, &before, own.as_deref()).await?,
+        answer: None,
+    };
+    Ok(Compared::Changed { question, resumes: own.is_some(), before: old })
+}
+
+/// Asks where that has to be.
+///
+/// # Errors
+/// `Unavailable`.
 pub(super) async fn judge(
     plan: QueryPlan,
     catalog: &Arc<Catalog>,
@@ -62,52 +115,29 @@ pub(super) async fn judge(
     settings: PlanSettings,
 ) -> Result<Judged> {
     let name = plan.view.name.clone();
-    let standing = match on_change {
-        OnChange::NewVersion => VersionStanding::First,
-        OnChange::Ask => match version_standing(private, &name, &plan.version).await {
-            Ok(standing) => standing,
+    let compared = match on_change {
+        OnChange::NewVersion => Compared::First,
+        OnChange::Ask => match compare(&plan, catalog, private, snapshots, settings).await {
             // Damage is found again where it is looked into, and said there.
-            Err(error) if error.kind() == ErrorKind::Corrupt => VersionStanding::First,
-            Err(error) => return Err(error),
+            Err(error) if error.kind() == ErrorKind::Corrupt => Compared::First,
+            compared => compared?,
         },
     };
     let takes = |plan| Judged::Runs { plan: Box::new(plan), catalog: Arc::clone(catalog), held: None };
-    let VersionStanding::Other { before, own } = standing else {
+    let Compared::Changed { question, before, resumes: _ } = compared else {
         take_back(private, &name).await;
         return Ok(takes(plan));
-    };
-    let old = planned_before(&name, &before, catalog, private, snapshots, settings).await;
-    let old = match old {
-        Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
-        old => old,
-    };
-    if old.as_ref().is_ok_and(|(old, _)| old.version.name == plan.version.name) {
-        // Its own text is the same: views that it reads have been answered for.
-        take_back(private, &name).await;
-        return Ok(takes(plan));
-    }
-    let question = Question {
-        before: before.query.clone(),
-        before_version: before.fingerprint.clone(),
-        version: plan.version.name.clone(),
-        verdict: verdict(private, &plan, &before, own.as_deref()).await?,
-        answer: None,
     };
     let question = ask(private, &name, question).await?;
     if question.answer == Some(Answer::NewVersion) {
         return Ok(takes(plan));
     }
-    let reason = match old {
-        Ok((old, catalog)) if before.is_of(&old.version).unwrap_or(false) => {
-            return Ok(Judged::Runs { plan: Box::new(old), catalog, held: Some(question) });
+    Ok(match before {
+        Ok((plan, catalog)) => Judged::Runs { plan, catalog, held: Some(question) },
+        Err(error) => {
+            Judged::Waits { question, reason: format!("the version before cannot run on: {}", error.primary()) }
         }
-        Ok(_) => {
-            "the version before cannot run on: views that it reads are others now, or this engine takes it otherwise"
-                .to_owned()
-        }
-        Err(error) => format!("the version before cannot run on: {}", error.primary()),
-    };
-    Ok(Judged::Waits { question, reason })
+    })
 }
 
 /// There is nothing to ask. That keeps nothing from running, so it waits for no store.
@@ -121,7 +151,7 @@ async fn take_back(private: &Store, view: &str) {
 async fn planned_before(
     name: &str,
     before: &Manifest,
-    catalog: &Arc<Catalog>,
+    catalog: &Catalog,
     private: &Store,
     snapshots: &Arc<dyn SnapshotReader>,
     settings: PlanSettings,

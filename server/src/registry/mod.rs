@@ -7,6 +7,7 @@ mod explain;
 mod files;
 mod fingerprint;
 mod held;
+mod preview;
 mod supervisor;
 mod upstreams;
 mod watch;
@@ -25,6 +26,7 @@ use tracing::{error, info, warn};
 
 pub use files::{Catalog, Files, Loaded, TEST_ENDING, catalog_of, read_text, resolve_path, sql_files};
 use held::Judged;
+pub use preview::{Outcome, Preview, previews};
 use supervisor::Running;
 pub(crate) use upstreams::upstreams as views_read;
 pub use watch::Changes;
