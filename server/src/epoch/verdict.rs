@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::QueryPlan;
 use crate::catalog::{Connector, StartAt};
-use crate::checkpoint::{Manifest, OperatorState, definition_of};
+use crate::checkpoint::{Manifest, OperatorState, definition_of, public_folder};
 use crate::error::{ErrorKind, Result};
 use crate::operator::contract::Operator;
 use crate::pipeline::Pipeline;
@@ -35,7 +35,21 @@ pub async fn verdict(
             }
         }
     }
+    said.extend(public_files(before));
     Ok(said)
+}
+
+/// What outside readers find where it was: files of another version go into another folder.
+fn public_files(before: &Manifest) -> Option<String> {
+    let sealed = &before.outputs.get(&before.query)?.sealed;
+    let files = sealed.recent.len() as u64 + sealed.indexes.iter().map(|list| list.files).sum::<u64>();
+    let rows = sealed.recent.iter().map(|file| file.rows).chain(sealed.indexes.iter().map(|list| list.rows));
+    let (rows, folder): (u64, _) = (rows.sum(), public_folder(&before.query));
+    (files > 0).then(|| {
+        format!(
+            "public files: {rows} rows in {files} files stay in {folder}/, other versions have folders of their own"
+        )
+    })
 }
 
 /// What has changed since the version of `before`, as far as that is known.
