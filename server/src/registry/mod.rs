@@ -47,6 +47,9 @@ use crate::tables::source::SnapshotReader;
 /// by itself.
 const RELOAD_WITHIN: Duration = Duration::from_secs(10);
 
+/// How long a look at the files waits for the store to say what one query was before.
+const JUDGED_WITHIN: Duration = Duration::from_secs(10);
+
 /// How long the end of the server waits for last checkpoints, all of them together.
 const STOP_WITHIN: Duration = Duration::from_secs(6);
 
@@ -210,10 +213,19 @@ impl Registry {
             return Ok(Judged::Runs { plan: Box::new(plan), catalog: Arc::clone(catalog), held: None });
         }
         let on_change = plan.view.options.on_change.unwrap_or(self.on_change);
+        if on_change == OnChange::NewVersion && !self.running.contains_key(name) {
+            // Where nothing is asked a start waits for no store.
+            return Ok(Judged::Runs { plan: Box::new(plan), catalog: Arc::clone(catalog), held: None });
+        }
         let private = &self.deps.private;
-        match held::judge(plan, catalog, on_change, private, &self.snapshots, self.plan_settings).await {
-            Err(error) if error.kind() == ErrorKind::Unavailable => Ok(Judged::Unknown(error)),
-            judged => judged,
+        let judging = held::judge(plan, catalog, on_change, private, &self.snapshots, self.plan_settings);
+        match timeout_at(Instant::now() + JUDGED_WITHIN, judging).await {
+            Ok(Err(error)) if error.kind() == ErrorKind::Unavailable => Ok(Judged::Unknown(error)),
+            Ok(judged) => judged,
+            Err(_) => Ok(Judged::Unknown(
+                Error::unavailable("the store with the checkpoints does not say what the query was before")
+                    .detail(format!("no answer within {} s", JUDGED_WITHIN.as_secs())),
+            )),
         }
     }
 

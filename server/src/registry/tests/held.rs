@@ -10,9 +10,9 @@ use crate::store::Store;
 
 const SETTINGS: PlanSettings = PlanSettings { partitions: 1, wide_rows: usize::MAX };
 
-const TABLE: &str = "CREATE TABLE t (a VARCHAR, b INT, ts TIMESTAMP(3), WATERMARK FOR ts AS ts)
+const TABLE: &str = "CREATE TABLE t (a VARCHAR, b BIGINT, ts TIMESTAMP(3), WATERMARK FOR ts AS ts)
     WITH ('connector' = 'kafka', 'topic' = 't');";
-const DOUBLE: &str = "CREATE FUNCTION f(n INT) RETURNS INT RETURN n + n;";
+const DOUBLE: &str = "CREATE FUNCTION f(n BIGINT) RETURNS BIGINT RETURN n + n;";
 const VIEW: &str = "CREATE MATERIALIZED VIEW v AS SELECT a, f(b) AS b, ts FROM t;";
 const ABOVE: &str = "CREATE MATERIALIZED VIEW w AS SELECT a, ts FROM v;";
 
@@ -63,7 +63,7 @@ async fn the_version_before_runs_from_the_files_that_it_was_defined_in() {
     let Judged::Runs { held: None, .. } = judged(&private, &first, "v").await else { panic!("it is the same") };
 
     // Not by its own text, but by a function that it calls.
-    let changed = definitions("CREATE FUNCTION f(n INT) RETURNS INT RETURN n * 3;", VIEW);
+    let changed = definitions("CREATE FUNCTION f(n BIGINT) RETURNS BIGINT RETURN n * 3;", VIEW);
     let is = plan_of(&changed, "v").await;
     assert_ne!(is.version, was.version);
     let Judged::Runs { plan, held: Some(question), .. } = judged(&private, &changed, "v").await else {
