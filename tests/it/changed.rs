@@ -63,7 +63,7 @@ fn planned(site: &Site) -> Result<Vec<(String, String)>, Failed> {
     let text = |row: &Value, column: &str| row[column].as_str().unwrap_or_default().to_owned();
     lines
         .lines()
-        .map(|line| {
+        .map(|line| -> Result<(String, String), Failed> {
             let row: Value = serde_json::from_str(line)?;
             Ok((text(&row, "query"), text(&row, "outcome")))
         })
