@@ -14,8 +14,8 @@ use super::interval;
 use super::parser::StatementParser;
 use super::peers;
 use crate::catalog::{
-    CSV_DELIMITER_DEFAULT, Compression, Connector, FieldPath, FilesystemPath, Format, KafkaTopic, OnBadRow,
-    OnChange, ParquetRows, PostgresAddress, PostgresTable, RecordRows, StartAt, TimestampFormat, ViewOptions,
+    CSV_DELIMITER_DEFAULT, Compression, Connector, FieldPath, FilesystemPath, Format, KafkaTopic, OnBadRow, OnChange,
+    ParquetRows, PostgresAddress, PostgresTable, RecordRows, StartAt, TimestampFormat, ViewOptions,
 };
 use crate::error::{Error, Location, Result};
 
@@ -48,8 +48,16 @@ const TABLE: &[&str] = &[
 ];
 /// Options about one column, whose name stands behind these.
 const OF_COLUMNS: &[&str] = &["aliases.", "timestamp-format.", "json.path."];
-const VIEW: &[&str] =
-    &["primary-key", TIME_COLUMN, "allowed-lateness", "postgres", PARQUET_ROWS, SESSION_MAX_LENGTH, STATE_TTL, ON_CHANGE];
+const VIEW: &[&str] = &[
+    "primary-key",
+    TIME_COLUMN,
+    "allowed-lateness",
+    "postgres",
+    PARQUET_ROWS,
+    SESSION_MAX_LENGTH,
+    STATE_TTL,
+    ON_CHANGE,
+];
 
 /// An option of a static table.
 const REFRESH_INTERVAL: &str = "refresh-interval";
