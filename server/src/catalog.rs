@@ -21,7 +21,7 @@ pub use self::check::{Check, Constants, Relation};
 pub use self::computed::Computed;
 pub use self::http::{HttpBody, HttpIngest};
 pub use self::reading::{DefaultValue, FieldPath, JsonPlaces, Reading, RecordRows};
-pub use self::version::QueryVersion;
+pub use self::version::{OnChange, QueryVersion};
 use crate::error::Location;
 use crate::watermark::Monotone;
 
@@ -429,6 +429,8 @@ pub struct ViewOptions {
     pub parquet_rows: ParquetRows,
     /// `'session-max-length' = '4 hours'`: a window of `SESSION` is cut so long after its first row. `None`: it lasts as long as rows come.
     pub session_max_length: Option<Duration>,
+    /// `'on-change' = 'ask'`: what is done when the statement comes to mean something else. `None`: as the server is set.
+    pub on_change: Option<OnChange>,
 }
 
 /// Which rows of a view that emits early have public files.

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::load::{Environment, one_error};
 pub use self::values::{ByteSize, Secret, duration};
+use crate::catalog::OnChange;
 use crate::error::Error;
 use crate::flight_sql::auth::check_password;
 pub use crate::flight_sql::session::AdHocSettings;
@@ -160,6 +161,10 @@ pub struct EngineSettings {
     /// store or database that hangs sooner; longer does not call a slow one that.
     #[serde(with = "duration")]
     pub stall_after: Duration,
+    /// What is done where a view comes to mean something else, by its own file or another's. `ask`: the version before runs on, its status
+    /// is `BLOCKED` and says what would become of its state, until `touchline state answer` or the option `'on-change'` of the view
+    /// says what to do. `new-version`: the new one begins at once, with state of its own, as in `touchline demo`.
+    pub on_change: OnChange,
 }
 
 impl Default for EngineSettings {
@@ -175,6 +180,7 @@ impl Default for EngineSettings {
             seal_bytes: ByteSize::mib(128),
             reader_queue_batches: 16,
             stall_after: Duration::from_secs(30),
+            on_change: OnChange::Ask,
         }
     }
 }

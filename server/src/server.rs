@@ -192,7 +192,8 @@ impl Server {
             published: Arc::clone(&published),
         };
         let plan_settings = PlanSettings { partitions, wide_rows: config.engine.epoch_rows_wide };
-        let mut registry = Registry::new(directories, deps, plan_settings, config.engine.stall_after, fatal.clone());
+        let registry = Registry::new(directories, deps, plan_settings, config.engine.stall_after, fatal.clone());
+        let mut registry = registry.on_change(config.engine.on_change);
         registry.apply().await?;
         let registry = Arc::new(Mutex::new(registry));
 

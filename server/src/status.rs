@@ -55,6 +55,8 @@ pub struct QueryStatus {
     silence: RwLock<Option<Silence>>,
     /// Its file has been changed for the worse, and its last good version runs.
     file_report: RwLock<Option<String>>,
+    /// Its definition means something else, and the version before runs.
+    held: RwLock<Option<Held>>,
     /// Rows read, dead letters included.
     pub rows_in: AtomicU64,
     /// Rows emitted.
@@ -122,6 +124,30 @@ pub struct LookupStatus {
 pub struct Silence {
     pub since: Micros,
     pub until: Micros,
+}
+
+/// Why another version runs than its definition says: what the operator is asked, or was answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Held {
+    Asked(String),
+    Kept(String),
+}
+
+impl Held {
+    /// What belongs to [`QueryState::Blocked`] while an answer is waited for.
+    pub const ARGUMENTS: &str = "changed definition";
+
+    /// A query that is well all the same is blocked as long as nobody has answered.
+    fn on(&self, standing: Standing) -> Standing {
+        use QueryState::{CatchingUp, Finished, Idle, Lagging, Running};
+        let Standing { mut state, mut arguments, reason } = standing;
+        let (Held::Asked(text) | Held::Kept(text)) = self;
+        if matches!(self, Held::Asked(_)) && matches!(state, CatchingUp | Running | Idle | Lagging | Finished) {
+            (state, arguments) = (QueryState::Blocked, Some(Held::ARGUMENTS.to_owned()));
+        }
+        let reason = reason.map_or_else(|| text.clone(), |reason| format!("{text}\n{reason}"));
+        Standing { state, arguments, reason: Some(reason) }
+    }
 }
 
 /// How often something took how long.
@@ -311,6 +337,11 @@ impl QueryStatus {
         *self.file_report.write() = report;
     }
 
+    /// Notes that another version runs than its definition says, or that it does not.
+    pub fn hold(&self, held: Option<Held>) {
+        *self.held.write() = held;
+    }
+
     /// Whether the file that defines it is wrong, be it running or not.
     pub fn file_is_wrong(&self) -> bool {
         self.file_report.read().is_some() || self.said.read().state == QueryState::Rejected
@@ -344,6 +375,9 @@ impl QueryStatus {
             look,
         };
         let mut standing = judge(facts);
+        if let Some(held) = self.held.read().as_ref() {
+            standing = held.on(standing);
+        }
         if let Some(report) = self.file_report.read().as_ref() {
             standing.reason =
                 Some(standing.reason.map_or_else(|| report.clone(), |reason| format!("{reason}\n{report}")));

@@ -9,6 +9,7 @@ use libtest_mimic::{Failed, Trial};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_postgres::{Client, NoTls};
+use touchline::catalog::OnChange;
 use touchline::checkpoint::Chain;
 use touchline::clock::Clock;
 use touchline::config::{ByteSize, Config, Secret};
@@ -120,6 +121,7 @@ impl Place {
         config.catalog.queries_dir = site.path("queries");
         config.flight.listen.set_port(0);
         config.http.listen.set_port(0);
+        config.engine.on_change = OnChange::NewVersion;
         config.engine.checkpoint_interval = Duration::from_millis(1);
         config.engine.seal_age = Duration::from_millis(200);
         config.postgres.url = Some(Secret::new(format!("{login}@{}/{name}", proxy.address)));

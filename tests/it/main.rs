@@ -8,6 +8,7 @@ mod broker_away;
 mod broker_line;
 mod cases;
 mod chained_views;
+mod changed;
 mod clients;
 mod deploy;
 mod docs;
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
     tests.extend(broker_away::tests());
     tests.extend(cases::tests());
     tests.extend(chained_views::tests());
+    tests.extend(changed::tests());
     tests.extend(clients::tests());
     tests.extend(docs::tests());
     tests.extend(duels::tests());

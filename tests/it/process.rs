@@ -128,6 +128,8 @@ impl Site {
             .env("TOUCHLINE_FLIGHT_LISTEN", "127.0.0.1:0")
             .env("TOUCHLINE_HTTP_LISTEN", "127.0.0.1:0")
             .env("TOUCHLINE_LOG_FORMAT", "json")
+            // A trial changes queries to see what they give then.
+            .env("TOUCHLINE_ENGINE_ON_CHANGE", "new-version")
             .envs(settings.iter().copied());
         Server::start(command, binary()?, unheard)
     }

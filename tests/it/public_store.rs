@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::{Failed, Trial};
 use object_store::path::Path;
+use touchline::catalog::OnChange;
 use touchline::checkpoint::Chain;
 use touchline::clock::Clock;
 use touchline::config::Config;
@@ -53,6 +54,7 @@ fn config(site: &Site, s3: &S3, proxy: &Proxy) -> Result<Config, Failed> {
     config.catalog.queries_dir = site.path("queries");
     config.flight.listen.set_port(0);
     config.http.listen.set_port(0);
+    config.engine.on_change = OnChange::NewVersion;
     config.engine.checkpoint_interval = Duration::from_millis(5);
     config.engine.seal_age = Duration::from_millis(100);
     Ok(config)

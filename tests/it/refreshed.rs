@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use libtest_mimic::{Failed, Trial};
 use serde_json::{Value, json};
 use tokio_postgres::NoTls;
+use touchline::catalog::OnChange;
 use touchline::clock::Clock;
 use touchline::config::Config;
 use touchline::server::Server;
@@ -55,6 +56,7 @@ impl Running {
         config.catalog.queries_dir = site.path("queries");
         config.flight.listen.set_port(0);
         config.http.listen.set_port(0);
+        config.engine.on_change = OnChange::NewVersion;
         config.engine.checkpoint_interval = Duration::from_millis(1);
         // Of tables in a database, too, whose address is their own.
         config.postgres.lock_timeout = Duration::from_millis(100);

@@ -1,4 +1,6 @@
-//! What names a version of a query: its checkpoints and its rows are of it alone.
+//! What names a version of a query: its checkpoints and its rows are of it alone. And what is done where a view has become another one.
+
+use serde::{Deserialize, Serialize};
 
 /// How many of a version's digits stand in the names of its chain, its outputs and its tables.
 const SHORT: usize = 8;
@@ -29,4 +31,20 @@ impl From<&str> for QueryVersion {
     fn from(name: &str) -> Self {
         QueryVersion { name: name.to_owned(), former: name.to_owned() }
     }
+}
+
+/// What is done where a view that has run before comes to mean something else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnChange {
+    /// The version before runs on, and the operator is asked.
+    #[default]
+    Ask,
+    /// The new version begins, with state of its own.
+    NewVersion,
+}
+
+impl OnChange {
+    /// What can be declared, by its spelling.
+    pub const DECLARED: [(&str, OnChange); 2] = [("ask", OnChange::Ask), ("new-version", OnChange::NewVersion)];
 }

@@ -1,15 +1,17 @@
-//! What a version of a query means, in words, beside its checkpoints: whoever finds another version there can say what has changed.
+//! What a version of a query means, in words, beside its checkpoints: whoever finds another version there can say what has changed. And the
+//! files that it was defined in, so that it can run on when these have come to mean something else.
 //!
-//! Nothing depends on it: one that is missing or damaged is written again by the next start of its version.
+//! Nothing depends on them: what is missing or damaged is written again by the next start of its version.
 
 use bytes::Bytes;
 use object_store::path::Path;
+use serde::{Deserialize, Serialize};
 
 use super::manifest::{Manifest, corrupt};
 use super::paths::QueryPaths;
 use super::sha256;
 use super::standing::{later_chains, newest_readable};
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::store::Store;
 
 /// Keeps what a version means, unless it is there. `version`: its name, as manifests bear it.
@@ -17,11 +19,42 @@ use crate::store::Store;
 /// # Errors
 /// `Unavailable`.
 pub async fn keep_definition(store: &Store, query: &str, version: &str, meaning: &str) -> Result<()> {
-    let key = QueryPaths::new(query).definition(version);
-    match read_definition(store, &key).await {
-        Ok(Some(found)) if found == meaning => Ok(()),
+    keep(store, &QueryPaths::new(query).definition(version), meaning).await
+}
+
+/// A file of definitions as it was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DefinitionFile {
+    pub name: String,
+    pub text: String,
+}
+
+/// Keeps the files that a version is defined in, as they are now. Those of one that has run before may have changed without a change of
+/// what they mean.
+///
+/// # Errors
+/// `Unavailable`.
+pub async fn keep_definition_files(store: &Store, query: &str, version: &str, files: &[DefinitionFile]) -> Result<()> {
+    let text = serde_json::to_string(files)
+        .map_err(|error| Error::bug("the files of a definition are not JSON").caused_by(error))?;
+    keep(store, &QueryPaths::new(query).definition_files(version), &text).await
+}
+
+/// The files that the version of a manifest was defined in; `None` where an older server has not kept them.
+///
+/// # Errors
+/// `Corrupt`, `Unavailable`.
+pub async fn definition_files_of(store: &Store, manifest: &Manifest) -> Result<Option<Vec<DefinitionFile>>> {
+    let key = QueryPaths::new(&manifest.query).definition_files(&manifest.fingerprint);
+    let Some(text) = read_definition(store, &key).await? else { return Ok(None) };
+    serde_json::from_str(&text).map(Some).map_err(|error| corrupt(key.as_ref()).detail(error.to_string()))
+}
+
+async fn keep(store: &Store, key: &Path, text: &str) -> Result<()> {
+    match read_definition(store, key).await {
+        Ok(Some(found)) if found == text => Ok(()),
         Err(error) if error.kind() != ErrorKind::Corrupt => Err(error),
-        _ => store.put(&key, Bytes::from(format!("{}\n{meaning}", sha256(meaning.as_bytes())))).await,
+        _ => store.put(key, Bytes::from(format!("{}\n{text}", sha256(text.as_bytes())))).await,
     }
 }
 
@@ -52,7 +85,8 @@ pub async fn version_before(store: &Store, view: &str, chain: &str) -> Result<Op
     let mut newest: Option<Manifest> = None;
     for name in names.iter().filter(|name| *name != chain) {
         let found = newest_readable(store, name).await?;
-        newest = newest.into_iter().chain(found).max_by_key(|manifest| manifest.created_at);
+        // A wall clock may have been set back between two starts; their generations only count up.
+        newest = newest.into_iter().chain(found).max_by_key(|manifest| (manifest.generation, manifest.created_at));
     }
     Ok(newest)
 }
@@ -79,6 +113,11 @@ mod tests {
         let before = version_before(&store, "v", "v-00000003").await.unwrap().unwrap();
         assert_eq!(definition_of(&store, &before).await.unwrap().as_deref(), Some("meaning of b\n"));
         assert_eq!(version_before(&store, "v", "v-00000001").await.unwrap().unwrap().query, "v-00000002");
+
+        let files = [DefinitionFile { name: "queries/v.sql".to_owned(), text: "SELECT '\n';".to_owned() }];
+        assert_eq!(definition_files_of(&store, &before).await.unwrap(), None);
+        keep_definition_files(&store, "v-00000001", "b", &files).await.unwrap();
+        assert_eq!(definition_files_of(&store, &before).await.unwrap().as_deref(), Some(&files[..]));
 
         // Damage is found, and mended by the version itself.
         let key = QueryPaths::new("v-00000001").definition("b");

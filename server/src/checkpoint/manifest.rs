@@ -381,7 +381,7 @@ impl Manifest {
     ///
     /// # Errors
     /// `Corrupt` where that cannot be said, because a newer server names versions in another way.
-    pub(super) fn is_of(&self, version: &QueryVersion) -> Result<bool> {
+    pub fn is_of(&self, version: &QueryVersion) -> Result<bool> {
         match self.fingerprint_version {
             1 => Ok(self.fingerprint == version.former),
             FINGERPRINT_VERSION => Ok(self.fingerprint == version.name),

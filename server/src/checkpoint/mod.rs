@@ -6,6 +6,7 @@
 
 mod bundle;
 mod chain;
+mod change;
 mod create;
 mod days;
 mod definition;
@@ -32,8 +33,11 @@ pub(crate) mod faulty;
 
 pub use bundle::{BundleBuilder, read_section, read_section_by_batches, segment_home};
 pub use chain::{Chain, Committed, Opened};
+pub use change::{Answer, Question, VersionStanding, answer, ask, forget_question, question_of, version_standing};
 pub use days::{DAYS_MAX, Day, FUTURE_DAYS_MAX, Filing, days_of_checkpoint, days_of_seal};
-pub use definition::{definition_of, keep_definition, version_before};
+pub use definition::{
+    DefinitionFile, definition_files_of, definition_of, keep_definition, keep_definition_files, version_before,
+};
 pub use duel::{HoldBack, hold_back};
 pub use fallback::{Damage, Fallback, damage_of, fall_back};
 pub use garbage::{CleanUp, Cleaned, Collected};

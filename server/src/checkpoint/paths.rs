@@ -12,6 +12,8 @@
 //!          q/<query>/gc/<id>                             up to here manifests may have been deleted
 //!          q/<query>/kept/<id>.json                      copies of older manifests, to fall back to
 //!          q/<query>/def/<version>.txt                   what a version of the query means
+//!          q/<query>/def/<version>.json                  the files that define it, as they were
+//!          q/<view>/change.json                          what the operator is asked, and the answer
 //!          q/<query>/dropped/<path of a public file>     files of checkpoints that an operator has given up
 //! public   .touchline/<query>.json                       whose the folder of a query is
 //!          <view>/event_date=YYYY-MM-DD/<query>-<generation>-<instance>-<seal>-<part>.parquet
@@ -120,6 +122,16 @@ impl QueryPaths {
     /// What a version of the query means.
     pub(super) fn definition(&self, version: &str) -> Path {
         Path::from(format!("q/{}/def/{version}.txt", self.name))
+    }
+
+    /// The files that a version of the query was defined in.
+    pub(super) fn definition_files(&self, version: &str) -> Path {
+        Path::from(format!("q/{}/def/{version}.json", self.name))
+    }
+
+    /// Of a view: whether it is to become another version.
+    pub(super) fn change(&self) -> Path {
+        Path::from(format!("q/{}/change.json", self.name))
     }
 
     pub(super) fn definitions(&self) -> Path {

@@ -40,23 +40,14 @@ pub(super) struct CheckArgs {
 
 /// A file and what stands in it.
 #[derive(Debug)]
-struct CheckedFile {
+pub(super) struct CheckedFile {
     name: String,
     statements: Vec<Statement>,
     mistakes: usize,
 }
 
 pub(super) async fn run(args: &CheckArgs) -> Result<ExitCode> {
-    let mut errors = Vec::new();
-    let mut checked: Vec<CheckedFile> = files(&args.paths)?
-        .iter()
-        .map(|path| {
-            let name = path.strip_prefix("./").unwrap_or(path).display().to_string();
-            let (statements, mistakes) = read(path, &name);
-            errors.extend(mistakes);
-            CheckedFile { name, statements, mistakes: 0 }
-        })
-        .collect();
+    let (mut checked, mut errors) = read_all(&args.paths)?;
     errors.extend(missing_files(&checked));
     let judged = if args.run { refused_by_run(&checked).await } else { refused_by_a_server(&checked).await };
     for error in judged {
@@ -77,6 +68,24 @@ pub(super) async fn run(args: &CheckArgs) -> Result<ExitCode> {
         }
     }
     Ok(fail_all(errors))
+}
+
+/// The files of the given folders, each with the statements in it that can be read, and what is wrong with the others.
+///
+/// # Errors
+/// `Invalid` where a folder or a file is not there.
+pub(super) fn read_all(paths: &[PathBuf]) -> Result<(Vec<CheckedFile>, Vec<Error>)> {
+    let mut errors = Vec::new();
+    let checked = files(paths)?
+        .iter()
+        .map(|path| {
+            let name = path.strip_prefix("./").unwrap_or(path).display().to_string();
+            let (statements, mistakes) = read(path, &name);
+            errors.extend(mistakes);
+            CheckedFile { name, statements, mistakes: 0 }
+        })
+        .collect();
+    Ok((checked, errors))
 }
 
 /// The `*.sql` files of the given folders, schemas before queries, each kind in name order.
@@ -154,13 +163,18 @@ async fn explained(files: &[CheckedFile]) -> Vec<(String, Vec<String>)> {
     explained
 }
 
-fn catalog(files: &[CheckedFile]) -> (Catalog, Vec<Error>) {
-    let snapshots: Arc<dyn SnapshotReader> = Arc::new(Snapshots::new(SourceDeps {
+/// Of static tables, which are asked for their columns alone.
+pub(super) fn snapshots() -> Arc<dyn SnapshotReader> {
+    Arc::new(Snapshots::new(SourceDeps {
         kafka: KafkaSettings::default(),
         embedded: None,
         postgres: PostgresSettings::default(),
         clock: Clock::System,
-    }));
+    }))
+}
+
+pub(super) fn catalog(files: &[CheckedFile]) -> (Catalog, Vec<Error>) {
+    let snapshots = snapshots();
     // A server reads them by their names.
     let mut in_order: Vec<&CheckedFile> = files.iter().collect();
     in_order.sort_by(|a, b| a.name.cmp(&b.name));
@@ -173,7 +187,7 @@ async fn refused_by_run(files: &[CheckedFile]) -> Vec<Error> {
 }
 
 /// Plans for one partition and for several: either may refuse.
-fn plan_settings() -> PlanSettings {
+pub(super) fn plan_settings() -> PlanSettings {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     PlanSettings { partitions: cores.max(2), wide_rows: run::WIDE_ROWS }
 }

@@ -15,6 +15,7 @@ use super::demo_input::Simulated;
 use super::serve::{Signals, stop};
 use super::status::{Reading, block, line};
 use super::{duration_argument, environment, fail_all};
+use crate::catalog::OnChange;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
@@ -84,6 +85,10 @@ pub(super) async fn run(args: DemoArgs) -> Result<ExitCode> {
     config.flight.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, args.flight_port));
     config.http.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, args.http_port));
     let keys_file = config.auth.keys_file.get_or_insert_with(|| args.data_dir.join("keys.json")).clone();
+    if !environment().contains_key("TOUCHLINE_ENGINE_ON_CHANGE") {
+        // Whoever tries a query here wants to see what it gives, not to be asked.
+        config.engine.on_change = OnChange::NewVersion;
+    }
     if config.log.level == "info" {
         // The status says what is going on; the log speaks up only when something is wrong.
         config.log.level = "warn".to_owned();

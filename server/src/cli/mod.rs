@@ -9,6 +9,7 @@ mod demo_input;
 mod infer;
 mod keys;
 pub mod output;
+mod plan;
 mod run;
 mod serve;
 mod simulate;
@@ -61,6 +62,8 @@ enum Command {
     Run(run::RunArgs),
     /// Check schemas and queries without running them
     Check(check::CheckArgs),
+    /// Say what a server would do with schemas and queries as they stand, with a verdict on the state of each query
+    Plan(plan::PlanArgs),
     /// Run the tests beside the queries, each in many ways
     Test(test::TestArgs),
     /// Write a CREATE TABLE for a file or topic, from a sample of it
@@ -128,6 +131,7 @@ impl Command {
             Command::Serve(args) => serve::run(args).await,
             Command::Run(args) => run::run(args).await.map(|()| ExitCode::SUCCESS),
             Command::Check(args) => check::run(&args).await,
+            Command::Plan(args) => plan::run(&args).await,
             Command::Test(args) => test::run(args).await,
             Command::Infer(args) => infer::run(args).await.map(|()| ExitCode::SUCCESS),
             Command::Sql(args) => sql::run(args).await.map(|()| ExitCode::SUCCESS),

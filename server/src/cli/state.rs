@@ -7,13 +7,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::output::{OutputFormat, StandardOutput, write_rows};
 use super::{environment, fail_all, tell};
 use crate::checkpoint::{
-    FoundChain, Generation, definition_of, drop_whole, find_chain, find_chains, find_checkpoint, plan_drop, plan_fork,
-    ranges, verify,
+    Answer, FoundChain, Generation, answer, definition_of, drop_whole, find_chain, find_chains, find_checkpoint,
+    plan_drop, plan_fork, question_of, ranges, verify,
 };
 use crate::clock::{Clock, duration_of};
 use crate::config::Config;
@@ -47,11 +47,13 @@ enum StateCommand {
     Drop(DropArgs),
     /// Begin a second query from a checkpoint of one
     Fork(ForkArgs),
+    /// Say whether a view that has come to mean something else becomes another version
+    Answer(AnswerArgs),
 }
 
 /// Where the checkpoints are.
 #[derive(Debug, Args)]
-struct Place {
+pub(super) struct Place {
     /// Configuration file of the server; without it touchline.toml in the working directory, or else the defaults
     #[arg(short, long, value_name = "FILE", env = "TOUCHLINE_CONFIG")]
     config: Option<PathBuf>,
@@ -134,6 +136,29 @@ struct ForkArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "A server that runs takes it up within some seconds, one that is stopped at its next start. Another answer may follow."
+)]
+struct AnswerArgs {
+    /// The view
+    #[arg(value_name = "VIEW")]
+    view: String,
+    /// Whether the new version begins, or the one before runs on; without it only what is asked is said
+    #[arg(value_enum)]
+    answer: Option<Said>,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Said {
+    /// The new version begins, or goes on where it had been
+    NewVersion,
+    /// The version before runs on
+    Keep,
+}
+
+#[derive(Debug, Args)]
 struct Act {
     /// Do it
     #[arg(long)]
@@ -152,6 +177,7 @@ pub(super) async fn run(args: StateArgs) -> Result<ExitCode> {
         StateCommand::Verify(args) => &args.place,
         StateCommand::Drop(args) => &args.place,
         StateCommand::Fork(args) => &args.place,
+        StateCommand::Answer(args) => &args.place,
     };
     let stores = match Stores::of(place) {
         Ok(stores) => stores,
@@ -163,19 +189,20 @@ pub(super) async fn run(args: StateArgs) -> Result<ExitCode> {
         StateCommand::Verify(args) => verify_all(&stores, args).await,
         StateCommand::Drop(args) => drop_some(&stores, args).await,
         StateCommand::Fork(args) => fork(&stores, args).await,
+        StateCommand::Answer(args) => answer_one(&stores, args).await,
     }
 }
 
 /// The places of a configuration.
-struct Stores {
-    config: Config,
+pub(super) struct Stores {
+    pub(super) config: Config,
     state_url: String,
     /// `None` where the state's alone was given: then nobody knows.
     tables_url: Option<String>,
 }
 
 impl Stores {
-    fn of(place: &Place) -> Result<Self, Vec<Error>> {
+    pub(super) fn of(place: &Place) -> Result<Self, Vec<Error>> {
         let default = || Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.exists());
         let file = place.config.clone().or_else(default);
         let config = Config::load(file.as_deref(), &environment())?;
@@ -185,7 +212,7 @@ impl Stores {
         Ok(Stores { config, state_url, tables_url })
     }
 
-    async fn private(&self) -> Result<Store> {
+    pub(super) async fn private(&self) -> Result<Store> {
         Store::look_into(&self.state_url, &self.config.s3).await
     }
 
@@ -345,6 +372,35 @@ async fn fork(stores: &Stores, args: &ForkArgs) -> Result<ExitCode> {
     let by = Generation::claim(&private).await?;
     let copied = plan.carry_out(&private, by, Clock::System.now()).await?;
     tell(&format!("done: {copied} bytes copied"));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// It takes nothing over: what is written is no checkpoint, and a server reads it.
+async fn answer_one(stores: &Stores, args: &AnswerArgs) -> Result<ExitCode> {
+    let private = stores.private().await?;
+    let said = match args.answer {
+        Some(Said::NewVersion) => Some(Answer::NewVersion),
+        Some(Said::Keep) => Some(Answer::Keep),
+        None => None,
+    };
+    let question = match said {
+        Some(said) => Some(answer(&private, &args.view, said).await?),
+        None => question_of(&private, &args.view).await?,
+    };
+    let Some(question) = question else {
+        tell(&format!("nothing is asked about view {:?}", args.view));
+        return Ok(ExitCode::SUCCESS);
+    };
+    tell(&format!(
+        "view {:?} has come to mean something else than its checkpoints in {:?}:",
+        args.view, question.before
+    ));
+    question.verdict.iter().for_each(|line| tell(&format!("  {line}")));
+    tell(match question.answer {
+        Some(Answer::NewVersion) => "answered: the new version begins",
+        Some(Answer::Keep) => "answered: the version before runs on",
+        None => "nobody has answered: the version before runs on; name new-version or keep",
+    });
     Ok(ExitCode::SUCCESS)
 }
 

@@ -47,6 +47,7 @@ use outputs::Output;
 use refresh::Refresh;
 pub use restore::{QueryDeps, QueryPlan};
 use sealing::Sealing;
+pub use verdict::verdict;
 
 use crate::checkpoint::{
     Accounting, Chain, Manifest, OperatorState, PartitionState, Section, SegmentRef, SourceState, Watched, segment_home,

@@ -22,8 +22,9 @@ use crate::catalog::{ParquetRows, QueryVersion, ViewDef};
 use crate::changelog::Changes;
 use crate::changelog::published::ChangeForm;
 use crate::checkpoint::{
-    CHANGES, Chain, DEAD_LETTER_LEDGER, Generation, Heartbeat, LATE_LEDGER, Manifest, Owner, Section, SegmentRef,
-    SourceState, chain_of, definition_of, keep_definition, public_folder, segment_home, version_before,
+    CHANGES, Chain, DEAD_LETTER_LEDGER, DefinitionFile, Generation, Heartbeat, LATE_LEDGER, Manifest, Owner, Section,
+    SegmentRef, SourceState, chain_of, keep_definition, keep_definition_files, public_folder, segment_home,
+    version_before,
 };
 use crate::clock::{Clock, Micros};
 use crate::error::{Error, ErrorKind, Result};
@@ -87,6 +88,8 @@ pub struct QueryPlan {
     pub version: QueryVersion,
     /// What is behind that name, a line each.
     pub meaning: String,
+    /// The files that define it; none where they are not known.
+    pub files: Vec<DefinitionFile>,
 }
 
 impl QueryLoop {
@@ -119,7 +122,7 @@ impl QueryLoop {
         status: Arc<QueryStatus>,
         way: Way,
     ) -> Result<Option<QueryLoop>> {
-        let QueryPlan { view, mut pipeline, version, meaning } = plan;
+        let QueryPlan { view, mut pipeline, version, meaning, files } = plan;
         status.steps.enter(Step::Restoring);
         let account = deps.budget.account(format!("query \"{}\"", view.name));
         pipeline.charge_to(Arc::clone(&account))?;
@@ -128,6 +131,9 @@ impl QueryLoop {
         let (chain, name) = take_over(&view.name, &version, &deps).await?;
         let watched = deps.heartbeat.watch(&view.name, &chain);
         note_version(&view.name, &chain, &meaning, &pipeline, &deps.private).await?;
+        if !files.is_empty() {
+            keep_definition_files(&deps.private, &name, &chain.head().fingerprint, &files).await?;
+        }
         let head = chain.head().clone();
         let Recomputed { written, mut rows, hot } = match way {
             Way::AsItStands => {
@@ -282,12 +288,7 @@ async fn note_version(view: &str, chain: &Chain, meaning: &str, pipeline: &Pipel
     if head.parent_sha256.is_none()
         && let Some(before) = version_before(private, view, &head.query).await?
     {
-        let changes = match definition_of(private, &before).await {
-            Ok(Some(before)) => verdict::differences(&before, meaning).join("; "),
-            Ok(None) => "not known, an older server ran the version before".to_owned(),
-            Err(error) if error.kind() == ErrorKind::Corrupt => error.primary().to_owned(),
-            Err(error) => return Err(error),
-        };
+        let changes = verdict::changes(private, &before, meaning).await?.join("; ");
         let operators = verdict::of_operators(&before, pipeline)?.join("; ");
         warn!(query = view, before = before.query, now = head.query, changes, operators, "changed query begins anew");
     }

@@ -30,6 +30,8 @@ pub struct Catalog {
     snapshots: Arc<dyn SnapshotReader>,
     /// What views look like to queries above.
     pub(super) streams: Arc<Streams>,
+    /// The files that all of this stands in, by name, as they were read; none outside a server.
+    pub(super) texts: Arc<BTreeMap<String, Arc<str>>>,
     /// Where the rows of views are that run, and this catalog with them; none do outside a server.
     pub(super) published: Weak<Published>,
 }
@@ -42,6 +44,7 @@ impl Catalog {
             functions: Arc::default(),
             snapshots,
             streams: Arc::default(),
+            texts: Arc::default(),
             published: Weak::new(),
         }
     }
@@ -76,8 +79,9 @@ struct FileState {
     text: String,
     /// Seconds and nanoseconds of its last change, as the file system has them.
     modified: Option<(i64, i64)>,
-    /// Of the last version without an error.
+    /// Of the last version without an error, and its text.
     good: Vec<Statement>,
+    good_text: Arc<str>,
     errors: Vec<Error>,
 }
 
@@ -143,6 +147,7 @@ impl Files {
                     }
                 }
                 state.good = statements;
+                state.good_text = text.as_str().into();
                 state.errors = vec![];
             }
             Err(errors) => state.errors = errors,
@@ -152,7 +157,9 @@ impl Files {
 
     fn catalog(&self, snapshots: &Arc<dyn SnapshotReader>) -> (Catalog, Vec<Error>) {
         let statements = self.files.values().flat_map(|state| &state.good);
-        let (catalog, mut errors) = catalog_of(statements, snapshots);
+        let (mut catalog, mut errors) = catalog_of(statements, snapshots);
+        let texts = self.files.iter().map(|(path, state)| (path.display().to_string(), Arc::clone(&state.good_text)));
+        catalog.texts = Arc::new(texts.collect());
         for state in self.files.values() {
             errors.extend(state.errors.iter().map(Error::duplicate));
         }

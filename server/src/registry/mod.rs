@@ -6,6 +6,8 @@
 mod explain;
 mod files;
 mod fingerprint;
+mod held;
+mod preview;
 mod supervisor;
 mod upstreams;
 mod watch;
@@ -23,24 +25,30 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{error, info, warn};
 
 pub use files::{Catalog, Files, Loaded, TEST_ENDING, catalog_of, read_text, resolve_path, sql_files};
+use held::Judged;
+pub use preview::{Outcome, Preview, previews};
 use supervisor::Running;
 pub(crate) use upstreams::upstreams as views_read;
 pub use watch::Changes;
 
-use crate::catalog::{Connector, ParquetRows, TableDef, ViewDef};
+use crate::catalog::{Connector, OnChange, ParquetRows, TableDef, ViewDef};
 use crate::changelog::published::ChangeForm;
+use crate::checkpoint::{Question, question_of};
 use crate::epoch::{QueryDeps, QueryPlan};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::panics;
 use crate::pipeline::{PlanSettings, Planned, StreamSlot, plain_views_of, plan};
 use crate::sink::parquet::check_sealable;
-use crate::status::{QueryState, QueryStatus};
+use crate::status::{Held, Part, QueryState, QueryStatus};
 use crate::tables::snapshot::Snapshots;
 use crate::tables::source::SnapshotReader;
 
 /// How long a look at the files waits for queries that stop, all of them together. The successor of one that takes longer waits for it
 /// by itself.
 const RELOAD_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long a look at the files waits for the store to say what one query was before.
+const JUDGED_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long the end of the server waits for last checkpoints, all of them together.
 const STOP_WITHIN: Duration = Duration::from_secs(6);
@@ -54,6 +62,12 @@ pub struct Registry {
     snapshots: Arc<dyn SnapshotReader>,
     plan_settings: PlanSettings,
     running: BTreeMap<String, Running>,
+    /// Views that have come to mean something else, and run on as they were, or wait for an answer.
+    held: BTreeMap<String, Question>,
+    /// Where a view does not say it.
+    on_change: OnChange,
+    /// The store has not answered what some view was before.
+    look_again: bool,
     /// Told to stop, and not known to have ended.
     leaving: BTreeMap<String, Running>,
     /// After so long a query whose loop gets nowhere is stalled.
@@ -79,10 +93,35 @@ impl Registry {
             snapshots,
             plan_settings,
             running: BTreeMap::new(),
+            held: BTreeMap::new(),
+            on_change: OnChange::NewVersion,
+            look_again: false,
             leaving: BTreeMap::new(),
             stall_after,
             fatal,
         }
+    }
+
+    /// What is done where a view comes to mean something else and does not say itself what then.
+    #[must_use]
+    pub fn on_change(self, on_change: OnChange) -> Self {
+        Registry { on_change, ..self }
+    }
+
+    /// Whether to look at the files again although they are the same: an operator has answered, or answered otherwise, or the store had not.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Unavailable`.
+    pub async fn has_news(&self) -> Result<bool> {
+        if self.look_again {
+            return Ok(true);
+        }
+        for (view, known) in &self.held {
+            if question_of(&self.deps.private, view).await?.is_some_and(|question| question != *known) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Reads the files again and starts, replaces and stops queries accordingly: those that change stop side by side.
@@ -102,19 +141,21 @@ impl Registry {
         }
         let catalog = Arc::new(catalog.shown_in(&self.deps.published));
         self.publish_sources(&catalog);
-        self.publish_plain_views(&catalog).await;
         let gone: Vec<String> =
             self.running.keys().filter(|name| !catalog.views.contains_key(*name)).cloned().collect();
         let plans = explain::Definitions { catalog: Arc::clone(&catalog), settings: self.plan_settings };
         self.deps.published.put_stream_plans(Arc::new(plans));
         let mut changed = Vec::new();
+        self.look_again = false;
         // Those that others read before these: of each the queries above have to know what it is now.
         for view in upstreams::in_order(&catalog) {
             let name = &view.name;
             let planning = planned(Arc::clone(&view), Arc::clone(&catalog), self.plan_settings);
-            match panics::caught(&format!("planning view \"{name}\""), planning).await {
-                Ok(plan) => {
+            let judged = async { self.judged(planning.await?, &catalog).await };
+            match panics::caught(&format!("planning view \"{name}\""), judged).await {
+                Ok(Judged::Runs { plan, catalog: planned_in, held }) => {
                     catalog.streams.note(&plan);
+                    self.note_held(name, held.as_ref());
                     let settings = settings(&plan);
                     let touched = || definitions(&plan).any(|file| touched.contains(file));
                     match self.running.get(name) {
@@ -124,9 +165,20 @@ impl Registry {
                                 && !(running.failed() && touched()) =>
                         {
                             running.mend_file_report();
+                            running.hold(held.as_ref().map(held::told));
                         }
-                        _ => changed.push((plan, settings)),
+                        _ => changed.push((*plan, settings, planned_in, held)),
                     }
+                }
+                Ok(Judged::Waits { question, reason }) => {
+                    catalog.streams.refuse(name, Error::invalid(format!("view \"{name}\" waits for an answer")));
+                    self.note_held(name, Some(&question));
+                    self.wait_for_answer(&view, &question, &reason);
+                }
+                Ok(Judged::Unknown(error)) => {
+                    catalog.streams.refuse(name, error.duplicate());
+                    self.look_again = true;
+                    self.wait_for_store(&view, &error);
                 }
                 Err(error) => {
                     error!("{}", error.report());
@@ -136,18 +188,79 @@ impl Registry {
             // Planning is work without a pause, and the end of the server waits for none of it.
             yield_now().await;
         }
+        // Only now it is known which versions of the views run that they read.
+        self.publish_plain_views(&catalog).await;
+        self.held.retain(|name, _| catalog.views.contains_key(name));
         gone.iter().for_each(|name| self.ask_to_stop(name));
-        changed.iter().for_each(|(plan, _)| self.ask_to_stop(&plan.view.name));
+        changed.iter().for_each(|(plan, ..)| self.ask_to_stop(&plan.view.name));
         self.wait_for_leaving(Instant::now() + RELOAD_WITHIN).await;
         for name in gone {
             forget(&self.deps, &name);
             info!(query = name, "query stopped, its definition is gone");
         }
-        for (plan, settings) in changed {
-            self.start(plan, settings, Arc::clone(&catalog));
+        for (plan, settings, planned_in, held) in changed {
+            self.start(plan, settings, planned_in, held.as_ref());
         }
         self.report_rejected_files(&catalog, rejected);
         Ok(())
+    }
+
+    /// Which version of a view runs.
+    async fn judged(&self, plan: QueryPlan, catalog: &Arc<Catalog>) -> Result<Judged> {
+        let name = &plan.view.name;
+        let runs = self.running.get(name).is_some_and(|running| running.version == plan.version.name);
+        if runs && !self.held.contains_key(name) {
+            return Ok(Judged::Runs { plan: Box::new(plan), catalog: Arc::clone(catalog), held: None });
+        }
+        let on_change = plan.view.options.on_change.unwrap_or(self.on_change);
+        if on_change == OnChange::NewVersion && !self.running.contains_key(name) {
+            // Where nothing is asked a start waits for no store.
+            return Ok(Judged::Runs { plan: Box::new(plan), catalog: Arc::clone(catalog), held: None });
+        }
+        let private = &self.deps.private;
+        let judging = held::judge(plan, catalog, on_change, private, &self.snapshots, self.plan_settings);
+        match timeout_at(Instant::now() + JUDGED_WITHIN, judging).await {
+            Ok(Err(error)) if error.kind() == ErrorKind::Unavailable => Ok(Judged::Unknown(error)),
+            Ok(judged) => judged,
+            Err(_) => Ok(Judged::Unknown(
+                Error::unavailable("the store with the checkpoints does not say what the query was before")
+                    .detail(format!("no answer within {} s", JUDGED_WITHIN.as_secs())),
+            )),
+        }
+    }
+
+    /// What runs of a view goes on, and nothing is started, until the store says what has run before.
+    fn wait_for_store(&self, view: &ViewDef, error: &Error) {
+        warn!(query = view.name, error = error.report(), "it is not known what the query was before, looking again");
+        if !self.running.contains_key(&view.name) {
+            let status = QueryStatus::new(&view.name, &view.location.file);
+            status.set_with(QueryState::Degraded, Some(Part::Store.name().to_owned()), Some(error.report()));
+            self.deps.published.put_query(Arc::new(status));
+        }
+    }
+
+    fn note_held(&mut self, name: &str, held: Option<&Question>) {
+        match held {
+            Some(question) => {
+                if self.held.insert(name.to_owned(), question.clone()).as_ref() != Some(question) {
+                    held::log(name, question);
+                }
+            }
+            None => _ = self.held.remove(name),
+        }
+    }
+
+    /// Nothing of the view is started. What runs of it goes on.
+    fn wait_for_answer(&self, view: &ViewDef, question: &Question, reason: &str) {
+        if let Some(running) = self.running.get(&view.name) {
+            running.hold(Some(held::told(question)));
+            return;
+        }
+        let status = QueryStatus::new(&view.name, &view.location.file);
+        let (Held::Asked(text) | Held::Kept(text)) = held::told(question);
+        let arguments = Some(Held::ARGUMENTS.to_owned());
+        status.set_with(QueryState::Blocked, arguments, Some(format!("{text}\n{reason}")));
+        self.deps.published.put_query(Arc::new(status));
     }
 
     /// Stops every query with a last checkpoint, side by side. One that cannot make it in time, as where the store hangs, is ended without:
@@ -179,9 +292,10 @@ impl Registry {
         self.leaving.retain(|_, running| !running.has_ended());
     }
 
-    fn start(&mut self, plan: QueryPlan, settings: String, catalog: Arc<Catalog>) {
+    fn start(&mut self, plan: QueryPlan, settings: String, catalog: Arc<Catalog>, held: Option<&Question>) {
         let name = plan.view.name.clone();
         let status = QueryStatus::new(&name, &plan.view.location.file).stalling_after(self.stall_after);
+        status.hold(held.map(held::told));
         let status = Arc::new(status);
         self.deps.published.put_query(Arc::clone(&status));
         let (deps, fatal, before) = (self.deps.clone(), self.fatal.clone(), self.leaving.remove(&name));
@@ -305,7 +419,8 @@ pub fn planned(
                 let read = std::iter::once(&view.query).chain(plain_views.iter().map(|view| &view.query));
                 let functions: BTreeSet<&str> = read.flat_map(|query| catalog.functions.used_by(query)).collect();
                 let (version, meaning) = fingerprint::version_of(&view, &plain_views, &functions, &pipeline);
-                Ok(QueryPlan { view, pipeline: *pipeline, version, meaning })
+                let files = held::files_of(&view, &plain_views, &catalog);
+                Ok(QueryPlan { view, pipeline: *pipeline, version, meaning, files })
             }
             Planned::Batch(..) => Err(reads_no_stream(&view)),
         }

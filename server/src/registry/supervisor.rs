@@ -16,7 +16,7 @@ use crate::epoch::{QueryDeps, QueryLoop, QueryPlan};
 use crate::error::{Error, ErrorKind, Result};
 use crate::panics;
 use crate::pipeline::{PlanSettings, at_its_expression};
-use crate::status::{QueryState, QueryStatus, Step};
+use crate::status::{Held, QueryState, QueryStatus, Step};
 
 /// First and longest pause before another start.
 #[derive(Debug, Clone, Copy)]
@@ -121,6 +121,11 @@ impl Running {
     /// Its file has been changed for the worse: this version goes on.
     pub(super) fn report_file(&self, error: &Error) {
         self.status.report_file(Some(format!("the file has an error, its last good version runs\n{}", error.report())));
+    }
+
+    /// It is another version than its definition says, or the same again.
+    pub(super) fn hold(&self, held: Option<Held>) {
+        self.status.hold(held);
     }
 
     /// Its file is right again.

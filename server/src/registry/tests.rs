@@ -1,5 +1,6 @@
 //! Which changes of a table make another query of those that read it.
 
+mod held;
 mod stopping;
 
 use async_trait::async_trait;

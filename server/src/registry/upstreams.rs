@@ -31,6 +31,11 @@ impl Streams {
         self.0.lock().insert(plan.view.name.clone(), stream.map(Arc::new).map_err(Arc::new));
     }
 
+    /// Takes up that it is not known what a view will be.
+    pub(super) fn refuse(&self, name: &str, reason: Error) {
+        self.0.lock().insert(name.to_owned(), Err(Arc::new(reason)));
+    }
+
     fn known(&self, name: &str) -> Option<Known> {
         self.0.lock().get(name).cloned()
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::{Mutex, mpsc, watch};
-use tracing::{error, warn};
+use tracing::{debug, error, warn};
 
 use super::Registry;
 use crate::error::{Error, Result};
@@ -14,6 +14,9 @@ use crate::panics;
 
 /// Between two looks while a directory cannot be watched or read: nothing tells when it is back.
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
+
+/// Between two looks for an answer of the operator, while one is waited for.
+const NEWS_EVERY: Duration = Duration::from_secs(2);
 
 /// How many times the debounce a burst of changes may last.
 const BURST_MAX: u32 = 20;
@@ -70,6 +73,7 @@ impl Changes {
                 _ = stop.wait_for(|stop| *stop) => return Ok(()),
                 changed = self.seen.recv() => if changed.is_none() { return Ok(()) },
                 () = tokio::time::sleep(AGAIN_AFTER), if trouble.is_some() => {}
+                () = has_news(&registry) => {}
             }
             tokio::select! {
                 biased;
@@ -89,6 +93,24 @@ impl Changes {
                 error!("{report}");
             }
             trouble = failed;
+        }
+    }
+}
+
+/// Waits until there is a reason beside the files to look at them again.
+async fn has_news(registry: &Mutex<Registry>) {
+    // Said once for as long as it lasts.
+    let mut told = false;
+    loop {
+        tokio::time::sleep(NEWS_EVERY).await;
+        match registry.lock().await.has_news().await {
+            Ok(true) => return,
+            Ok(false) => told = false,
+            Err(error) if told => debug!(error = error.report(), "answers still cannot be read"),
+            Err(error) => {
+                warn!(error = error.report(), "answers to what is asked cannot be read");
+                told = true;
+            }
         }
     }
 }

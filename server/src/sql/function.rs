@@ -173,6 +173,11 @@ impl Functions {
         self.used(query).map(|function| Written { file: &function.file, code: Code::Expr(&function.body) }).collect()
     }
 
+    /// The files of the functions that a query uses, directly or by way of others.
+    pub fn files_of(&self, query: &Query) -> impl Iterator<Item = &str> {
+        self.used(query).map(|function| function.file.as_str())
+    }
+
     fn used(&self, query: &Query) -> impl Iterator<Item = &UserFunction> {
         let mut todo = calls_in(query);
         let mut used = BTreeMap::new();

@@ -14,7 +14,7 @@ use super::interval;
 use super::parser::StatementParser;
 use super::peers;
 use crate::catalog::{
-    CSV_DELIMITER_DEFAULT, Compression, Connector, FieldPath, FilesystemPath, Format, KafkaTopic, OnBadRow,
+    CSV_DELIMITER_DEFAULT, Compression, Connector, FieldPath, FilesystemPath, Format, KafkaTopic, OnBadRow, OnChange,
     ParquetRows, PostgresAddress, PostgresTable, RecordRows, StartAt, TimestampFormat, ViewOptions,
 };
 use crate::error::{Error, Location, Result};
@@ -48,8 +48,16 @@ const TABLE: &[&str] = &[
 ];
 /// Options about one column, whose name stands behind these.
 const OF_COLUMNS: &[&str] = &["aliases.", "timestamp-format.", "json.path."];
-const VIEW: &[&str] =
-    &["primary-key", TIME_COLUMN, "allowed-lateness", "postgres", PARQUET_ROWS, SESSION_MAX_LENGTH, STATE_TTL];
+const VIEW: &[&str] = &[
+    "primary-key",
+    TIME_COLUMN,
+    "allowed-lateness",
+    "postgres",
+    PARQUET_ROWS,
+    SESSION_MAX_LENGTH,
+    STATE_TTL,
+    ON_CHANGE,
+];
 
 /// An option of a static table.
 const REFRESH_INTERVAL: &str = "refresh-interval";
@@ -58,6 +66,7 @@ const REFRESH_INTERVAL: &str = "refresh-interval";
 pub(crate) const SESSION_MAX_LENGTH: &str = "session-max-length";
 pub(crate) const TIME_COLUMN: &str = "time-column";
 pub(crate) const STATE_TTL: &str = "state-ttl";
+pub(crate) const ON_CHANGE: &str = "on-change";
 pub(crate) const PARQUET_ROWS: &str = "parquet.rows";
 
 const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
@@ -729,6 +738,12 @@ pub(crate) fn view_options(mut given: Options, errors: &mut Vec<Error>) -> ViewO
         }),
         state_ttl: read(given.take(STATE_TTL), None, errors, |option| {
             option.duration_above_zero("leave it out to keep one row of each key").map(Some)
+        }),
+        on_change: read(given.take(ON_CHANGE), None, errors, |option| {
+            let declared = OnChange::DECLARED.into_iter().find(|(name, _)| *name == option.value);
+            declared.map(|(_, on_change)| Some(on_change)).ok_or_else(|| {
+                option.wrong("it is 'ask', for the version before to run on until you answer, or 'new-version'")
+            })
         }),
     };
     given.refuse_rest(VIEW, &[], errors);

@@ -88,3 +88,23 @@ fn a_step_that_does_not_end_is_found_by_whoever_asks() {
     drop(status.beside.during(Step::ApplyingToPostgres));
     assert_eq!(status.standing_at(now + Duration::from_secs(9)).state, QueryState::Running);
 }
+
+#[test]
+fn a_query_that_runs_on_as_it_was_is_blocked_until_that_is_answered_unless_something_worse_is_so() {
+    let status = QueryStatus::new("v", "v.sql");
+    status.set(QueryState::Running, None);
+    status.hold(Some(Held::Asked("asked\n  w: new".to_owned())));
+    let Standing { state, arguments, reason } = status.standing();
+    assert_eq!((state, arguments.as_deref()), (QueryState::Blocked, Some(Held::ARGUMENTS)));
+    assert_eq!(reason.as_deref(), Some("asked\n  w: new"));
+    assert!(status.goes_on() && !status.has_ended_by_error(), "its rows come all the same");
+    status.trouble(Part::Store, Some("no answer".to_owned()));
+    let Standing { state, reason, .. } = status.standing();
+    assert_eq!((state, reason.as_deref()), (QueryState::Degraded, Some("asked\n  w: new\nno answer")));
+    status.trouble(Part::Store, None);
+    status.hold(Some(Held::Kept("kept".to_owned())));
+    let Standing { state, reason, .. } = status.standing();
+    assert_eq!((state, reason.as_deref()), (QueryState::Running, Some("kept")));
+    status.hold(None);
+    assert_eq!(status.get(), (QueryState::Running, None));
+}
