@@ -3,7 +3,8 @@
 //! An [`Entrance`] is made of what can be wrong in the settings, a [`Door`] of all it needs, and only then it is opened. Its [`Key`] takes
 //! other users and another certificate up while it is open.
 //!
-//! `session` runs statements and knows nothing of gRPC, with `gate` and `place` for who may run; `statement` plans one
+//! `session` runs statements and knows nothing of gRPC, with `gate` and `place` for who may run, `share` and `pressure` for memory,
+//! `threads` and `watched` for how it ends; `statement` plans one
 //! and binds its parameters, whose types `parameters` finds; `guard` says what it may be, `shorthand` what it stands for, `columns` what its columns are
 //! called; `wire` says how rows are sent. `service` is the protocol, with `metadata`, `options`, `auth`, `handles` (on `kept`) and `status` for its parts.
 //! `connections` and `calls` stand before it: who is let in, and how much he may send.
@@ -20,12 +21,16 @@ pub mod metadata;
 pub mod options;
 mod parameters;
 mod place;
+mod pressure;
 pub mod service;
 pub mod session;
+mod share;
 mod shorthand;
 pub mod statement;
 pub mod status;
+mod threads;
 mod users;
+mod watched;
 pub mod wire;
 
 use std::pin::pin;
