@@ -52,9 +52,9 @@ use self::service::FlightSql;
 use self::session::{AdHoc, AdHocSettings};
 use crate::error::{Error, Result};
 use crate::state::Account;
-use crate::tables::Published;
 use crate::tables::catalog::Catalog;
 use crate::tables::source::SnapshotReader;
+use crate::tables::{AdHocWork, Published};
 
 /// JDBC puts unknown URL parameters into headers of every call.
 const HEADER_BYTES_MAX: u32 = 64 * 1024;
@@ -168,9 +168,11 @@ impl Door {
     /// `Invalid` for limits with which no statement could run, `Unavailable` if no threads can be had.
     pub fn try_new(deps: FlightDeps) -> Result<Self> {
         let Entrance { auth, server, has_tls } = deps.entrance;
-        let catalog = Catalog::new(deps.published, deps.reader);
+        let catalog = Catalog::new(Arc::clone(&deps.published), deps.reader);
         let adhoc = AdHoc::try_new(&deps.settings, deps.account, catalog.clone(), deps.store)?;
         let service = Arc::new(FlightSql::new(adhoc, catalog, auth));
+        let work: Arc<dyn AdHocWork> = Arc::clone(&service) as _;
+        deps.published.put_adhoc(Arc::downgrade(&work));
         Ok(Door { servers: Arc::new(watch::Sender::new(server)), service, has_tls })
     }
 

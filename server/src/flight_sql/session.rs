@@ -37,6 +37,7 @@ use crate::sql::session::{session_builder, session_of};
 use crate::sql::{ExpandWindowTvfs, session_config};
 use crate::state::{Account, AccountPool};
 use crate::status::QueryState;
+use crate::tables::AdHocFigures;
 use crate::tables::catalog::{CATALOG, Catalog, PUBLIC_SCHEMA};
 use crate::tables::stores::PublicStore;
 use crate::tables::view::Pins;
@@ -289,15 +290,16 @@ impl AdHoc {
         Ok(Rows { receiver })
     }
 
-    /// What the door's metrics say of statements.
-    pub fn figures(&self) -> StatementFigures {
-        StatementFigures {
+    /// What is known here of how much goes on.
+    pub(super) fn figures(&self) -> AdHocFigures {
+        AdHocFigures {
             running: self.running.taken(),
             waiting: self.running.waiting() + self.planning.waiting(),
             refused: self.running.refused() + self.planning.refused() + self.pressure.refused(),
             ended_for_memory: self.statements.evictions(),
             memory_bytes: self.state.runtime_env().memory_pool.reserved(),
             stuck_threads: self.threads.stuck(),
+            ..AdHocFigures::default()
         }
     }
 
@@ -341,23 +343,6 @@ impl AdHoc {
             Ok(Err(_panic)) => Err(Error::bug("the statement could not be planned, by a defect of the server").into()),
         }
     }
-}
-
-/// How much goes on, for metrics.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct StatementFigures {
-    /// Statements that hold a place.
-    pub running: usize,
-    /// Statements that wait for one.
-    pub waiting: usize,
-    /// Statements that were turned away since the start, because too many waited or memory ran out.
-    pub refused: usize,
-    /// Statements that were ended since the start, because the process' memory ran out.
-    pub ended_for_memory: usize,
-    /// Bytes that statements hold of `adhoc.memory_bytes`.
-    pub memory_bytes: usize,
-    /// Stopped statements that keep a thread.
-    pub stuck_threads: usize,
 }
 
 /// The state that every statement starts from: what functions, names and stores there are.
