@@ -260,30 +260,27 @@ impl AdHoc {
         // Not on the threads of statements: what stops one must not wait until it looks up.
         tokio::spawn(async move {
             let mut cancelled = cancel.0.subscribe();
-            let ended = tokio::select! {
+            // The statement's own end, or why it is ended.
+            let (by_itself, error) = tokio::select! {
                 biased;
-                () = sender.closed() => None,
-                _ = cancelled.wait_for(|cancelled| *cancelled) => Some(StatementError::Cancelled),
-                error = statement.evicted() => Some(error.into()),
-                () = sleep_until(deadline) => Some(StatementError::TimedOut),
-                ended = &mut task => {
-                    attended.done();
-                    match ended {
-                        Ok(Ok(())) => {}
-                        Ok(Err(error)) => _ = sender.send(Err(error)).await,
-                        Err(_panic) => {
-                            let error = Error::bug("the statement failed by a defect of the server");
-                            _ = sender.send(Err(error.into())).await;
-                        }
-                    }
-                    return;
-                }
+                () = sender.closed() => (false, None),
+                _ = cancelled.wait_for(|cancelled| *cancelled) => (false, Some(StatementError::Cancelled)),
+                error = statement.evicted() => (false, Some(error.into())),
+                () = sleep_until(deadline) => (false, Some(StatementError::TimedOut)),
+                ended = &mut task => (true, match ended {
+                    Ok(ended) => ended.err(),
+                    Err(_panic) => Some(Error::bug("the statement failed by a defect of the server").into()),
+                }),
             };
             // Place and memory are the next statement's, however long this one takes to leave its thread.
             seat.leave();
             share.give_back();
-            drop((attended, statement));
-            if let Some(error) = ended {
+            drop(statement);
+            match by_itself {
+                true => attended.done(),
+                false => drop(attended),
+            }
+            if let Some(error) = error {
                 let _ = sender.send(Err(error)).await;
             }
         });
