@@ -2,7 +2,7 @@
 //! stands what other modules answer on the same listener.
 
 mod connections;
-mod metrics;
+pub(crate) mod metrics;
 
 use std::future::Future;
 use std::sync::Arc;

@@ -18,7 +18,7 @@ pub mod view;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
@@ -52,6 +52,7 @@ pub struct Published {
     standing: RwLock<Option<Arc<dyn Standing>>>,
     /// Rows that a sink did not take; `None` where no sink keeps such.
     refused: RwLock<Option<Arc<dyn RefusedRows>>>,
+    adhoc: RwLock<Option<Weak<dyn AdHocWork>>>,
 }
 
 /// Says how continuous queries run. Implemented by the registry over the definitions as they stand.
@@ -72,6 +73,32 @@ pub trait Standing: fmt::Debug + Send + Sync {
     /// # Errors
     /// `Fenced` where another server has taken over, `Unavailable` where that cannot be found out.
     async fn check(&self) -> Result<()>;
+}
+
+/// Says how much ad-hoc statements do. Implemented by the door.
+pub trait AdHocWork: fmt::Debug + Send + Sync {
+    fn figures(&self) -> AdHocFigures;
+}
+
+/// How much goes on at the door. Counts of the past begin anew with the server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AdHocFigures {
+    /// Statements that hold a place.
+    pub running: usize,
+    /// Statements that wait for one.
+    pub waiting: usize,
+    /// Statements that were turned away, because too many waited or memory was short.
+    pub refused: usize,
+    /// Statements that were ended because the process' memory ran out.
+    pub ended_for_memory: usize,
+    /// Bytes that statements hold of `adhoc.memory_bytes`.
+    pub memory_bytes: usize,
+    /// Stopped statements that keep a thread.
+    pub stuck_threads: usize,
+    /// Sessions that are remembered.
+    pub sessions: usize,
+    /// Tickets and prepared statements that can still be used.
+    pub handles: usize,
 }
 
 /// One materialized view, or one of the ledgers (`touchline.late`, `touchline.dead_letters`) of a query.
@@ -280,6 +307,15 @@ impl Published {
     /// `None` where nobody else could take over, as in tests.
     pub fn standing(&self) -> Option<Arc<dyn Standing>> {
         self.standing.read().clone()
+    }
+
+    pub fn put_adhoc(&self, work: Weak<dyn AdHocWork>) {
+        *self.adhoc.write() = Some(work);
+    }
+
+    /// `None` where there is no door.
+    pub fn adhoc(&self) -> Option<AdHocFigures> {
+        self.adhoc.read().as_ref()?.upgrade().map(|work| work.figures())
     }
 
     pub fn put_refused(&self, rows: Arc<dyn RefusedRows>) {

@@ -14,7 +14,7 @@ use prometheus_client::registry::Registry;
 use crate::clock::{Clock, Micros};
 use crate::error::{Error, Result};
 use crate::status::{LookupStatus, PartitionStatus, QueryState, QueryStatus, SourceStatus};
-use crate::tables::Published;
+use crate::tables::{AdHocFigures, Published};
 
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -146,6 +146,33 @@ const LOOKUP_COUNTERS: [LookupOf; 2] = [
     ),
 ];
 
+type AdHocOf = (&'static str, &'static str, fn(&AdHocFigures) -> usize);
+
+const ADHOC_GAUGES: [AdHocOf; 6] = [
+    ("touchline_adhoc_running", "Ad-hoc statements that hold a place", |a| a.running),
+    ("touchline_adhoc_waiting", "Ad-hoc statements that wait for one", |a| a.waiting),
+    ("touchline_adhoc_memory_bytes", "Memory that they hold of adhoc.memory_bytes", |a| a.memory_bytes),
+    ("touchline_adhoc_stuck_threads", "Ad-hoc statements that were stopped and still keep a thread", |a| {
+        a.stuck_threads
+    }),
+    ("touchline_adhoc_sessions", "Sessions of Flight SQL that are remembered", |a| a.sessions),
+    ("touchline_adhoc_handles", "Tickets and prepared statements that can still be used", |a| a.handles),
+];
+
+/// Without their suffix `_total`. These begin anew with the server.
+const ADHOC_COUNTERS: [AdHocOf; 2] = [
+    (
+        "touchline_adhoc_refused",
+        "Ad-hoc statements that were turned away, because too many waited or memory was short",
+        |a| a.refused,
+    ),
+    (
+        "touchline_adhoc_ended_for_memory",
+        "Ad-hoc statements that were ended because the process' memory ran out",
+        |a| a.ended_for_memory,
+    ),
+];
+
 impl Collector for FromStatus {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
         let queries = self.published.queries();
@@ -174,6 +201,15 @@ impl Collector for FromStatus {
                 "Memory of the process that is in RAM",
                 one(bytes as f64),
             )?;
+        }
+
+        if let Some(adhoc) = self.published.adhoc() {
+            for (name, help, value) in ADHOC_GAUGES {
+                gauge(&mut encoder, name, help, one(value(&adhoc) as f64))?;
+            }
+            for (name, help, value) in ADHOC_COUNTERS {
+                counter(&mut encoder, name, help, one(value(&adhoc) as f64))?;
+            }
         }
 
         let states = queries.iter().flat_map(|query| {
@@ -300,7 +336,11 @@ fn counter(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, samples:
     }
     let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
     for (labels, value) in samples {
-        metric.encode_family(&labels)?.encode_counter::<NoLabelSet, _, f64>(&value, None)?;
+        if labels.is_empty() {
+            metric.encode_counter::<NoLabelSet, _, f64>(&value, None)?;
+        } else {
+            metric.encode_family(&labels)?.encode_counter::<NoLabelSet, _, f64>(&value, None)?;
+        }
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::*;
 use crate::status::{PartitionStatus, QueryState, QueryStatus, SourceStatus};
-use crate::tables::PublishedView;
+use crate::tables::{AdHocFigures, AdHocWork, PublishedView};
 
 /// The process runs, unless `stopping`.
 fn process(stopping: bool) -> Process {
@@ -93,6 +93,28 @@ async fn a_server_that_stops_is_not_ready_and_alive() {
     let (code, body) = get_of(&published, process(true), "/readyz").await;
     assert!(code == 503 && body.contains("\"state\":\"STOPPING\""), "{code} {body}");
     assert_eq!(get_of(&published, process(true), "/healthz").await.0, 200);
+}
+
+#[derive(Debug)]
+struct ThreeRun;
+
+impl AdHocWork for ThreeRun {
+    fn figures(&self) -> AdHocFigures {
+        AdHocFigures { running: 3, refused: 2, stuck_threads: 1, ..AdHocFigures::default() }
+    }
+}
+
+#[tokio::test]
+async fn metrics_say_what_goes_on_at_the_door() {
+    let (published, _status) = with_query(QueryState::Running, None);
+    let (_, body) = get(&published, "/metrics").await;
+    assert!(!body.contains("touchline_adhoc_"), "there is no door");
+    let work: Arc<dyn AdHocWork> = Arc::new(ThreeRun);
+    published.put_adhoc(Arc::downgrade(&work));
+    let (_, body) = get(&published, "/metrics").await;
+    for line in ["touchline_adhoc_running 3", "touchline_adhoc_refused_total 2", "touchline_adhoc_stuck_threads 1"] {
+        assert!(body.lines().any(|other| other == line || other == format!("{line}.0")), "no {line} in\n{body}");
+    }
 }
 
 #[tokio::test]

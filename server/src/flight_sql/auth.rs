@@ -313,6 +313,11 @@ impl Auth {
     }
 
     /// Forgets the caller's session. `false` for a caller without one.
+    /// How many sessions are remembered.
+    pub(super) fn sessions(&self) -> usize {
+        self.sessions.lock().len()
+    }
+
     pub fn close_session(&self, principal: &Principal) -> bool {
         principal.session.is_some_and(|session| self.sessions.lock().remove(&session).is_some())
     }

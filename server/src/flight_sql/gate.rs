@@ -15,16 +15,27 @@ pub(super) struct Gate {
     permits: Arc<Semaphore>,
     waiting: AtomicUsize,
     waiting_max: usize,
+    refused: AtomicUsize,
 }
 
 impl Gate {
     pub(super) fn new(places: usize, waiting_max: usize) -> Self {
         let places = places.min(Semaphore::MAX_PERMITS);
-        Gate { places, permits: Arc::new(Semaphore::new(places)), waiting: AtomicUsize::new(0), waiting_max }
+        let (waiting, refused) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Gate { places, permits: Arc::new(Semaphore::new(places)), waiting, waiting_max, refused }
     }
 
     pub(super) fn taken(&self) -> usize {
         self.places - self.permits.available_permits()
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Those that were turned away since the start.
+    pub(super) fn refused(&self) -> usize {
+        self.refused.load(Ordering::Relaxed)
     }
 
     /// A place, once one is free.
@@ -37,6 +48,7 @@ impl Gate {
         }
         let waiting = Waiting::enter(&self.waiting);
         if waiting.before >= self.waiting_max {
+            self.refused.fetch_add(1, Ordering::Relaxed);
             return Err(Error::over_budget(format!("{} statements run and {} wait", self.places, self.waiting_max))
                 .hint("try again later, or raise concurrency or queue")
                 .into());

@@ -3,7 +3,8 @@
 //! An [`Entrance`] is made of what can be wrong in the settings, a [`Door`] of all it needs, and only then it is opened. Its [`Key`] takes
 //! other users and another certificate up while it is open.
 //!
-//! `session` runs statements and knows nothing of gRPC, with `gate` and `place` for who may run; `statement` plans one
+//! `session` runs statements and knows nothing of gRPC, with `gate` and `place` for who may run, `share` and `pressure` for memory,
+//! `threads` and `watched` for how it ends; `statement` plans one
 //! and binds its parameters, whose types `parameters` finds; `guard` says what it may be, `shorthand` what it stands for, `columns` what its columns are
 //! called; `wire` says how rows are sent. `service` is the protocol, with `metadata`, `options`, `auth`, `handles` (on `kept`) and `status` for its parts.
 //! `connections` and `calls` stand before it: who is let in, and how much he may send.
@@ -20,12 +21,16 @@ pub mod metadata;
 pub mod options;
 mod parameters;
 mod place;
+mod pressure;
 pub mod service;
 pub mod session;
+mod share;
 mod shorthand;
 pub mod statement;
 pub mod status;
+mod threads;
 mod users;
+mod watched;
 pub mod wire;
 
 use std::pin::pin;
@@ -47,9 +52,9 @@ use self::service::FlightSql;
 use self::session::{AdHoc, AdHocSettings};
 use crate::error::{Error, Result};
 use crate::state::Account;
-use crate::tables::Published;
 use crate::tables::catalog::Catalog;
 use crate::tables::source::SnapshotReader;
+use crate::tables::{AdHocWork, Published};
 
 /// JDBC puts unknown URL parameters into headers of every call.
 const HEADER_BYTES_MAX: u32 = 64 * 1024;
@@ -163,9 +168,11 @@ impl Door {
     /// `Invalid` for limits with which no statement could run, `Unavailable` if no threads can be had.
     pub fn try_new(deps: FlightDeps) -> Result<Self> {
         let Entrance { auth, server, has_tls } = deps.entrance;
-        let catalog = Catalog::new(deps.published, deps.reader);
+        let catalog = Catalog::new(Arc::clone(&deps.published), deps.reader);
         let adhoc = AdHoc::try_new(&deps.settings, deps.account, catalog.clone(), deps.store)?;
         let service = Arc::new(FlightSql::new(adhoc, catalog, auth));
+        let work: Arc<dyn AdHocWork> = Arc::clone(&service) as _;
+        deps.published.put_adhoc(Arc::downgrade(&work));
         Ok(Door { servers: Arc::new(watch::Sender::new(server)), service, has_tls })
     }
 

@@ -26,12 +26,44 @@ pub(super) struct Place {
     gate: Arc<Gate>,
     parked: Arc<Parked>,
     owner: Arc<str>,
-    /// `None` while the client does not read.
-    permit: Option<OwnedSemaphorePermit>,
+    seat: Arc<Seat>,
     deadline: Instant,
 }
 
+/// What holds the permit of a statement that runs; whoever stops the statement takes it from there, wherever the statement stands.
+#[derive(Debug)]
+pub(super) struct Seat(Mutex<Sitting>);
+
+#[derive(Debug)]
+enum Sitting {
+    Taken {
+        _permit: OwnedSemaphorePermit,
+    },
+    /// While the client does not read.
+    Free,
+    /// For good.
+    Left,
+}
+
+impl Seat {
+    /// Gives the place to the next one. The statement gets no other.
+    pub(super) fn leave(&self) {
+        *self.0.lock() = Sitting::Left;
+    }
+
+    fn set(&self, sitting: Sitting) {
+        let mut now = self.0.lock();
+        if !matches!(*now, Sitting::Left) {
+            *now = sitting;
+        }
+    }
+}
+
 impl Place {
+    pub(super) fn seat(&self) -> Arc<Seat> {
+        Arc::clone(&self.seat)
+    }
+
     /// Waits for a place.
     ///
     /// # Errors
@@ -42,15 +74,16 @@ impl Place {
         owner: &Arc<str>,
         deadline: Instant,
     ) -> Outcome<Self> {
-        let permit = Some(gate.admit(deadline).await?);
-        Ok(Place { gate: Arc::clone(gate), parked: Arc::clone(parked), owner: Arc::clone(owner), permit, deadline })
+        let permit = gate.admit(deadline).await?;
+        let seat = Arc::new(Seat(Mutex::new(Sitting::Taken { _permit: permit })));
+        Ok(Place { gate: Arc::clone(gate), parked: Arc::clone(parked), owner: Arc::clone(owner), seat, deadline })
     }
 
     /// Sends an item of the result; `false` if the client is gone.
     ///
     /// # Errors
     /// `OverBudget` if too many of the principal's results wait for their clients, `TimedOut` past the deadline.
-    pub(super) async fn send<T>(&mut self, sender: &mpsc::Sender<Outcome<T>>, item: T) -> Outcome<bool> {
+    pub(super) async fn send<T>(&self, sender: &mpsc::Sender<Outcome<T>>, item: T) -> Outcome<bool> {
         let item = match sender.try_send(Ok(item)) {
             Ok(()) => return Ok(true),
             Err(TrySendError::Closed(_)) => return Ok(false),
@@ -63,7 +96,7 @@ impl Place {
                 return Ok(true);
             }
             Ok(Err(_closed)) => return Ok(false),
-            Err(_) => self.permit = None,
+            Err(_) => self.seat.set(Sitting::Free),
         }
         let stay = Parked::enter(&self.parked, &self.owner);
         tokio::select! {
@@ -80,8 +113,15 @@ impl Place {
             }
         }
         drop(stay);
-        self.permit = Some(self.gate.admit_again(self.deadline).await?);
+        let permit = self.gate.admit_again(self.deadline).await?;
+        self.seat.set(Sitting::Taken { _permit: permit });
         Ok(true)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.seat.leave();
     }
 }
 
@@ -137,7 +177,7 @@ mod tests {
     async fn a_client_that_does_not_read_gives_its_place_back_and_gets_one_again() {
         let (gate, parked, owner) = (Arc::new(Gate::new(1, 8)), Arc::default(), Arc::from("ana"));
         let deadline = Instant::now() + Duration::from_secs(60);
-        let mut place = Place::take(&gate, &parked, &owner, deadline).await.expect("it is free");
+        let place = Place::take(&gate, &parked, &owner, deadline).await.expect("it is free");
         let (sender, mut receiver) = mpsc::channel(1);
         assert!(place.send(&sender, 1).await.expect("there is room"));
         let mut second = Box::pin(place.send(&sender, 2));
@@ -152,6 +192,19 @@ mod tests {
         assert!(second.await.expect("sent"));
         assert_eq!(gate.taken(), 1);
         drop(place);
+        assert_eq!(gate.taken(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_place_that_was_taken_back_stays_the_next_ones() {
+        let (gate, parked, owner) = (Arc::new(Gate::new(1, 8)), Arc::default(), Arc::from("ana"));
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let place = Place::take(&gate, &parked, &owner, deadline).await.expect("it is free");
+        place.seat().leave();
+        let next = gate.admit(deadline).await.expect("the place of the one that was stopped");
+        drop(place);
+        assert_eq!(gate.taken(), 1);
+        drop(next);
         assert_eq!(gate.taken(), 0);
     }
 

@@ -47,6 +47,7 @@ use super::wire::WireEncoder;
 use super::{metadata, options};
 use crate::error::Error;
 use crate::tables::catalog::Catalog;
+use crate::tables::{AdHocFigures, AdHocWork};
 
 /// Tickets and prepared statements that one caller may have, each.
 pub(super) const HANDLES_MAX: usize = 1_024;
@@ -328,6 +329,13 @@ impl FlightSql {
             rows.map_err(status)?.map_err(status).try_fold(0_usize, |sum, rows| async move { Ok(sum + rows) }).await?;
         let result = DoPutUpdateResult { record_count: i64::try_from(rows).unwrap_or(i64::MAX) };
         Ok(PutResult { app_metadata: result.encode_to_vec().into() })
+    }
+}
+
+impl AdHocWork for FlightSql {
+    fn figures(&self) -> AdHocFigures {
+        let handles = self.tickets.len() + self.prepared.len();
+        AdHocFigures { sessions: self.auth.sessions(), handles, ..self.adhoc.figures() }
     }
 }
 

@@ -5,44 +5,43 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use arrow::record_batch::RecordBatch;
+use arrow_flight::FlightData;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use datafusion::execution::{FunctionRegistry, SessionState};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::{FunctionRegistry, SessionState, TaskContext};
 use datafusion::physical_plan::execute_stream;
-use futures::{FutureExt, Stream, StreamExt};
+use futures::{Stream, StreamExt};
 use object_store::ObjectStore;
 use serde::{Deserialize, Serialize};
-use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{mpsc, watch};
-use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::gate::Gate;
 use super::guard;
 use super::place::{Parked, Place};
+use super::pressure::{Pressure, Statements};
+use super::share::Share;
 use super::shorthand::about_session;
 use super::statement::{Bound, Outcome, Prepared, StatementError, bind, missing_table, prepare, without_rows};
+use super::threads::{Attended, Threads};
+use super::watched::{Watch, watch as watch_statement, watched};
 use crate::error::{Error, Result};
 use crate::sql::session::{session_builder, session_of};
 use crate::sql::{ExpandWindowTvfs, session_config};
 use crate::state::{Account, AccountPool};
 use crate::status::QueryState;
+use crate::tables::AdHocFigures;
 use crate::tables::catalog::{CATALOG, Catalog, PUBLIC_SCHEMA};
 use crate::tables::stores::PublicStore;
 use crate::tables::view::Pins;
 
-/// Bytes of stack of an ad-hoc thread; reserved, not used, until a deep statement needs it.
-const STACK_BYTES: usize = 64 * 1024 * 1024;
-/// Threads for what blocks, as reads of local files, and how long one stays without work: see `cli`.
-const BLOCKING_THREADS_MAX: usize = 32;
-const BLOCKING_THREAD_IDLE: Duration = Duration::from_millis(100);
 /// Statements planned at once; planning is short and has no rows to hold back.
 const PLANNED_AT_ONCE: usize = 2;
 /// Messages that wait for a slow client before its statement stops producing.
@@ -68,11 +67,21 @@ pub struct AdHocSettings {
     pub queue: usize,
     /// Seconds a statement may take, waiting and sending included. Default 300.
     pub timeout_s: u64,
+    /// Bytes of the whole process in RAM, streams included, at which the largest ad-hoc statement is ended; from nine tenths of it none
+    /// begins. Default 0: nine tenths of the machine's memory, or of the control group's where that is less.
+    pub process_bytes_max: usize,
 }
 
 impl Default for AdHocSettings {
     fn default() -> Self {
-        AdHocSettings { threads: 2, memory_bytes: 512 * 1024 * 1024, concurrency: 8, queue: 64, timeout_s: 300 }
+        AdHocSettings {
+            threads: 2,
+            memory_bytes: 512 * 1024 * 1024,
+            concurrency: 8,
+            queue: 64,
+            timeout_s: 300,
+            process_bytes_max: 0,
+        }
     }
 }
 
@@ -115,23 +124,14 @@ pub struct AdHoc {
     running: Arc<Gate>,
     parked: Arc<Parked>,
     timeout: Duration,
-    handle: Handle,
-    /// `None` only while it is being dropped.
-    runtime: Option<Runtime>,
+    threads: Arc<Threads>,
+    statements: Arc<Statements>,
+    pressure: Pressure,
 }
 
 impl fmt::Debug for AdHoc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AdHoc").finish_non_exhaustive()
-    }
-}
-
-impl Drop for AdHoc {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            // Does not block: the last owner may be an async task.
-            runtime.shutdown_background();
-        }
     }
 }
 
@@ -149,14 +149,7 @@ impl AdHoc {
         if let Some(mistake) = settings.mistakes().next() {
             return Err(mistake);
         }
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(settings.threads)
-            .thread_stack_size(STACK_BYTES)
-            .max_blocking_threads(BLOCKING_THREADS_MAX)
-            .thread_keep_alive(BLOCKING_THREAD_IDLE)
-            .thread_name("ad-hoc")
-            .enable_all()
-            .build()?;
+        let statements = Arc::<Statements>::default();
         Ok(AdHoc {
             state: session_state(settings, account, catalog.clone(), store)?,
             catalog,
@@ -164,8 +157,9 @@ impl AdHoc {
             running: Arc::new(Gate::new(settings.concurrency, settings.queue)),
             parked: Arc::default(),
             timeout: Duration::from_secs(settings.timeout_s),
-            handle: runtime.handle().clone(),
-            runtime: Some(runtime),
+            threads: Threads::try_new(settings.threads)?,
+            pressure: Pressure::watch(settings.process_bytes_max, Arc::downgrade(&statements))?,
+            statements,
         })
     }
 
@@ -201,6 +195,7 @@ impl AdHoc {
     }
 
     async fn plan(&self, sql: &str, user: &str, schema: &str, deadline: Instant) -> Outcome<Prepared> {
+        self.pressure.check()?;
         let _permit = self.planning.admit(deadline).await?;
         let mut state = self.fresh_state(Some(schema));
         for function in about_session(user, schema) {
@@ -247,31 +242,62 @@ impl AdHoc {
         encode: F,
     ) -> Outcome<Rows<T>>
     where
-        T: Send + 'static,
+        T: Weigh + Send + 'static,
         F: FnMut(RecordBatch) -> Result<Vec<T>> + Send + 'static,
     {
+        self.pressure.check()?;
         let place = Place::take(&self.running, &self.parked, owner, deadline).await?;
+        let seat = place.seat();
         let (sender, receiver) = mpsc::channel(BUFFERED_MESSAGES);
         let state = self.fresh_state(None);
-        let task = self.handle.spawn(async move {
-            let work = AssertUnwindSafe(run(state, bound, encode, &sender, place)).catch_unwind();
+        let share = Share::new(&state.runtime_env().memory_pool);
+        let (watch, stopper) = watch_statement();
+        let (workers, threads) = (self.threads.workers()?, Arc::clone(&self.threads));
+        let work = run(state, bound, encode, sender.clone(), place, Arc::clone(&share), watch);
+        let mut task = workers.spawn(work);
+        let attended = Attended::new(&threads, workers, task.abort_handle(), stopper);
+        let statement = self.statements.enter(&share);
+        // Not on the threads of statements: what stops one must not wait until it looks up.
+        tokio::spawn(async move {
             let mut cancelled = cancel.0.subscribe();
-            let ended = tokio::select! {
+            // The statement's own end, or why it is ended.
+            let (by_itself, error) = tokio::select! {
                 biased;
-                () = sender.closed() => return,
-                _ = cancelled.wait_for(|cancelled| *cancelled) => Err(StatementError::Cancelled),
-                ended = timeout_at(deadline, work) => match ended {
-                    Err(_) => Err(StatementError::TimedOut),
-                    Ok(Err(_panic)) => Err(Error::bug("the statement failed by a defect of the server").into()),
-                    Ok(Ok(ended)) => ended,
-                },
+                () = sender.closed() => (false, None),
+                _ = cancelled.wait_for(|cancelled| *cancelled) => (false, Some(StatementError::Cancelled)),
+                error = statement.evicted() => (false, Some(error.into())),
+                () = sleep_until(deadline) => (false, Some(StatementError::TimedOut)),
+                ended = &mut task => (true, match ended {
+                    Ok(ended) => ended.err(),
+                    Err(_panic) => Some(Error::bug("the statement failed by a defect of the server").into()),
+                }),
             };
-            // Plan and place are gone by now, however slowly the client takes the end of it.
-            if let Err(error) = ended {
+            // Place and memory are the next statement's, however long this one takes to leave its thread.
+            seat.leave();
+            share.give_back();
+            drop(statement);
+            match by_itself {
+                true => attended.done(),
+                false => drop(attended),
+            }
+            if let Some(error) = error {
                 let _ = sender.send(Err(error)).await;
             }
         });
-        Ok(Rows { receiver, _task: AbortOnDrop(task.abort_handle()) })
+        Ok(Rows { receiver })
+    }
+
+    /// What is known here of how much goes on.
+    pub(super) fn figures(&self) -> AdHocFigures {
+        AdHocFigures {
+            running: self.running.taken(),
+            waiting: self.running.waiting() + self.planning.waiting(),
+            refused: self.running.refused() + self.planning.refused() + self.pressure.refused(),
+            ended_for_memory: self.statements.evictions(),
+            memory_bytes: self.state.runtime_env().memory_pool.reserved(),
+            stuck_threads: self.threads.stuck(),
+            ..AdHocFigures::default()
+        }
     }
 
     /// How many statements run or send rows to a client that takes them.
@@ -296,9 +322,19 @@ impl AdHoc {
         deadline: Instant,
         work: impl Future<Output = Outcome<T>> + Send + 'static,
     ) -> Outcome<T> {
-        let task = self.handle.spawn(work);
-        let _abort = AbortOnDrop(task.abort_handle());
-        match timeout_at(deadline, task).await {
+        let (watch, stopper) = watch_statement();
+        let workers = self.threads.workers()?;
+        let mut task = workers.spawn(async move {
+            let outcome = work.await;
+            drop(watch);
+            outcome
+        });
+        let attended = Attended::new(&self.threads, workers, task.abort_handle(), stopper);
+        let ended = timeout_at(deadline, &mut task).await;
+        if ended.is_ok() {
+            attended.done();
+        }
+        match ended {
             Err(_) => Err(StatementError::TimedOut),
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_panic)) => Err(Error::bug("the statement could not be planned, by a defect of the server").into()),
@@ -343,19 +379,28 @@ async fn run<T, F>(
     state: SessionState,
     bound: Arc<Bound>,
     mut encode: F,
-    sender: &mpsc::Sender<Outcome<T>>,
+    sender: mpsc::Sender<Outcome<Queued<T>>>,
     // Goes last, when the plan has gone.
-    mut place: Place,
+    place: Place,
+    share: Arc<Share>,
+    watch: Arc<Watch>,
 ) -> Outcome<()>
 where
+    T: Weigh,
     F: FnMut(RecordBatch) -> Result<Vec<T>>,
 {
+    let memory: Arc<dyn MemoryPool> = share;
+    let shared = state.runtime_env();
+    let env = Arc::new(RuntimeEnv { memory_pool: Arc::clone(&memory), ..RuntimeEnv::clone(shared) });
     for plan in &bound.plans {
         let physical = state.create_physical_plan(plan).await.map_err(|error| bound.explained_plan(error))?;
-        let mut batches = execute_stream(physical, state.task_ctx())?;
+        let context = Arc::new(TaskContext::from(&state).with_runtime(Arc::clone(&env)));
+        let mut batches = execute_stream(watched(physical, &watch)?, context)?;
         while let Some(batch) = batches.next().await {
             for item in encode(batch.map_err(|error| bound.explained(error))?)? {
-                if !place.send(sender, item).await? {
+                let memory = MemoryConsumer::new("results that wait for their client").register(&memory);
+                memory.try_grow(item.bytes())?;
+                if !place.send(&sender, Queued { item, _memory: memory }).await? {
                     return Ok(());
                 }
             }
@@ -364,26 +409,42 @@ where
     Ok(())
 }
 
+/// How much memory what is sent takes until its client has it.
+pub trait Weigh {
+    /// Bytes.
+    fn bytes(&self) -> usize;
+}
+
+impl Weigh for FlightData {
+    fn bytes(&self) -> usize {
+        self.data_header.len() + self.data_body.len()
+    }
+}
+
+/// A count of rows.
+impl Weigh for usize {
+    fn bytes(&self) -> usize {
+        0
+    }
+}
+
+/// An item and the memory that it is charged for while it waits.
+#[derive(Debug)]
+struct Queued<T> {
+    item: T,
+    _memory: MemoryReservation,
+}
+
 /// What a running statement sends. Dropping it stops the statement.
 #[derive(Debug)]
 pub struct Rows<T> {
-    receiver: mpsc::Receiver<Outcome<T>>,
-    _task: AbortOnDrop,
+    receiver: mpsc::Receiver<Outcome<Queued<T>>>,
 }
 
 impl<T> Stream for Rows<T> {
     type Item = Outcome<T>;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Outcome<T>>> {
-        self.receiver.poll_recv(cx)
-    }
-}
-
-#[derive(Debug)]
-struct AbortOnDrop(AbortHandle);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.receiver.poll_recv(cx).map(|next| Some(next?.map(|queued| queued.item)))
     }
 }

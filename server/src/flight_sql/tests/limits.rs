@@ -118,6 +118,35 @@ async fn a_cancelled_statement_says_so() {
     assert_eq!(CancelFlightInfoResult::decode(again.body).expect("the message").status(), CancelStatus::NotCancellable);
 }
 
+/// What makes too much of too little: a forgotten condition, one that is never true, texts compared letter by letter, a sort in an aggregate.
+const BOMBS: [&str; 4] = [
+    "SELECT count(*) FROM generate_series(1, 1000000) a (n) CROSS JOIN generate_series(1, 1000000) b (m)",
+    "SELECT count(*) FROM generate_series(1, 1000000) a (n) JOIN generate_series(1, 1000000) b (m) ON n + m < 0",
+    "SELECT sum(levenshtein(repeat('a', 900 + n % 2), repeat('b', 900 + n % 3))) FROM generate_series(1, 1000000) a (n)",
+    "SELECT array_length(array_agg(n ORDER BY n % 7)) FROM generate_series(1, 300000000) a (n)",
+];
+
+#[tokio::test]
+async fn a_cancelled_bomb_gives_its_place_and_its_memory_to_the_next_statement() {
+    let server = Server::start(AdHocSettings { concurrency: 1, ..Default::default() }, &[]).await;
+    for bomb in BOMBS {
+        let mut client = server.client();
+        let info = client.execute(bomb.to_owned(), None).await.expect(bomb);
+        let rows = client.do_get(info.endpoint[0].ticket.clone().expect("a ticket")).await.expect("starts");
+        let action = CancelFlightInfoRequest::new(info).encode_to_vec();
+        let mut answer = server.raw().do_action(Action::new("CancelFlightInfo", action)).await.expect("cancels");
+        let answer = answer.get_mut().message().await.expect("an answer").expect("an answer");
+        let status = CancelFlightInfoResult::decode(answer.body).expect("the message").status();
+        assert_eq!(status, CancelStatus::Cancelled, "{bomb}");
+        let ended: Result<Vec<RecordBatch>, _> = rows.try_collect().await;
+        assert_eq!(tonic::Status::from(ended.expect_err(bomb)).code(), Code::Cancelled, "{bomb}");
+        let figures = server.service.adhoc().figures();
+        assert_eq!((figures.running, figures.memory_bytes), (0, 0), "{bomb}");
+    }
+    // On the threads that they had, or on others.
+    assert_eq!(ints(&server.ok("SELECT 1").await), [1]);
+}
+
 #[tokio::test]
 async fn a_statement_that_takes_too_long_is_stopped() {
     let server = Server::start(AdHocSettings { timeout_s: 1, ..Default::default() }, &[]).await;
