@@ -30,6 +30,15 @@ class Failure(Exception):
     """The product does not do what it should."""
 
 
+def quietly(unraisable):
+    """The driver complains when a cursor goes whose server has gone before, which here is the usual thing."""
+    if "Underflow in closing" not in str(unraisable.exc_value):
+        sys.__unraisablehook__(unraisable)
+
+
+sys.unraisablehook = quietly
+
+
 def say(text):
     print(f"{pathlib.Path(sys.argv[0]).name}: {text}", file=sys.stderr, flush=True)
 

@@ -28,7 +28,7 @@ pub(super) static CSV: Target =
 /// Of every type, with every clause that judges or makes a value.
 const COLUMNS: &str = "
   id BIGINT NOT NULL, small TINYINT, big BIGINT UNSIGNED, text VARCHAR(20), state VARCHAR CHECK (state IN ('new', 'old')),
-  ok BOOLEAN DEFAULT true, amount DECIMAL(12, 2), wide DECIMAL(38, 10), score DOUBLE, half REAL, born DATE, at TIME(3),
+  ok BOOLEAN DEFAULT true, amount DECIMAL(12, 2), wide DECIMAL(38, 10), score DOUBLE, half REAL, born DATE, at TIME,
   ts TIMESTAMP(3) NOT NULL, seen TIMESTAMP_LTZ(9), code UUID, raw BYTEA,";
 
 const NESTED: &str = "
