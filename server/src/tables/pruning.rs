@@ -3,13 +3,13 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, TimestampMicrosecondArray, UInt64Array, new_null_array};
+use arrow::array::{ArrayRef, BooleanArray, TimestampMicrosecondArray, UInt64Array, new_null_array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::pruning::PruningStatistics;
 use datafusion::common::{Column, ScalarValue};
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_optimizer::pruning::PruningPredicate;
+use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 
 use super::{SealedFile, TimeRange};
 use crate::clock::Micros;
@@ -20,7 +20,8 @@ pub(super) fn files_to_open(
     condition: &Arc<dyn PhysicalExpr>,
     schema: &SchemaRef,
 ) -> Vec<Arc<SealedFile>> {
-    let predicate = PruningPredicate::try_new(Arc::clone(condition), Arc::clone(schema)).ok();
+    let predicate =
+        PruningPredicateBuilder::new().with_file_schema(Arc::clone(schema)).try_build(Arc::clone(condition)).ok();
     let Some(predicate) = predicate.filter(|predicate| !predicate.always_true()) else { return files };
     match predicate.prune(&Times { files: &files, schema }) {
         Ok(kept) => files.into_iter().zip(kept).filter(|(_, kept)| *kept).map(|(file, _)| file).collect(),
