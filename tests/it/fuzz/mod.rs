@@ -1,4 +1,4 @@
-//! Bytes that nobody has looked at before: whatever reads them takes or refuses them, without a panic, within a second and half a gigabyte.
+//! Bytes that nobody has looked at before: whatever reads them takes or refuses them, without a panic, within seconds and half a gigabyte.
 //!
 //! Inputs are those of `tests/fuzz/corpus/<target>/`, each as it is, and then mutants of them, by seed. One that finds something is put
 //! beside them, where it is tried from then on. `TOUCHLINE_TEST_FUZZ_SECONDS` lets each target go on for so long, and
@@ -30,8 +30,8 @@ pub(crate) fn tests() -> Vec<Trial> {
     all.into_iter().map(|target| trial(&format!("fuzz::{}", target.claim), &[], move || run(target))).collect()
 }
 
-/// CPU time of one input. The largest that a mutant can be takes a hundredth of it.
-const CPU_MAX: Duration = Duration::from_secs(1);
+/// CPU time of one input, on however slow a machine, not optimized. The largest that a mutant can be takes a tenth of it there.
+const CPU_MAX: Duration = Duration::from_secs(10);
 /// An input that does not come back at all, on however busy a machine.
 const HANGS_AFTER: Duration = Duration::from_secs(60);
 /// By which one input may raise the most memory that this process has had.
