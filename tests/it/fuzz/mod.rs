@@ -51,10 +51,11 @@ struct Target {
     /// Mutants of a short run, which takes some seconds at the most.
     mutants: u64,
     /// What there is to begin with beside its folder, and who reads it. It may refuse an input in any way, and only a panic is a fault.
-    make: fn() -> Result<(Vec<Input>, Take), Failed>,
+    make: fn() -> Made,
 }
 
 type Take = Box<dyn FnMut(&Input)>;
+type Made = Result<(Vec<Input>, Take), Failed>;
 
 #[derive(Debug, Clone, Default)]
 struct Input {
