@@ -38,7 +38,8 @@ pub struct Question {
 }
 
 impl Question {
-    fn is_about_the_same(&self, other: &Question) -> bool {
+    /// Whether an answer to the one is an answer to the other.
+    pub fn is_about_the_same(&self, other: &Question) -> bool {
         (&self.before, &self.before_version, &self.version) == (&other.before, &other.before_version, &other.version)
     }
 }

@@ -64,6 +64,8 @@ pub struct Registry {
     running: BTreeMap<String, Running>,
     /// Views that have come to mean something else, and run on as they were, or wait for an answer.
     held: BTreeMap<String, Question>,
+    /// Views that are shown though nothing of them has run: the store, or somebody, has to answer first.
+    waiting: BTreeSet<String>,
     /// Where a view does not say it.
     on_change: OnChange,
     /// The store has not answered what some view was before.
@@ -94,6 +96,7 @@ impl Registry {
             plan_settings,
             running: BTreeMap::new(),
             held: BTreeMap::new(),
+            waiting: BTreeSet::new(),
             on_change: OnChange::NewVersion,
             look_again: false,
             leaving: BTreeMap::new(),
@@ -111,17 +114,22 @@ impl Registry {
     /// Whether to look at the files again although they are the same: an operator has answered, or answered otherwise, or the store had not.
     ///
     /// # Errors
-    /// `Corrupt`, `Unavailable`.
+    /// `Unavailable`, where no other view has news.
     pub async fn has_news(&self) -> Result<bool> {
         if self.look_again {
             return Ok(true);
         }
+        let mut trouble = None;
         for (view, known) in &self.held {
-            if question_of(&self.deps.private, view).await?.is_some_and(|question| question != *known) {
-                return Ok(true);
+            match question_of(&self.deps.private, view).await {
+                Ok(Some(question)) if question != *known => return Ok(true),
+                Ok(_) => {}
+                // It is asked anew, and what the others were answered counts meanwhile.
+                Err(error) if error.kind() == ErrorKind::Corrupt => return Ok(true),
+                Err(error) => trouble = Some(error),
             }
         }
-        Ok(false)
+        trouble.map_or(Ok(false), Err)
     }
 
     /// Reads the files again and starts, replaces and stops queries accordingly: those that change stop side by side.
@@ -141,8 +149,8 @@ impl Registry {
         }
         let catalog = Arc::new(catalog.shown_in(&self.deps.published));
         self.publish_sources(&catalog);
-        let gone: Vec<String> =
-            self.running.keys().filter(|name| !catalog.views.contains_key(*name)).cloned().collect();
+        let shown: BTreeSet<String> = self.running.keys().chain(&self.waiting).cloned().collect();
+        let gone: Vec<String> = shown.into_iter().filter(|name| !catalog.views.contains_key(name)).collect();
         let plans = explain::Definitions { catalog: Arc::clone(&catalog), settings: self.plan_settings };
         self.deps.published.put_stream_plans(Arc::new(plans));
         let mut changed = Vec::new();
@@ -191,6 +199,7 @@ impl Registry {
         // Only now it is known which versions of the views run that they read.
         self.publish_plain_views(&catalog).await;
         self.held.retain(|name, _| catalog.views.contains_key(name));
+        self.waiting.retain(|name| catalog.views.contains_key(name));
         gone.iter().for_each(|name| self.ask_to_stop(name));
         changed.iter().for_each(|(plan, ..)| self.ask_to_stop(&plan.view.name));
         self.wait_for_leaving(Instant::now() + RELOAD_WITHIN).await;
@@ -230,12 +239,13 @@ impl Registry {
     }
 
     /// What runs of a view goes on, and nothing is started, until the store says what has run before.
-    fn wait_for_store(&self, view: &ViewDef, error: &Error) {
+    fn wait_for_store(&mut self, view: &ViewDef, error: &Error) {
         warn!(query = view.name, error = error.report(), "it is not known what the query was before, looking again");
         if !self.running.contains_key(&view.name) {
             let status = QueryStatus::new(&view.name, &view.location.file);
             status.set_with(QueryState::Degraded, Some(Part::Store.name().to_owned()), Some(error.report()));
             self.deps.published.put_query(Arc::new(status));
+            self.waiting.insert(view.name.clone());
         }
     }
 
@@ -251,7 +261,7 @@ impl Registry {
     }
 
     /// Nothing of the view is started. What runs of it goes on.
-    fn wait_for_answer(&self, view: &ViewDef, question: &Question, reason: &str) {
+    fn wait_for_answer(&mut self, view: &ViewDef, question: &Question, reason: &str) {
         if let Some(running) = self.running.get(&view.name) {
             running.hold(Some(held::told(question)));
             return;
@@ -261,6 +271,7 @@ impl Registry {
         let arguments = Some(Held::ARGUMENTS.to_owned());
         status.set_with(QueryState::Blocked, arguments, Some(format!("{text}\n{reason}")));
         self.deps.published.put_query(Arc::new(status));
+        self.waiting.insert(view.name.clone());
     }
 
     /// Stops every query with a last checkpoint, side by side. One that cannot make it in time, as where the store hangs, is ended without:

@@ -96,7 +96,7 @@ pub async fn previews(
                     Some(private) => question_of(private, &query).await?,
                     None => None,
                 };
-                let answered = answered.filter(|answered| answered.version == question.version);
+                let answered = answered.filter(|answered| answered.is_about_the_same(&question));
                 let begins = if resumes { Outcome::Resumed } else { Outcome::Changed };
                 let outcome = match (on_change, answered.and_then(|answered| answered.answer)) {
                     (OnChange::NewVersion, _) | (OnChange::Ask, Some(Answer::NewVersion)) => begins,

@@ -85,6 +85,13 @@ impl ViewTable {
         Some(ViewTable { schema: Arc::new(Schema::new(fields)), views })
     }
 
+    fn may_hold_nan(&self, column: &str) -> bool {
+        self.schema.field_with_name(column).is_ok_and(|field| {
+            let kind = field.data_type();
+            kind.is_floating() || kind.is_nested()
+        })
+    }
+
     fn sealed_scan(
         &self,
         state: &dyn Session,
@@ -156,7 +163,9 @@ impl TableProvider for ViewTable {
         }
 
         let mut scans: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
-        let condition = conjunction(filters.to_vec());
+        // Parquet's statistics leave NaN out, which is the greatest number here.
+        let prunes = |filter: &&Expr| filter.column_refs().iter().all(|column| !self.may_hold_nan(&column.name));
+        let condition = conjunction(filters.iter().filter(prunes).cloned());
         let condition = condition.map(|filter| {
             let schema = DFSchema::try_from(self.schema.as_ref().clone())?;
             state.create_physical_expr(filter, &schema)

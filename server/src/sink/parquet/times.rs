@@ -37,7 +37,12 @@ fn range_of(column: &ArrayRef) -> Result<Option<TimeRange>> {
     };
     let numbers = numbers.as_primitive::<Int64Type>();
     let (Some(least), Some(greatest)) = (min(numbers), max(numbers)) else { return Ok(None) };
-    let times = |factor: Micros| TimeRange { from: least.saturating_mul(factor), to: greatest.saturating_mul(factor) };
+    // What is no number of microseconds could lie anywhere.
+    let in_micros = |number: i64, factor: Micros, beyond: Micros| number.checked_mul(factor).unwrap_or(beyond);
+    let times = |factor: Micros| TimeRange {
+        from: in_micros(least, factor, Micros::MIN),
+        to: in_micros(greatest, factor, Micros::MAX),
+    };
     Ok(Some(match column.data_type() {
         DataType::Timestamp(TimeUnit::Second, _) => times(1_000_000),
         DataType::Timestamp(TimeUnit::Millisecond, _) => times(1_000),
