@@ -160,45 +160,4 @@ mod tests {
         assert_eq!(count("t >= TIMESTAMP '1970-01-03 00:00:00'").await.unwrap(), 1);
         assert!(count("t >= TIMESTAMP '1970-01-02 23:59:59'").await.is_err());
     }
-
-    // The statistics of a file say 50 is the greatest where 50 and NaN are, and NaN is greater than both.
-    #[tokio::test]
-    async fn a_row_with_nan_is_found_in_a_file_as_in_the_tail() {
-        use arrow::array::{Float64Array, RecordBatch};
-        use object_store::memory::InMemory;
-        use object_store::path::Path;
-        use object_store::{ObjectStore, ObjectStoreExt};
-        use parquet::arrow::ArrowWriter;
-
-        use super::super::stores::public_store_url;
-        use super::super::view::ViewTable;
-        use super::super::{PublishedView, ViewSnapshot};
-        let ratios: ArrayRef = Arc::new(Float64Array::from(vec![50.0, f64::NAN]));
-        let rows = RecordBatch::try_from_iter([("ratio", ratios)]).unwrap();
-        let mut bytes = Vec::new();
-        let mut writer = ArrowWriter::try_new(&mut bytes, rows.schema(), None).unwrap();
-        writer.write(&rows).unwrap();
-        writer.close().unwrap();
-        let file = SealedFile {
-            path: "v/0.parquet".to_owned(),
-            bytes: bytes.len() as u64,
-            rows: 2,
-            checkpoints: None,
-            sha256: None,
-            times: BTreeMap::new(),
-        };
-        let store = InMemory::new();
-        store.put(&Path::from("v/0.parquet"), bytes.into()).await.unwrap();
-        let context = SessionContext::new();
-        let store: Arc<dyn ObjectStore> = Arc::new(store);
-        context.runtime_env().register_object_store(public_store_url().as_ref(), store);
-        let view = PublishedView::new("v", rows.schema());
-        view.publish(ViewSnapshot { checkpoint: 1, sealed: [Arc::new(file)].into(), ..ViewSnapshot::default() });
-        context.register_table("v", Arc::new(ViewTable::new(Arc::new(view)))).unwrap();
-        for (condition, rows) in [("ratio > 100", 1), ("ratio > 40", 2), ("ratio < 40", 0), ("ratio = 50", 1)] {
-            let sql = format!("SELECT ratio FROM v WHERE {condition}");
-            let found = context.sql(&sql).await.unwrap().collect().await.unwrap();
-            assert_eq!(found.iter().map(RecordBatch::num_rows).sum::<usize>(), rows, "{condition}");
-        }
-    }
 }
