@@ -109,7 +109,11 @@ fn within(plan: Arc<dyn ExecutionPlan>, watch: &Arc<Watch>) -> Result<Arc<dyn Ex
     let rows_max = if calls_functions(&plan)? { FUNCTION_ROWS_MAX } else { usize::MAX };
     let mut children = Vec::new();
     for (nth, child) in plan.children().into_iter().enumerate() {
-        let rows_max = if nth == 1 { rows_max.min(probe_rows_max) } else { rows_max };
+        let rows_max = match nth {
+            _ if keeps_what_it_gets(plan.as_ref(), nth) => usize::MAX,
+            1 => rows_max.min(probe_rows_max),
+            _ => rows_max,
+        };
         let may_go_on_for_long = goes_on_for_long(child.as_ref());
         let child = within(Arc::clone(child), watch)?;
         children.push(match may_go_on_for_long || rows_max < usize::MAX {
@@ -134,6 +138,11 @@ fn goes_on_for_long(plan: &dyn ExecutionPlan) -> bool {
     plan.children().is_empty()
         || name.ends_with("JoinExec")
         || matches!(name, "UnnestExec" | "SortExec" | "SortPreservingMergeExec" | "RecursiveQueryExec")
+}
+
+/// Sorts, and joins of their first side, keep batches, and are charged for a slice what the whole batch takes.
+fn keeps_what_it_gets(plan: &dyn ExecutionPlan, nth: usize) -> bool {
+    nth == 0 && (plan.name() == "SortExec" || plan.name().ends_with("JoinExec"))
 }
 
 fn calls_functions(plan: &Arc<dyn ExecutionPlan>) -> Result<bool> {
