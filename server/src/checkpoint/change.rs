@@ -32,6 +32,9 @@ pub struct Question {
     pub before_version: String,
     /// The version that the files define.
     pub version: String,
+    /// The checkpoint that this one had got to when it was asked, where it has run before. Once it has run on, that question is over.
+    #[serde(default)]
+    pub own: Option<u64>,
     /// What would become of its state, a sentence each.
     pub verdict: Vec<String>,
     pub answer: Option<Answer>,
@@ -40,7 +43,8 @@ pub struct Question {
 impl Question {
     /// Whether an answer to the one is an answer to the other.
     pub fn is_about_the_same(&self, other: &Question) -> bool {
-        (&self.before, &self.before_version, &self.version) == (&other.before, &other.before_version, &other.version)
+        (&self.before, &self.before_version, &self.version, self.own)
+            == (&other.before, &other.before_version, &other.version, other.own)
     }
 }
 
@@ -142,6 +146,7 @@ mod tests {
             before: "v".to_owned(),
             before_version: "a".to_owned(),
             version: version.to_owned(),
+            own: None,
             verdict: vec!["w: new".to_owned()],
             answer: None,
         }

@@ -312,12 +312,12 @@ impl Auth {
         Some(act(session))
     }
 
-    /// Forgets the caller's session. `false` for a caller without one.
     /// How many sessions are remembered.
     pub(super) fn sessions(&self) -> usize {
         self.sessions.lock().len()
     }
 
+    /// Forgets the caller's session. `false` for a caller without one.
     pub fn close_session(&self, principal: &Principal) -> bool {
         principal.session.is_some_and(|session| self.sessions.lock().remove(&session).is_some())
     }

@@ -52,6 +52,9 @@ const BUFFERED_MESSAGES: usize = 4;
 const RESTORE_WAIT: Duration = Duration::from_secs(10);
 const RESTORE_LOOK_EVERY: Duration = Duration::from_millis(20);
 
+/// Between two looks whether a client has taken what was ready for it.
+const UNREAD_LOOK_EVERY: Duration = Duration::from_secs(1);
+
 /// Limits of ad-hoc statements.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -274,15 +277,19 @@ impl AdHoc {
             };
             // Place and memory are the next statement's, however long this one takes to leave its thread.
             seat.leave();
-            share.give_back();
             drop(statement);
             match by_itself {
                 true => attended.done(),
-                false => drop(attended),
+                false => {
+                    share.give_back();
+                    drop(attended);
+                }
             }
             if let Some(error) = error {
                 let _ = sender.send(Err(error)).await;
             }
+            drop(sender);
+            unread(share, deadline).await;
         });
         Ok(Rows { receiver })
     }
@@ -407,6 +414,19 @@ where
         }
     }
     Ok(())
+}
+
+/// What is ready and has not been taken by its client is charged until it is, or until its time is up: who never reads does not keep
+/// others from running.
+async fn unread(share: Arc<Share>, deadline: Instant) {
+    let left = Arc::downgrade(&share);
+    drop(share);
+    while left.strong_count() > 0 && Instant::now() < deadline {
+        sleep_until(deadline.min(Instant::now() + UNREAD_LOOK_EVERY)).await;
+    }
+    if let Some(share) = left.upgrade() {
+        share.give_back();
+    }
 }
 
 /// How much memory what is sent takes until its client has it.

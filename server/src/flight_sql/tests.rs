@@ -10,7 +10,9 @@ mod shorthand;
 
 use std::sync::atomic::Ordering;
 
-use arrow::array::{AsArray, Int64Array, StringArray, StringViewArray, TimestampMicrosecondArray};
+use arrow::array::{
+    ArrayRef, AsArray, Float64Array, Int64Array, StringArray, StringViewArray, TimestampMicrosecondArray,
+};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit};
 use arrow::ipc::convert::try_schema_from_ipc_buffer;
 use arrow::record_batch::RecordBatch;
@@ -113,12 +115,24 @@ fn events() -> TableDef {
     }
 }
 
-async fn published(store: &InMemory) -> Arc<Published> {
-    let sealed = scores(&[("m1", 1), ("m2", 2)]);
+fn parquet(rows: &RecordBatch) -> Vec<u8> {
     let mut file = Vec::new();
-    let mut writer = ArrowWriter::try_new(&mut file, scores_schema(), None).expect("a writer");
-    writer.write(&sealed).expect("writes");
+    let mut writer = ArrowWriter::try_new(&mut file, rows.schema(), None).expect("a writer");
+    writer.write(rows).expect("writes");
     writer.close().expect("closes");
+    file
+}
+
+/// What a view of which nothing is published yet has in its file.
+fn ratios() -> RecordBatch {
+    let ratios: ArrayRef = Arc::new(Float64Array::from(vec![50.0, f64::NAN]));
+    RecordBatch::try_from_iter([("ratio", ratios)]).expect("a batch")
+}
+
+const RATIOS: &str = "ratios/event_date=2026-06-11/ratios-1-2-0-0.parquet";
+
+async fn published(store: &InMemory) -> Arc<Published> {
+    let file = parquet(&scores(&[("m1", 1), ("m2", 2)]));
     let path = "scores/event_date=2026-06-11/scores-1-2-0-0.parquet";
     let sealed = SealedFile {
         path: path.to_owned(),
@@ -129,6 +143,7 @@ async fn published(store: &InMemory) -> Arc<Published> {
         times: Default::default(),
     };
     store.put(&Path::parse(path).expect("a path"), file.into()).await.expect("puts");
+    store.put(&Path::parse(RATIOS).expect("a path"), parquet(&ratios()).into()).await.expect("puts");
 
     let published = Published::default();
     let view = PublishedView::new("scores", scores_schema()).described(About {

@@ -3,6 +3,9 @@
 //! DataFusion's nodes give way where their leaves do, every 128 batches. A join makes any number of batches of one of its leaf's, and
 //! a function any amount of work of one batch. So leaves, joins and sorts are watched, what stands below functions comes in
 //! slices, and the conditions of joins look at the flag themselves, since one that is never true makes no batch at all.
+//!
+//! A slice is charged for the whole batch by whoever keeps it, as a sort does, and many small batches are many messages. So nothing that
+//! keeps its input gets slices, and what a projection passes on is put together again.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -13,6 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use arrow::compute::BatchCoalescer;
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
@@ -22,6 +26,7 @@ use datafusion::logical_expr::ColumnarValue;
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use datafusion::physical_plan::joins::utils::JoinFilter;
 use datafusion::physical_plan::joins::{HashJoinExec, NestedLoopJoinExec, NestedLoopJoinExecBuilder};
+use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::{
     ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, RecordBatchStream,
     ReplaceChildrenOptions, SendableRecordBatchStream,
@@ -97,7 +102,7 @@ pub(super) fn watch() -> (Arc<Watch>, Stopper) {
 pub(super) fn watched(plan: Arc<dyn ExecutionPlan>, watch: &Arc<Watch>) -> Result<Arc<dyn ExecutionPlan>> {
     let plan = within(plan, watch)?;
     // What a root makes of one batch of its input can be any number of batches, too.
-    Ok(over(plan, usize::MAX, watch))
+    Ok(over(plan, Batches::AsTheyCome, watch))
 }
 
 fn within(plan: Arc<dyn ExecutionPlan>, watch: &Arc<Watch>) -> Result<Arc<dyn ExecutionPlan>> {
@@ -107,6 +112,7 @@ fn within(plan: Arc<dyn ExecutionPlan>, watch: &Arc<Watch>) -> Result<Arc<dyn Ex
         _ => usize::MAX,
     };
     let rows_max = if calls_functions(&plan)? { FUNCTION_ROWS_MAX } else { usize::MAX };
+    let passes_slices_on = rows_max < usize::MAX && plan.is::<ProjectionExec>();
     let mut children = Vec::new();
     for (nth, child) in plan.children().into_iter().enumerate() {
         let rows_max = match nth {
@@ -116,20 +122,32 @@ fn within(plan: Arc<dyn ExecutionPlan>, watch: &Arc<Watch>) -> Result<Arc<dyn Ex
         };
         let may_go_on_for_long = goes_on_for_long(child.as_ref());
         let child = within(Arc::clone(child), watch)?;
-        children.push(match may_go_on_for_long || rows_max < usize::MAX {
-            true => over(child, rows_max, watch),
-            false => child,
+        children.push(match rows_max {
+            usize::MAX if may_go_on_for_long => over(child, Batches::AsTheyCome, watch),
+            usize::MAX => child,
+            rows_max => over(child, Batches::InSlices(rows_max), watch),
         });
     }
     let plan = match children.is_empty() {
         true => plan,
         false => plan.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))?,
     };
-    with_watched_condition(plan, watch)
+    let plan = with_watched_condition(plan, watch)?;
+    Ok(if passes_slices_on { over(plan, Batches::PutTogether, watch) } else { plan })
 }
 
-fn over(input: Arc<dyn ExecutionPlan>, rows_max: usize, watch: &Arc<Watch>) -> Arc<dyn ExecutionPlan> {
-    Arc::new(WatchedExec { input, rows_max, watch: Arc::clone(watch) })
+/// What batches are made of those that come.
+#[derive(Debug, Clone, Copy)]
+enum Batches {
+    AsTheyCome,
+    /// Of so many rows at the most, which share the memory of the whole.
+    InSlices(usize),
+    /// Of as many rows as the session's, with memory of their own.
+    PutTogether,
+}
+
+fn over(input: Arc<dyn ExecutionPlan>, batches: Batches, watch: &Arc<Watch>) -> Arc<dyn ExecutionPlan> {
+    Arc::new(WatchedExec { input, batches, watch: Arc::clone(watch) })
 }
 
 /// Whether a node can make many batches without being given one.
@@ -180,19 +198,20 @@ fn with_watched_condition(plan: Arc<dyn ExecutionPlan>, watch: &Arc<Watch>) -> R
     Ok(plan)
 }
 
-/// Passes batches on, in slices.
+/// Passes rows on.
 #[derive(Debug)]
 struct WatchedExec {
     input: Arc<dyn ExecutionPlan>,
-    rows_max: usize,
+    batches: Batches,
     watch: Arc<Watch>,
 }
 
 impl DisplayAs for WatchedExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.rows_max {
-            usize::MAX => f.write_str("WatchedExec"),
-            rows_max => write!(f, "WatchedExec: rows={rows_max}"),
+        match self.batches {
+            Batches::AsTheyCome => f.write_str("WatchedExec"),
+            Batches::InSlices(rows_max) => write!(f, "WatchedExec: rows={rows_max}"),
+            Batches::PutTogether => f.write_str("WatchedExec: put together"),
         }
     }
 }
@@ -232,7 +251,7 @@ impl ExecutionPlan for WatchedExec {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let [input] = <[_; 1]>::try_from(children)
             .map_err(|_| DataFusionError::Internal("a watched plan has one input".to_owned()))?;
-        Ok(over(input, self.rows_max, &self.watch))
+        Ok(over(input, self.batches, &self.watch))
     }
 
     fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
@@ -240,22 +259,30 @@ impl ExecutionPlan for WatchedExec {
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let rows = context.session_config().batch_size();
         let input = self.input.execute(partition, context)?;
-        Ok(Box::pin(Watched {
-            input,
-            rest: None,
-            rows_max: self.rows_max,
-            watch: Arc::clone(&self.watch),
-            gave_way: Instant::now(),
-        }))
+        let together = match self.batches {
+            Batches::PutTogether => Some(BatchCoalescer::new(input.schema(), rows)),
+            Batches::AsTheyCome | Batches::InSlices(_) => None,
+        };
+        let rows_max = match self.batches {
+            Batches::InSlices(rows_max) => rows_max,
+            Batches::AsTheyCome | Batches::PutTogether => usize::MAX,
+        };
+        let (watch, gave_way) = (Arc::clone(&self.watch), Instant::now());
+        Ok(Box::pin(Watched { input, ended: false, rest: None, rows_max, together, watch, gave_way }))
     }
 }
 
 struct Watched {
     input: SendableRecordBatchStream,
+    /// The input has.
+    ended: bool,
     /// What is left of a batch of which slices are passed on.
     rest: Option<RecordBatch>,
     rows_max: usize,
+    /// Where batches are put together.
+    together: Option<BatchCoalescer>,
     watch: Arc<Watch>,
     gave_way: Instant,
 }
@@ -272,6 +299,9 @@ impl Stream for Watched {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
+        if self.together.is_some() {
+            return self.poll_together(cx);
+        }
         let batch = match self.rest.take() {
             Some(rest) => rest,
             None => match ready!(self.input.poll_next_unpin(cx)) {
@@ -285,6 +315,33 @@ impl Stream for Watched {
         }
         self.rest = Some(batch.slice(rows_max, batch.num_rows() - rows_max));
         Poll::Ready(Some(Ok(batch.slice(0, rows_max))))
+    }
+}
+
+impl Watched {
+    /// The next batch of those that are put together.
+    fn poll_together(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<RecordBatch>>> {
+        let Watched { input, ended, together: Some(together), .. } = self else { return Poll::Ready(None) };
+        loop {
+            if let Some(batch) = together.next_completed_batch() {
+                return Poll::Ready(Some(Ok(batch)));
+            }
+            if *ended {
+                return Poll::Ready(None);
+            }
+            let put = match input.poll_next_unpin(cx) {
+                Poll::Ready(Some(Ok(batch))) => together.push_batch(batch),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error))),
+                Poll::Ready(None) => {
+                    *ended = true;
+                    together.finish_buffered_batch()
+                }
+                Poll::Pending => return Poll::Pending,
+            };
+            if let Err(error) = put {
+                return Poll::Ready(Some(Err(error.into())));
+            }
+        }
     }
 }
 
@@ -348,6 +405,11 @@ impl PhysicalExpr for WatchedExpr {
 
 #[cfg(test)]
 mod tests {
+    use arrow::array::{ArrayRef, AsArray, StringArray, UInt32Array};
+    use datafusion::datasource::MemTable;
+    use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+    use datafusion::execution::memory_pool::GreedyMemoryPool;
+    use datafusion::execution::runtime_env::RuntimeEnvBuilder;
     use datafusion::physical_plan::{displayable, execute_stream};
     use datafusion::prelude::{SessionConfig, SessionContext};
 
@@ -371,9 +433,44 @@ mod tests {
         assert!(text.contains("WatchedExec: rows=1024"), "{text}");
         let batches: Vec<_> = execute_stream(plan, session.task_ctx()).expect("runs").collect().await;
         let rows: Vec<usize> = batches.into_iter().map(|batch| batch.expect("rows").num_rows()).collect();
-        assert_eq!(rows.iter().sum::<usize>(), 10_000);
-        assert!(rows.iter().all(|rows| *rows <= FUNCTION_ROWS_MAX), "{rows:?}");
+        // The client gets as many at once as without.
+        assert_eq!(rows, [8192, 10_000 - 8192]);
         drop(stopper);
+    }
+
+    /// Of 9 MB of texts. Where the sort gets slices, or what a projection makes of slices, 89 MB and more are charged.
+    #[tokio::test]
+    async fn a_sort_is_charged_for_its_rows_once_whatever_functions_stand_there() {
+        const ROWS: usize = 10 * 8192;
+        let texts: ArrayRef = Arc::new(StringArray::from_iter_values((0..ROWS).map(|row| format!("{row:0100}"))));
+        let batch = RecordBatch::try_from_iter([("x", texts)]).unwrap();
+        let batches = (0..10).map(|nth| batch.slice(nth * 8192, 8192)).collect::<Vec<_>>();
+        // Each with memory of its own, as a scan has them.
+        let all = UInt32Array::from_iter_values(0..8192);
+        let owned = batches.iter().map(|batch| arrow::compute::take_record_batch(batch, &all));
+        let owned = owned.collect::<Result<Vec<_>, _>>().unwrap();
+        for sql in ["SELECT x FROM t ORDER BY reverse(x)", "SELECT reverse(x) AS y, x FROM t ORDER BY y"] {
+            let env = RuntimeEnvBuilder::new()
+                .with_memory_pool(Arc::new(GreedyMemoryPool::new(80 << 20)))
+                .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
+                .build_arc()
+                .unwrap();
+            let config = SessionConfig::new().with_target_partitions(1);
+            let session = SessionContext::new_with_config_rt(config, env);
+            let table = MemTable::try_new(batch.schema(), vec![owned.clone()]).unwrap();
+            session.register_table("t", Arc::new(table)).unwrap();
+            let plan = session.sql(sql).await.unwrap().create_physical_plan().await.unwrap();
+            let (watch, stopper) = watch();
+            let plan = watched(plan, &watch).unwrap();
+            let text = displayable(plan.as_ref()).indent(false).to_string();
+            let sorted: Vec<_> = execute_stream(plan, session.task_ctx()).unwrap().collect().await;
+            let sorted: Vec<RecordBatch> =
+                sorted.into_iter().map(|batch| batch.unwrap_or_else(|error| panic!("{error}\n{text}"))).collect();
+            assert_eq!(sorted.iter().map(RecordBatch::num_rows).sum::<usize>(), ROWS, "{text}");
+            let first = sorted[0].column_by_name("x").unwrap();
+            assert_eq!(first.as_string::<i32>().value(0), format!("{:0100}", 0), "{text}");
+            drop(stopper);
+        }
     }
 
     /// Neither a join that makes more and more rows nor one that makes none: both give way, and end when they are told to.

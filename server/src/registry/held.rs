@@ -5,7 +5,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::{Catalog, catalog_of, planned, resolve_path};
@@ -21,6 +23,9 @@ use crate::sql::parse_file;
 use crate::status::Held;
 use crate::store::Store;
 use crate::tables::source::SnapshotReader;
+
+/// How long the store may take to forget a question.
+const TAKEN_BACK_WITHIN: Duration = Duration::from_secs(1);
 
 /// What becomes of a view.
 #[derive(Debug)]
@@ -96,6 +101,7 @@ pub(super) async fn compare(
         before: before.query.clone(),
         before_version: before.fingerprint.clone(),
         version: plan.version.name.clone(),
+        own: own.as_ref().map(|own| own.id),
         verdict: verdict(private, plan, &before, own.as_deref()).await?,
         answer: None,
     };
@@ -140,11 +146,14 @@ pub(super) async fn judge(
     })
 }
 
-/// There is nothing to ask. That keeps nothing from running, so it waits for no store.
+/// There is nothing to ask. That keeps nothing from running, so it does not wait for long: one that stays is about something that is over.
 async fn take_back(private: &Store, view: &str) {
-    if let Err(error) = forget_question(private, view).await {
-        warn!(query = view, error = error.report(), "a question that is none any more stays in the store");
-    }
+    let stays = match timeout(TAKEN_BACK_WITHIN, forget_question(private, view)).await {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => error.report(),
+        Err(_) => format!("no answer within {} s", TAKEN_BACK_WITHIN.as_secs()),
+    };
+    warn!(query = view, error = stays, "a question that is none any more stays in the store");
 }
 
 /// The version that a checkpoint is of, planned from the files that it was defined in, over the views of today.

@@ -228,12 +228,14 @@ impl Registry {
         }
         let private = &self.deps.private;
         let judging = held::judge(plan, catalog, on_change, private, &self.snapshots, self.plan_settings);
-        match timeout_at(Instant::now() + JUDGED_WITHIN, judging).await {
+        // One view has waited for the store in vain: the others do not wait for as long, one after the other.
+        let within = if self.look_again { JUDGED_WITHIN / 10 } else { JUDGED_WITHIN };
+        match timeout_at(Instant::now() + within, judging).await {
             Ok(Err(error)) if error.kind() == ErrorKind::Unavailable => Ok(Judged::Unknown(error)),
             Ok(judged) => judged,
             Err(_) => Ok(Judged::Unknown(
                 Error::unavailable("the store with the checkpoints does not say what the query was before")
-                    .detail(format!("no answer within {} s", JUDGED_WITHIN.as_secs())),
+                    .detail(format!("no answer within {} s", within.as_secs())),
             )),
         }
     }

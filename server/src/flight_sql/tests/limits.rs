@@ -1,5 +1,6 @@
 //! What one statement may take: depth, time, memory, a place among others, and how it gives them back.
 
+use super::super::session::{Cancel, Weigh};
 use super::*;
 
 #[tokio::test]
@@ -145,6 +146,44 @@ async fn a_cancelled_bomb_gives_its_place_and_its_memory_to_the_next_statement()
     }
     // On the threads that they had, or on others.
     assert_eq!(ints(&server.ok("SELECT 1").await), [1]);
+}
+
+struct Kilobyte;
+
+impl Weigh for Kilobyte {
+    fn bytes(&self) -> usize {
+        1024
+    }
+}
+
+#[tokio::test]
+async fn what_a_client_has_not_read_is_charged_until_it_has_or_its_time_is_up() {
+    let server = Server::start(AdHocSettings::default(), &[]).await;
+    let adhoc = server.service.adhoc();
+    let result = async |deadline| {
+        let prepared = adhoc.prepare("SELECT 1", "ana", "public", deadline).await.expect("prepares");
+        let bound = adhoc.bind(Arc::new(prepared), None, deadline).await.expect("binds");
+        let encode = |_| Ok(vec![Kilobyte]);
+        let rows =
+            adhoc.run(&Arc::from("ana"), Arc::new(bound), Cancel::default(), deadline, encode).await.expect("runs");
+        while adhoc.figures().running > 0 || adhoc.figures().memory_bytes == 0 {
+            tokio::task::yield_now().await;
+        }
+        rows
+    };
+    let mut rows = result(adhoc.deadline(None)).await;
+    // Time in which it would be given up.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(adhoc.figures().memory_bytes, 1024);
+    assert!(rows.next().await.expect("a row").is_ok());
+    assert_eq!(adhoc.figures().memory_bytes, 0);
+    assert!(rows.next().await.is_none());
+
+    let rows = result(adhoc.deadline(Some(Duration::from_secs(2)))).await;
+    while adhoc.figures().memory_bytes > 0 {
+        tokio::task::yield_now().await;
+    }
+    drop(rows);
 }
 
 #[tokio::test]

@@ -166,3 +166,26 @@ async fn no_rows_are_sent_by_a_server_that_may_have_been_taken_over() {
     // What is no view's says how it is.
     assert_eq!(ints(&server.ok("SELECT count(*) FROM touchline.queries").await), [1]);
 }
+
+/// The statistics of the file say that 50 is the greatest, and NaN is greater.
+#[tokio::test]
+async fn a_row_with_nan_is_found_in_a_file_as_in_the_tail() {
+    let server = Server::open().await;
+    let view = PublishedView::new("ratios", ratios().schema());
+    let bytes = parquet(&ratios()).len() as u64;
+    let sealed = SealedFile {
+        path: RATIOS.to_owned(),
+        bytes,
+        rows: 2,
+        checkpoints: None,
+        sha256: None,
+        times: Default::default(),
+    };
+    let tail = Arc::new([TailRows { checkpoint: 7, rows: vec![ratios()].into() }]);
+    view.publish(ViewSnapshot { checkpoint: 7, sealed: Arc::new([Arc::new(sealed)]), tail, ..ViewSnapshot::default() });
+    server.published.put_view(Arc::new(view));
+    for (condition, rows) in [("ratio > 100", 1), ("ratio > 40", 2), ("ratio < 40", 0), ("ratio = 50", 1)] {
+        let found = server.ok(&format!("SELECT count(*) AS n FROM ratios WHERE {condition}")).await;
+        assert_eq!(ints(&found), [2 * rows], "{condition}");
+    }
+}

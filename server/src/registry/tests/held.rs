@@ -111,3 +111,46 @@ async fn a_view_above_follows_and_one_whose_files_are_not_kept_waits() {
     answer(&private, "v", Answer::NewVersion).await.expect("answered");
     let Judged::Runs { held: None, .. } = judged(&private, &changed, "v").await else { panic!("answered") };
 }
+
+#[tokio::test]
+async fn an_answer_is_used_up_once_the_new_version_has_run() {
+    let private = Store::over(Arc::new(InMemory::new()), "memory://");
+    let first = definitions(DOUBLE, VIEW);
+    let changed = definitions("CREATE FUNCTION f(n BIGINT) RETURNS BIGINT RETURN n * 3;", VIEW);
+    let (was, is) = (plan_of(&first, "v").await, plan_of(&changed, "v").await);
+    run(&private, &was).await;
+    let Judged::Runs { held: Some(_), .. } = judged(&private, &changed, "v").await else { panic!("it is asked") };
+    answer(&private, "v", Answer::NewVersion).await.expect("answered");
+    run(&private, &is).await;
+    // Back, and nobody has looked at the question meanwhile, as under 'new-version'.
+    run(&private, &was).await;
+    let Judged::Runs { plan, held: Some(question), .. } = judged(&private, &changed, "v").await else {
+        panic!("it is asked again")
+    };
+    assert_eq!((plan.version, question.answer), (was.version, None));
+}
+
+/// Of a query that does not run there is nothing but its status.
+#[tokio::test]
+async fn a_view_that_waits_is_shown_as_long_as_it_is_defined_and_its_damaged_question_is_asked_anew() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut registry = super::stopping::registry(folder.path()).await.on_change(OnChange::Ask);
+    std::fs::write(folder.path().join("t.sql"), TABLE).expect("written");
+    std::fs::write(folder.path().join("v.sql"), "CREATE MATERIALIZED VIEW v AS SELECT a, ts FROM t;").expect("written");
+    let (private, by) = (registry.deps.private.clone(), registry.deps.generation);
+    Chain::open(&private, "v", by, "another", &Clock::manual(0)).await.expect("its chain");
+    registry.apply().await.expect("read");
+    let state = |registry: &Registry| registry.deps.published.query("v").map(|query| query.get().0);
+    assert_eq!(state(&registry), Some(QueryState::Blocked));
+    assert!(!registry.has_news().await.expect("the store answers"));
+
+    private.put(&object_store::path::Path::from("q/v/change.json"), "{".into()).await.expect("damaged");
+    assert!(registry.has_news().await.expect("it is news that nothing can be read"));
+    registry.apply().await.expect("read");
+    assert!(!registry.has_news().await.expect("asked anew"));
+    assert_eq!(state(&registry), Some(QueryState::Blocked));
+
+    std::fs::remove_file(folder.path().join("v.sql")).expect("removed");
+    registry.apply().await.expect("read");
+    assert_eq!(state(&registry), None);
+}

@@ -24,7 +24,7 @@ use crate::tables::Published;
 const SOON: Duration = Duration::from_secs(4);
 
 /// Of the definition files in a folder, over a store in memory.
-async fn registry(folder: &Path) -> Registry {
+pub(super) async fn registry(folder: &Path) -> Registry {
     let store = || Store::over(Arc::new(InMemory::new()), "memory://");
     let (private, clock) = (store(), Clock::manual(0));
     let state_store = state_store_id(&private).await.expect("an id");
